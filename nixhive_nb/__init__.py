@@ -1,0 +1,1 @@
+"""NixOS fleets from a notebook."""

@@ -1,0 +1,1 @@
+"""What touches the world: Nix, OpenSSH and Fabric behind one protocol."""

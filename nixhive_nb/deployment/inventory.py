@@ -1,0 +1,95 @@
+"""The values that a deployment evaluates to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
+"""Options of one `Host` block in the order of their names; an option with several values is written once for each."""
+
+
+class System(msgspec.Struct, frozen=True, kw_only=True):
+    """A NixOS configuration that instances run. It is built once, whatever their number."""
+
+    name: str
+    paths: tuple[str, ...] = ()
+    """Include paths of this system alone, `NAME=VALUE`, in the order of their names."""
+    platform: str
+    """What the system is built for, such as `x86_64-linux`."""
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that runs a system."""
+
+    name: str
+    system: str
+    store: str = ""
+    """URL of the store that must have the system before the instance fetches it; empty for none."""
+    tags: tuple[str, ...] = ()
+    ssh: SshOptions = ()
+    host_keys: tuple[str, ...] = ()
+    """Public key lines (`ssh-ed25519 AAAA…`) that the host may show."""
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluated deployment. Names are in alphabetical order in both mappings."""
+
+    source: str
+    """The path that was loaded, as the user wrote it."""
+    systems: dict[str, System] = {}
+    instances: dict[str, Instance] = {}
+    paths: tuple[str, ...] = ()
+    build_flags: tuple[str, ...] = ()
+    signing_key: str | None = None
+    """Path of the Nix secret key that closures are signed with before they leave."""
+    warnings: tuple[str, ...] = ()
+
+    def include_paths(self, system: str) -> tuple[str, ...]:
+        """Give the `NAME=VALUE` include paths of a system, its own first: in Nix the first of a name wins."""
+        return self.systems[system].paths + self.paths
+
+    def ssh_text(self) -> str:
+        """Give the `ssh_config` text of the deployment: a `Host` block per instance that has options."""
+        blocks = []
+        for instance in self.instances.values():
+            if instance.ssh:
+                lines = [f"  {name} {value}" for name, values in instance.ssh for value in values]
+                blocks.append("\n".join([f"Host {instance.name}", *lines, ""]))
+        return "".join(blocks)
+
+    def to_json(self, results: dict[str, tuple[str, str]] | None = None) -> dict[str, Any]:
+        """Give the inventory object that `build` prints.
+
+        `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
+        `hostKeys` of an instance and `signing` are ours, and there only where a deployment uses them.
+        """
+        known = results or {}
+        document: dict[str, Any] = {
+            "nix": {"build": {"flags": list(self.build_flags)} if self.build_flags else {}},
+            "paths": list(self.paths),
+            "systems": {name: _system_json(system, *known.get(name, ("", ""))) for name, system in self.systems.items()},
+            "ssh": self.ssh_text(),
+            "instances": {name: _instance_json(instance) for name, instance in self.instances.items()},
+        }
+        if not self.paths:
+            del document["paths"]
+        if self.signing_key:
+            document["signing"] = {"keyFile": self.signing_key}
+        return document
+
+
+def _present(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a JSON object
+    return {name: value for name, value in fields.items() if value}
+
+
+def _system_json(system: System, result: str, derivation: str) -> dict[str, Any]:
+    return _present(paths=list(system.paths), result=result, derivation=derivation)
+
+
+def _instance_json(instance: Instance) -> dict[str, Any]:
+    return {
+        "system": instance.system,
+        **_present(store=instance.store, tags=list(instance.tags), hostKeys=list(instance.host_keys)),
+    }

@@ -1,0 +1,90 @@
+"""The errors that a person may see. Each message says what is wrong, where, and what to do.
+
+    HiveError
+    ├── DeploymentError    the deployment expression is wrong (file, instance, attribute)
+    ├── TargetError        a pattern is malformed or hits nothing
+    ├── OptionError        an option or a value of one makes no sense
+    ├── StateError         the state file cannot be read or written
+    ├── MissingProgram     a program that we start is not installed
+    ├── NixError           a Nix command failed; carries its last lines
+    ├── ConnectionFailed   a host cannot be reached, or refuses the login
+    │   └── HostKeyError   the key of a host is unknown or not the expected one
+    ├── LinkLost           an open connection broke: what ran there has an unknown end
+    ├── StepFailed         a step of a plan failed; carries its log lines
+    └── RunFailed          a run ended with instances that are not done
+
+A `HiveError` shows itself in a notebook as its message, without a stack of Python frames; it is still a real error,
+so that *Run All*, nbclient and papermill stop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class HiveError(Exception):
+    """Something that a person can act on. `str(error)` is the whole message; `log` holds lines for the curious."""
+
+    log: tuple[str, ...]
+
+    def __init__(self, message: str, *, log: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.log = tuple(log)
+
+    def _render_traceback_(self) -> list[str]:
+        """Give the lines that IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class DeploymentError(HiveError):
+    """The deployment expression is wrong."""
+
+
+class TargetError(HiveError):
+    """A pattern is malformed, or hits nothing."""
+
+
+class OptionError(HiveError):
+    """An option, or the value of one, makes no sense."""
+
+
+class StateError(HiveError):
+    """The state file cannot be read or written."""
+
+
+class MissingProgram(HiveError):  # noqa: N818 - named for what is wrong, as in the messages
+    """A program that we start is not installed."""
+
+
+class NixError(HiveError):
+    """A Nix command failed."""
+
+
+class ConnectionFailed(HiveError):  # noqa: N818 - see above
+    """A host cannot be reached, or refuses the login."""
+
+
+class HostKeyError(ConnectionFailed):
+    """The key that a host shows is unknown, or is not the one that the deployment names."""
+
+
+class LinkLost(HiveError):  # noqa: N818 - see above
+    """An open connection broke, so that the end of what ran there is unknown."""
+
+
+class StepFailed(HiveError):  # noqa: N818 - see above
+    """A step of a plan failed."""
+
+
+class RunFailed(HiveError):  # noqa: N818 - see above
+    """A run ended, and not every instance is done or unchanged.
+
+    `report` is the `nixhive_nb.plan.report.Report` (or the DataFrame of a `run`) that tells which.
+    """
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report

@@ -1,0 +1,171 @@
+"""Local programs: the only file that starts one.
+
+Each runs in a session of its own, so that an interrupt of the terminal or of the kernel reaches us and not it; we end
+it ourselves, also when this process exits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import MissingProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+LINE_LIMIT = 64 * 1024 * 1024
+"""Longest line in bytes: a build log may come as one line of many megabytes."""
+
+_HINTS = {
+    "nix": "Debian: apt-get install nix-bin. Elsewhere: https://nixos.org/download",
+    "ssh": "Debian: apt-get install openssh-client",
+    "scp": "Debian: apt-get install openssh-client",
+}
+_NOT_FOR_CHILDREN = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER")
+_running: set[int] = set()
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that ended: its exit status (negative: the signal), and what it wrote."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the environment of a child: ours, without what makes programs colour their output (kernels set that)."""
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
+    return {**env, "TERM": "dumb", **(extra or {})}
+
+
+def missing(program: str) -> MissingProgram:
+    """Give the error for a program that is not installed, with the way to get it."""
+    family = "nix" if program.startswith("nix") else program
+    hint = _HINTS.get(family, f"Install {program}.")
+    return MissingProgram(f"The program '{program}' is not installed or not on PATH. {hint}")
+
+
+def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None) -> Finished:
+    """Run a short program to its end and give what it wrote. `timeout` in seconds.
+
+    Raises `MissingProgram` when it is not installed, and `subprocess.TimeoutExpired`.
+    """
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise missing(argv[0]) from None
+    with _tracked(process.pid):
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            _end_group(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+    return Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
+
+
+def run_attached(argv: Sequence[str]) -> int:
+    """Run a program on our own terminal (`ssh`, `scp`) and give its exit status."""
+    try:
+        return subprocess.call(list(argv))
+    except FileNotFoundError:
+        raise missing(argv[0]) from None
+
+
+async def stream(
+    argv: Sequence[str],
+    *,
+    on_stderr: Callable[[str], None] | None = None,
+    on_stdout: Callable[[str], None] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run a program, hand each line of its outputs on as it comes, and give the whole at the end.
+
+    Cancelling the task ends the program: SIGTERM to its session, SIGKILL after 3 seconds.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            env=environment(env),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=LINE_LIMIT,
+        )
+    except FileNotFoundError:
+        raise missing(argv[0]) from None
+    with _tracked(process.pid):
+        try:
+            out, err, status = await asyncio.gather(
+                _lines(process.stdout, on_stdout), _lines(process.stderr, on_stderr), process.wait()
+            )
+        except BaseException:
+            await _stop(process)
+            raise
+    return Finished(argv=tuple(argv), status=status, stdout=out, stderr=err)
+
+
+async def _lines(reader: asyncio.StreamReader | None, consume: Callable[[str], None] | None) -> str:
+    if reader is None:  # pragma: no cover - both outputs are pipes
+        return ""
+    kept: list[str] = []
+    async for raw in reader:
+        line = _text(raw)
+        if consume is None:
+            kept.append(line)
+        else:
+            consume(line.rstrip("\n"))
+    return "".join(kept)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    _end_group(process.pid, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(3):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        _end_group(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _tracked(pid: int):  # type: ignore[no-untyped-def] # noqa: ANN202
+    _running.add(pid)
+    try:
+        yield
+    finally:
+        _running.discard(pid)
+
+
+def _end_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")
+
+
+@atexit.register
+def _end_all() -> None:
+    for pid in tuple(_running):
+        _end_group(pid, signal.SIGKILL)
