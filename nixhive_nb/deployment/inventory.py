@@ -69,7 +69,9 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         document: dict[str, Any] = {
             "nix": {"build": {"flags": list(self.build_flags)} if self.build_flags else {}},
             "paths": list(self.paths),
-            "systems": {name: _system_json(system, *known.get(name, ("", ""))) for name, system in self.systems.items()},
+            "systems": {
+                name: _system_json(system, *known.get(name, ("", ""))) for name, system in self.systems.items()
+            },
             "ssh": self.ssh_text(),
             "instances": {name: _instance_json(instance) for name, instance in self.instances.items()},
         }

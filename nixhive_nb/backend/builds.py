@@ -1,0 +1,210 @@
+"""Evaluating, building and signing systems on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from nixhive_nb import process
+from nixhive_nb.backend import nix
+from nixhive_nb.backend.nix_log import NixLog
+from nixhive_nb.deployment.load import explain, toplevel_expression
+from nixhive_nb.errors import NixError, StepFailed
+from nixhive_nb.plan.event import Result
+from nixhive_nb.state import update_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nixhive_nb.backend.base import Tell
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.plan.step import Step
+
+_PER_COMMAND = 2000
+"""Paths that one command line may name: an argument list has a limit of some 2 MB."""
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A system's result: its store path, its derivation, and the bytes of each path of its closure."""
+
+    path: str
+    derivation: str = ""
+    sizes: dict[str, int] = {}
+    local: bool = True
+    """Whether the path is in this machine's store."""
+
+    @property
+    def size(self) -> int:
+        """Size of the closure in bytes."""
+        return sum(self.sizes.values())
+
+
+class Builds:
+    """The steps `instantiate`, `realise`, `build` and `sign` of one run."""
+
+    def __init__(
+        self, inventory: Inventory, deployment: Path, *, folder: Path, state: Path, realise: bool, show_trace: bool
+    ) -> None:
+        """`folder` is `.hive`, where the links that keep results from being collected live."""
+        self._inventory = inventory
+        self._deployment = deployment
+        self._folder = folder
+        self._state = state
+        self._realise = realise
+        self._show_trace = show_trace
+        self._wanted: dict[str, tuple[str, str]] = {}
+        self._present: set[str] = set()
+        self._failed: dict[str, StepFailed] = {}
+        self._built: dict[str, Built] = {}
+
+    def result(self, system: str) -> Built:
+        """Give the result of a system whose `build` step is done."""
+        return self._built[system]
+
+    async def instantiate(self, step: Step, tell: Tell) -> Result:
+        """Evaluate the systems of a group in one process; one by one only to find those that fail."""
+        failure = await self._evaluate(step.systems, tell)
+        if failure is None:
+            return Result()
+        if len(step.systems) == 1:
+            self._failed[step.system] = failure
+            raise failure
+        for system in step.systems:
+            alone = await self._evaluate((system,), tell)
+            if alone is not None:
+                self._failed[system] = alone
+        broken = [system for system in step.systems if system in self._failed]
+        raise StepFailed(f"{', '.join(broken)}: evaluation failed", log=failure.log)
+
+    async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
+        paths = self._inventory.include_paths(systems[0])
+        argv = nix.instantiate(toplevel_expression(), self._deployment, paths, systems)
+        log: list[str] = []
+
+        def heard(line: str) -> None:
+            log.append(line)
+            if line.startswith(("trace:", "warning:", "evaluation warning:")):
+                tell.line(line)
+
+        if self._show_trace:
+            argv.append("--show-trace")
+        ended = await process.stream(argv, on_stderr=heard)
+        if ended.status:
+            return StepFailed(explain("\n".join(log), show_trace=self._show_trace), log=log)
+        for system, found in json.loads(ended.stdout).items():
+            self._wanted[system] = (found["outPath"], found["drvPath"])
+        return None
+
+    async def realise(self, step: Step, tell: Tell) -> Result:
+        """Build every derivation of the run in one `nix-store --realise`, so that Nix schedules them together."""
+        wanted = {system: self._wanted[system] for system in step.systems if system in self._wanted}
+        if not wanted:
+            return Result(how="nothing to build")
+        paths = [path for path, _ in wanted.values()]
+        self._present = set(paths) - await self._invalid(paths)
+        log = NixLog()
+
+        def heard(line: str) -> None:
+            for text in log.feed(line):
+                tell.line(text)
+            tell.progress(*log.built)
+
+        derivations = list(dict.fromkeys(derivation for _, derivation in wanted.values()))
+        ended = await process.stream(nix.realise(derivations, self._inventory.build_flags), on_stderr=heard)
+        if not ended.status:
+            return Result()
+        missing = await self._invalid(paths)
+        for system, (path, derivation) in wanted.items():
+            if path in missing:
+                self._failed[system] = await _build_failure(derivation, log)
+        broken = [system for system in wanted if system in self._failed]
+        # A build that was told to fail (a hash that differs, say) may still leave every path valid.
+        reason = f"{', '.join(broken)} failed" if broken else (log.errors or ["nix-store --realise failed"])[-1]
+        raise StepFailed(reason, log=[line for error in log.errors for line in error.splitlines()])
+
+    async def build(self, step: Step, _tell: Tell) -> Result:
+        """Give the verdict on one system: rooted, measured and remembered, or why not."""
+        system = step.system
+        if system in self._failed:
+            raise self._failed[system]
+        if step.path:
+            return await self._keep(system, step.path)
+        path, derivation = self._wanted[system]
+        if not self._realise:
+            self._built[system] = Built(path=path, derivation=derivation, local=False)
+            return Result(path=path, derivation=derivation, how="instantiated")
+        built = Built(path=path, derivation=derivation, sizes=await self._sizes(path))
+        await self._root(system, path)
+        await asyncio.to_thread(update_state, self._state, {system: (path, derivation)})
+        self._built[system] = built
+        if path in self._present:
+            return Result(outcome="unchanged", path=path, derivation=derivation, how="present", size=built.size)
+        return Result(path=path, derivation=derivation, how="built", size=built.size)
+
+    async def sign(self, step: Step, _tell: Tell) -> Result:
+        """Sign the closure of a system, so that instances accept it from their relay."""
+        built, key = self.result(step.system), self._inventory.signing_key or ""
+        if not built.local:
+            return Result(outcome="unchanged", path=built.path, how="not in this store")
+        if not Path(key).is_file():
+            raise StepFailed(f"signing.keyFile names {key}, and there is no such file on this machine.")
+        ended = await process.stream(nix.sign(built.path, key))
+        if ended.status:
+            raise StepFailed(f"signing failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
+        return Result(path=built.path)
+
+    async def _keep(self, system: str, path: str) -> Result:
+        """Take a result that an earlier run left. It need not be here: a relay may be able to get it by itself."""
+        local = not await self._invalid([path])
+        sizes = await self._sizes(path) if local else {}
+        if local:
+            await self._root(system, path)
+        self._built[system] = Built(path=path, sizes=sizes, local=local)
+        return Result(outcome="unchanged", path=path, how="kept", size=sum(sizes.values()))
+
+    async def _root(self, system: str, path: str) -> None:
+        folder = self._folder / "gcroots"
+        folder.mkdir(parents=True, exist_ok=True)
+        await _checked(nix.root(path, folder / quote(system, safe="")))
+
+    async def _invalid(self, paths: Sequence[str]) -> set[str]:
+        ended = await process.stream(nix.invalid(paths))
+        return set(ended.stdout.split())
+
+    async def _sizes(self, path: str) -> dict[str, int]:
+        closure = (await _checked(nix.closure(path))).split()
+        sizes: list[str] = []
+        for start in range(0, len(closure), _PER_COMMAND):
+            sizes += (await _checked(nix.sizes(closure[start : start + _PER_COMMAND]))).split()
+        return dict(zip(closure, map(int, sizes), strict=True))
+
+
+async def _build_failure(derivation: str, log: NixLog) -> StepFailed:
+    """Say which derivation broke a system, with the last lines of its builder."""
+    ended = await process.stream(nix.closure(derivation))
+    needed = set(ended.stdout.split())
+    reasons = [error for error in log.errors if any(f"'{drv}'" in error for drv in needed)]
+    lines = [line for drv, kept in log.build_lines.items() if drv in needed and _named(drv, reasons) for line in kept]
+    reason = (reasons or log.errors or ["it was not built"])[0]
+    return StepFailed(reason.splitlines()[0], log=lines or [line for error in reasons for line in error.splitlines()])
+
+
+def _named(derivation: str, reasons: Iterable[str]) -> bool:
+    return any(f"builder for '{derivation}'" in reason for reason in reasons)
+
+
+async def _checked(argv: Sequence[str]) -> str:
+    ended = await process.stream(argv)
+    if ended.status:
+        raise NixError(f"{argv[0]} {argv[1]} failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
+    return ended.stdout
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else "it said nothing"

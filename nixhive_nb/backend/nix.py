@@ -1,0 +1,104 @@
+"""Nix commands: one function for each, giving its exact argument list. Nothing is started here.
+
+They are those that work from Nix 2.8 to the newest: the classic programs, and `nix` with its experimental feature
+switched on for `copy` and `store sign` alone, which have no classic form.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command")
+LOG = ("--log-format", "internal-json", "-v")
+CONNECT_TIMEOUT = 5
+"""Seconds that Nix on a host may take to reach a cache, so that one that is out of reach costs little."""
+
+SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
+CURRENT_SYSTEM = "/run/current-system"
+SWITCH = "bin/switch-to-configuration"
+
+
+def instantiate(expression: Path, deployment: Path, paths: Sequence[str], systems: Sequence[str]) -> list[str]:
+    """Evaluate systems, write their derivations, and print `{system: {drvPath, outPath}}`."""
+    includes = [word for path in paths for word in ("-I", path)]
+    return [
+        "nix-instantiate",
+        "--eval",
+        "--strict",
+        "--json",
+        # An evaluation is read-only by default: the derivations would not be written.
+        "--read-write-mode",
+        *includes,
+        "-I",
+        f"deployment={deployment}",
+        str(expression),
+        "--argstr",
+        "names",
+        json.dumps(list(systems)),
+    ]
+
+
+def realise(derivations: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Build derivations side by side; one that fails does not stop the others."""
+    return ["nix-store", "--realise", *derivations, "--keep-going", *LOG, *flags]
+
+
+def invalid(paths: Sequence[str]) -> list[str]:
+    """Print those of the paths that are not in the local store."""
+    return ["nix-store", "--check-validity", "--print-invalid", *paths]
+
+
+def root(path: str, link: Path) -> list[str]:
+    """Keep a path of the local store from being collected, by a link to it."""
+    return ["nix-store", "--realise", path, "--add-root", str(link), "--indirect"]
+
+
+def closure(path: str) -> list[str]:
+    """Print the paths that a path needs at run time, itself included."""
+    return ["nix-store", "--query", "--requisites", path]
+
+
+def sizes(paths: Sequence[str]) -> list[str]:
+    """Print the size of each path in bytes, as it goes over a link."""
+    return ["nix-store", "--query", "--size", *paths]
+
+
+def sign(path: str, key_file: str) -> list[str]:
+    """Sign a path and all that it needs. The key is read by Nix from its file."""
+    return [*NEW_COMMAND, "store", "sign", "--recursive", "--key-file", key_file, path]
+
+
+def copy(path: str, store: str, options: Sequence[str] = ()) -> list[str]:
+    """Copy a path and what it needs to a store; the other side may take what it can from its own substituters."""
+    return [*NEW_COMMAND, "copy", "--to", store, "--substitute-on-destination", *LOG, *options, path]
+
+
+def instance_store(instance: str) -> str:
+    """Give the URL by which Nix reaches the store of an instance, with a short time-out for its substituters."""
+    program = f"nix-store --option connect-timeout {CONNECT_TIMEOUT}"
+    return f"ssh://{instance}?remote-program={program.replace(' ', '%20')}"
+
+
+def remote_realise(path: str, *, timeout: int) -> str:
+    """Give the shell words that have a host fetch a path from its own substituters.
+
+    `timeout` in seconds ends it on the host itself: closing the connection would leave it running there.
+    """
+    fetch = [
+        *("timeout", "-k", "5", str(timeout)),
+        *("nix-store", "--realise", path, "--option", "connect-timeout", str(CONNECT_TIMEOUT)),
+    ]
+    # An `ssh://` substituter is reached by ssh, which does not know of Nix's time-out.
+    env = f'NIX_SSHOPTS="${{NIX_SSHOPTS-}} -o BatchMode=yes -o ConnectTimeout={CONNECT_TIMEOUT}"'
+    return f"{env} {shlex.join(fetch)}"
+
+
+def copy_options(user: Mapping[str, str]) -> list[str]:
+    """Give the words that the user has in `NIX_COPYOPTS` for each copy."""
+    return shlex.split(user.get("NIX_COPYOPTS", ""))

@@ -1,0 +1,177 @@
+"""Moving systems: from here to stores, and from relays to instances."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from nixhive_nb import process
+from nixhive_nb.backend import nix
+from nixhive_nb.backend.nix_log import NixLog
+from nixhive_nb.backend.ssh_config import nix_ssh_opts
+from nixhive_nb.errors import StepFailed
+from nixhive_nb.plan.event import Result
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from nixhive_nb.backend.base import Tell
+    from nixhive_nb.backend.builds import Built
+    from nixhive_nb.backend.connections import RemoteResult
+    from nixhive_nb.backend.ssh_config import SshFiles
+    from nixhive_nb.plan.step import Step
+
+FETCH_TIMEOUT = 6 * 3600
+"""Seconds that a host may take to fetch a system."""
+_COPYING = re.compile(r"copying path '([^']+)' from")
+_SSH_SCHEMES = ("ssh", "ssh-ng")
+
+
+class Remote(Protocol):
+    """Runs a command on an instance over our kept connection, and tells each line as it comes."""
+
+    async def __call__(
+        self, instance: str, command: str, *, timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> RemoteResult:
+        """Give the result, whatever its exit status. Raises `ConnectionFailed` or `LinkLost`."""
+
+
+class SshStore(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an `ssh://` or `ssh-ng://` store is."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    def argv(self, config: str, command: str) -> list[str]:
+        """Give the OpenSSH command that runs `command` there."""
+        user = ["-l", self.user] if self.user else []
+        port = ["-p", str(self.port)] if self.port else []
+        return ["ssh", "-F", config, *user, *port, "--", self.host, command]
+
+
+def ssh_store(url: str) -> SshStore | None:
+    """Give where a store URL leads to by ssh, None for a store of another kind."""
+    parts = urlsplit(url)
+    if parts.scheme not in _SSH_SCHEMES or not parts.hostname:
+        return None
+    # `urlsplit` gives host names in lower case; ssh's names of hosts are told apart by case.
+    authority = parts.netloc.rpartition("@")[2]
+    host = authority[1 : authority.index("]")] if authority.startswith("[") else authority.partition(":")[0]
+    return SshStore(host=host, user=unquote(parts.username) if parts.username else None, port=parts.port)
+
+
+class Transfer:
+    """The steps `push` and `fetch` of one run."""
+
+    def __init__(self, instances: Container[str], files: SshFiles, remote: Remote, *, copies: int = 4) -> None:
+        """`copies` is how many may leave this machine at once."""
+        self._instances = instances
+        self._files = files
+        self._remote = remote
+        self._copies = asyncio.Semaphore(copies)
+
+    async def push(self, step: Step, built: Built, tell: Tell) -> Result:
+        """Bring a system to a store: it may be able to get the path by itself, otherwise it is copied from here."""
+        where = ssh_store(step.store)
+        if where is not None:
+            counter = _Counter(built, tell)
+            ended = await self._realise_there(where, built.path, counter)
+            if ended.exited == 0:
+                return _fetched(built, counter, "got by itself")
+        return await self._copy(built, step.store, tell)
+
+    async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
+        """Bring a system to an instance: from its relay if it can, otherwise from here."""
+        counter = _Counter(built, tell)
+        command = nix.remote_realise(built.path, timeout=FETCH_TIMEOUT)
+        ended = await self._remote(step.instance, command, timeout=FETCH_TIMEOUT + 60, on_line=counter.heard)
+        if ended.exited == 0:
+            return _fetched(built, counter, "from relay" if step.store else "from its caches")
+        copied = await self._copy(built, nix.instance_store(step.instance), tell)
+        if not step.store:
+            return copied
+        warning = f"did not take it from {step.store} ({_why(ended.stderr)}): copied from here"
+        return msgspec.structs.replace(copied, warning=warning)
+
+    async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> RemoteResult | _Ended:
+        command = nix.remote_realise(path, timeout=FETCH_TIMEOUT)
+        if where.host in self._instances and not where.user and not where.port:
+            return await self._remote(where.host, command, timeout=FETCH_TIMEOUT + 60, on_line=counter.heard)
+        argv = where.argv(str(self._files.batch), command)
+        ended = await process.stream(argv, on_stderr=counter.heard)
+        return _Ended(exited=ended.status)
+
+    async def _copy(self, built: Built, store: str, tell: Tell) -> Result:
+        if not built.local:
+            raise StepFailed(
+                f"{built.path} is not in this machine's store, and {store} cannot get it by itself. "
+                "Build it: leave out --no build."
+            )
+        log = NixLog(built.sizes)
+
+        def heard(line: str) -> None:
+            for text in log.feed(line):
+                tell.line(text)
+            tell.progress(log.bytes_copied, built.size)
+
+        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS"))}
+        argv = nix.copy(built.path, store, nix.copy_options(os.environ))
+        async with self._copies:
+            ended = await process.stream(argv, on_stderr=heard, env=env)
+        if ended.status:
+            lines = [line for error in log.errors for line in error.splitlines()]
+            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(log)}", log=lines)
+        if not log.paths_copied:
+            return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
+        return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    exited: int
+
+
+class _Counter:
+    """Counts the content that a host says it takes from elsewhere."""
+
+    def __init__(self, built: Built, tell: Tell) -> None:
+        self._sizes = built.sizes
+        self._total = built.size
+        self._tell = tell
+        self.paths: list[str] = []
+
+    def heard(self, line: str) -> None:
+        self._tell.line(strip_control(line))
+        found = _COPYING.search(line)
+        if found:
+            # Nix names a path as it begins with it: those before it are there.
+            moved = sum(self._sizes.get(path, 0) for path in self.paths)
+            self.paths.append(found[1])
+            self._tell.progress(moved, self._total)
+
+
+def _fetched(built: Built, counter: _Counter, how: str) -> Result:
+    if counter.paths:
+        return Result(path=built.path, how=how, size=built.size)
+    return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
+
+
+def _why(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return shlex.quote(strip_control(lines[-1]))[:200].strip("'") if lines else "it said nothing"
+
+
+def _why_copy(log: NixLog) -> str:
+    text = log.errors[-1] if log.errors else "it said nothing"
+    return " ".join(text.split())[:300]
+
+
+def _without_options(store: str) -> str:
+    return store.partition("?")[0]

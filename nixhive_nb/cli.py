@@ -1,0 +1,146 @@
+"""`nix-hive`: the commands in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nixhive_nb.commands import (
+    Ended,
+    Exited,
+    Known,
+    Listing,
+    Message,
+    Planned,
+    Ran,
+    Session,
+    Value,
+    hive_group,
+    options_of,
+)
+from nixhive_nb.errors import HiveError
+from nixhive_nb.frames import plan_frame
+from nixhive_nb.plan.summary import report_text
+from nixhive_nb.terminal import follow_in_terminal, frame_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    sys.exit(call(sys.argv[1:] if argv is None else argv))
+
+
+def call(argv: list[str]) -> int:
+    """Run one command and give its exit status."""
+    session = Session(program="nix-hive", follow=follow_in_terminal, warn=_warn, on_result=_print_row)
+    try:
+        return _show(_command(argv, session))
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except HiveError as error:
+        _complain(str(error))
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it (`| head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        session.close()
+
+
+def _command(argv: list[str], session: Session) -> Value:
+    with hive_group.make_context("nix-hive", list(argv), obj=session) as ctx:
+        value: Value = hive_group.invoke(ctx)
+        if options_of(ctx).get("out"):
+            raise click.UsageError("--out goes with %hive, in a notebook.")
+        return value
+
+
+def _show(value: Value) -> int:
+    match value:
+        case Listing():
+            _print_table(value.frame, value.records)
+        case Known():
+            _print_json(value.document)
+        case Planned():
+            _show_plan(value)
+        case Ran():
+            return _show_run(value)
+        case Ended():
+            return _show_report(value)
+        case Exited():
+            return value.status
+        case Message():
+            click.echo(value.text)
+        case None:
+            pass
+    return 0
+
+
+def _show_plan(planned: Planned) -> None:
+    if planned.records is None:
+        for warning in planned.plan.warnings:
+            _warn(warning)
+        click.echo(f"Plan {planned.plan.digest}. Nothing was changed.")
+    _print_table(plan_frame(planned.plan), planned.records)
+
+
+def _show_report(ended: Ended) -> int:
+    click.echo(report_text(ended.report), err=True)
+    if ended.document is not None:
+        _print_json(ended.document)
+    return 0 if ended.report.ok else 1
+
+
+def _show_run(ran: Ran) -> int:
+    if ran.records is not None:
+        _print_json(ran.records)
+    failed = int((ran.frame["exit_code"].fillna(-1) != 0).sum())
+    if failed:
+        _complain("one instance failed" if failed == 1 else f"{failed} instances failed")
+    return 1 if failed else 0
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    """Show what one instance said, as soon as its turn has come."""
+    click.echo(f"## {row['instance']}", err=True)
+    click.echo(row["stdout"], nl=False)
+    click.echo(row["stderr"], nl=False, err=True)
+    sys.stdout.flush()
+    if row["error"]:
+        click.echo(f"!! {row['error']}", err=True)
+    elif row["exit_code"]:
+        click.echo(f"!! exit status {row['exit_code']}", err=True)
+
+
+def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None) -> None:
+    if records is None:
+        click.echo(frame_text(frame))
+    else:
+        _print_json(records)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
+
+
+def _complain(text: str) -> None:
+    click.echo(f"nix-hive: {text}", err=True)

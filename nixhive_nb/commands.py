@@ -1,0 +1,424 @@
+"""The grammar: each command once, for `%hive` in a notebook and for `nix-hive` in a terminal.
+
+A command calls a method of `Hive` and gives a value back (one of the classes below); the face decides how to show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+import pandas as pd
+
+from nixhive_nb import process
+from nixhive_nb.frames import plan_frame
+from nixhive_nb.hive import PARALLEL, STEPS, TYPES, Hive
+from nixhive_nb.plan.plan import Plan
+from nixhive_nb.plan.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nixhive_nb.hive import Follow
+
+VERBS = ("deploy", "push", "build")
+DEFAULT_CONFIG = "hive.nix"
+DEFAULT_STATE = ".hive.state"
+_OPTIONS = "nixhive_nb.options"
+# The flags of ssh that take a value, from its manual page: what follows them is not the host.
+_SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A table. `records` is the same for `--json`, None when a table is wanted."""
+
+    frame: pd.DataFrame
+    records: list[dict[str, Any]] | None = None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known without a build: as a table, and as the inventory object that a terminal prints."""
+
+    frame: pd.DataFrame
+    document: dict[str, Any]
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
+
+    report: Report
+    document: dict[str, Any] | None = None
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that was not run."""
+
+    plan: Plan
+    records: list[dict[str, Any]] | None = None
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ran on instances; columns as in `frames.run_frame`."""
+
+    frame: pd.DataFrame
+    records: list[dict[str, Any]] | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """Text for a person."""
+
+    text: str
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that ran on our terminal, or whose output was caught."""
+
+    status: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+Value = Listing | Known | Ended | Planned | Ran | Message | Exited | None
+
+
+class Session:
+    """What a face keeps between commands: the deployment in use, and how it wants to be told."""
+
+    def __init__(
+        self,
+        *,
+        program: str,
+        follow: Follow,
+        warn: Callable[[str], None],
+        on_result: Callable[[dict[str, Any]], None] | None = None,
+        has_terminal: bool = True,
+    ) -> None:
+        """`program` is `nix-hive` or `%hive`; `warn` shows a warning; `on_result` each row of a `run` as it comes."""
+        self.program = program
+        self.follow = follow
+        self.warn = warn
+        self.on_result = on_result
+        self.has_terminal = has_terminal
+        self.script: str | None = None
+        """The body of a `%%hive run` cell."""
+        self.parallel = PARALLEL
+        self.config: str | None = None
+        self.state = DEFAULT_STATE
+        self._hive: Hive | None = None
+        self._warned: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Hive | None:
+        """The deployment in use, None before the first command."""
+        return self._hive
+
+    def hive(self, options: dict[str, Any], *, anew: bool = False) -> Hive:
+        """Give the deployment that a command is about; it is loaded when it is another one, or `anew`."""
+        config = options.get("config") or self.config or DEFAULT_CONFIG
+        state = options.get("state") or self.state
+        known = self._hive
+        same = known is not None and known.path == config and known.state_file == Path(state).absolute()
+        if known is None or not same or anew:
+            fresh = Hive.load(config, state=state, show_trace=bool(options.get("show_trace")))
+            self.close()
+            known = self._hive = fresh
+            self.config, self.state = config, state
+        known.parallel = options.get("parallel") or self.parallel
+        known.show_trace = bool(options.get("show_trace"))
+        self._warn_once(known.inventory.warnings)
+        return known
+
+    def close(self) -> None:
+        """Close the connections of the deployment in use."""
+        if self._hive is not None:
+            self._hive.close()
+            self._hive = None
+
+    def _warn_once(self, warnings: tuple[str, ...]) -> None:
+        if warnings != self._warned:
+            for text in warnings:
+                self.warn(text)
+        self._warned = warnings
+
+
+def options_of(ctx: click.Context) -> dict[str, Any]:
+    """Give the options that may stand before or after the command word, those after it first."""
+    found: dict[str, Any] = ctx.find_root().meta.setdefault(_OPTIONS, {})
+    return found
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - any option's value
+    if value not in (None, (), False):
+        options_of(ctx)[str(param.name)] = value
+
+
+def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+    words = [word for group in value for word in group.split(",") if word]
+    unknown = [word for word in words if word not in STEPS]
+    if unknown:
+        raise click.BadParameter(f"'{unknown[0]}' is not a step that can be left out: {', '.join(STEPS)}.")
+    _remember(ctx, param, tuple(words))
+
+
+def _common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every command takes, before or after its word."""
+    for decorate in reversed((
+        click.option("-c", "--config", metavar="PATH", expose_value=False, callback=_remember,
+                     help=f"The deployment: a file, or a folder with default.nix.  [default: {DEFAULT_CONFIG}]"),
+        click.option("-s", "--state", metavar="PATH", expose_value=False, callback=_remember,
+                     help=f"The state file.  [default: {DEFAULT_STATE}]"),
+        click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
+                     help="Leave steps out: build (take known results), realise (with build: instantiate only)."),
+        click.option("--parallel", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+                     help=f"How many hosts to work on at once.  [default: {PARALLEL}]"),
+        click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
+                     help="Show the whole trace of an evaluation error."),
+        click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_remember,
+                     help="Put the result into this variable (in a notebook)."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_patterns = click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+_HELP = {"help_option_names": ["-h", "--help"]}
+_PLAIN_HELP: dict[str, Any] = {"help_option_names": ["--help"], "ignore_unknown_options": True}
+
+
+@click.group(context_settings=_HELP)
+@_common
+def hive_group() -> None:
+    """NixOS fleets: build a few systems once, move them through Nix stores, activate them over SSH.
+
+    PATTERN is a name of an instance, of a system, or a tag, or a glob of one such as 'www-*'. Each pattern is a wave:
+    "deploy portico '*'" deploys portico first, then all others.
+    """
+
+
+@hive_group.command()
+@click.argument("path", required=False)
+@_common
+@click.pass_context
+def load(ctx: click.Context, path: str | None) -> Message:
+    """Evaluate the deployment anew, and keep it for the commands that follow."""
+    session = _session(ctx)
+    options = options_of(ctx)
+    if path:
+        options["config"] = path
+    hive = session.hive(options, anew=True)
+    inventory = hive.inventory
+    return Message(
+        text=f"{hive.path}: {_count(len(inventory.systems), 'system')}, {_count(len(inventory.instances), 'instance')}"
+    )
+
+
+@hive_group.command()
+@_patterns
+@_json
+@_common
+@click.pass_context
+def instances(ctx: click.Context, patterns: tuple[str, ...], *, as_json: bool) -> Listing:
+    """List the instances that patterns name (all without one), in the order of a deploy."""
+    frame = _hive(ctx).instances(*patterns)
+    return Listing(frame=frame, records=_records(frame) if as_json else None)
+
+
+@hive_group.command()
+@_patterns
+@_json
+@_common
+@click.pass_context
+def systems(ctx: click.Context, patterns: tuple[str, ...], *, as_json: bool) -> Listing:
+    """List the systems that patterns name (all without one), with their last results."""
+    frame = _hive(ctx).systems(*patterns)
+    return Listing(frame=frame, records=_records(frame) if as_json else None)
+
+
+@hive_group.command()
+@_patterns
+@_common
+@click.pass_context
+def build(ctx: click.Context, patterns: tuple[str, ...]) -> Ended | Known:
+    """Build systems (all without a pattern) and print the inventory as JSON.
+
+    With --no build nothing is built: it lists what is known. With --no realise the systems are only instantiated.
+    """
+    hive, no = _hive(ctx), options_of(ctx).get("no", ())
+    if "build" in no:
+        return Known(frame=hive.systems(*patterns), document=hive.document(remembered=True))
+    report = hive.execute(hive.plan("build", *patterns, no=no), follow=_session(ctx).follow)
+    return Ended(report=report, document=hive.document(report, remembered=True))
+
+
+@hive_group.command()
+@_patterns
+@_common
+@click.pass_context
+def push(ctx: click.Context, patterns: tuple[str, ...]) -> Ended:
+    """Build the systems of instances, and bring them to stores and instances. Nothing is activated."""
+    hive = _hive(ctx)
+    return _carry_out(ctx, hive, hive.plan("push", *patterns, no=options_of(ctx).get("no", ())))
+
+
+@hive_group.command()
+@_patterns
+@click.option("-t", "--type", "action", type=click.Choice(TYPES), default="switch", show_default=True,
+              help="switch: now and at the next boot. boot: at the next boot. test: now only.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Activate also where the wanted system runs already.")
+@_common
+@click.pass_context
+def deploy(ctx: click.Context, patterns: tuple[str, ...], action: str, *, force: bool) -> Ended:
+    """Build, push, and activate on instances, each pattern a wave: deploy portico '*'."""
+    hive = _hive(ctx)
+    plan = hive.plan("deploy", *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))  # type: ignore[arg-type]
+    return _carry_out(ctx, hive, plan)
+
+
+@hive_group.command(name="plan")
+@click.argument("words", nargs=-1, metavar="[deploy|push|build] [PATTERN]...")
+@click.option("-t", "--type", "action", type=click.Choice(TYPES), default="switch", help="As for deploy.")
+@click.option("--force", is_flag=True, help="As for deploy.")
+@_json
+@_common
+@click.pass_context
+def plan_command(ctx: click.Context, words: tuple[str, ...], action: str, *, force: bool, as_json: bool) -> Planned:
+    """Show what deploy (or push, or build) would do, and change nothing. No host is asked."""
+    verb, patterns = (words[0], words[1:]) if words and words[0] in VERBS else ("deploy", words)
+    plan = _hive(ctx).plan(verb, *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))  # type: ignore[arg-type]
+    return Planned(plan=plan, records=_records(plan_frame(plan)) if as_json else None)
+
+
+class _RunCommand(click.Command):
+    """`run`: what follows the pattern is the command's own, but for `%%hive run`, whose command is the cell."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = _session(ctx).script is not None
+        return super().parse_args(ctx, args)
+
+
+@hive_group.command(cls=_RunCommand)
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Give up after this.")
+@_json
+@click.argument("pattern")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@_common
+@click.pass_context
+def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: float | None, *, as_json: bool) -> Ran:
+    """Run a command on each instance that PATTERN names, side by side; one that fails does not stop the others.
+
+    The words are joined with blanks and given to the host's shell, as `ssh` does. In a notebook, `%%hive run PATTERN`
+    runs the cell's body as a shell script.
+    """
+    session = _session(ctx)
+    if session.script is not None and command:
+        raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
+    if session.script is None and not command:
+        raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
+    frame = _hive(ctx).run(
+        pattern,
+        " ".join(command),
+        script=session.script or "",
+        timeout=timeout,
+        on_result=None if as_json else session.on_result,
+    )
+    return Ran(frame=frame, records=_records(frame) if as_json else None)
+
+
+@hive_group.command(context_settings={**_PLAIN_HELP, "allow_interspersed_args": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SSH-FLAGS] HOST [COMMAND]...")
+@click.pass_context
+def ssh(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
+    """Run ssh with the deployment's configuration; all flags after the word are ssh's."""
+    return _openssh(ctx, "ssh", words, complete=_has_command(words))
+
+
+@hive_group.command(context_settings={**_PLAIN_HELP, "allow_interspersed_args": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCP-FLAGS] SOURCE... TARGET")
+@click.pass_context
+def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
+    """Run scp with the deployment's configuration; all flags after the word are scp's."""
+    return _openssh(ctx, "scp", words, complete=True)
+
+
+@hive_group.command(name="ssh-config")
+@_common
+@click.pass_context
+def ssh_config(ctx: click.Context) -> Message:
+    """Print the generated OpenSSH configuration, which extends your own."""
+    return Message(text=_hive(ctx).ssh_config().rstrip("\n"))
+
+
+@hive_group.command(name="help")
+@click.argument("command", required=False)
+@click.pass_context
+def help_command(ctx: click.Context, command: str | None) -> Message:
+    """Show the help of all, or of one command."""
+    root = ctx.find_root()
+    if not command:
+        return Message(text=root.get_help())
+    found = hive_group.get_command(root, command)
+    if found is None:
+        raise click.UsageError(f"No such command '{command}'.")
+    with click.Context(found, info_name=command, parent=root) as inner:
+        return Message(text=inner.get_help())
+
+
+def _session(ctx: click.Context) -> Session:
+    session = ctx.find_root().obj
+    if not isinstance(session, Session):
+        raise TypeError("the grammar is called with a Session as its obj")
+    return session
+
+
+def _hive(ctx: click.Context) -> Hive:
+    return _session(ctx).hive(options_of(ctx))
+
+
+def _carry_out(ctx: click.Context, hive: Hive, plan: Plan) -> Ended:
+    session = _session(ctx)
+    for warning in plan.warnings:
+        session.warn(warning)
+    return Ended(report=hive.execute(plan, follow=session.follow))
+
+
+def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete: bool) -> Exited | Message:
+    session = _session(ctx)
+    hive = _hive(ctx)
+    if session.has_terminal:
+        return Exited(status=process.run_attached(hive.ssh_argv(program, words)))
+    if not complete:
+        return Message(text=f"In a terminal: nix-hive -c {hive.path} {program} {' '.join(words)}")
+    ended = process.run(hive.ssh_argv(program, words, batch=True))
+    return Exited(status=ended.status, stdout=ended.stdout, stderr=ended.stderr)
+
+
+def _has_command(words: Sequence[str]) -> bool:
+    """Tell whether the words of an ssh command hold more than flags and a host."""
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        flag = rest.pop(0)
+        if flag[-1] in _SSH_VALUED and rest:
+            rest.pop(0)
+    with contextlib.suppress(ValueError):
+        rest.remove("--")
+    return len(rest) > 1
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give a frame as JSON objects in its order, the index as a field of its own."""
+    plain = frame.reset_index()
+    return [{str(name): _plain(value) for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of any column
+    if isinstance(value, tuple):
+        return list(value)
+    return None if pd.isna(value) else value

@@ -1,0 +1,95 @@
+# What Python needs of a deployment, as JSON. Values come with their type and the place where they stand, so that
+# Python can say what is wrong with them; functions, `evalConfigArgs`, `checks` and unknown attributes stay unevaluated.
+let
+  inherit (builtins) addErrorContext attrNames deepSeq elem filter functionArgs isFunction mapAttrs typeOf;
+
+  place = name: set:
+    let position = builtins.unsafeGetAttrPos name set;
+    in if position == null then null else [ position.file position.line ];
+
+  # A value without structure. A path gives its name, and is not copied to the store.
+  plain = value:
+    let
+      type = typeOf value;
+      items = map plain value;
+    in
+    { inherit type; } // (
+      if elem type [ "string" "int" "float" "bool" ] then { inherit value; }
+      else if type == "path" then { value = toString value; }
+      else if type == "list" then deepSeq items { inherit items; }
+      else { });
+
+  # An include path: what Nix itself can turn into a string, such as a derivation or the result of `fetchGit`.
+  location = value:
+    if typeOf value == "set" && (value ? outPath || value ? __toString)
+    then { type = "string"; value = toString value; }
+    else plain value;
+
+  module = value:
+    if typeOf value == "set" && value ? __functor then { type = "lambda"; } else plain value;
+
+  hidden = value: { type = "hidden"; };
+
+  member = describe: what: set: name: value:
+    { at = place name set; } // addErrorContext "nix-hive: ${what name}" (describe value);
+
+  # A set with any names.
+  table = describe: what: value:
+    if typeOf value == "set" then { type = "set"; members = mapAttrs (member describe what value) value; }
+    else plain value;
+
+  # A set with known names; of others, only the place is given.
+  record = shapes: of: value:
+    let describe = name: (shapes.${name} or hidden);
+    in
+    if typeOf value == "set"
+    then {
+      type = "set";
+      members = mapAttrs (name: inner: member (describe name) (name: "`${name}`${of}") value name inner) value;
+    }
+    else plain value;
+
+  named = kind: shapes: value:
+    if typeOf value == "set"
+    then {
+      type = "set";
+      members = mapAttrs
+        (name: inner: { at = place name value; }
+          // addErrorContext "nix-hive: ${kind} ${name}" (record shapes " of ${kind} ${name}" inner))
+        value;
+    }
+    else plain value;
+
+  paths = table location (name: "`paths.${name}`");
+
+  deployment = record
+    {
+      inherit paths;
+      systems = named "system" {
+        inherit paths;
+        configuration = module;
+        system = plain;
+      };
+      instances = named "instance" {
+        system = plain;
+        store = plain;
+        tags = plain;
+        ssh = table plain (name: "`ssh.${name}`");
+        hostKeys = plain;
+      };
+      nix = record { build = record { flags = plain; } " of `nix.build`"; } " of `nix`";
+      signing = record { keyFile = plain; } " of `signing`";
+    } "";
+
+  source = import <deployment>;
+  arguments = if isFunction source then functionArgs source else { };
+  required = filter (name: !arguments.${name}) (attrNames arguments);
+in
+{
+  platform = builtins.currentSystem;
+  inherit required;
+  deployment =
+    if !isFunction source then deployment source
+    else if required == [ ] then deployment (source { })
+    else { type = "lambda"; };
+}

@@ -1,0 +1,113 @@
+"""Evaluating a deployment: from `hive.nix` to an `Inventory`, with one `nix-instantiate`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from nixhive_nb import process
+from nixhive_nb.deployment.explain import OWN_EXPRESSIONS, explain
+from nixhive_nb.deployment.inventory import Inventory
+from nixhive_nb.deployment.platforms import check_platforms
+from nixhive_nb.deployment.reading import Answer, read_inventory
+from nixhive_nb.deployment.watched import MOST_ENTRIES, Watched, look
+from nixhive_nb.errors import DeploymentError
+
+__all__ = ["Loaded", "check_platforms", "explain", "load", "toplevel_expression"]
+
+_EVALUATING = re.compile(r"evaluating file '(/.*)'")
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that was evaluated."""
+
+    inventory: Inventory
+    path: Path
+    """The file or folder, absolute; for `-I deployment=PATH`."""
+    log: tuple[str, ...]
+    """What the evaluation said beside the result: warnings of Nix, `builtins.trace`."""
+    watched: Watched
+
+    def changed(self) -> str | None:
+        """Give the path of the first watched file that changed, came or went since, or None. Nix is not started.
+
+        See `load` for what is watched; `$NIX_PATH` stands for that variable.
+        """
+        return self.watched.changed()
+
+
+def load(path: str | Path = "hive.nix", *, show_trace: bool = False) -> Loaded:
+    """Evaluate a deployment: a file, or a folder that holds `default.nix`.
+
+    `Loaded.changed()` tells whether to do so again. It watches every Nix file that the evaluation imported, outside
+    the store; every file below the folder of the deployment, since Nix does not tell what `builtins.readFile` and
+    `builtins.readDir` read (at most 5,000 files and folders, without hidden names, symlinks to folders or to the store,
+    notebooks, `__pycache__` and the state file); and `NIX_PATH`. It cannot see: other files that were read by
+    `readFile` or `readDir` (outside that folder, or hidden), variables read by `builtins.getEnv`, what stands behind a
+    URL that was fetched, and an updated channel.
+
+    Raises `DeploymentError` when there is no such file, when Nix cannot evaluate it (`FILE:LINE:COLUMN: message`;
+    `show_trace` adds the stack of Nix), or when it says something that a deployment cannot say, with a line for each
+    mistake; and `MissingProgram` without Nix.
+    """
+    target = _target(path)
+    is_folder = target.is_dir()
+    directory = target if is_folder else target.parent
+    source = f"{str(path).rstrip('/')}/" if is_folder else str(path)
+    watched = look(directory)
+    finished = process.run(_command(target))
+    if finished.status != 0:
+        raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
+    answer = msgspec.json.decode(finished.stdout, type=Answer)
+    inventory = read_inventory(answer, source, directory)
+    if not watched.complete:
+        warning = (
+            f"{directory} holds more than {MOST_ENTRIES:,} files and folders, and only so many are watched: after a "
+            "change to another one that is not a Nix file, load the deployment again."
+        )
+        inventory = msgspec.structs.replace(inventory, warnings=(*inventory.warnings, warning))
+    return Loaded(
+        inventory=inventory,
+        path=target,
+        log=_said(finished.stderr),
+        watched=watched.and_files(_EVALUATING.findall(finished.stderr)),
+    )
+
+
+def toplevel_expression() -> Path:
+    """Give the path of `toplevel.nix`, which instantiates systems that share their include paths.
+
+    It is called so, and gives `{"www": {"drvPath": …, "outPath": …}, …}`:
+
+        nix-instantiate --eval --strict --json --read-write-mode -I nixpkgs=… -I deployment=DEPLOYMENT
+          toplevel.nix --argstr names '["www", "portico"]'
+
+    `Inventory.include_paths` gives the paths in the right order, and `Loaded.path` the deployment. `explain` shortens
+    its errors; they name the system.
+    """
+    return OWN_EXPRESSIONS / "toplevel.nix"
+
+
+def _command(target: Path) -> list[str]:
+    # -vv names each file that is evaluated (-v does from 2.8 on; other versions need more), --show-trace the places.
+    options = ["--eval", "--strict", "--json", "-vv", "--show-trace"]
+    return ["nix-instantiate", *options, "-I", f"deployment={target}", str(OWN_EXPRESSIONS / "inventory.nix")]
+
+
+def _target(path: str | Path) -> Path:
+    """Give the absolute path of a deployment that is there."""
+    given = Path(path).expanduser()
+    advice = "Name a deployment with -c: a file, or a folder that holds default.nix."
+    if not given.exists():
+        raise DeploymentError(f"There is no {path}. {advice}")
+    if given.is_dir() and not (given / "default.nix").exists():
+        hint = f"Did you mean -c {given / 'hive.nix'}?" if (given / "hive.nix").exists() else advice
+        raise DeploymentError(f"The folder {path} holds no default.nix. {hint}")
+    return Path(os.path.abspath(given))  # noqa: PTH100 - without `..`, as Nix has it, but with the symlinks
+
+
+def _said(stderr: str) -> tuple[str, ...]:
+    return tuple(line for line in stderr.splitlines() if line and not line.startswith("evaluating file '"))

@@ -1,0 +1,90 @@
+"""Whether this machine can build for the platforms of a deployment."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nixhive_nb import process
+from nixhive_nb.deployment.explain import explain
+from nixhive_nb.errors import DeploymentError, NixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nixhive_nb.deployment.inventory import Inventory
+
+_COMMANDS = (("config", "show"), ("show-config",))  # the second until Nix 2.19
+
+
+def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
+    """Make sure that the named systems can be built: by this machine, or by a builder that is configured.
+
+    What a builder can build, Nix alone knows: any builder is taken for able. Flags of the deployment
+    (`nix.build.flags`) count like settings of Nix. Raises `DeploymentError`, one line for each system.
+    """
+    wanted = {name: inventory.systems[name].platform for name in systems}
+    flags = _settings_in(inventory.build_flags)
+    settings = nix_settings()
+    able = _platforms(settings) | _platforms(flags)
+    if (
+        set(wanted.values()) <= able
+        or "store" in flags
+        or _has_builder(flags.get("builders", settings.get("builders", "")))
+    ):
+        return
+    lines = [
+        f"System {name} is for {platform}, and this machine builds {', '.join(sorted(able))}."
+        for name, platform in wanted.items()
+        if platform not in able
+    ]
+    advice = 'Name a builder in `nix.build.flags` ([ "--builders" "ssh://HOST PLATFORM" ]) or in /etc/nix/machines.'
+    raise DeploymentError("\n".join([*lines, advice]))
+
+
+@functools.cache
+def nix_settings() -> dict[str, Any]:
+    """Give the settings of Nix on this machine by name; read once in a process (`nix_settings.cache_clear()`).
+
+    Raises `NixError` when Nix does not tell them, and `MissingProgram`.
+    """
+    finished = None
+    for command in _COMMANDS:
+        finished = process.run(["nix", "--extra-experimental-features", "nix-command", *command, "--json"])
+        if finished.status == 0:
+            return {name: setting["value"] for name, setting in json.loads(finished.stdout).items()}
+    raise NixError(f"Nix does not tell its settings: {explain(finished.stderr) if finished else ''}")
+
+
+def _settings_in(flags: Iterable[str]) -> dict[str, str]:
+    """Give the settings among command line flags: `--NAME VALUE` and `--option NAME VALUE`."""
+    words = list(flags)
+    settings = {}
+    for index, word in enumerate(words):
+        values = words[index + 1 : index + 3]
+        if word == "--option" and len(values) > 1:
+            settings[values[0]] = values[1]
+        elif word.startswith("--") and values:
+            settings[word[2:]] = values[0]
+    return settings
+
+
+def _platforms(settings: Mapping[str, Any]) -> set[str]:
+    extra = settings.get("extra-platforms", [])
+    return {*filter(None, [settings.get("system")]), *(extra.split() if isinstance(extra, str) else extra)}
+
+
+def _has_builder(builders: str) -> bool:
+    """Tell whether a value of the setting `builders` names one, there or in a file that it refers to (`@FILE`)."""
+    entries = [entry.strip() for entry in builders.replace("\n", ";").split(";")]
+    return any(_has_builder(_machines(entry[1:])) if entry.startswith("@") else entry for entry in entries)
+
+
+def _machines(file: str) -> str:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return ";".join(line.partition("#")[0] for line in lines if not line.startswith("@"))

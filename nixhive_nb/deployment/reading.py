@@ -1,0 +1,324 @@
+"""What `inventory.nix` gives, checked and turned into an `Inventory`.
+
+Every mistake is collected, so that a person sees all of them at once, each with its file and line where Nix knows them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
+from nixhive_nb.deployment.near import near
+from nixhive_nb.errors import DeploymentError
+
+_KINDS = {
+    "string": "a string",
+    "int": "a number",
+    "float": "a number",
+    "bool": "a boolean",
+    "list": "a list",
+    "set": "an attribute set",
+    "lambda": "a function",
+    "path": "a path",
+    "null": "null",
+}
+_KNOWN = {
+    "": ("paths", "systems", "instances", "nix", "signing"),
+    "system": ("configuration", "paths", "system", "evalConfigArgs", "checks"),
+    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks"),
+    "nix": ("build",),
+    "nix.build": ("flags",),
+    "signing": ("keyFile",),
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_IN_INSTANCES = re.compile(r"""[\s\x00-\x1f\x7f/*?\[\]\\"'#,%$;|&<>(){}`]|^[-@!]""")
+_NOT_IN_PATHS = re.compile(r"[\s\x00-\x1f\x7f=]")
+_SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
+_KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A value of the deployment: its type in Nix and, as far as the type has it, its content."""
+
+    type: str
+    value: str | int | float | bool | None = None
+    items: tuple[Node, ...] = ()
+    members: dict[str, Node] = {}
+    at: tuple[str, int] | None = None
+    """File and line of the attribute that holds the value."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """All that `inventory.nix` gives."""
+
+    platform: str
+    deployment: Node
+    required: tuple[str, ...] = ()
+    """Arguments that the deployment, being a function, cannot do without."""
+
+
+_NONE = Node("missing")
+
+
+def read_inventory(answer: Answer, source: str, directory: Path) -> Inventory:
+    """Give the inventory. `source` is the deployment as the user named it; files are named relative to `directory`.
+
+    Raises `DeploymentError` with a line for each mistake.
+    """
+    if answer.required:
+        names = ", ".join(answer.required)
+        raise DeploymentError(f"{source} is a function that needs {names}: give them defaults (`{names} ? …`).")
+    if answer.deployment.type != "set":
+        raise DeploymentError(f"{source} is {_KINDS[answer.deployment.type]}, not an attribute set.")
+    return _Reader(source, directory, answer.platform).inventory(answer.deployment)
+
+
+class _Reader:
+    """One pass over a deployment, which notes what is wrong with it and goes on."""
+
+    def __init__(self, source: str, directory: Path, platform: str) -> None:
+        self.source = source
+        self.directory = directory
+        self.platform = platform
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def inventory(self, top: Node) -> Inventory:
+        self.warn_of_unknown(top, "", "")
+        systems = self.table(top, "systems")
+        instances = self.table(top, "instances")
+        found = Inventory(
+            source=self.source,
+            paths=self.paths(top, ""),
+            systems={name: self.system(name, node) for name, node in systems.items()},
+            instances={name: self.instance(name, node, systems) for name, node in instances.items()},
+            build_flags=self.build_flags(top),
+            signing_key=self.signing_key(top),
+        )
+        if self.problems:
+            raise DeploymentError("\n".join(self.problems))
+        self.warn_of_emptiness(found)
+        return msgspec.structs.replace(found, warnings=tuple(self.warnings))
+
+    def system(self, name: str, node: Node) -> System:
+        of = f" of system {name}"
+        if not name or _CONTROL.search(name):
+            self.problem(node, f"a system cannot be named {name!r}")
+        members = self.members(node, f"system {name}")
+        self.warn_of_unknown(node, of, "system")
+        self.check_configuration(members.get("configuration", _NONE), name, node)
+        platform = self.string(members, "system", of) or self.platform
+        return System(name=name, paths=self.paths(node, of), platform=platform)
+
+    def instance(self, name: str, node: Node, systems: dict[str, Node]) -> Instance:
+        of = f" of instance {name}"
+        if not name or _NOT_IN_INSTANCES.search(name):
+            self.problem(
+                node,
+                f"an instance cannot be named {name!r}: it is a host name for ssh, without blanks, slashes, quotes or "
+                "the characters of patterns and shells, and does not start with -, @ or !",
+            )
+        members = self.members(node, f"instance {name}")
+        self.warn_of_unknown(node, of, "instance")
+        return Instance(
+            name=name,
+            system=self.system_of(name, node, systems),
+            store=self.string(members, "store", of),
+            tags=self.strings(members, "tags", of, "tag"),
+            ssh=self.ssh(node, name),
+            host_keys=self.host_keys(members, of),
+        )
+
+    def check_configuration(self, node: Node, system: str, holder: Node) -> None:
+        if node.type == "lambda":
+            return
+        if node.type == "missing":
+            if holder.type == "set":
+                self.problem(holder, f"system {system} has no `configuration`")
+            return
+        what = f"`configuration` of system {system} is {_KINDS[node.type]}, not a function"
+        if node.type == "path":
+            self.problem(node, f"{what}; write `import {self.beside(str(node.value), node)}`")
+        else:
+            self.problem(node, f"{what}; write a NixOS module: `{{ pkgs, ... }}: {{ … }}`")
+
+    def system_of(self, instance: str, node: Node, systems: dict[str, Node]) -> str:
+        member = node.members.get("system", _NONE)
+        if member.type == "missing":
+            if node.type == "set":
+                self.problem(node, f"instance {instance} has no `system`")
+            return ""
+        system = self.string(node.members, "system", f" of instance {instance}")
+        if member.type == "string" and system not in systems:
+            alike = near(system, systems)
+            hint = f" Near: {', '.join(alike)}." if alike else ""
+            self.problem(member, f"`system` of instance {instance} is '{system}', and no system has that name.{hint}")
+        return system
+
+    def ssh(self, node: Node, instance: str) -> SshOptions:
+        options = []
+        for name, value in self.table(node, "ssh", f" of instance {instance}").items():
+            what = f"`ssh.{name}` of instance {instance}"
+            if not _SSH_OPTION.fullmatch(name):
+                self.problem(value, f"`ssh` of instance {instance} holds {name!r}, which is no option of a Host block")
+                continue
+            values = value.items if value.type == "list" else (value,)
+            written = tuple(self.ssh_value(item, value, what) for item in values)
+            if written:
+                options.append((name, written))
+        return tuple(options)
+
+    def ssh_value(self, node: Node, holder: Node, what: str) -> str:
+        if node.type not in {"string", "int", "float", "bool"}:
+            kinds = "a string, a number, a boolean or a list of these"
+            self.problem(holder, f"{what} {_verb(node, holder)} {_KINDS[node.type]}; write {kinds}")
+            return ""
+        if isinstance(node.value, bool):
+            return "yes" if node.value else "no"
+        text = node.value if isinstance(node.value, str) else repr(node.value).removesuffix(".0")
+        if _CONTROL.search(text.replace("\t", " ")):
+            self.problem(holder, f"{what} holds a line break or another control character")
+        return text
+
+    def host_keys(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
+        keys = tuple(key.strip() for key in self.strings(members, "hostKeys", of, "key"))
+        for key in keys:
+            if not _is_key_line(key):
+                self.problem(
+                    members["hostKeys"],
+                    f"`hostKeys`{of} holds {_shortened(key)!r}, which is not a public key; write the line of "
+                    "/etc/ssh/ssh_host_ed25519_key.pub on the host (`ssh-ed25519 AAAA…`)",
+                )
+        return keys
+
+    def signing_key(self, top: Node) -> str | None:
+        node = self.group(top, "signing", "", "signing").get("keyFile", _NONE)
+        what = "`keyFile` of `signing`"
+        if node.type == "missing":
+            return None
+        if node.type == "path":
+            self.problem(
+                node, f"{what} is a path, which Nix may copy into the store, where everyone can read it; write a string"
+            )
+        elif node.type != "string" or not node.value:
+            self.problem(node, f"{what} is {'empty' if node.value == '' else _KINDS[node.type]}; write a file name")
+        elif str(node.value).startswith("/nix/store/"):
+            self.problem(node, f"{what} is in the store, where everyone can read it; keep the key elsewhere")
+        return str(node.value)
+
+    def build_flags(self, top: Node) -> tuple[str, ...]:
+        nix = self.group(top, "nix", "", "nix")
+        holder = Node("set", members=nix)
+        return self.strings(self.group(holder, "build", " of `nix`", "nix.build"), "flags", " of `nix.build`", "flag")
+
+    def paths(self, holder: Node, of: str) -> tuple[str, ...]:
+        found = []
+        for name, node in self.table(holder, "paths", of).items():
+            what = f"`paths.{name}`{of}"
+            if not name or _NOT_IN_PATHS.search(name):
+                self.problem(node, f"`paths`{of} cannot hold the name {name!r}")
+            elif node.type not in {"string", "path"}:
+                self.problem(node, f"{what} is {_KINDS[node.type]}; write a path, a store path or a URL")
+            elif not node.value:
+                self.problem(node, f"{what} is empty; write a path, a store path or a URL")
+            else:
+                found.append(f"{name}={node.value}")
+        return tuple(found)
+
+    def string(self, members: dict[str, Node], name: str, of: str) -> str:
+        """Give a string that may be missing; then it is empty."""
+        node = members.get(name, _NONE)
+        if node.type == "missing":
+            return ""
+        if node.type != "string":
+            self.problem(node, f"`{name}`{of} is {_KINDS[node.type]}, not a string")
+        return str(node.value)
+
+    def strings(self, members: dict[str, Node], name: str, of: str, noun: str) -> tuple[str, ...]:
+        """Give a list of strings that may be missing; then it is empty."""
+        node = members.get(name, _NONE)
+        if node.type not in {"missing", "list"}:
+            self.problem(node, f"`{name}`{of} is {_KINDS[node.type]}; write a list of strings")
+        for item in node.items:
+            if item.type != "string":
+                self.problem(node, f"`{name}`{of} holds a {noun} that is not a string but {_KINDS[item.type]}")
+        return tuple(str(item.value) for item in node.items)
+
+    def table(self, holder: Node, name: str, of: str = "") -> dict[str, Node]:
+        """Give the members of a set that may be missing; then there are none."""
+        node = holder.members.get(name, _NONE)
+        return {} if node.type == "missing" else dict(sorted(self.members(node, f"`{name}`{of}").items()))
+
+    def group(self, holder: Node, name: str, of: str, level: str) -> dict[str, Node]:
+        """Give the members of a set with known names."""
+        self.warn_of_unknown(holder.members.get(name, _NONE), f" of `{level}`", level)
+        return self.table(holder, name, of)
+
+    def members(self, node: Node, what: str) -> dict[str, Node]:
+        if node.type != "set":
+            self.problem(node, f"{what} is {_KINDS[node.type]}, not an attribute set")
+        return node.members
+
+    def warn_of_unknown(self, node: Node, of: str, level: str) -> None:
+        for name, member in node.members.items():
+            if name in _KNOWN[level]:
+                continue
+            place = self.place(member)
+            what = f"`{name}`{of}" + (f" ({place})" if place else "")
+            alike = near(name, _KNOWN[level])
+            hint = f": did you mean `{alike[0]}`?" if alike else " is not known, and has no effect."
+            self.warnings.append(what + hint)
+
+    def warn_of_emptiness(self, found: Inventory) -> None:
+        missing = [kind for kind in ("systems", "instances") if not getattr(found, kind)]
+        if missing:
+            self.warnings.append(f"{self.source} has no {' and no '.join(missing)}.")
+
+    def problem(self, node: Node, text: str) -> None:
+        place = self.place(node)
+        end = "" if text.endswith((".", "?")) else "."
+        self.problems.append(f"{place}: {text}{end}" if place else f"{text}{end}")
+
+    def place(self, node: Node) -> str:
+        """Give `FILE:LINE`, or nothing where Nix does not know it."""
+        if node.at is None:
+            return ""
+        file, line = node.at
+        for directory in (self.directory, self.directory.resolve()):
+            if Path(file).is_relative_to(directory):
+                return f"{Path(file).relative_to(directory)}:{line}"
+        return f"{file}:{line}"
+
+    def beside(self, path: str, node: Node) -> str:
+        """Give a path as one would write it in the file that holds the attribute."""
+        if node.at is None:
+            return path
+        relative = os.path.relpath(path, Path(node.at[0]).parent)
+        return relative if relative.startswith("..") else f"./{relative}"
+
+
+def _verb(node: Node, holder: Node) -> str:
+    return "is" if node is holder else "holds"
+
+
+def _is_key_line(line: str) -> bool:
+    """Tell whether a line is `TYPE BASE64 [COMMENT]`, where the base64 text starts with the same type."""
+    found = _KEY_LINE.fullmatch(line)
+    if not found:
+        return False
+    try:
+        blob = base64.b64decode(found[2], validate=True)
+    except binascii.Error:
+        return False
+    name = found[1].encode()
+    return blob.startswith(len(name).to_bytes(4, "big") + name) and len(blob) > 4 + len(name)
+
+
+def _shortened(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -1,0 +1,51 @@
+#!/bin/sh
+# The first process of a practice host. It starts inside fresh mount, UTS, IPC and PID namespaces and the host's own
+# network namespace, lays the host's folders over the machine's, and becomes its sshd.
+#
+# usage: host.sh FOLDER NAME ADDRESS/PREFIX [daemon]
+set -eu
+folder=$1 name=$2 address=$3 daemon=${4:-}
+
+hostname "$name"
+
+# By way of /tmp, because the folder itself may lie below one of the places that are about to be covered.
+mount --rbind "$folder" /tmp
+for place in nix etc root home var; do
+  mount --rbind "/tmp/$place" "/$place"
+done
+umount -l /tmp
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/sshd /run/lock /run/nixos
+mount -t proc -o nosuid,nodev,noexec proc /proc
+# All that is not the host's own is the machine's: look, do not touch.
+mount -o remount,bind,ro /
+
+if [ -e /proc/sys/net/ipv6/conf/eth0/disable_ipv6 ]; then
+  echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+fi
+# A new network namespace may inherit this from the machine; here every way inward leads through the jump host's sshd.
+echo 0 >/proc/sys/net/ipv4/ip_forward
+ip -batch - <<COMMANDS
+link set lo up
+addr replace $address dev eth0
+link set eth0 up
+COMMANDS
+
+# Boot: what the boot loader would start, else what the system profile names.
+for entry in /nix/var/nixhive-lab/boot-default /nix/var/nix/profiles/system; do
+  system=$(readlink -f "$entry") || continue
+  [ -d "$system" ] || continue
+  ln -s "$system" /run/booted-system
+  ln -s "$system" /run/current-system
+  if [ -x "$system/activate" ]; then
+    "$system/activate" >>/var/log/boot.log 2>&1 || echo "activation at boot failed" >>/var/log/boot.log
+  fi
+  break
+done
+
+rm -f /var/lib/sshd.pid /nix/var/nix/daemon-socket/socket
+if [ -n "$daemon" ]; then
+  NIX_REMOTE='' nix-daemon >>/var/log/nix-daemon.log 2>&1 &
+fi
+exec "$(command -v sshd)" -D -f /etc/ssh/sshd_config -E /var/log/sshd.log

@@ -1,0 +1,273 @@
+"""The files of a host: one template for the whole fleet, copied and completed for each host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from nixhive_nb.lab.commands import SYSTEM_PATH, run
+from nixhive_nb.lab.model import GATEWAY, HostSpec
+
+# What a host's own programs need of the machine's /etc; missing ones are left out.
+_FROM_THE_MACHINE = (
+    "alternatives",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "login.defs",
+    "os-release",
+    "protocols",
+    "security",
+    "services",
+    "ssl/openssl.cnf",
+)
+
+_HOST_PATH = f"/run/current-system/sw/bin:{SYSTEM_PATH}"
+
+_ETC = {
+    "group": "root:x:0:\ntty:x:5:\nsudo:x:27:\nusers:x:100:\nnogroup:x:65534:\n",
+    "gshadow": "",
+    "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n",
+    "profile": f"PATH={_HOST_PATH}\nexport PATH\n",
+    "resolv.conf": "",
+    "shells": "/bin/sh\n",
+    "NIXOS": "",
+}
+
+# sudo asks PAM even when it needs no password. Without a password in /etc/shadow, pam_unix refuses everybody else.
+_PAM = "auth required pam_unix.so\naccount required pam_unix.so\npassword required pam_deny.so\nsession required pam_permit.so\n"
+_PAM_SERVICES = ("other", "sudo", "sudo-i", "su", "su-l", "sshd", "login")
+
+_VAR = ("cache", "empty", "lib/sudo", "log", "spool", "tmp")
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Where the fleet's keys are."""
+
+    folder: Path
+
+    @property
+    def identity(self) -> Path:
+        """The operator's private key."""
+        return self.folder / "operator"
+
+    @property
+    def relay(self) -> Path:
+        """The private key with which hosts read from the jump host's store."""
+        return self.folder / "relay"
+
+    @property
+    def signing(self) -> Path:
+        """The secret key that signs store paths."""
+        return self.folder / "signing.secret"
+
+    @property
+    def public(self) -> Path:
+        """The public half of the signing key."""
+        return self.folder / "signing.public"
+
+
+class Site(msgspec.Struct, frozen=True):
+    """What every host has to know of the fleet: its keys, and the inner address of each host."""
+
+    keys: Keys
+    addresses: dict[str, str]
+    gateway_key: str
+
+
+def make_keys(keys: Keys, store: Path, token: str) -> None:
+    """Make the fleet's keys, and with them an empty Nix store for the template."""
+    keys.folder.mkdir(mode=0o700)
+    for path in (keys.identity, keys.relay):
+        make_ssh_key(path, f"nixhive-lab-{token}-{path.name}")
+    quiet = ["--option", "build-users-group", "", "--option", "gc-reserved-space", "0"]
+    key = ["--generate-binary-cache-key", f"nixhive-lab-{token}", str(keys.signing), str(keys.public)]
+    # nix-store opens a store whatever it does: let it be the template's, never the machine's.
+    run(["nix-store", *key, *quiet], env={"NIX_REMOTE": str(store), "HOME": "/nonexistent"})
+    run(["nix-store", "--init", *quiet], env={"NIX_REMOTE": str(store), "HOME": "/nonexistent"})
+    keys.signing.chmod(0o600)
+
+
+def make_ssh_key(path: Path, comment: str) -> None:
+    """Make a key pair without a passphrase."""
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
+
+
+def make_template(template: Path) -> None:
+    """Make what is the same on every host. The Nix store is in it already."""
+    etc = template / "etc"
+    _folder(etc)
+    for name in _FROM_THE_MACHINE:
+        _copy_from_machine(name, etc)
+    for name, text in _ETC.items():
+        _file(etc / name, text)
+    for service in _PAM_SERVICES:
+        _file(etc / "pam.d" / service, _PAM)
+    _folder(etc / "nix")
+    _folder(etc / "ssh")
+    (etc / "mtab").symlink_to("/proc/mounts")
+    _folder(template / "root", 0o700)
+    _folder(template / "root" / ".ssh", 0o700)
+    _folder(template / "home")
+    for name in _VAR:
+        _folder(template / "var" / name)
+    (template / "var" / "run").symlink_to("/run")
+    (template / "var" / "lock").symlink_to("/run/lock")
+    _folder(template / "nix" / "var" / "nix" / "profiles")
+    _folder(template / "nix" / "var" / "nixhive-lab")
+
+
+def _copy_from_machine(name: str, etc: Path) -> None:
+    source, target = Path("/etc") / name, etc / name
+    if not source.exists():
+        return
+    _folder(target.parent)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def make_host(template: Path, root: Path, spec: HostSpec, site: Site) -> None:
+    """Make the files of one host. Its host key pair is there already, beside its folder: see `host_key_path`."""
+    _folder(root)
+    run(["cp", "-a", *(f"{template}/{part}" for part in ("etc", "root", "home", "var")), str(root)])
+    # The store is a file system of its own where the disk is small: copy into it, not over it.
+    _folder(root / "nix")
+    run(["cp", "-a", f"{template}/nix/.", str(root / "nix")])
+    _write_accounts(root, spec, site)
+    _write_etc(root, spec, site)
+    if spec.name != GATEWAY:
+        _write_relay_access(root, site)
+
+
+def host_key_path(keys: Keys, name: str) -> Path:
+    """Where a host's private key is kept; it is made before the host."""
+    return keys.folder / "hosts" / name
+
+
+def public_key_line(path: Path) -> str:
+    """A public key without its comment."""
+    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+
+
+def _write_accounts(root: Path, spec: HostSpec, site: Site) -> None:
+    passwd = "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
+    passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    shadow = "root:*:19000:0:99999:7:::\n"
+    sudoers = f'Defaults secure_path="{_HOST_PATH}"\nroot ALL=(ALL:ALL) ALL\n'
+    if spec.user != "root":
+        passwd += f"{spec.user}:x:1000:100:{spec.user}:/home/{spec.user}:/bin/sh\n"
+        shadow += f"{spec.user}:*:19000:0:99999:7:::\n"
+        if spec.sudo:
+            sudoers += f"{spec.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+        _make_home(root / "home" / spec.user)
+    etc = root / "etc"
+    _file(etc / "passwd", passwd)
+    _file(etc / "shadow", shadow, 0o600)
+    _file(etc / "sudoers", sudoers, 0o440)
+    operator = site.keys.identity.with_suffix(".pub").read_text()
+    keys_of = dict.fromkeys(("root", spec.user), "")
+    keys_of[spec.user] += operator
+    if spec.name == GATEWAY:
+        relay = site.keys.relay.with_suffix(".pub").read_text()
+        keys_of["root"] += f'restrict,command="nix-store --serve" {relay}'
+    for user, text in keys_of.items():
+        home = root / "root" if user == "root" else root / "home" / user
+        _file(home / ".ssh" / "authorized_keys", text, 0o600)
+        if user != "root":
+            os.chown(home / ".ssh" / "authorized_keys", 1000, 100)
+
+
+def _make_home(home: Path) -> None:
+    for folder in (home, home / ".ssh"):
+        _folder(folder, 0o700)
+        os.chown(folder, 1000, 100)
+
+
+def _write_etc(root: Path, spec: HostSpec, site: Site) -> None:
+    etc = root / "etc"
+    _file(etc / "hostname", f"{spec.name}\n")
+    names = "".join(f"{address} {name}\n" for name, address in site.addresses.items() if name != spec.name)
+    _file(etc / "hosts", f"127.0.0.1 localhost\n127.0.1.1 {spec.name}\n{names}")
+    _file(etc / "nix" / "nix.conf", _nix_conf(spec, site))
+    _file(etc / "ssh" / "sshd_config", _sshd_config(spec))
+    key = host_key_path(site.keys, spec.name)
+    for source in (key, key.with_name(key.name + ".pub")):
+        shutil.copy2(source, etc / "ssh" / source.name.replace(spec.name, "ssh_host_ed25519_key"))
+
+
+def _nix_conf(spec: HostSpec, site: Site) -> str:
+    trusted = " ".join(dict.fromkeys(("root", spec.user)))
+    relay = "" if spec.name == GATEWAY else f"ssh://{GATEWAY}"
+    return "\n".join(
+        (
+            "sandbox = false",
+            "build-users-group =",
+            "require-sigs = true",
+            f"trusted-public-keys = {site.keys.public.read_text().strip()}",
+            f"substituters = {relay}",
+            f"trusted-users = {trusted}",
+            "connect-timeout = 5",
+            "experimental-features = nix-command",
+            # Nix would set 8 MB aside in each store, which is all that a small disk has.
+            "gc-reserved-space = 0",
+            "",
+        )
+    )
+
+
+def _sshd_config(spec: HostSpec) -> str:
+    """How sshd is set up: by key only, and its limits on logins as they come."""
+    # A user other than root may not open the store's database: its Nix programs ask the daemon.
+    remote = "" if spec.user == "root" else " NIX_REMOTE=daemon"
+    return "\n".join(
+        (
+            "HostKey /etc/ssh/ssh_host_ed25519_key",
+            "PidFile /var/lib/sshd.pid",
+            "UsePAM no",
+            "UseDNS no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "AuthorizedKeysFile .ssh/authorized_keys",
+            f"SetEnv PATH={_HOST_PATH}{remote}",
+            "Subsystem sftp internal-sftp",
+            "",
+        )
+    )
+
+
+def _write_relay_access(root: Path, site: Site) -> None:
+    folder, address = root / "root" / ".ssh", site.addresses[GATEWAY]
+    shutil.copy2(site.keys.relay, folder / "relay")
+    lines = (
+        f"Host {GATEWAY}",
+        f"  Hostname {address}",
+        "  User root",
+        "  IdentityFile /root/.ssh/relay",
+        "  IdentitiesOnly yes",
+        "  BatchMode yes",
+        "  ConnectTimeout 5",
+        "  StrictHostKeyChecking yes",
+        "",
+    )
+    _file(folder / "config", "\n".join(lines), 0o600)
+    _file(folder / "known_hosts", f"{GATEWAY},{address} {site.gateway_key}\n", 0o600)
+
+
+def _folder(path: Path, mode: int = 0o755) -> None:
+    """Make a folder of exactly this mode, whatever the umask of the notebook or the shell that we run in."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+
+
+def _file(path: Path, text: str, mode: int = 0o644) -> None:
+    if not path.parent.exists():
+        _folder(path.parent)
+    path.write_text(text)
+    path.chmod(mode)

@@ -1,0 +1,89 @@
+"""The values of the practice fleet, and the one error that its user may see."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["portico", "www", "depot", "builder"]
+
+GATEWAY = "portico"
+"""The jump host and relay. There is exactly one in a fleet, and it always has this name."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_SIZE = re.compile(r"[1-9][0-9]*[KMG]?")
+
+
+class LabError(Exception):
+    """The practice fleet could not do what was asked; the message says why and what helps."""
+
+
+class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
+    """One host that is wanted.
+
+    `user` is the login user: `root`, or another one, which then gets the operator's key instead of root, and
+    passwordless sudo if `sudo` says so. `disk` ("8M") gives the host a Nix store of that size and no more.
+    """
+
+    name: str
+    kind: Kind
+    user: str = "root"
+    sudo: bool = True
+    disk: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise LabError(f"{self.name!r} cannot be the name of a host: use small letters, digits and dashes.")
+        if not _USER.fullmatch(self.user):
+            raise LabError(f"{self.user!r} cannot be the name of a user: use small letters, digits and dashes.")
+        if self.disk is not None and not _SIZE.fullmatch(self.disk):
+            raise LabError(f"{self.disk!r} is not the size of a disk: write it like 8M.")
+        if (self.kind == GATEWAY) != (self.name == GATEWAY):
+            raise LabError(f"The host of kind {GATEWAY} is named {GATEWAY}, and no other one is.")
+
+
+class HostStatus(msgspec.Struct, frozen=True):
+    """One host as it is now. `pid` is its first process, as this machine counts; None when the host is down."""
+
+    instance: str
+    address: str
+    pid: int | None
+    netns: str
+    user: str
+    port: int
+    host_key: str
+    running: bool
+
+
+class LabRecord(msgspec.Struct, frozen=True):
+    """What `lab.json` holds: enough to find, and to clean up, all that the fleet ever made."""
+
+    token: str
+    number: int
+    hosts: tuple[HostSpec, ...]
+    deployment: str | None
+    version: int = 1
+
+    def spec(self, name: str) -> HostSpec:
+        """The host of that name."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = ", ".join(host.name for host in self.hosts)
+        raise LabError(f"There is no host {name!r} in this practice fleet; there are {known}.")
+
+
+def plan_hosts(web: int, specs: tuple[HostSpec, ...]) -> tuple[HostSpec, ...]:
+    """The hosts of a fleet: a jump host, `web` web servers and a depot, changed and extended by `specs`."""
+    if web < 0:
+        raise LabError("A fleet cannot have fewer than no web servers.")
+    usual = [
+        HostSpec(GATEWAY, GATEWAY),
+        HostSpec("depot", "depot"),
+        *(HostSpec(f"www-{number}", "www") for number in range(1, web + 1)),
+    ]
+    hosts = {host.name: host for host in usual} | {host.name: host for host in specs}
+    return tuple(hosts.values())

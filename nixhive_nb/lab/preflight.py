@@ -1,0 +1,82 @@
+"""What the practice fleet needs of this machine, checked before anything is made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from nixhive_nb.lab.commands import SYSTEM_PATH
+from nixhive_nb.lab.model import LabError
+
+_PACKAGES = {
+    "ip": "iproute2",
+    "sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "nix-store": "nix-bin",
+    "nix-daemon": "nix-bin",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "setsid": "util-linux",
+    "flock": "util-linux",
+    "mount": "mount",
+    "hostname": "hostname",
+    "sudo": "sudo",
+}
+
+# Numbers of Linux capabilities.
+_NET_ADMIN = 12
+_SYS_ADMIN = 21
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is, with the sbin folders looked at too."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+
+
+def check() -> None:
+    """Raise one LabError that names everything that is missing here."""
+    problems = [*_privilege_problems(), *_program_problems(), *_nix_problems()]
+    if problems:
+        raise LabError("The practice fleet cannot run on this machine:\n" + "\n".join(f"- {text}" for text in problems))
+
+
+def _privilege_problems() -> list[str]:
+    if os.geteuid() != 0:
+        return [
+            "It needs root: run it with sudo. User namespaces alone cannot give a jump host that this machine reaches."
+        ]
+    held = _capabilities()
+    if held >> _NET_ADMIN & held >> _SYS_ADMIN & 1:
+        return []
+    return ["Root is restricted here (a container?): it may not make namespaces. Give it CAP_NET_ADMIN, CAP_SYS_ADMIN."]
+
+
+def _capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def _program_problems() -> list[str]:
+    missing = [name for name in _PACKAGES if find_program(name) is None]
+    if not missing:
+        return []
+    packages = " ".join(sorted({_PACKAGES[name] for name in missing}))
+    return [f"Programs are missing: {', '.join(missing)}. On Debian: apt-get install -y {packages}"]
+
+
+def _nix_problems() -> list[str]:
+    program = find_program("nix-store")
+    if program is None:
+        return []
+    if Path(os.path.realpath(program)).is_relative_to("/nix/store"):
+        return [
+            f"{program} lives in /nix/store. Each practice host has a /nix of its own, which would hide the program; "
+            "it has to come from outside, as from Debian's package: apt-get install -y nix-bin"
+        ]
+    if not Path("/nix").is_dir():
+        return ["There is no folder /nix to lay a host's own store over: mkdir /nix"]
+    return []

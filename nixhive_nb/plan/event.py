@@ -1,0 +1,73 @@
+"""What a run tells while it goes on. Times are seconds since the epoch, sizes are bytes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["done", "unchanged", "failed", "skipped", "unknown", "cancelled"]
+"""How a step, or an instance, ends.
+
+done       what was wanted is so now
+unchanged  it was so already, and nothing was changed
+failed     it was tried, and did not come to be
+skipped    not tried, since something that it needs failed
+unknown    the link was lost, and the host could not be asked again
+cancelled  not tried or ended early, since the user stopped the run
+"""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step gives when it succeeds."""
+
+    outcome: Outcome = "done"
+    path: str = ""
+    """The store path that the step made, moved or activated."""
+    derivation: str = ""
+    how: str = ""
+    """In a word or two: built, present, from relay, from here …"""
+    sent: int = 0
+    """Content that left this machine for the step, in bytes."""
+    size: int = 0
+    """Size of the closure concerned, in bytes."""
+    warning: str = ""
+
+
+class StepStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """A step begins."""
+
+    time: float
+    step: str
+
+
+class StepProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+    """A step moved on: `done` of `expected` bytes (or, for a build, derivations)."""
+
+    time: float
+    step: str
+    done: int
+    expected: int
+
+
+class StepLine(msgspec.Struct, frozen=True, kw_only=True, tag="line"):
+    """A line of output that belongs to a step. Terminal control is already stripped."""
+
+    time: float
+    step: str
+    text: str
+
+
+class StepEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
+    """A step came to its end. `reason` is one line for all outcomes but done and unchanged."""
+
+    time: float
+    step: str
+    outcome: Outcome
+    reason: str = ""
+    cause: str = ""
+    """For skipped: the step that failed."""
+    result: Result | None = None
+
+
+Event = StepStarted | StepProgress | StepLine | StepEnded

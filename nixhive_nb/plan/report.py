@@ -1,0 +1,239 @@
+"""The report: what a run did, made from its events. Times are seconds since the epoch, sizes are bytes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.plan.event import Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted
+from nixhive_nb.plan.plan import Plan, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nixhive_nb.plan.event import Event
+    from nixhive_nb.plan.step import Step
+
+LOG_LINES = 20
+"""How many of the last lines of a step a report keeps."""
+GOOD = ("done", "unchanged")
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one step went. `outcome` is None while it runs; `started` is None for one that was never begun."""
+
+    step: str
+    kind: str
+    subject: str
+    outcome: Outcome | None = None
+    reason: str = ""
+    cause: str = ""
+    started: float | None = None
+    ended: float | None = None
+    moved: int = 0
+    expected: int = 0
+    result: Result | None = None
+    log: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; None when it was never begun or still runs."""
+        return None if self.started is None or self.ended is None else self.ended - self.started
+
+
+class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended for one instance."""
+
+    instance: str
+    system: str
+    wave: int
+    outcome: Outcome | None
+    """None while its steps are under way."""
+    failed_step: str = ""
+    """The kind of step at which it failed: build, push, fetch, activate; empty otherwise."""
+    reason: str = ""
+    path: str = ""
+    how: str = ""
+    """How it got the system: present, from relay, from here."""
+    sent: int = 0
+    """Content that this machine sent to this very instance (what went to its relay is counted there)."""
+    build: float | None = None
+    transfer: float | None = None
+    activate: float | None = None
+    log: tuple[str, ...] = ()
+
+
+class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended for one system."""
+
+    system: str
+    outcome: Outcome | None
+    reason: str = ""
+    result: str = ""
+    derivation: str = ""
+    how: str = ""
+    size: int = 0
+    seconds: float | None = None
+    log: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did."""
+
+    plan: Plan
+    started: float
+    ended: float
+    steps: dict[str, StepRecord]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every instance (of a build: every system) is done or unchanged."""
+        return all(record.outcome in GOOD for record in self._subjects())
+
+    @property
+    def sent(self) -> int:
+        """Content that left this machine, in bytes."""
+        return sum(record.result.sent for record in self.steps.values() if record.result)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return self.ended - self.started
+
+    def counts(self) -> dict[str, int]:
+        """Give the number of instances (of a build: systems) by outcome, those that occur alone."""
+        found: dict[str, int] = {}
+        for record in self._subjects():
+            name = record.outcome or "running"
+            found[name] = found.get(name, 0) + 1
+        return found
+
+    def systems(self) -> tuple[SystemRecord, ...]:
+        """Give a record for each system of the plan, in its order."""
+        return tuple(self._system(name) for name in self.plan.systems)
+
+    def instances(self) -> tuple[InstanceRecord, ...]:
+        """Give a record for each targeted instance, in the order of the targets."""
+        return tuple(self._instance(target) for target in self.plan.targets)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give the warnings of steps that succeeded all the same, each once."""
+        found = (record.reason for record in self.steps.values() if record.outcome in GOOD and record.reason)
+        return tuple(dict.fromkeys(found))
+
+    def _subjects(self) -> Iterable[InstanceRecord | SystemRecord]:
+        return self.systems() if self.plan.verb == "build" else self.instances()
+
+    def _system(self, name: str) -> SystemRecord:
+        record = self.steps[f"build:{name}"]
+        result = record.result or Result()
+        return SystemRecord(
+            system=name,
+            outcome=record.outcome,
+            reason=record.reason,
+            result=result.path,
+            derivation=result.derivation,
+            how=result.how,
+            size=result.size,
+            seconds=self._build_seconds(name),
+            log=record.log,
+        )
+
+    def _build_seconds(self, system: str) -> float | None:
+        """Give the seconds from the start of the realisation to the verdict on a system."""
+        realise, build = self.steps.get("realise"), self.steps[f"build:{system}"]
+        if build.ended is None:
+            return None
+        start = realise.started if realise is not None and realise.started is not None else build.started
+        return None if start is None else build.ended - start
+
+    def _instance(self, target: Target) -> InstanceRecord:
+        own = [self.steps[name] for name in self.plan.own_steps(target) if name in self.steps]
+        last = next((record for record in own if record.outcome not in (*GOOD, None)), own[-1])
+        root = self.steps[last.cause] if last.cause else last
+        fetch = own[0]
+        moved = fetch.result or Result()
+        return InstanceRecord(
+            instance=target.instance,
+            system=target.system,
+            wave=target.wave,
+            outcome=last.outcome,
+            failed_step=root.kind if last.outcome not in (*GOOD, None) else "",
+            reason=f"{root.step} failed: {root.reason}" if last.cause else last.reason,
+            path=moved.path,
+            how=moved.how,
+            sent=moved.sent,
+            build=self._build_seconds(target.system),
+            transfer=fetch.seconds,
+            activate=self._seconds_of(f"activate:{target.instance}"),
+            log=root.log,
+        )
+
+    def _seconds_of(self, step: str) -> float | None:
+        record = self.steps.get(step)
+        return record.seconds if record else None
+
+
+class _Open:
+    """What is known by now of one step."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.started: float | None = None
+        self.moved = self.expected = 0
+        self.end: StepEnded | None = None
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+
+    def record(self) -> StepRecord:
+        known = StepRecord(
+            step=self.step.id,
+            kind=self.step.kind,
+            subject=self.step.subject,
+            started=self.started,
+            moved=self.moved,
+            expected=self.expected,
+            log=tuple(self.log),
+        )
+        if self.end is None:
+            return known
+        return msgspec.structs.replace(
+            known,
+            outcome=self.end.outcome,
+            reason=self.end.reason,
+            cause=self.end.cause,
+            ended=self.end.time,
+            result=self.end.result,
+        )
+
+
+class Tally:
+    """Adds up the events of a run. One thread adds; any thread may ask for the report."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Begin with nothing done."""
+        self._plan = plan
+        self._steps = {step.id: _Open(step) for step in plan.steps}
+        self._started = time.time()
+        self._last = self._started
+
+    def add(self, event: Event) -> None:
+        """Take one event in."""
+        step = self._steps[event.step]
+        self._last = max(self._last, event.time)
+        match event:
+            case StepStarted():
+                step.started = event.time
+            case StepProgress():
+                step.moved, step.expected = event.done, event.expected
+            case StepLine():
+                step.log.append(event.text)
+            case StepEnded():
+                step.end = event
+
+    def report(self) -> Report:
+        """Give what is known by now."""
+        steps = {name: step.record() for name, step in self._steps.items()}
+        return Report(plan=self._plan, started=self._started, ended=self._last, steps=steps)

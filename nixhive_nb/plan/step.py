@@ -1,0 +1,49 @@
+"""The step: one thing to do, as a value that can be printed, compared, sent to a worker and tested."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["instantiate", "realise", "build", "sign", "push", "fetch", "activate", "wave"]
+"""What a step does, in the order in which a deploy meets them.
+
+instantiate  evaluate systems that share their include paths, in one process
+realise      build every derivation, in one `nix-store --realise`
+build        the verdict on one system: its result is there, rooted and remembered
+sign         sign the closure of one system with the deployment's key
+push         bring one system to one store
+fetch        bring one system to one instance
+activate     make one instance run it
+wave         no work: every instance of a wave has come to its end
+"""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to do, what must come before it, and what it occupies while it runs."""
+
+    id: str
+    kind: Kind
+    systems: tuple[str, ...] = ()
+    instance: str = ""
+    store: str = ""
+    path: str = ""
+    """A store path that is known before the run: the result that `--no build` takes from the state file."""
+    wave: int = 0
+    needs: tuple[str, ...] = ()
+    """Steps that must have succeeded; if one did not, this step is skipped."""
+    after: tuple[str, ...] = ()
+    """Steps that must have ended, in whatever way."""
+    locks: tuple[str, ...] = ()
+    """Names of the limits that the step counts against while it runs."""
+
+    @property
+    def subject(self) -> str:
+        """What the step is about, for people: an instance, a store, or systems."""
+        return self.instance or self.store or ", ".join(self.systems)
+
+    @property
+    def system(self) -> str:
+        """The one system that this step is about; empty when it is about several or none."""
+        return self.systems[0] if len(self.systems) == 1 else ""

@@ -1,0 +1,113 @@
+"""A report in plain text: the headline and the table that every face shows, and the message of a failed run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from nixhive_nb.plan.report import GOOD, InstanceRecord, SystemRecord
+from nixhive_nb.text import seconds_text, size_text, table_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nixhive_nb.plan.report import Report
+
+SYMBOLS = {"done": "✓", "unchanged": "=", "failed": "✕", "skipped": "⊘", "unknown": "?", "cancelled": "⊘", None: "●"}
+_DONE_WORDS = {"build": "built", "push": "pushed", "deploy": "deployed"}
+MOST_FAILURES = 10
+
+
+def headline(report: Report) -> str:
+    """Give the one line that says how a run ended, such as `3 of 4 deployed, 1 failed`."""
+    counts = report.counts()
+    total = sum(counts.values())
+    done = counts.pop("done", 0) + (unchanged := counts.pop("unchanged", 0))
+    what = _DONE_WORDS[report.plan.verb]
+    parts = [f"{done} of {total} {what}"]
+    if unchanged:
+        parts.append(f"{unchanged} unchanged" if unchanged < total else "all unchanged")
+    parts += [f"{number} {outcome}" for outcome, number in counts.items()]
+    return ", ".join(parts)
+
+
+def details(report: Report) -> str:
+    """Give the facts that stand beside the headline: when, how long, which plan, what left this machine."""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.started))
+    parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
+    if report.plan.verb != "build":
+        parts.append(f"{size_text(report.sent)} left this machine")
+    return " · ".join(parts)
+
+
+def ordered(report: Report) -> Sequence[InstanceRecord | SystemRecord]:
+    """Give the records with those that need attention first, else in the order of the plan."""
+    records = report.systems() if report.plan.verb == "build" else report.instances()
+    return sorted(records, key=lambda record: record.outcome in GOOD)
+
+
+def outcome_text(record: InstanceRecord | SystemRecord) -> str:
+    """Give an outcome with its symbol, and the step at which it failed."""
+    words: str = record.outcome or "running"
+    step = record.failed_step if isinstance(record, InstanceRecord) else ""
+    if step and record.outcome == "failed":
+        words += f" at {step}"
+    if record.outcome == "done" and record.reason:
+        words += ", with a warning"
+    return f"{SYMBOLS[record.outcome]} {words}"
+
+
+def report_text(report: Report) -> str:
+    """Give a whole report as text."""
+    lines = [f"{headline(report)}  ({details(report)})", table_text(*_table(report))]
+    lines += [f"{name}: {reason}" for name, reason in notes(report)]
+    return "\n".join(lines)
+
+
+def notes(report: Report) -> list[tuple[str, str]]:
+    """Give (name, reason) of every record that has one, equal reasons under one name: `www-1 and 2 more`."""
+    names: dict[str, list[str]] = {}
+    for record in ordered(report):
+        if record.reason:
+            names.setdefault(record.reason, []).append(_name(record))
+    return [(_several(found), reason) for reason, found in names.items()]
+
+
+def failure_text(report: Report) -> str:
+    """Give the message of a `RunFailed`: the headline, and a line for each instance that is not done."""
+    bad = [record for record in ordered(report) if record.outcome not in GOOD]
+    shown = [f"  {_name(record)}  {outcome_text(record)}  {record.reason}".rstrip() for record in bad[:MOST_FAILURES]]
+    if len(bad) > MOST_FAILURES:
+        shown.append(f"  … and {len(bad) - MOST_FAILURES} more")
+    return "\n".join([headline(report), *shown])
+
+
+def _table(report: Report) -> tuple[list[str], list[list[str]]]:
+    if report.plan.verb == "build":
+        rows = [
+            [record.system, outcome_text(record), record.how, size_text(record.size), record.result]
+            for record in ordered(report)
+            if isinstance(record, SystemRecord)
+        ]
+        return ["system", "outcome", "how", "size", "result"], rows
+    rows = [
+        [
+            record.instance,
+            outcome_text(record),
+            record.how,
+            seconds_text(record.transfer),
+            seconds_text(record.activate),
+            size_text(record.sent),
+        ]
+        for record in ordered(report)
+        if isinstance(record, InstanceRecord)
+    ]
+    return ["instance", "outcome", "got it", "transfer", "activate", "from here"], rows
+
+
+def _name(record: InstanceRecord | SystemRecord) -> str:
+    return record.instance if isinstance(record, InstanceRecord) else record.system
+
+
+def _several(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,85 @@
+"""How a terminal shows a run: a live view where there is one, plain lines where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nixhive_nb.plan.event import StepEnded, StepStarted
+from nixhive_nb.plan.progress import progress_of
+from nixhive_nb.text import seconds_text, size_text, table_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nixhive_nb.plan.engine import Run
+    from nixhive_nb.plan.event import Event
+    from nixhive_nb.plan.progress import Progress
+
+PER_SECOND = 4
+ROWS = 12
+_QUIET = ("wave",)
+
+
+@contextlib.contextmanager
+def follow_in_terminal(run: Run) -> Iterator[None]:
+    """Show a run on standard error from its start to its end."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=PER_SECOND, transient=True, get_renderable=lambda: _view(run)):
+            yield
+    else:
+        kinds = {step.id: step.kind for step in run.plan.steps}
+        run.subscribe(lambda event: _tell(kinds[event.step], event))
+        yield
+
+
+def frame_text(frame: pd.DataFrame) -> str:
+    """Give a DataFrame as a table of text, whole: index first, empty cells for what is missing."""
+    header = [str(frame.index.name or ""), *map(str, frame.columns)]
+    rows = [[str(name), *map(_cell, values)] for name, *values in frame.itertuples()]
+    return table_text(header, rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None or value is pd.NA or value != value else str(value)  # noqa: PLR0124 - NaN
+
+
+def _tell(kind: str, event: Event) -> None:
+    match event:
+        case StepStarted():
+            text = f"{event.step}: started"
+        case StepEnded(result=result):
+            how = f" ({result.how})" if result is not None and result.how else ""
+            text = f"{event.step}: {event.outcome}{how}" + (f": {event.reason}" if event.reason else "")
+        case _:
+            return
+    if kind not in _QUIET:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a face
+
+
+def _view(run: Run) -> Group:
+    progress = progress_of(run.report())
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for row in progress.rows[:ROWS]:
+        table.add_row(row.name, Text(row.state, style=row.style), size_text(row.moved or None), row.line[:60])
+    return Group(_head(progress), table, Text(progress.counts, style="dim"))
+
+
+def _head(progress: Progress) -> Table:
+    head = Table.grid(padding=(0, 2, 0, 0))
+    bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=30)
+    moved = f" · {size_text(progress.moved)}" if progress.moved else ""
+    words = f"{progress.done} of {progress.total} steps{moved} · {seconds_text(progress.seconds)}"
+    head.add_row(Text(progress.title, style="bold"), bar, words)
+    return head

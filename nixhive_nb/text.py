@@ -1,0 +1,57 @@
+"""Text for people: without terminal control, with sizes and durations that can be read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# ECMA-48: CSI sequences, OSC and other strings up to their end, and single escapes.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# What is left of the control characters, but for tab and newline; and those that turn the direction of text.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP = 1000
+_MINUTE = 60
+
+
+def strip_control(text: str) -> str:
+    """Give text from elsewhere without terminal control; newlines and tabs stay, a carriage return ends a line."""
+    plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n" if "\n" in text else " ")
+    return _CONTROLS.sub("", plain)
+
+
+def size_text(size: int | None) -> str:
+    """Give bytes as `61.4 MB`, decimal as on the labels of links and disks; empty for None."""
+    if size is None:
+        return ""
+    value, unit = float(size), _UNITS[0]
+    for unit in _UNITS:
+        if value < _STEP - 0.05 or unit == _UNITS[-1]:
+            break
+        value /= _STEP
+    return f"{size} B" if unit == _UNITS[0] else f"{value:.1f} {unit}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Give a duration as `2.1 s`, `1 min 04 s` or `2 h 05 min`; empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < _MINUTE - 0.05:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    hours, left = divmod(minutes, _MINUTE)
+    return f"{hours} h {left:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give a table whose columns line up."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,2 @@
+# Nothing to build and nowhere to go: an empty inventory.
+{ }

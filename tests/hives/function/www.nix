@@ -1,0 +1,1 @@
+{ pkgs, ... }: { services.nginx.enable = true; }
