@@ -121,6 +121,8 @@ def _merged(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
+    if not file.parent.is_dir():  # the lock would make it
+        raise StateError(f"The state file {file} cannot be written: there is no folder {file.parent}.")
     lock = filelock.FileLock(f"{file}.lock", timeout=_LOCK_SECONDS, mode=0o600)
     try:
         lock.acquire()

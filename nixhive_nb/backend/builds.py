@@ -91,13 +91,11 @@ class Builds:
             if line.startswith(("trace:", "warning:", "evaluation warning:")):
                 tell.line(line)
 
-        if self._show_trace:
-            argv.append("--show-trace")
         ended = await process.stream(argv, on_stderr=heard)
         if ended.status:
             return StepFailed(explain("\n".join(log), show_trace=self._show_trace), log=log)
         for system, found in json.loads(ended.stdout).items():
-            self._wanted[system] = (found["outPath"], found["drvPath"])
+            self._wanted[system] = (found["result"], found["derivation"])
         return None
 
     async def realise(self, step: Step, tell: Tell) -> Result:

@@ -25,7 +25,7 @@ SWITCH = "bin/switch-to-configuration"
 
 
 def instantiate(expression: Path, deployment: Path, paths: Sequence[str], systems: Sequence[str]) -> list[str]:
-    """Evaluate systems, write their derivations, and print `{system: {drvPath, outPath}}`."""
+    """Evaluate systems, write their derivations, and print `{system: {result, derivation}}`."""
     includes = [word for path in paths for word in ("-I", path)]
     return [
         "nix-instantiate",
@@ -41,6 +41,8 @@ def instantiate(expression: Path, deployment: Path, paths: Sequence[str], system
         "--argstr",
         "names",
         json.dumps(list(systems)),
+        # Without the trace Nix 2.8 does not say where a `throw` stands; what a person sees of it is cut to a line.
+        "--show-trace",
     ]
 
 

@@ -6,9 +6,10 @@ lines that are no `@nix` line, are passed over or given as text. Ids are per pro
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from nixhive_nb.text import strip_control
 
@@ -22,6 +23,17 @@ ERROR_LEVEL, INFO_LEVEL = 0, 3
 KEPT_LINES = 20
 
 
+class _Line(msgspec.Struct, frozen=True):
+    action: str
+    id: int = -1
+    type: int = -1
+    level: int = INFO_LEVEL
+    fields: list[Any] = []
+    text: str = ""
+    msg: str = ""
+    raw_msg: str | None = None
+
+
 class NixLog:
     """Reads the log of one Nix process, and keeps count of what it copied and built."""
 
@@ -29,8 +41,8 @@ class NixLog:
         """`sizes` holds the bytes of each path that may be copied."""
         self._sizes = sizes or {}
         self._copying: dict[int, tuple[str, int]] = {}
-        self._builds: set[int] = set()
         self._copied: dict[str, int] = {}
+        self._builds: set[int] = set()
         self._derivations: dict[int, str] = {}
         self.build_lines: dict[str, deque[str]] = {}
         """The last lines of each builder, by derivation."""
@@ -54,63 +66,47 @@ class NixLog:
         if not line.startswith(PREFIX):
             return (strip_control(line),) if line.strip() else ()
         try:
-            message = json.loads(line[len(PREFIX) :])
-        except ValueError:
+            told = msgspec.json.decode(line[len(PREFIX) :], type=_Line)
+        except msgspec.DecodeError:
             return ()
-        if not isinstance(message, dict):
-            return ()
-        match message.get("action"):
-            case "start":
-                return self._start(message)
-            case "result":
-                return self._result(message)
-            case "stop":
-                return self._stop(message)
-            case "msg":
-                return self._message(message)
-        return ()
+        read = {"start": self._start, "result": self._result, "stop": self._stop, "msg": self._message}
+        return read[told.action](told) if told.action in read else ()
 
-    def _start(self, message: dict[str, Any]) -> tuple[str, ...]:
-        fields, number = message.get("fields") or [], message.get("id")
-        kind = message.get("type")
-        if not isinstance(number, int):
-            return ()
-        if kind == COPY_PATH and fields and isinstance(fields[0], str):
-            self._copying[number] = (fields[0], 0)
-        elif kind == BUILD and fields and isinstance(fields[0], str):
-            self._derivations[number] = fields[0]
-            self.build_lines[fields[0]] = deque(maxlen=KEPT_LINES)
-        elif kind == BUILDS:
-            self._builds.add(number)
+    def _start(self, told: _Line) -> tuple[str, ...]:
+        subject = told.fields[0] if told.fields and isinstance(told.fields[0], str) else ""
+        if told.type == COPY_PATH and subject:
+            self._copying[told.id] = (subject, 0)
+        elif told.type == BUILD and subject:
+            self._derivations[told.id] = subject
+            self.build_lines[subject] = deque(maxlen=KEPT_LINES)
+        elif told.type == BUILDS:
+            self._builds.add(told.id)
         else:
             return ()
-        text = strip_control(str(message.get("text") or ""))
-        return (text,) if text else ()
+        return (strip_control(told.text),) if told.text else ()
 
-    def _result(self, message: dict[str, Any]) -> tuple[str, ...]:
-        fields, number = message.get("fields") or [], message.get("id", -1)
-        kind = message.get("type")
-        if kind in (BUILD_LINE, POST_BUILD_LINE):
-            lines = tuple(strip_control(str(field)) for field in fields[:1])
-            self.build_lines.get(self._derivations.get(number, ""), deque[str]()).extend(lines)
+    def _result(self, told: _Line) -> tuple[str, ...]:
+        if told.type in (BUILD_LINE, POST_BUILD_LINE):
+            lines = tuple(strip_control(str(field)) for field in told.fields[:1])
+            self.build_lines.get(self._derivations.get(told.id, ""), deque[str]()).extend(lines)
             return lines
-        if kind == PROGRESS and len(fields) >= 2 and all(isinstance(field, int) for field in fields[:2]):  # noqa: PLR2004
-            if number in self._copying:
-                self._copying[number] = (self._copying[number][0], fields[0])
-            elif number in self._builds:
-                self.built = (fields[0], fields[1])
+        match told.fields:
+            case [int(done), int(expected), *_] if told.type == PROGRESS:
+                if told.id in self._copying:
+                    self._copying[told.id] = (self._copying[told.id][0], done)
+                elif told.id in self._builds:
+                    self.built = (done, expected)
         return ()
 
-    def _stop(self, message: dict[str, Any]) -> tuple[str, ...]:
-        path, moved = self._copying.pop(message.get("id", -1), ("", 0))
+    def _stop(self, told: _Line) -> tuple[str, ...]:
+        path, moved = self._copying.pop(told.id, ("", 0))
         if path:
             # Nix 2.8 tells nothing between the start and the end of a path that goes over ssh.
             self._copied[path] = self._sizes.get(path, moved)
         return ()
 
-    def _message(self, message: dict[str, Any]) -> tuple[str, ...]:
-        level = message.get("level", INFO_LEVEL)
-        text = strip_control(str(message.get("raw_msg") or message.get("msg") or ""))
-        if level == ERROR_LEVEL and text:
+    def _message(self, told: _Line) -> tuple[str, ...]:
+        text = strip_control(told.raw_msg or told.msg)
+        if told.level == ERROR_LEVEL and text:
             self.errors.append(text)
-        return tuple(text.splitlines()) if level < INFO_LEVEL else ()
+        return tuple(text.splitlines()) if told.level < INFO_LEVEL else ()

@@ -27,6 +27,7 @@ _POSITION = re.compile(r"\s*at (\S.*?):(\d+):(\d+):?\s*$")
 _FILE = re.compile(r"\s*… while evaluating the file '(.+)'")
 _CONTEXT = re.compile(r"\s*… nix-hive: (.+)")
 _CONSEQUENCE = re.compile(r"\s*error: (\d+ dependenc|build of ')")
+_GLUED = re.compile(r"^(\s*at .+:\d+:\d+:)(Did you mean)", re.MULTILINE)  # where Nix 2.8 shows no source
 _HINT = re.compile(r"\s*(Did you mean .+)")
 
 
@@ -43,10 +44,9 @@ def explain(stderr: str, *, show_trace: bool = False) -> str:
     A message that stands in the store is followed by the nearest place outside of it. `show_trace` gives everything
     that Nix wrote, without the list of the files that it read. A text without an error gives its last lines.
     """
-    lines = stderr.splitlines()
     if show_trace:
-        return "\n".join(line for line in lines if not line.startswith("evaluating file '"))
-    lines = [line for line in lines if not _NOISE.match(line)]
+        return "\n".join(line for line in stderr.splitlines() if not line.startswith("evaluating file '"))
+    lines = [line for line in _GLUED.sub(r"\1\n\2", stderr).splitlines() if not _NOISE.match(line)]
     start = _last_error(lines)
     if start is None:
         return "\n".join([line for line in lines if line.strip()][-_LAST_LINES:])

@@ -7,6 +7,9 @@ let
     let position = builtins.unsafeGetAttrPos name set;
     in if position == null then null else [ position.file position.line ];
 
+  # Such a set is a string to Nix, in JSON too; it would hide the rest of what stands here.
+  stringLike = value: typeOf value == "set" && (value ? outPath || value ? __toString);
+
   # A value without structure. A path gives its name, and is not copied to the store.
   plain = value:
     let
@@ -15,14 +18,14 @@ let
     in
     { inherit type; } // (
       if elem type [ "string" "int" "float" "bool" ] then { inherit value; }
+      else if stringLike value then { type = "derivation"; }
       else if type == "path" then { value = toString value; }
       else if type == "list" then deepSeq items { inherit items; }
       else { });
 
   # An include path: what Nix itself can turn into a string, such as a derivation or the result of `fetchGit`.
   location = value:
-    if typeOf value == "set" && (value ? outPath || value ? __toString)
-    then { type = "string"; value = toString value; }
+    if stringLike value then { type = "string"; value = toString value; }
     else plain value;
 
   module = value:
@@ -33,16 +36,18 @@ let
   member = describe: what: set: name: value:
     { at = place name set; } // addErrorContext "nix-hive: ${what name}" (describe value);
 
+  isTable = value: typeOf value == "set" && !stringLike value;
+
   # A set with any names.
   table = describe: what: value:
-    if typeOf value == "set" then { type = "set"; members = mapAttrs (member describe what value) value; }
+    if isTable value then { type = "set"; members = mapAttrs (member describe what value) value; }
     else plain value;
 
   # A set with known names; of others, only the place is given.
   record = shapes: of: value:
     let describe = name: (shapes.${name} or hidden);
     in
-    if typeOf value == "set"
+    if isTable value
     then {
       type = "set";
       members = mapAttrs (name: inner: member (describe name) (name: "`${name}`${of}") value name inner) value;
@@ -50,7 +55,7 @@ let
     else plain value;
 
   named = kind: shapes: value:
-    if typeOf value == "set"
+    if isTable value
     then {
       type = "set";
       members = mapAttrs

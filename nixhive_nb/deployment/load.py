@@ -80,7 +80,7 @@ def load(path: str | Path = "hive.nix", *, show_trace: bool = False) -> Loaded:
 def toplevel_expression() -> Path:
     """Give the path of `toplevel.nix`, which instantiates systems that share their include paths.
 
-    It is called so, and gives `{"www": {"drvPath": …, "outPath": …}, …}`:
+    It is called so, and gives `{"www": {"result": …, "derivation": …}, …}`:
 
         nix-instantiate --eval --strict --json --read-write-mode -I nixpkgs=… -I deployment=DEPLOYMENT
           toplevel.nix --argstr names '["www", "portico"]'

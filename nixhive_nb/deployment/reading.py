@@ -24,6 +24,7 @@ _KINDS = {
     "bool": "a boolean",
     "list": "a list",
     "set": "an attribute set",
+    "derivation": "a derivation",
     "lambda": "a function",
     "path": "a path",
     "null": "null",

@@ -1,4 +1,4 @@
-# Instantiates the named systems of a deployment: {"www": {"drvPath": …, "outPath": …}, …}. See `load.toplevel_expression`.
+# Instantiates the named systems of a deployment: {"www": {"result": …, "derivation": …}, …}. See `load.toplevel_expression`.
 { names }:
 let
   source = import <deployment>;
@@ -21,7 +21,8 @@ let
         system = system.system or builtins.currentSystem;
       } // (system.evalConfigArgs or { });
       derivation = (evalConfig arguments).config.system.build.toplevel;
-      paths = { inherit (derivation) drvPath outPath; };
+      # Not named as in Nix: a set with an `outPath` becomes that alone in JSON.
+      paths = { result = derivation.outPath; derivation = derivation.drvPath; };
     in
     builtins.addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths paths);
 in

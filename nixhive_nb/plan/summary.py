@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.report import GOOD, InstanceRecord, SystemRecord
@@ -57,11 +58,22 @@ def outcome_text(record: InstanceRecord | SystemRecord) -> str:
     return f"{SYMBOLS[record.outcome]} {words}"
 
 
-def report_text(report: Report) -> str:
-    """Give a whole report as text."""
-    lines = [f"{headline(report)}  ({details(report)})", table_text(*_table(report))]
-    lines += [f"{name}: {reason}" for name, reason in notes(report)]
+def report_text(report: Report, *, most: int | None = None) -> str:
+    """Give a whole report as text; with `most`, that many rows and as many reasons, and the rest counted."""
+    records, reasons = ordered(report), notes(report)
+    lines = [f"{headline(report)}  ({details(report)})", table_text(*_table(report, records[:most]))]
+    if most is not None and len(records) > most:
+        lines.append(rest_text(records[most:]))
+    lines += [f"{name}: {reason}" for name, reason in reasons[:most]]
+    if most is not None and len(reasons) > most:
+        lines.append(f"… and {len(reasons) - most} more reasons")
     return "\n".join(lines)
+
+
+def rest_text(records: Sequence[InstanceRecord | SystemRecord]) -> str:
+    """Give the line for records that are not shown: `… and 950 more: 948 done, 2 unchanged`."""
+    counts = Counter(record.outcome or "running" for record in records)
+    return f"… and {len(records)} more: {', '.join(f'{number} {outcome}' for outcome, number in counts.items())}"
 
 
 def notes(report: Report) -> list[tuple[str, str]]:
@@ -69,24 +81,24 @@ def notes(report: Report) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for record in ordered(report):
         if record.reason:
-            names.setdefault(record.reason, []).append(_name(record))
-    return [(_several(found), reason) for reason, found in names.items()]
+            names.setdefault(record.reason, []).append(name_of(record))
+    return [(several(found), reason) for reason, found in names.items()]
 
 
 def failure_text(report: Report) -> str:
     """Give the message of a `RunFailed`: the headline, and a line for each instance that is not done."""
     bad = [record for record in ordered(report) if record.outcome not in GOOD]
-    shown = [f"  {_name(record)}  {outcome_text(record)}  {record.reason}".rstrip() for record in bad[:MOST_FAILURES]]
+    shown = [f"  {name_of(record)}  {outcome_text(record)}  {record.reason}".rstrip() for record in bad[:MOST_FAILURES]]
     if len(bad) > MOST_FAILURES:
         shown.append(f"  … and {len(bad) - MOST_FAILURES} more")
     return "\n".join([headline(report), *shown])
 
 
-def _table(report: Report) -> tuple[list[str], list[list[str]]]:
+def _table(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> tuple[list[str], list[list[str]]]:
     if report.plan.verb == "build":
         rows = [
             [record.system, outcome_text(record), record.how, size_text(record.size), record.result]
-            for record in ordered(report)
+            for record in records
             if isinstance(record, SystemRecord)
         ]
         return ["system", "outcome", "how", "size", "result"], rows
@@ -99,15 +111,17 @@ def _table(report: Report) -> tuple[list[str], list[list[str]]]:
             seconds_text(record.activate),
             size_text(record.sent),
         ]
-        for record in ordered(report)
+        for record in records
         if isinstance(record, InstanceRecord)
     ]
     return ["instance", "outcome", "got it", "transfer", "activate", "from here"], rows
 
 
-def _name(record: InstanceRecord | SystemRecord) -> str:
+def name_of(record: InstanceRecord | SystemRecord) -> str:
+    """Give the name of what a record is about."""
     return record.instance if isinstance(record, InstanceRecord) else record.system
 
 
-def _several(names: Sequence[str]) -> str:
+def several(names: Sequence[str]) -> str:
+    """Give names in short: `www-1 and 2 more`."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

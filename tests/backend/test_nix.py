@@ -1,0 +1,49 @@
+"""Each Nix command is exactly this argument list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nixhive_nb.backend import nix
+
+
+def test_instantiate_puts_the_paths_in_the_order_in_which_they_win():
+    argv = nix.instantiate(Path("/x/toplevel.nix"), Path("/d"), ["nixpkgs=/own", "nixpkgs=/all"], ["a", "b"])
+    assert argv == [
+        *("nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode"),
+        *("-I", "nixpkgs=/own", "-I", "nixpkgs=/all", "-I", "deployment=/d"),
+        *("/x/toplevel.nix", "--argstr", "names", '["a", "b"]', "--show-trace"),
+    ]
+
+
+def test_realise_builds_all_in_one_command_with_the_flags_of_the_deployment():
+    assert nix.realise(["/a.drv", "/b.drv"], ["--builders", "ssh://b"]) == [
+        *("nix-store", "--realise", "/a.drv", "/b.drv", "--keep-going", "--log-format", "internal-json", "-v"),
+        *("--builders", "ssh://b"),
+    ]
+
+
+def test_copy_lets_the_other_side_take_what_it_can_get():
+    assert nix.copy("/nix/store/x", "ssh://portico", ["--no-check-sigs"]) == [
+        *("nix", "--extra-experimental-features", "nix-command", "copy", "--to", "ssh://portico"),
+        *("--substitute-on-destination", "--log-format", "internal-json", "-v", "--no-check-sigs", "/nix/store/x"),
+    ]
+
+
+def test_the_key_is_named_and_never_read_by_us():
+    assert nix.sign("/nix/store/x", "/keys/k") == [
+        *("nix", "--extra-experimental-features", "nix-command", "store", "sign"),
+        *("--recursive", "--key-file", "/keys/k", "/nix/store/x"),
+    ]
+
+
+def test_a_host_fetches_with_short_time_outs_and_an_end_of_its_own():
+    assert nix.remote_realise("/nix/store/x", timeout=60) == (
+        'NIX_SSHOPTS="${NIX_SSHOPTS-} -o BatchMode=yes -o ConnectTimeout=5" '
+        "timeout -k 5 60 nix-store --realise /nix/store/x --option connect-timeout 5"
+    )
+
+
+def test_the_users_own_copy_options_are_split_as_a_shell_does():
+    assert nix.copy_options({"NIX_COPYOPTS": "--option x 'a b'"}) == ["--option", "x", "a b"]
+    assert nix.copy_options({}) == []

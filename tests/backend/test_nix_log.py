@@ -1,0 +1,141 @@
+"""The log of real Nix is read; what we do not know in it is passed over."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixhive_nb import process
+from nixhive_nb.backend import nix
+from nixhive_nb.backend.nix_log import NixLog
+
+EXPRESSION = """
+{ salt }: let
+  make = name: deps: script: derivation {
+    inherit name deps; system = builtins.currentSystem; builder = "/bin/sh"; PATH = "/usr/bin:/bin";
+    args = [ "-c" script ];
+  };
+  base = make "base-${salt}" [ ] "echo a word from base; seq 1 2000 > $out";
+  bad = make "bad-${salt}" [ ] "echo it is broken >&2; exit 3";
+in {
+  good = make "good-${salt}" [ base ] "echo $deps > $out";
+  broken = make "broken-${salt}" [ base bad ] "echo $deps > $out";
+}
+"""
+
+
+@pytest.fixture
+def derivations(tmp_path):
+    (tmp_path / "default.nix").write_text(EXPRESSION)
+    salt = tmp_path.as_posix().replace("/", "-").strip("-")
+
+    def instantiate(name):
+        ended = process.run(["nix-instantiate", str(tmp_path), "--argstr", "salt", salt, "-A", name])
+        assert ended.status == 0, ended.stderr
+        return ended.stdout.strip()
+
+    return instantiate
+
+
+def read(argv, sizes=None):
+    log, texts = NixLog(sizes), []
+    ended = process.run(argv)
+    for line in ended.stderr.splitlines():
+        texts += log.feed(line)
+    return ended, log, texts
+
+
+OFFLINE = ["--option", "substituters", ""]
+
+
+def test_a_build_counts_derivations_and_passes_the_builders_lines_on(derivations):
+    _, log, texts = read(nix.realise([derivations("good")], OFFLINE))
+    assert log.built == (2, 2)
+    assert "a word from base" in texts
+    assert log.errors == []
+
+
+def test_a_broken_build_names_the_derivation_and_keeps_its_last_lines(derivations):
+    ended, log, _ = read(nix.realise([derivations("broken")], OFFLINE))
+    assert ended.status != 0
+    assert any("builder for" in error and "bad-" in error and "exit code 3" in error for error in log.errors)
+    assert [list(lines) for drv, lines in log.build_lines.items() if "-bad-" in drv] == [["it is broken"]]
+
+
+def test_a_copy_counts_the_bytes_of_the_paths_that_went_over(derivations, tmp_path):
+    good = process.run(["nix-store", "--realise", derivations("good"), *OFFLINE]).stdout.strip()
+    closure = process.run(nix.closure(good)).stdout.split()
+    sizes = dict(zip(closure, map(int, process.run(nix.sizes(closure)).stdout.split()), strict=True))
+    store = f"local?root={tmp_path}/store"
+    ended, log, _ = read(nix.copy(good, store, ["--no-check-sigs"]), sizes)
+    assert ended.status == 0, ended.stderr
+    assert sorted(log.paths_copied) == sorted(closure)
+    assert log.bytes_copied == sum(sizes.values())
+
+    _, again, _ = read(nix.copy(good, store, ["--no-check-sigs"]), sizes)
+    assert again.bytes_copied == 0
+
+
+def test_a_line_that_is_not_nixs_own_is_text_without_terminal_control():
+    assert NixLog().feed("\x1b[31mssh: no route to host\x1b[0m") == ("ssh: no route to host",)
+
+
+def test_bytes_within_a_path_count_where_nix_tells_them():
+    log = NixLog({"/nix/store/x": 100})
+    log.feed('@nix {"action":"start","id":7,"type":100,"fields":["/nix/store/x","",""],"text":"copying"}')
+    log.feed('@nix {"action":"result","id":7,"type":105,"fields":[40,100,0,0]}')
+    assert log.bytes_copied == 40
+    log.feed('@nix {"action":"stop","id":7}')
+    assert log.bytes_copied == 100
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "@nix ",
+        "@nix {",
+        "@nix []",
+        '@nix {"action":"start"}',
+        '@nix {"action":"start","id":"x","type":100,"fields":[1]}',
+        '@nix {"action":"result","id":1,"type":105,"fields":["a"]}',
+        '@nix {"action":"stop"}',
+        '@nix {"action":"stop","id":[1]}',
+        '@nix {"action":"result","id":{},"type":101,"fields":["x"]}',
+        '@nix {"action":"msg","level":null,"msg":null}',
+        '@nix {"action":"start","id":1,"type":9999,"text":"new"}',
+        '@nix {"action":"start","id":1,"type":100,"fields":{"a":1}}',
+        '@nix {"action":"fly"}',
+    ],
+)
+def test_a_line_of_an_unknown_form_is_passed_over(line):
+    assert NixLog().feed(line) in ((), ("x",))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "x"]), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"action": st.sampled_from(["start", "stop", "result", "msg"])},
+        optional={
+            "id": JSON,
+            "type": st.sampled_from([100, 101, 104, 105, 107]) | JSON,
+            "fields": JSON,
+            "text": JSON,
+            "level": JSON,
+            "msg": JSON,
+        },
+    )
+)
+def test_no_message_breaks_the_reader(message):
+    log = NixLog()
+    for _ in range(2):
+        log.feed("@nix " + json.dumps(message))
+    assert isinstance(log.bytes_copied, int)

@@ -1,0 +1,95 @@
+"""Whether a system can be built here is told before a build starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixhive_nb.deployment.inventory import Inventory, System
+from nixhive_nb.deployment.platforms import check_platforms, nix_settings
+from nixhive_nb.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STRANGE = "riscv128-plan9"
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test has its own settings of Nix; no builders, whatever this machine has."""
+    monkeypatch.setenv("NIX_CONFIG", "builders =")
+    nix_settings.cache_clear()
+    yield
+    nix_settings.cache_clear()
+
+
+def inventory(*flags: str, **platforms: str) -> Inventory:
+    systems = {name: System(name=name, platform=platform) for name, platform in platforms.items()}
+    return Inventory(source="example/", systems=systems, build_flags=flags)
+
+
+def refused(found: Inventory) -> str:
+    with pytest.raises(DeploymentError) as caught:
+        check_platforms(found, found.systems)
+    return str(caught.value)
+
+
+def test_this_machine_builds_for_itself() -> None:
+    check_platforms(inventory(www=nix_settings()["system"]), ["www"])
+
+
+def test_a_platform_that_nobody_builds_is_refused_by_system() -> None:
+    lines = refused(inventory(www=nix_settings()["system"], pi=STRANGE, beagle=STRANGE)).splitlines()
+    assert lines[0].startswith(f"System pi is for {STRANGE}, and this machine builds ")
+    assert nix_settings()["system"] in lines[0]
+    assert lines[1].startswith(f"System beagle is for {STRANGE}")
+    assert lines[2:] == [
+        'Name a builder in `nix.build.flags` ([ "--builders" "ssh://HOST PLATFORM" ]) or in /etc/nix/machines.'
+    ]
+
+
+def test_only_the_systems_that_are_to_be_built_matter() -> None:
+    check_platforms(inventory(www=nix_settings()["system"], pi=STRANGE), ["www"])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--builders", f"ssh://builder {STRANGE}"),
+        ("--max-jobs", "0", "--option", "builders", "ssh://builder"),
+        ("--extra-platforms", f"i686-linux {STRANGE}"),
+        ("--option", "extra-platforms", STRANGE),
+        ("--store", "ssh-ng://builder"),
+    ],
+)
+def test_flags_of_the_deployment_can_name_who_builds(flags: tuple[str, ...]) -> None:
+    check_platforms(inventory(*flags, pi=STRANGE), ["pi"])
+
+
+@pytest.mark.parametrize(
+    "flags", [("--builders", ""), ("--builders", "@/no/such/file"), ("--max-jobs", "4"), ("--builders",)]
+)
+def test_flags_that_name_no_builder_do_not_help(flags: tuple[str, ...]) -> None:
+    assert STRANGE in refused(inventory(*flags, pi=STRANGE))
+
+
+def test_the_settings_of_nix_can_name_a_builder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIX_CONFIG", "builders = ssh://builder")
+    check_platforms(inventory(pi=STRANGE), ["pi"])
+
+
+def test_the_settings_of_nix_can_name_a_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIX_CONFIG", f"builders =\nextra-platforms = {STRANGE}")
+    check_platforms(inventory(pi=STRANGE), ["pi"])
+
+
+def test_a_file_of_machines_counts_when_it_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = tmp_path / "machines"
+    machines.write_text("# none yet\n\n")
+    monkeypatch.setenv("NIX_CONFIG", f"builders = @{machines}")
+    assert STRANGE in refused(inventory(pi=STRANGE))
+    machines.write_text(f"# one\nssh://builder {STRANGE}\n")
+    check_platforms(inventory(pi=STRANGE), ["pi"])

@@ -1,0 +1,139 @@
+"""Which instances the words of a command mean, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixhive_nb.deployment.inventory import Instance, Inventory, System
+from nixhive_nb.deployment.targets import Targets, Wave, select_instances, select_systems
+from nixhive_nb.errors import TargetError
+
+
+def inventory(**instances: str) -> Inventory:
+    """Give an inventory from `NAME="SYSTEM TAG…"`, where an underscore stands for a dash."""
+    found = {}
+    for name, words in sorted(instances.items()):
+        system, *tags = words.split()
+        name = name.replace("_", "-")  # noqa: PLW2901 - keyword arguments have no dashes
+        found[name] = Instance(name=name, system=system, tags=tuple(tags))
+    systems = sorted({instance.system for instance in found.values()})
+    return Inventory(
+        source="example/",
+        systems={name: System(name=name, platform="x86_64-linux") for name in systems},
+        instances=found,
+    )
+
+
+EXAMPLE = inventory(
+    portico="portico",
+    backup="storage",
+    www_1="www web eu",
+    www_2="www web",
+    www_10="www web eu",
+    www_11="www",
+)
+
+
+def refusal(found: Inventory, *patterns: str) -> str:
+    with pytest.raises(TargetError) as caught:
+        select_instances(found, patterns)
+    return str(caught.value)
+
+
+def test_portico_first_then_everything_else() -> None:
+    assert select_instances(EXAMPLE, ["portico", "*"]) == Targets(
+        (
+            Wave("portico", ("portico",)),
+            Wave("*", ("backup", "www-1", "www-10", "www-11", "www-2")),
+        )
+    )
+
+
+def test_no_pattern_means_all_in_one_wave() -> None:
+    assert select_instances(EXAMPLE) == select_instances(EXAMPLE, ["*"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("www-1", ("www-1",)),
+        ("www-1?", ("www-10", "www-11")),
+        ("storage", ("backup",)),
+        ("w[e]b", ("www-1", "www-10", "www-2")),
+        ("eu", ("www-1", "www-10")),
+        ("[^wp]*", ("backup", "www-1", "www-10")),
+    ],
+)
+def test_a_pattern_is_tried_against_name_system_and_tags(pattern: str, names: tuple[str, ...]) -> None:
+    assert select_instances(EXAMPLE, [pattern]).instances == names
+
+
+def test_an_instance_is_in_the_wave_that_hits_it_first() -> None:
+    targets = select_instances(EXAMPLE, ["www-2", "eu", "www"])
+    assert [wave.instances for wave in targets.waves] == [("www-2",), ("www-1", "www-10"), ("www-11",)]
+    assert targets.instances == ("www-2", "www-1", "www-10", "www-11")
+
+
+def test_a_pattern_that_adds_nothing_is_no_wave() -> None:
+    assert [wave.pattern for wave in select_instances(EXAMPLE, ["www", "eu", "portico"]).waves] == ["www", "portico"]
+
+
+def test_a_pattern_that_hits_nothing_is_an_error_with_near_names() -> None:
+    assert refusal(EXAMPLE, "portico", "wwww-1") == (
+        "'wwww-1' matches no instance, system or tag of example/. Near: www-1, www-10, www-11."
+    )
+
+
+def test_without_near_names_none_are_given() -> None:
+    assert refusal(EXAMPLE, "qqq") == "'qqq' matches no instance, system or tag of example/."
+
+
+def test_a_malformed_pattern_is_an_error_even_where_another_hits() -> None:
+    assert refusal(EXAMPLE, "*", "www-[").startswith("The pattern 'www-[' is malformed")
+
+
+def test_a_system_that_no_instance_runs_is_said_to_be_so() -> None:
+    systems = {**EXAMPLE.systems, "mail": System(name="mail", platform="x86_64-linux")}
+    unused = Inventory(source="example/", systems=systems, instances=EXAMPLE.instances)
+    assert refusal(unused, "mail") == "'mail' matches mail of example/, which no instance runs."
+
+
+def test_an_empty_inventory_has_no_targets() -> None:
+    empty = Inventory(source="example/")
+    assert select_instances(empty) == Targets()
+    assert select_systems(empty) == ()
+    assert refusal(empty, "*") == "'*' matches no instance, system or tag of example/."
+
+
+def test_systems_are_matched_by_their_own_names_alone() -> None:
+    assert select_systems(EXAMPLE) == ("portico", "storage", "www")
+    assert select_systems(EXAMPLE, ["www", "*o*", "www"]) == ("www", "portico", "storage")
+    with pytest.raises(TargetError, match=r"^'wwww' matches no system of example/\. Near: www\.$"):
+        select_systems(EXAMPLE, ["wwww"])
+
+
+WORDS = st.sampled_from(["a", "b", "ab", "ba", "a-1", "b-2"])
+INVENTORIES = st.dictionaries(WORDS, st.tuples(WORDS, st.lists(WORDS, max_size=2)), min_size=1, max_size=6).map(
+    lambda found: Inventory(
+        source="x",
+        instances={
+            name: Instance(name=name, system=found[name][0], tags=tuple(found[name][1])) for name in sorted(found)
+        },
+    )
+)
+PATTERNS = st.lists(st.sampled_from(["*", "a*", "?", "[^a]*", "*-1", "a", "b"]), min_size=1, max_size=4)
+
+
+@given(found=INVENTORIES, patterns=PATTERNS)
+def test_waves_part_what_is_hit_in_order(found: Inventory, patterns: list[str]) -> None:
+    try:
+        targets = select_instances(found, patterns)
+    except TargetError:
+        return
+    alone = [select_instances(found, [pattern]).instances for pattern in patterns]
+    expected = list(dict.fromkeys(name for names in alone for name in names))
+    assert list(targets.instances) == expected
+    assert all(wave.instances == tuple(sorted(wave.instances)) for wave in targets.waves)
+    assert all(wave.instances for wave in targets.waves)

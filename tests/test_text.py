@@ -1,0 +1,52 @@
+"""Text from hosts cannot steer a terminal, and numbers read well."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixhive_nb.text import seconds_text, size_text, strip_control, table_text
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        ("\x1b[31;1merror:\x1b[0m no", "error: no"),
+        ("\x1b]0;owned\x07title", "title"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("a\x08b\x07c\x00", "abc"),
+        ("one\r\ntwo", "one\ntwo"),
+        ("\x9b31mred", "red"),
+        ("user\u202egnp.exe", "usergnp.exe"),
+        ("tab\tstays", "tab\tstays"),
+        ("ünïcödé 🚀", "ünïcödé 🚀"),
+        ("\x1b(Bplain", "plain"),
+    ],
+)
+def test_terminal_control_is_gone(raw, plain):
+    assert strip_control(raw) == plain
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_is_left(raw):
+    assert not [c for c in strip_control(raw) if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(None, ""), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (61_400_000, "61.4 MB"), (999_960, "1.0 MB")],
+)
+def test_sizes(size, text):
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.04, "0.0 s"), (2.13, "2.1 s"), (59.97, "1 min 00 s"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds, text):
+    assert seconds_text(seconds) == text
+
+
+def test_columns_of_a_table_line_up():
+    assert table_text(["a", "long"], [["wide one", "x"]]).splitlines() == ["a         long", "wide one  x"]
