@@ -41,11 +41,11 @@ def run(argv: Sequence[str], *, text: str | None = None, env: Mapping[str, str] 
 def processes_in(inodes: Iterable[int]) -> dict[int, set[int]]:
     """The processes inside each of these network namespaces, which are named by their inode."""
     found: dict[int, set[int]] = {inode: set() for inode in inodes}
-    for entry in os.listdir("/proc"):
+    for entry in Path("/proc").iterdir():
         # A process that ends while we look is as good as one that was never there.
         with contextlib.suppress(OSError):
-            if entry.isdigit() and (inode := os.stat(f"/proc/{entry}/ns/net").st_ino) in found:
-                found[inode].add(int(entry))
+            if entry.name.isdigit() and (inode := (entry / "ns" / "net").stat().st_ino) in found:
+                found[inode].add(int(entry.name))
     return found
 
 
@@ -77,7 +77,7 @@ def _open_process(pid: int, inodes: frozenset[int], stack: contextlib.ExitStack)
     try:
         handle = os.pidfd_open(pid)
         stack.callback(os.close, handle)
-        return handle if os.stat(f"/proc/{pid}/ns/net").st_ino in inodes else None
+        return handle if Path(f"/proc/{pid}/ns/net").stat().st_ino in inodes else None
     except OSError:
         return None
 

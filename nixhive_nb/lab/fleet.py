@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from nixhive_nb.lab import host as hosts
-from nixhive_nb.lab import image, keeper, lab_nix, network, preflight
+from nixhive_nb.lab import image, lab_nix, network, owner, preflight
 from nixhive_nb.lab.commands import kill_all, run
 from nixhive_nb.lab.model import GATEWAY, HostSpec, HostStatus, LabError, LabRecord, plan_hosts
 
@@ -41,7 +41,7 @@ class Lab:
     taken down at the end. A fleet that was made with `keep=False` also goes when this process goes, however it ends.
     """
 
-    def __init__(self, folder: Path, record: LabRecord, watch: keeper.Keeper | None = None) -> None:
+    def __init__(self, folder: Path, record: LabRecord, watch: owner.Keeper | None = None) -> None:
         self.folder = folder
         self._record = record
         self._watch = watch
@@ -73,7 +73,7 @@ class Lab:
             record = _register(place, wanted, _deployment_folder(deployment))
             watch = None
             try:
-                watch = None if keep else keeper.employ(place, record.token)
+                watch = None if keep else owner.employ(place, record.token)
                 lab = cls(place, record, watch)
                 lab._make(on_progress or (lambda _: None))
             except BaseException:
@@ -115,7 +115,7 @@ class Lab:
 
     @property
     def link(self) -> str:
-        """This machine's network interface towards the fleet: all that goes there is counted on it."""
+        """The network interface of this machine towards the fleet: all that goes there is counted on it."""
         return network.link_name(self._record.number)
 
     @property
@@ -241,9 +241,7 @@ class Lab:
         if self._record.deployment is None:
             return
         path = Path(self._record.deployment) / "lab.nix"
-        lab_nix.write(
-            path, token=self._record.token, nixpkgs=_NIXPKGS, keys=self._keys, hosts=list(self._statuses())
-        )
+        lab_nix.write(path, token=self._record.token, nixpkgs=_NIXPKGS, keys=self._keys, hosts=list(self._statuses()))
 
 
 def take_down(folder: Path, token: str) -> None:
@@ -280,7 +278,7 @@ def locked(folder: Path, *, create: bool = False) -> Iterator[None]:
     """
     handle = _open_folder(folder, create=create)
     try:
-        os.set_inheritable(handle, True)
+        os.set_inheritable(handle, True)  # noqa: FBT003 - it takes no keyword
         yield
     finally:
         fcntl.flock(handle, fcntl.LOCK_UN)

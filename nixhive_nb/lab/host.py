@@ -78,7 +78,7 @@ def _launch(host: Host) -> int:
 
 
 def _argv(host: Host) -> list[str]:
-    spaces = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+    spaces = ["unshare", "--mount", "--propagation=slave", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
     command = ["sh", str(_SCRIPT), str(host.root), host.name, host.address, *(["daemon"] if host.daemon else [])]
     return ["ip", "netns", "exec", network.namespace(host.number, host.name), *spaces, *command]
 

@@ -10,6 +10,9 @@ hostname "$name"
 
 # By way of /tmp, because the folder itself may lie below one of the places that are about to be covered.
 mount --rbind "$folder" /tmp
+if [ -d /etc/alternatives ]; then
+  mount -o bind,ro /etc/alternatives /tmp/etc/alternatives
+fi
 for place in nix etc root home var; do
   mount --rbind "/tmp/$place" "/$place"
 done

@@ -13,7 +13,6 @@ from nixhive_nb.lab.model import GATEWAY, HostSpec
 
 # What a host's own programs need of the machine's /etc; missing ones are left out.
 _FROM_THE_MACHINE = (
-    "alternatives",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -31,7 +30,7 @@ _HOST_PATH = f"/run/current-system/sw/bin:{SYSTEM_PATH}"
 _ETC = {
     "group": "root:x:0:\ntty:x:5:\nsudo:x:27:\nusers:x:100:\nnogroup:x:65534:\n",
     "gshadow": "",
-    "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n",
+    "nsswitch.conf": "accounts: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n",
     "profile": f"PATH={_HOST_PATH}\nexport PATH\n",
     "resolv.conf": "",
     "shells": "/bin/sh\n",
@@ -39,7 +38,12 @@ _ETC = {
 }
 
 # sudo asks PAM even when it needs no password. Without a password in /etc/shadow, pam_unix refuses everybody else.
-_PAM = "auth required pam_unix.so\naccount required pam_unix.so\npassword required pam_deny.so\nsession required pam_permit.so\n"
+_PAM = """\
+auth required pam_unix.so
+account required pam_unix.so
+password required pam_deny.so
+session required pam_permit.so
+"""
 _PAM_SERVICES = ("other", "sudo", "sudo-i", "su", "su-l", "sshd", "login")
 
 _VAR = ("cache", "empty", "lib/sudo", "log", "spool", "tmp")
@@ -107,8 +111,9 @@ def make_template(template: Path) -> None:
         _file(etc / name, text)
     for service in _PAM_SERVICES:
         _file(etc / "pam.d" / service, _PAM)
-    _folder(etc / "nix")
-    _folder(etc / "ssh")
+    # `alternatives` are many hundred links, which a host only reads: it gets the machine's own folder laid over this.
+    for name in ("alternatives", "nix", "ssh"):
+        _folder(etc / name)
     (etc / "mtab").symlink_to("/proc/mounts")
     _folder(template / "root", 0o700)
     _folder(template / "root" / ".ssh", 0o700)
@@ -156,18 +161,18 @@ def public_key_line(path: Path) -> str:
 
 
 def _write_accounts(root: Path, spec: HostSpec, site: Site) -> None:
-    passwd = "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
-    passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    accounts = "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
+    accounts += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     shadow = "root:*:19000:0:99999:7:::\n"
     sudoers = f'Defaults secure_path="{_HOST_PATH}"\nroot ALL=(ALL:ALL) ALL\n'
     if spec.user != "root":
-        passwd += f"{spec.user}:x:1000:100:{spec.user}:/home/{spec.user}:/bin/sh\n"
+        accounts += f"{spec.user}:x:1000:100:{spec.user}:/home/{spec.user}:/bin/sh\n"
         shadow += f"{spec.user}:*:19000:0:99999:7:::\n"
         if spec.sudo:
             sudoers += f"{spec.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
         _make_home(root / "home" / spec.user)
     etc = root / "etc"
-    _file(etc / "passwd", passwd)
+    _file(etc / "passwd", accounts)
     _file(etc / "shadow", shadow, 0o600)
     _file(etc / "sudoers", sudoers, 0o440)
     operator = site.keys.identity.with_suffix(".pub").read_text()

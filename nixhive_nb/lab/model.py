@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Kind = Literal["portico", "www", "depot", "builder"]
 
-GATEWAY = "portico"
+GATEWAY: Final = "portico"
 """The jump host and relay. There is exactly one in a fleet, and it always has this name."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
@@ -81,7 +81,7 @@ def plan_hosts(web: int, specs: tuple[HostSpec, ...]) -> tuple[HostSpec, ...]:
     if web < 0:
         raise LabError("A fleet cannot have fewer than no web servers.")
     usual = [
-        HostSpec(GATEWAY, GATEWAY),
+        HostSpec("portico", "portico"),
         HostSpec("depot", "depot"),
         *(HostSpec(f"www-{number}", "www") for number in range(1, web + 1)),
     ]

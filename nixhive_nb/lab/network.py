@@ -37,7 +37,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def link_name(number: int) -> str:
-    """This machine's end of the link to the jump host."""
+    """The near end of the link to the jump host."""
     return f"nixhive{number}"
 
 
@@ -47,7 +47,7 @@ def namespace(number: int, host: str) -> str:
 
 
 def near_address(number: int) -> str:
-    """This machine's address on the link."""
+    """The near address on the link."""
     return f"198.18.{number}.1"
 
 
@@ -206,10 +206,7 @@ def _is_namespace(status: os.stat_result) -> bool:
 
 
 def _namespaces_of(number: int) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(_NAMESPACES) if name.startswith(namespace(number, "")))
-    except FileNotFoundError:
-        return []
+    return sorted(path.name for path in _NAMESPACES.glob(f"{namespace(number, '')}*"))
 
 
 def _ip(*commands: str, inside: str | None = None) -> None:

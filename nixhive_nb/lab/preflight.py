@@ -30,14 +30,9 @@ _NET_ADMIN = 12
 _SYS_ADMIN = 21
 
 
-def find_program(name: str) -> str | None:
-    """Where a program is, with the sbin folders looked at too."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
-
-
-def check() -> None:
-    """Raise one LabError that names everything that is missing here."""
-    problems = [*_privilege_problems(), *_program_problems(), *_nix_problems()]
+def check(path: str = SYSTEM_PATH) -> None:
+    """Raise one LabError that names everything that is missing here. `path` is where programs are looked for."""
+    problems = [*_privilege_problems(), *_program_problems(path), *_nix_problems(path)]
     if problems:
         raise LabError("The practice fleet cannot run on this machine:\n" + "\n".join(f"- {text}" for text in problems))
 
@@ -60,23 +55,21 @@ def _capabilities() -> int:
     return 0
 
 
-def _program_problems() -> list[str]:
-    missing = [name for name in _PACKAGES if find_program(name) is None]
+def _program_problems(path: str) -> list[str]:
+    missing = [name for name in _PACKAGES if shutil.which(name, path=path) is None]
     if not missing:
         return []
     packages = " ".join(sorted({_PACKAGES[name] for name in missing}))
     return [f"Programs are missing: {', '.join(missing)}. On Debian: apt-get install -y {packages}"]
 
 
-def _nix_problems() -> list[str]:
-    program = find_program("nix-store")
+def _nix_problems(path: str) -> list[str]:
+    program = shutil.which("nix-store", path=path)
     if program is None:
         return []
     if Path(os.path.realpath(program)).is_relative_to("/nix/store"):
-        return [
-            f"{program} lives in /nix/store. Each practice host has a /nix of its own, which would hide the program; "
-            "it has to come from outside, as from Debian's package: apt-get install -y nix-bin"
-        ]
+        why = f"{program} lives in /nix/store. Each practice host has a /nix of its own, which would hide the program."
+        return [f"{why} It has to come from outside, as from Debian's package: apt-get install -y nix-bin"]
     if not Path("/nix").is_dir():
         return ["There is no folder /nix to lay a host's own store over: mkdir /nix"]
     return []

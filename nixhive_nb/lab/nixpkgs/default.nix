@@ -1,0 +1,5 @@
+{
+  system ? builtins.currentSystem,
+  ...
+}:
+import ./pkgs { inherit system; }

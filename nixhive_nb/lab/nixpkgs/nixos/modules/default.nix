@@ -1,0 +1,8 @@
+{
+  imports = [
+    ./namespaces.nix
+    ./environment.nix
+    ./services.nix
+    ./toplevel.nix
+  ];
+}

@@ -1,0 +1,191 @@
+"""What `switch-to-configuration` of a practice system does on a host, word by word."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.fleet
+
+# A host that no other test looks at, as these rename it.
+HOST = "www-4"
+PROFILE = "/nix/var/nix/profiles/system"
+
+
+@pytest.fixture
+def deploy(operator, build):
+    """Builds a system, brings it to the host, and gives its path."""
+
+    def deploy(configuration: str) -> str:
+        path = build(f"system ({{ lib, pkgs, ... }}: {{ {configuration} }})")
+        operator.copy(HOST, path)
+        return path
+
+    return deploy
+
+
+@pytest.fixture
+def switch(operator):
+    def switch(path: str, word: str = "switch") -> subprocess.CompletedProcess[str]:
+        return operator.ssh(HOST, f"{path}/bin/switch-to-configuration {word}")
+
+    return switch
+
+
+def on_host(lab, *argv: str) -> str:
+    return lab.exec(HOST, argv).strip()
+
+
+def current(lab) -> str:
+    return on_host(lab, "readlink", "/run/current-system")
+
+
+def boot_entry(lab) -> str:
+    return on_host(lab, "readlink", "/nix/var/nixhive-lab/boot-default")
+
+
+def test_the_outward_shape_of_a_system(build):
+    path = build('system { boot.kernelParams = [ "quiet" ]; environment.systemPackages = [ pkgs.htop ]; }')
+    script = """
+      cd "$0" && test -x bin/switch-to-configuration && test -x activate && test -d etc && test -x sw/bin/htop &&
+      test -s kernel && test -s initrd && test -d kernel-modules/lib && cat kernel-params nixos-version system
+    """
+    done = subprocess.run(["sh", "-c", script, path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("quiet24.11.practice")
+    size = subprocess.run(["nix-store", "-qR", path], capture_output=True, text=True, check=True).stdout
+    assert sum("-base-" in line for line in size.splitlines()) == 20
+
+
+def test_switch_makes_files_name_and_boot_entry(lab, deploy, switch):
+    path = deploy("""
+      networking.hostName = "renamed";
+      environment.etc.motd.text = "first\\n";
+      environment.etc."deep/er/file".text = "deep";
+      environment.etc.copied = { text = "copy"; mode = "0600"; };
+      environment.systemPackages = [ pkgs.htop ];
+      system.activationScripts.mark = "echo $systemConfig >/var/lib/mark";
+    """)
+    done = switch(path)
+    assert done.returncode == 0, done.stderr
+    assert "activating the configuration..." in done.stderr
+    assert "setting up /etc..." in done.stderr
+    assert current(lab) == boot_entry(lab) == on_host(lab, "cat", "/var/lib/mark") == path
+    assert on_host(lab, "cat", "/etc/motd") == "first"
+    assert on_host(lab, "cat", "/etc/deep/er/file") == "deep"
+    assert on_host(lab, "stat", "-c", "%a %F", "/etc/copied") == "600 regular file"
+    assert on_host(lab, "hostname") == "renamed"
+    assert "of the practice fleet" in on_host(lab, "htop")
+    assert on_host(lab, "sudo", "id", "-u") == "0"
+
+    # The next one takes away what it does not have, leaves the name alone, and does not touch what is the fleet's.
+    config = on_host(lab, "cat", "/etc/nix/nix.conf")
+    after = deploy('networking.hostName = ""; environment.etc.motd.text = "second\\n"; nix.settings.cores = 7;')
+    assert switch(after).returncode == 0
+    assert on_host(lab, "cat", "/etc/motd") == "second"
+    assert on_host(lab, "sh", "-c", "ls -d /etc/deep /etc/copied 2>/dev/null || true") == ""
+    assert on_host(lab, "hostname") == "renamed"
+    assert on_host(lab, "cat", "/etc/nix/nix.conf") == config
+
+
+def test_test_leaves_the_boot_entry_and_boot_leaves_the_rest(lab, deploy, switch):
+    old, new = deploy('environment.etc.motd.text = "old";'), deploy('environment.etc.motd.text = "new";')
+    assert switch(old).returncode == 0
+    assert switch(new, "test").returncode == 0
+    assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (new, old, "new")
+    assert switch(old, "test").returncode == 0
+    assert switch(new, "boot").returncode == 0
+    assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (old, new, "old")
+
+
+def test_a_reboot_starts_the_boot_entry(lab, operator, deploy, switch):
+    old, new = deploy('environment.etc.motd.text = "old";'), deploy('environment.etc.motd.text = "new";')
+    assert switch(old).returncode == 0
+    assert switch(new, "boot").returncode == 0
+    restart(lab)
+    assert current(lab) == on_host(lab, "readlink", "/run/booted-system") == new
+    assert operator.ssh(HOST, "cat /etc/motd").stdout == "new"
+    assert switch(old, "test").returncode == 0
+    restart(lab)
+    assert current(lab) == new
+
+
+def test_a_reboot_without_a_boot_entry_starts_the_profile(lab, deploy):
+    path = deploy('environment.etc.motd.text = "from the profile";')
+    on_host(lab, "rm", "-f", "/nix/var/nixhive-lab/boot-default")
+    on_host(lab, "nix-env", "-p", PROFILE, "--set", path)
+    restart(lab)
+    assert current(lab) == path
+    assert on_host(lab, "cat", "/etc/motd") == "from the profile"
+
+
+def restart(lab) -> None:
+    lab.stop_host(HOST)
+    lab.start_host(HOST)
+
+
+def test_dry_activate_changes_nothing(lab, deploy, switch):
+    old = deploy('environment.etc.motd.text = "old";')
+    new = deploy('environment.etc.motd.text = "new"; systemd.services.fresh.script = "touch /var/lib/fresh";')
+    assert switch(old).returncode == 0
+    done = switch(new, "dry-activate")
+    assert done.returncode == 0
+    assert "would activate the configuration..." in done.stderr
+    assert "would start the following units: fresh.service" in done.stderr
+    assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (old, old, "old")
+    assert on_host(lab, "sh", "-c", "ls /var/lib/fresh 2>/dev/null || true") == ""
+
+
+@pytest.mark.parametrize("word", ["", "swich", "check", "switch now"])
+def test_another_word_is_a_usage_error(lab, deploy, switch, word):
+    path = deploy('environment.etc.motd.text = "never";')
+    before = on_host(lab, "sh", "-c", "readlink /run/current-system || true")
+    done = switch(path, word)
+    assert done.returncode == 1
+    assert "switch|boot|test|dry-activate" in done.stderr
+    assert on_host(lab, "sh", "-c", "readlink /run/current-system || true") == before != path
+
+
+def test_a_failing_activation_script_is_exit_code_2(lab, deploy, switch):
+    path = deploy("""
+      system.activationScripts.broken = "false; touch /var/lib/went-on";
+      system.activationScripts.later = { deps = [ "broken" ]; text = "touch /var/lib/later"; };
+    """)
+    done = switch(path, "test")
+    assert done.returncode == 2
+    assert "Activation script snippet 'broken' failed (1)" in done.stderr
+    assert current(lab) == path
+    assert on_host(lab, "sh", "-c", "cd /var/lib && ls later went-on 2>/dev/null || true") == "later"
+
+
+def test_a_failing_unit_is_exit_code_4(lab, deploy, switch):
+    path = deploy('systemd.services.shaky.script = "test -e /var/lib/steady"; systemd.services.fine.script = "true";')
+    done = switch(path)
+    assert done.returncode == 4
+    assert "warning: the following units failed: shaky.service" in done.stderr
+    assert current(lab) == path
+    # It is tried again, and only it.
+    on_host(lab, "touch", "/var/lib/steady")
+    done = switch(path)
+    assert done.returncode == 0
+    assert "starting the following units: shaky.service" in done.stderr
+    assert "fine.service" not in done.stderr
+    assert "starting" not in switch(path).stderr
+    gone = switch(deploy('time.timeZone = "UTC";'))
+    assert "stopping the following units: shaky.service" in gone.stderr
+
+
+def test_only_one_at_a_time(lab, operator, deploy, switch):
+    path = deploy('environment.etc.motd.text = "alone";')
+    slow = deploy('system.activationScripts.slow = "echo started; read -r line </var/lib/gate";')
+    on_host(lab, "mkfifo", "/var/lib/gate")
+    argv = ["ssh", "-F", str(operator.config), HOST, f"{slow}/bin/switch-to-configuration test"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "started\n"
+        second = switch(path)
+        on_host(lab, "sh", "-c", "echo go >/var/lib/gate")
+        assert first.wait(30) == 0
+    assert second.returncode == 1
+    assert "Could not acquire lock" in second.stderr
+    assert current(lab) == slow
+    assert switch(path).returncode == 0

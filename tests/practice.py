@@ -1,0 +1,52 @@
+"""A practice fleet with a copy of the example, and `nix-hive` run in it as a user does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from nixhive_nb.lab import Lab
+
+ROOT = Path(__file__).parent.parent
+
+
+class Practice:
+    """A practice fleet, a copy of `example/` that leads to it, and a folder to work in."""
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        self.folder = folder
+        self.lab = lab
+        self.example = folder / "example"
+
+    def nix_hive(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `nix-hive` as a user does, in the folder, with no terminal."""
+        env = {**os.environ, "NO_COLOR": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", "nixhive_nb", *words],
+            cwd=self.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def link_bytes(self) -> int:
+        """Bytes that left this machine for the fleet, as the interface counts them."""
+        return int(Path(f"/sys/class/net/{self.lab.link}/statistics/tx_bytes").read_text())
+
+    def runs(self, instance: str) -> str:
+        return self.lab.exec(instance, ["readlink", "-f", "/run/current-system"]).strip()
+
+    def boots(self, instance: str) -> str:
+        return self.lab.exec(instance, ["readlink", "-f", "/nix/var/nix/profiles/system"]).strip()
+
+
+def start(folder: Path, **options) -> Practice:
+    """Bring up a fleet with a copy of the example."""
+    shutil.copytree(ROOT / "example", folder / "example", ignore=shutil.ignore_patterns("lab.nix", ".hive*"))
+    return Practice(folder, Lab.up(folder / "lab", deployment=folder / "example", **options))

@@ -1,0 +1,147 @@
+"""`nix-hive` in a terminal: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HIVES = Path(__file__).parent / "hives"
+
+
+def nix_hive(folder, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "nixhive_nb", *words],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a deployment of two systems and three instances, which needs no nixpkgs to be listed."""
+    (tmp_path / "hive.nix").write_text("""{
+      systems.jump.configuration = { ... }: { };
+      systems.www.configuration = { ... }: { };
+      instances.portico = { system = "jump"; ssh.Hostname = "192.0.2.1"; };
+      instances.www-1 = { system = "www"; tags = [ "web" ]; ssh.ProxyJump = "portico"; };
+      instances.www-2 = { system = "www"; tags = [ "web" ]; ssh.ProxyJump = "portico"; };
+    }""")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in HIVES.iterdir()))
+def test_build_without_building_prints_the_inventory_of_nix_hive(tmp_path, name):
+    ended = nix_hive(tmp_path, "build", "--no", "build", "-c", str(HIVES / name))
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == json.loads((HIVES / name / "inventory.json").read_text())
+
+
+def test_instances_as_json_are_an_array_in_the_order_of_the_targets(folder):
+    ended = nix_hive(folder, "instances", "web", "*", "--json")
+    rows = json.loads(ended.stdout)
+    assert [(row["instance"], row["wave"]) for row in rows] == [("www-1", 1), ("www-2", 1), ("portico", 2)]
+    assert rows[0].items() >= {"instance": "www-1", "system": "www", "store": "", "tags": ["web"], "wave": 1}.items()
+
+
+def test_systems_as_json(folder):
+    rows = json.loads(nix_hive(folder, "systems", "--json").stdout)
+    assert [(row["system"], row["instances"]) for row in rows] == [("jump", 1), ("www", 2)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-c", "other.nix", "-s", "st", "--parallel", "3", "--no", "build", "instances", "--json"),
+        ("instances", "--json", "-c", "other.nix", "-s", "st", "--parallel", "3", "--no", "build"),
+        ("-c", "wrong.nix", "instances", "--json", "-c", "other.nix"),
+    ],
+    ids=["before", "after", "the one after wins"],
+)
+def test_options_stand_before_or_after_the_command(folder, words):
+    (folder / "hive.nix").rename(folder / "other.nix")
+    ended = nix_hive(folder, *words)
+    assert ended.returncode == 0, ended.stderr
+    assert len(json.loads(ended.stdout)) == 3
+
+
+def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
+    (folder / "hive.nix").write_text((folder / "hive.nix").read_text().replace("tags", "tgas", 1))
+    ended = nix_hive(folder, "instances")
+    assert ended.stdout.splitlines()[0].split()[:2] == ["instance", "system"]
+    assert "did you mean `tags`?" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["deploy", "wwww-1"], 1, "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1, www-2"),
+        (["deploy", "[a"], 1, "[a"),
+        (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of 'switch', 'boot', 'test', 'dry-activate'"),
+        (["build", "--no", "bild"], 2, "'bild' is not a step that can be left out"),
+        (["deploy", "--no", "realise", "*"], 1, "--no realise goes with build alone"),
+        (["depoy", "*"], 2, "No such command 'depoy'"),
+        (["instances", "-c", "gone.nix"], 1, "gone.nix"),
+        (["deploy", "--parallel", "0", "*"], 2, "0 is not in the range"),
+        (["run", "web"], 2, "run needs a command"),
+        (["instances", "--out", "df"], 2, "--out goes with %hive"),
+    ],
+)
+def test_a_mistake_is_a_message_and_a_status(folder, words, status, said):
+    ended = nix_hive(folder, *words)
+    assert ended.returncode == status
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_the_plan_of_a_deploy_is_shown_and_nothing_is_done(folder):
+    ended = nix_hive(folder, "plan", "portico", "*", "--json")
+    assert [(row["instance"], row["wave"]) for row in json.loads(ended.stdout)] == [
+        ("portico", 1),
+        ("www-1", 2),
+        ("www-2", 2),
+    ]
+    assert not (folder / ".hive.state").exists()
+
+
+def test_the_generated_ssh_config_resolves_as_the_deployment_says(folder):
+    config = nix_hive(folder, "ssh-config")
+    assert config.returncode == 0, config.stderr
+    (folder / "config").write_text(config.stdout)
+    resolved = subprocess.run(
+        ["ssh", "-F", "config", "-G", "www-1"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "proxyjump portico" in resolved
+
+
+def test_flags_after_ssh_are_its_own(folder):
+    ended = nix_hive(folder, "ssh", "-G", "portico")
+    assert ended.returncode == 0, ended.stderr
+    assert "hostname 192.0.2.1" in ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["help"], ["deploy", "--help"], ["help", "deploy"], ["lab", "--help"]])
+def test_help_is_printed(folder, words):
+    ended = nix_hive(folder, *words)
+    assert ended.returncode == 0
+    assert "Usage:" in ended.stdout
+
+
+def test_instances_can_be_read_in_part(folder):
+    ended = subprocess.run(
+        f"{sys.executable} -m nixhive_nb instances | true",
+        cwd=folder,
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in ended.stderr
