@@ -9,22 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nixhive_nb.commands import (
-    Ended,
-    Exited,
-    Known,
-    Listing,
-    Message,
-    Planned,
-    Ran,
-    Session,
-    Value,
-    hive_group,
-    options_of,
-)
+from nixhive_nb.commands import hive_group, options_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import plan_frame
 from nixhive_nb.plan.summary import report_text
+from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Session, Value
 from nixhive_nb.terminal import follow_in_terminal, frame_text
 
 if TYPE_CHECKING:
@@ -40,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def call(argv: list[str]) -> int:
     """Run one command and give its exit status."""
-    session = Session(program="nix-hive", follow=follow_in_terminal, warn=_warn, on_result=_print_row)
+    session = Session(program="nix-hive", follow=follow_in_terminal, warn=_warn, tell=_tell, on_result=_print_row)
     try:
         return _show(_command(argv, session))
     except click.exceptions.Exit as leave:
@@ -140,6 +129,10 @@ def _print_json(value: object) -> None:
 
 def _warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _complain(text: str) -> None:

@@ -1,147 +1,50 @@
 """The grammar: each command once, for `%hive` in a notebook and for `nix-hive` in a terminal.
 
-A command calls a method of `Hive` and gives a value back (one of the classes below); the face decides how to show it.
+A command calls a method of `Hive` and gives a value back (one of the classes in `session`);
+the face decides how to show it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import keyword
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
 import pandas as pd
 
+from nixhive_nb import lab as practice
 from nixhive_nb import process
-from nixhive_nb.frames import plan_frame
-from nixhive_nb.hive import PARALLEL, STEPS, TYPES, Hive
-from nixhive_nb.plan.plan import Plan
-from nixhive_nb.plan.report import Report
+from nixhive_nb.errors import HiveError
+from nixhive_nb.frames import lab_frame, plan_frame
+from nixhive_nb.hive import PARALLEL, STEPS, TYPES
+from nixhive_nb.plan.plan import Verb
+from nixhive_nb.session import (
+    DEFAULT_CONFIG,
+    DEFAULT_STATE,
+    Ended,
+    Exited,
+    Known,
+    Listing,
+    Message,
+    Planned,
+    Ran,
+    Session,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from nixhive_nb.hive import Follow
+    from nixhive_nb.deployment.targets import Pattern
+    from nixhive_nb.hive import Hive
+    from nixhive_nb.plan.plan import Plan
 
-VERBS = ("deploy", "push", "build")
-DEFAULT_CONFIG = "hive.nix"
-DEFAULT_STATE = ".hive.state"
+VERBS: tuple[Verb, ...] = get_args(Verb)
 _OPTIONS = "nixhive_nb.options"
 # The flags of ssh that take a value, from its manual page: what follows them is not the host.
 _SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
-
-
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A table. `records` is the same for `--json`, None when a table is wanted."""
-
-    frame: pd.DataFrame
-    records: list[dict[str, Any]] | None = None
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known without a build: as a table, and as the inventory object that a terminal prints."""
-
-    frame: pd.DataFrame
-    document: dict[str, Any]
-
-
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
-
-    report: Report
-    document: dict[str, Any] | None = None
-
-
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that was not run."""
-
-    plan: Plan
-    records: list[dict[str, Any]] | None = None
-
-
-class Ran(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that ran on instances; columns as in `frames.run_frame`."""
-
-    frame: pd.DataFrame
-    records: list[dict[str, Any]] | None = None
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """Text for a person."""
-
-    text: str
-
-
-class Exited(msgspec.Struct, frozen=True, kw_only=True):
-    """A program that ran on our terminal, or whose output was caught."""
-
-    status: int
-    stdout: str = ""
-    stderr: str = ""
-
-
-Value = Listing | Known | Ended | Planned | Ran | Message | Exited | None
-
-
-class Session:
-    """What a face keeps between commands: the deployment in use, and how it wants to be told."""
-
-    def __init__(
-        self,
-        *,
-        program: str,
-        follow: Follow,
-        warn: Callable[[str], None],
-        on_result: Callable[[dict[str, Any]], None] | None = None,
-        has_terminal: bool = True,
-    ) -> None:
-        """`program` is `nix-hive` or `%hive`; `warn` shows a warning; `on_result` each row of a `run` as it comes."""
-        self.program = program
-        self.follow = follow
-        self.warn = warn
-        self.on_result = on_result
-        self.has_terminal = has_terminal
-        self.script: str | None = None
-        """The body of a `%%hive run` cell."""
-        self.parallel = PARALLEL
-        self.config: str | None = None
-        self.state = DEFAULT_STATE
-        self._hive: Hive | None = None
-        self._warned: tuple[str, ...] = ()
-
-    @property
-    def current(self) -> Hive | None:
-        """The deployment in use, None before the first command."""
-        return self._hive
-
-    def hive(self, options: dict[str, Any], *, anew: bool = False) -> Hive:
-        """Give the deployment that a command is about; it is loaded when it is another one, or `anew`."""
-        config = options.get("config") or self.config or DEFAULT_CONFIG
-        state = options.get("state") or self.state
-        known = self._hive
-        same = known is not None and known.path == config and known.state_file == Path(state).absolute()
-        if known is None or not same or anew:
-            fresh = Hive.load(config, state=state, show_trace=bool(options.get("show_trace")))
-            self.close()
-            known = self._hive = fresh
-            self.config, self.state = config, state
-        known.parallel = options.get("parallel") or self.parallel
-        known.show_trace = bool(options.get("show_trace"))
-        self._warn_once(known.inventory.warnings)
-        return known
-
-    def close(self) -> None:
-        """Close the connections of the deployment in use."""
-        if self._hive is not None:
-            self._hive.close()
-            self._hive = None
-
-    def _warn_once(self, warnings: tuple[str, ...]) -> None:
-        if warnings != self._warned:
-            for text in warnings:
-                self.warn(text)
-        self._warned = warnings
 
 
 def options_of(ctx: click.Context) -> dict[str, Any]:
@@ -163,6 +66,12 @@ def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     _remember(ctx, param, tuple(words))
 
 
+def _variable(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value and (not value.isidentifier() or keyword.iskeyword(value)):
+        raise click.BadParameter(f"'{value}' cannot be the name of a variable.")
+    _remember(ctx, param, value)
+
+
 def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command takes, before or after its word."""
     for decorate in reversed((
@@ -176,7 +85,7 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
                      help=f"How many hosts to work on at once.  [default: {PARALLEL}]"),
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
-        click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_remember,
+        click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_variable,
                      help="Put the result into this variable (in a notebook)."),
     )):  # fmt: skip
         function = decorate(function)
@@ -184,7 +93,9 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_patterns = click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+_patterns = click.argument(
+    "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: _session(ctx).patterns(words)
+)
 _HELP = {"help_option_names": ["-h", "--help"]}
 _PLAIN_HELP: dict[str, Any] = {"help_option_names": ["--help"], "ignore_unknown_options": True}
 
@@ -221,7 +132,7 @@ def load(ctx: click.Context, path: str | None) -> Message:
 @_json
 @_common
 @click.pass_context
-def instances(ctx: click.Context, patterns: tuple[str, ...], *, as_json: bool) -> Listing:
+def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
     """List the instances that patterns name (all without one), in the order of a deploy."""
     frame = _hive(ctx).instances(*patterns)
     return Listing(frame=frame, records=_records(frame) if as_json else None)
@@ -232,7 +143,7 @@ def instances(ctx: click.Context, patterns: tuple[str, ...], *, as_json: bool) -
 @_json
 @_common
 @click.pass_context
-def systems(ctx: click.Context, patterns: tuple[str, ...], *, as_json: bool) -> Listing:
+def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
     """List the systems that patterns name (all without one), with their last results."""
     frame = _hive(ctx).systems(*patterns)
     return Listing(frame=frame, records=_records(frame) if as_json else None)
@@ -242,7 +153,7 @@ def systems(ctx: click.Context, patterns: tuple[str, ...], *, as_json: bool) -> 
 @_patterns
 @_common
 @click.pass_context
-def build(ctx: click.Context, patterns: tuple[str, ...]) -> Ended | Known:
+def build(ctx: click.Context, patterns: list[Pattern]) -> Ended | Known:
     """Build systems (all without a pattern) and print the inventory as JSON.
 
     With --no build nothing is built: it lists what is known. With --no realise the systems are only instantiated.
@@ -258,7 +169,7 @@ def build(ctx: click.Context, patterns: tuple[str, ...]) -> Ended | Known:
 @_patterns
 @_common
 @click.pass_context
-def push(ctx: click.Context, patterns: tuple[str, ...]) -> Ended:
+def push(ctx: click.Context, patterns: list[Pattern]) -> Ended:
     """Build the systems of instances, and bring them to stores and instances. Nothing is activated."""
     hive = _hive(ctx)
     return _carry_out(ctx, hive, hive.plan("push", *patterns, no=options_of(ctx).get("no", ())))
@@ -271,10 +182,10 @@ def push(ctx: click.Context, patterns: tuple[str, ...]) -> Ended:
 @click.option("--force", is_flag=True, help="Activate also where the wanted system runs already.")
 @_common
 @click.pass_context
-def deploy(ctx: click.Context, patterns: tuple[str, ...], action: str, *, force: bool) -> Ended:
+def deploy(ctx: click.Context, patterns: list[Pattern], action: str, *, force: bool) -> Ended:
     """Build, push, and activate on instances, each pattern a wave: deploy portico '*'."""
     hive = _hive(ctx)
-    plan = hive.plan("deploy", *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))  # type: ignore[arg-type]
+    plan = hive.plan("deploy", *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))
     return _carry_out(ctx, hive, plan)
 
 
@@ -287,8 +198,10 @@ def deploy(ctx: click.Context, patterns: tuple[str, ...], action: str, *, force:
 @click.pass_context
 def plan_command(ctx: click.Context, words: tuple[str, ...], action: str, *, force: bool, as_json: bool) -> Planned:
     """Show what deploy (or push, or build) would do, and change nothing. No host is asked."""
-    verb, patterns = (words[0], words[1:]) if words and words[0] in VERBS else ("deploy", words)
-    plan = _hive(ctx).plan(verb, *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))  # type: ignore[arg-type]
+    verb, rest = _verb(words)
+    plan = _hive(ctx).plan(
+        verb, *_session(ctx).patterns(rest), type=action, force=force, no=options_of(ctx).get("no", ())
+    )
     return Planned(plan=plan, records=_records(plan_frame(plan)) if as_json else None)
 
 
@@ -318,8 +231,12 @@ def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: flo
         raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
     if session.script is None and not command:
         raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
-    frame = _hive(ctx).run(
-        pattern,
+    hive = _hive(ctx)
+    (targets,) = session.patterns([pattern])
+    if not as_json:
+        session.on_hosts(hive.targets(targets).instances)
+    frame = hive.run(
+        targets,
         " ".join(command),
         script=session.script or "",
         timeout=timeout,
@@ -341,7 +258,7 @@ def ssh(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
 @click.pass_context
 def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
     """Run scp with the deployment's configuration; all flags after the word are scp's."""
-    return _openssh(ctx, "scp", words, complete=True)
+    return _openssh(ctx, "scp", _session(ctx).flat(words), complete=True)
 
 
 @hive_group.command(name="ssh-config")
@@ -365,6 +282,75 @@ def help_command(ctx: click.Context, command: str | None) -> Message:
         raise click.UsageError(f"No such command '{command}'.")
     with click.Context(found, info_name=command, parent=root) as inner:
         return Message(text=inner.get_help())
+
+
+@hive_group.group(context_settings=_HELP)
+def lab() -> None:
+    """A practice fleet on this machine: real sshd and real Nix stores, in namespaces. It needs root."""
+
+
+@lab.command()
+@click.option("-n", "web", type=click.IntRange(min=0), default=3, show_default=True, help="How many web servers.")
+@_common
+@click.pass_context
+def up(ctx: click.Context, web: int) -> Message:
+    """Bring the practice fleet up, for the deployment of -c: its folder gets a lab.nix that leads to the fleet."""
+    session = _session(ctx)
+    deployment = options_of(ctx).get("config") or session.config or "example"
+    with _lab_errors():
+        fleet = _fleet()
+        if fleet is not None and _serves(fleet, web, Path(deployment)):
+            return Message(text=f"The practice fleet is up already: {_count(len(fleet.instances), 'host')}.")
+        fleet = practice.Lab.up(web=web, deployment=deployment, keep=True, on_progress=session.tell)
+    return Message(text=f"The practice fleet is up: {_count(len(fleet.instances), 'host')}. It stays until `lab down`.")
+
+
+@lab.command()
+@_json
+@_common
+def status(*, as_json: bool) -> Listing:
+    """List the hosts of the practice fleet as they are now."""
+    with _lab_errors():
+        hosts = practice.Lab.open().status()
+    frame = lab_frame([msgspec.structs.asdict(host) for host in hosts])
+    return Listing(frame=frame, records=_records(frame) if as_json else None)
+
+
+@lab.command()
+def down() -> Message:
+    """Take the practice fleet down; it also cleans up after one that broke."""
+    with _lab_errors():
+        fleet = _fleet()
+        if fleet is None:
+            return Message(text="There is no practice fleet.")
+        fleet.down()
+    return Message(text="The practice fleet is down.")
+
+
+def _fleet() -> practice.Lab | None:
+    with contextlib.suppress(practice.LabError):
+        return practice.Lab.open()
+    return None
+
+
+def _serves(fleet: practice.Lab, web: int, deployment: Path) -> bool:
+    """Tell whether a fleet is up, has as many web servers as wanted, and its addresses stand in the deployment."""
+    names = [name for name in fleet.instances if name.startswith("www-")]
+    return len(names) == web and (deployment / "lab.nix").is_file() and all(host.running for host in fleet.status())
+
+
+@contextlib.contextmanager
+def _lab_errors() -> Iterator[None]:
+    try:
+        yield
+    except practice.LabError as error:
+        raise HiveError(str(error)) from None
+
+
+def _verb(words: tuple[str, ...]) -> tuple[Verb, tuple[str, ...]]:
+    """Give the verb that a plan is for, deploy without one, and the words after it."""
+    verb = next((verb for verb in VERBS if words[:1] == (verb,)), None)
+    return ("deploy", words) if verb is None else (verb, words[1:])
 
 
 def _session(ctx: click.Context) -> Session:
@@ -396,12 +382,17 @@ def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete
     return Exited(status=ended.status, stdout=ended.stdout, stderr=ended.stderr)
 
 
+def ssh_flag_takes_value(flag: str) -> bool:
+    """Tell whether the word after a flag of ssh is its value."""
+    return flag[-1] in _SSH_VALUED
+
+
 def _has_command(words: Sequence[str]) -> bool:
     """Tell whether the words of an ssh command hold more than flags and a host."""
     rest = list(words)
     while rest and rest[0].startswith("-") and rest[0] != "--":
         flag = rest.pop(0)
-        if flag[-1] in _SSH_VALUED and rest:
+        if ssh_flag_takes_value(flag) and rest:
             rest.pop(0)
     with contextlib.suppress(ValueError):
         rest.remove("--")

@@ -179,6 +179,24 @@ def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return _frame(rows, "instance", types)
 
 
+def lab_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Give the hosts of the practice fleet.
+
+    Index `instance`; `address`, `netns`, `user` (str), `port`, `pid` (Int64, missing for one that is down), `running`
+    (boolean), `host_key` (str).
+    """
+    types = {
+        "address": "str",
+        "port": "Int64",
+        "user": "str",
+        "pid": "Int64",
+        "netns": "str",
+        "running": "boolean",
+        "host_key": "str",
+    }
+    return _frame(rows, "instance", types)
+
+
 def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
     options = {name.lower(): values[-1] for name, values in instance.ssh if values}
     return {

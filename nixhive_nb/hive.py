@@ -15,7 +15,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from nixhive_nb import frames
 from nixhive_nb.backend.connections import Connections
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.load import Loaded
-    from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.deployment.targets import Pattern, Targets
     from nixhive_nb.plan.plan import Plan, SwitchType, Verb
     from nixhive_nb.plan.report import Report
 
@@ -117,17 +117,17 @@ class Hive:
         self._loaded = load(self.path, show_trace=self.show_trace)
         return self._loaded.inventory
 
-    def targets(self, *patterns: str) -> Targets:
-        """Give the instances that patterns name, each pattern a wave. Raises `TargetError`."""
+    def targets(self, *patterns: Pattern) -> Targets:
+        """Give the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`."""
         return select_instances(self.inventory, patterns)
 
-    def instances(self, *patterns: str) -> pd.DataFrame:
+    def instances(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the instances that patterns name; columns as in `frames.instances_frame`."""
         return frames.instances_frame(self.inventory, self.targets(*patterns))
 
-    def systems(self, *patterns: str) -> pd.DataFrame:
+    def systems(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the systems that patterns name; columns as in `frames.systems_frame`."""
-        return frames.systems_frame(self.inventory, select_systems(self.inventory, patterns), self._remembered())
+        return frames.systems_frame(self.inventory, select_systems(self.inventory, _flat(patterns)), self._remembered())
 
     def document(self, report: Report | None = None, *, remembered: bool = False) -> dict[str, Any]:
         """Give the inventory as the JSON object that `build` prints, with the results of a run or of the state file."""
@@ -141,8 +141,8 @@ class Hive:
     def plan(
         self,
         verb: Verb,
-        *patterns: str,
-        type: SwitchType = "switch",  # noqa: A002 - the option's name in Nix-Hive
+        *patterns: Pattern,
+        type: str = "switch",  # noqa: A002 - the option's name in Nix-Hive
         force: bool = False,
         no: Collection[str] = (),
     ) -> Plan:
@@ -158,11 +158,11 @@ class Hive:
             raise OptionError(f"--no {unknown[0]}: no such step can be left out. It is one of {', '.join(STEPS)}.")
         if "realise" in no and verb != "build":
             raise OptionError(f"--no realise goes with build alone: {verb} needs results that exist.")
-        options = Options(type=type, force=force, realise="realise" not in no)
+        options = Options(type=cast("SwitchType", type), force=force, realise="realise" not in no)
         inventory = self.inventory
         known = {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}
         if verb == "build":
-            plan = plan_build(inventory, select_systems(inventory, patterns), options, known)
+            plan = plan_build(inventory, select_systems(inventory, _flat(patterns)), options, known)
         else:
             plan = plan_transfer(inventory, select_instances(inventory, patterns), verb, options, known)
         new = [name for name in plan.systems if not known.get(name)]
@@ -185,21 +185,21 @@ class Hive:
             backend.close()
         return run.report()
 
-    def build(self, *patterns: str, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+    def build(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Build the systems that patterns name; none means all. Columns as in `frames.build_frame`.
 
         Raises `RunFailed` when a system could not be built.
         """
         return frames.build_frame(self._done(self.plan("build", *patterns, no=no), follow))
 
-    def push(self, *patterns: str, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+    def push(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Build, and bring the systems to stores and instances. Columns as in `frames.outcome_frame`."""
         return frames.outcome_frame(self._done(self.plan("push", *patterns, no=no), follow))
 
     def deploy(
         self,
-        *patterns: str,
-        type: SwitchType = "switch",  # noqa: A002 - the option's name in Nix-Hive
+        *patterns: Pattern,
+        type: str = "switch",  # noqa: A002 - the option's name in Nix-Hive
         force: bool = False,
         no: Collection[str] = (),
         follow: Follow | None = None,
@@ -213,7 +213,7 @@ class Hive:
 
     def run(
         self,
-        patterns: str | Sequence[str],
+        patterns: Pattern,
         command: str = "",
         *,
         script: str = "",
@@ -225,7 +225,7 @@ class Hive:
         `command` goes to the login shell of the host, as with `ssh`; `script` is given to `/bin/sh` as it is.
         `on_result` gets each row in the order of the targets. Does not raise for a command that fails.
         """
-        names = self.targets(*([patterns] if isinstance(patterns, str) else patterns)).instances
+        names = self.targets(patterns).instances
         ssh = self._connected()
 
         def one(name: str) -> dict[str, Any]:
@@ -293,6 +293,10 @@ class Hive:
         return {name: (state.results.get(name, ""), state.derivations.get(name, "")) for name in names}
 
 
+def _flat(patterns: Sequence[Pattern]) -> list[str]:
+    return [name for one in patterns for name in ([one] if isinstance(one, str) else one)]
+
+
 class _Ssh:
     """The generated configuration and the open connections that belong to one state of the deployment."""
 
@@ -321,8 +325,8 @@ def _wait(run: Run) -> None:
     try:
         run.wait()
     except KeyboardInterrupt:
-        run.stop()
         try:
+            run.stop()
             run.wait()
         except KeyboardInterrupt:
             run.abandon()

@@ -20,6 +20,7 @@ from nixhive_nb.errors import MissingProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 LINE_LIMIT = 64 * 1024 * 1024
 """Longest line in bytes: a build log may come as one line of many megabytes."""
@@ -87,6 +88,39 @@ def run_attached(argv: Sequence[str]) -> int:
         return subprocess.call(list(argv))
     except FileNotFoundError:
         raise missing(argv[0]) from None
+
+
+def start(
+    argv: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL, stderr: Path
+) -> subprocess.Popen[bytes]:
+    """Start a program that runs beside us, until `end`. `stdin` and `stdout` are descriptors; `stderr` is a file.
+
+    Raises `MissingProgram` when it is not installed.
+    """
+    with stderr.open("wb") as errors:
+        try:
+            process = subprocess.Popen(
+                list(argv), env=environment(), stdin=stdin, stdout=stdout, stderr=errors, start_new_session=True
+            )
+        except FileNotFoundError:
+            raise missing(argv[0]) from None
+    _running.add(process.pid)
+    return process
+
+
+def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
+    """End a program of `start` and all that it started: SIGTERM to its session, SIGKILL after `grace` seconds."""
+    if process.pid not in _running:
+        return  # ended before; the number may be another program's by now
+    _end_group(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=grace)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _end_group(process.pid, signal.SIGKILL)
+        process.wait()
+        _running.discard(process.pid)
 
 
 async def stream(

@@ -13,12 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nixhive_nb.plan.event import StepEnded, StepStarted
+from nixhive_nb.plan.event import StepEnded, StepStarted, Stopping
 from nixhive_nb.plan.progress import progress_of
+from nixhive_nb.plan.summary import report_text
 from nixhive_nb.text import seconds_text, size_text, table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nixhive_nb.plan.engine import Run
     from nixhive_nb.plan.event import Event
@@ -26,19 +27,30 @@ if TYPE_CHECKING:
 
 PER_SECOND = 4
 ROWS = 12
+STOPPING = "Stopping: what is being activated comes to its end. Interrupt again to leave at once."
 _QUIET = ("wave",)
 
 
 @contextlib.contextmanager
 def follow_in_terminal(run: Run) -> Iterator[None]:
-    """Show a run on standard error from its start to its end."""
+    """Show a run on standard error from its start to its end; of an interrupted one, also what came of it."""
+    try:
+        with _following(run):
+            yield
+    except KeyboardInterrupt:
+        print(report_text(run.report()), file=sys.stderr)  # noqa: T201 - a face
+        raise
+
+
+@contextlib.contextmanager
+def _following(run: Run) -> Iterator[None]:
     console = Console(stderr=True)
     if console.is_terminal:
         with Live(console=console, refresh_per_second=PER_SECOND, transient=True, get_renderable=lambda: _view(run)):
             yield
     else:
         kinds = {step.id: step.kind for step in run.plan.steps}
-        run.subscribe(lambda event: _tell(kinds[event.step], event))
+        run.subscribe(lambda event: _tell(kinds, event))
         yield
 
 
@@ -55,8 +67,10 @@ def _cell(value: object) -> str:
     return "" if value is None or value is pd.NA or value != value else str(value)  # noqa: PLR0124 - NaN
 
 
-def _tell(kind: str, event: Event) -> None:
+def _tell(kinds: Mapping[str, str], event: Event) -> None:
     match event:
+        case Stopping():
+            text = STOPPING
         case StepStarted():
             text = f"{event.step}: started"
         case StepEnded(result=result):
@@ -64,7 +78,7 @@ def _tell(kind: str, event: Event) -> None:
             text = f"{event.step}: {event.outcome}{how}" + (f": {event.reason}" if event.reason else "")
         case _:
             return
-    if kind not in _QUIET:
+    if isinstance(event, Stopping) or kinds[event.step] not in _QUIET:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - a face
 
 
@@ -72,8 +86,8 @@ def _view(run: Run) -> Group:
     progress = progress_of(run.report())
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for row in progress.rows[:ROWS]:
-        table.add_row(row.name, Text(row.state, style=row.style), size_text(row.moved or None), row.line[:60])
-    return Group(_head(progress), table, Text(progress.counts, style="dim"))
+        table.add_row(row.name, Text(row.state, style=row.style), row.amount, row.line[:60])
+    return Group(_head(progress), table, Text(STOPPING if run.stopping else progress.counts, style="dim"))
 
 
 def _head(progress: Progress) -> Table:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.transfer import Remote
     from nixhive_nb.plan.plan import Options
 
-LOOK_TIMEOUT = 30
-ACTIVATION_TIMEOUT = 1800
-"""Seconds that a switch may take; some units take minutes to stop."""
+LOOK_SECONDS = 30
+PROFILE_SECONDS = 120
+ACTIVATION_SECONDS = 1800
+"""How long a switch may take; some units take minutes to stop."""
 
 SETS_PROFILE = ("switch", "boot")
 CHANGES_RUNNING = ("switch", "test")
@@ -80,57 +81,75 @@ def is_unchanged(host: HostState, path: str, action: str) -> bool:
     return action != "dry-activate" and runs and boots
 
 
-async def activate(instance: str, path: str, options: Options, remote: Remote, tell: Tell) -> Result:
-    """Make an instance run `path`. Nothing is changed on a host that is so already, or that is no NixOS."""
-    host = parse_look((await remote(instance, look(path), timeout=LOOK_TIMEOUT)).stdout)
-    if not host.is_system:
-        raise StepFailed(f"{path} has no {nix.SWITCH} on {instance}: it is not a NixOS system. Nothing was changed.")
-    if is_unchanged(host, path, options.type) and not options.force:
-        return Result(outcome="unchanged", path=path)
-    if options.type in SETS_PROFILE:
-        await _set_profile(instance, path, host, remote, tell)
-    return await _switch(instance, path, host, options.type, remote, tell)
+class Activation:
+    """Making one instance run one system."""
+
+    def __init__(self, instance: str, path: str, remote: Remote, tell: Tell) -> None:
+        """Nothing is done yet."""
+        self._instance = instance
+        self._path = path
+        self._remote = remote
+        self._tell = tell
+
+    async def run(self, options: Options) -> Result:
+        """Do it. Nothing is changed on a host that is so already, or where the path is no NixOS system."""
+        host = await self._look()
+        if not host.is_system:
+            raise StepFailed(
+                f"{self._path} has no {nix.SWITCH} on {self._instance}: it is not a NixOS system. Nothing was changed."
+            )
+        if is_unchanged(host, self._path, options.type) and not options.force:
+            return Result(outcome="unchanged", path=self._path)
+        if options.type in SETS_PROFILE:
+            await self._set_profile(root=host.root)
+        return await self._switch(options.type, root=host.root)
+
+    async def _look(self) -> HostState:
+        return parse_look((await self._remote(self._instance, look(self._path), seconds=LOOK_SECONDS)).stdout)
+
+    async def _set_profile(self, *, root: bool) -> None:
+        command = set_profile(self._path, root=root)
+        ended = await self._remote(self._instance, command, seconds=PROFILE_SECONDS, on_line=self._tell.line)
+        if ended.exited == 0:
+            return
+        said = _last(ended.stderr)
+        if said.startswith("sudo:"):
+            raise StepFailed(_refused(said))
+        raise StepFailed(f"setting the system profile failed: {said}")
+
+    async def _switch(self, action: str, *, root: bool) -> Result:
+        try:
+            command = switch(self._path, action, root=root)
+            ended = await self._remote(self._instance, command, seconds=ACTIVATION_SECONDS, on_line=self._tell.line)
+        except LinkLost as error:
+            return await self._after_lost_link(action, error)
+        if ended.exited == 0:
+            return Result(path=self._path)
+        if ended.exited in _WARNINGS:
+            return Result(path=self._path, warning=_WARNINGS[ended.exited])
+        said = _last(ended.stderr)
+        if said.startswith("sudo:"):
+            raise StepFailed(_refused(said))
+        meaning = _MEANING.get(ended.exited, said)
+        boots = f" The profile is set: {self._instance} boots the new system." if action in SETS_PROFILE else ""
+        raise StepFailed(f"switch-to-configuration {action} ended with {ended.exited}: {meaning}.{boots}")
+
+    async def _after_lost_link(self, action: str, lost: LinkLost) -> Result:
+        """Ask the host anew, over a new connection, what became of an activation whose link broke."""
+        try:
+            host = await self._look()
+        except HiveError:
+            raise LinkLost(f"{lost} The host does not answer any more: what it runs is unknown.") from None
+        if action in CHANGES_RUNNING and host.current == self._path:
+            return Result(path=self._path, warning="the link was lost; the host runs the wanted system now")
+        raise LinkLost(f"{lost} The host answers again and runs {host.current or 'an unknown system'}.")
 
 
-async def _set_profile(instance: str, path: str, host: HostState, remote: Remote, tell: Tell) -> None:
-    command = set_profile(path, root=host.root)
-    ended = await remote(instance, command, timeout=LOOK_TIMEOUT * 4, on_line=tell.line)
-    if ended.exited == 0:
-        return
-    said = _last(ended.stderr)
-    if said.startswith("sudo:"):
-        raise StepFailed(
-            f"sudo was refused ({said.removeprefix('sudo:').strip()}). Let the login user use sudo without a password, "
-            "or log in as root. Nothing was changed.",
-            log=ended.stderr.splitlines(),
-        )
-    raise StepFailed(f"setting the system profile failed: {said}", log=ended.stderr.splitlines())
-
-
-async def _switch(instance: str, path: str, host: HostState, action: str, remote: Remote, tell: Tell) -> Result:
-    try:
-        command = switch(path, action, root=host.root)
-        ended = await remote(instance, command, timeout=ACTIVATION_TIMEOUT, on_line=tell.line)
-    except LinkLost as error:
-        return await _after_lost_link(instance, path, action, remote, error)
-    if ended.exited == 0:
-        return Result(path=path)
-    if ended.exited in _WARNINGS:
-        return Result(path=path, warning=_WARNINGS[ended.exited])
-    meaning = _MEANING.get(ended.exited, "see its log")
-    boots = f" The profile is set already: {instance} boots the new system." if action in SETS_PROFILE else ""
-    raise StepFailed(f"switch-to-configuration {action} ended with {ended.exited}: {meaning}.{boots}")
-
-
-async def _after_lost_link(instance: str, path: str, action: str, remote: Remote, lost: LinkLost) -> Result:
-    """Ask the host anew, over a new connection, what became of an activation whose link broke."""
-    try:
-        host = parse_look((await remote(instance, look(path), timeout=LOOK_TIMEOUT)).stdout)
-    except HiveError:
-        raise LinkLost(f"{lost} The host does not answer any more: what it runs is unknown.") from None
-    if action in CHANGES_RUNNING and host.current == path:
-        return Result(path=path, warning="the link was lost; the host runs the wanted system now")
-    raise LinkLost(f"{lost} The host answers again and runs {host.current or 'an unknown system'}.")
+def _refused(said: str) -> str:
+    return (
+        f"sudo was refused ({said.removeprefix('sudo:').strip()}). Let the login user use sudo without a password, "
+        "or log in as root. Nothing was changed."
+    )
 
 
 def _as_root(words: list[str], *, root: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -13,6 +14,7 @@ import msgspec
 from nixhive_nb import process
 from nixhive_nb.backend import nix
 from nixhive_nb.backend.nix_log import NixLog
+from nixhive_nb.backend.ssh_config import nix_ssh_opts
 from nixhive_nb.deployment.load import explain, toplevel_expression
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.plan.event import Result
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.backend.base import Tell
+    from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.step import Step
 
@@ -48,9 +51,18 @@ class Builds:
     """The steps `instantiate`, `realise`, `build` and `sign` of one run."""
 
     def __init__(
-        self, inventory: Inventory, deployment: Path, *, folder: Path, state: Path, realise: bool, show_trace: bool
+        self,
+        inventory: Inventory,
+        deployment: Path,
+        files: SshFiles,
+        *,
+        folder: Path,
+        state: Path,
+        realise: bool,
+        show_trace: bool,
     ) -> None:
         """`folder` is `.hive`, where the links that keep results from being collected live."""
+        self._files = files
         self._inventory = inventory
         self._deployment = deployment
         self._folder = folder
@@ -113,7 +125,9 @@ class Builds:
             tell.progress(*log.built)
 
         derivations = list(dict.fromkeys(derivation for _, derivation in wanted.values()))
-        ended = await process.stream(nix.realise(derivations, self._inventory.build_flags), on_stderr=heard)
+        # A remote builder may be an instance of this very deployment.
+        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS"))}
+        ended = await process.stream(nix.realise(derivations, self._inventory.build_flags), on_stderr=heard, env=env)
         if not ended.status:
             return Result()
         missing = await self._invalid(paths)
@@ -149,7 +163,7 @@ class Builds:
         built, key = self.result(step.system), self._inventory.signing_key or ""
         if not built.local:
             return Result(outcome="unchanged", path=built.path, how="not in this store")
-        if not Path(key).is_file():
+        if not await asyncio.to_thread(Path(key).is_file):
             raise StepFailed(f"signing.keyFile names {key}, and there is no such file on this machine.")
         ended = await process.stream(nix.sign(built.path, key))
         if ended.status:

@@ -7,7 +7,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from nixhive_nb.backend import activation
+from nixhive_nb.backend.activation import Activation
 from nixhive_nb.backend.builds import Builds
 from nixhive_nb.backend.transfer import Transfer
 from nixhive_nb.text import strip_control
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.connections import Connections, RemoteResult
+    from nixhive_nb.backend.fabric_run import Call
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.event import Result
@@ -46,7 +47,7 @@ class NixSsh:
         self._options = options
         self._pool = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="hive-ssh")
         self._builds = Builds(
-            inventory, deployment, folder=folder, state=state, realise=options.realise, show_trace=show_trace
+            inventory, deployment, files, folder=folder, state=state, realise=options.realise, show_trace=show_trace
         )
         self._transfer = Transfer(inventory.instances, files, self._remote)
 
@@ -56,42 +57,46 @@ class NixSsh:
 
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""
-        match step.kind:
-            case "instantiate":
-                return await self._builds.instantiate(step, tell)
-            case "realise":
-                return await self._builds.realise(step, tell)
-            case "build":
-                return await self._builds.build(step, tell)
-            case "sign":
-                return await self._builds.sign(step, tell)
-            case "push":
-                return await self._transfer.push(step, self._builds.result(step.system), tell)
-            case "fetch":
-                return await self._transfer.fetch(step, self._builds.result(step.system), tell)
-            case "activate":
-                path = self._builds.result(step.system).path
-                return await activation.activate(step.instance, path, self._options, self._remote, tell)
-            case "wave":
-                raise AssertionError("the engine passes waves by itself")
+        performers = {
+            "instantiate": self._builds.instantiate,
+            "realise": self._builds.realise,
+            "build": self._builds.build,
+            "sign": self._builds.sign,
+            "push": self._push,
+            "fetch": self._fetch,
+            "activate": self._activate,
+        }
+        return await performers[step.kind](step, tell)
+
+    async def _push(self, step: Step, tell: Tell) -> Result:
+        return await self._transfer.push(step, self._builds.result(step.system), tell)
+
+    async def _fetch(self, step: Step, tell: Tell) -> Result:
+        return await self._transfer.fetch(step, self._builds.result(step.system), tell)
+
+    async def _activate(self, step: Step, tell: Tell) -> Result:
+        path = self._builds.result(step.system).path
+        return await Activation(step.instance, path, self._remote, tell).run(self._options)
 
     async def _remote(
-        self, instance: str, command: str, *, timeout: float, on_line: Callable[[str], None] | None = None
+        self, instance: str, command: str, *, seconds: float, on_line: Callable[[str], None] | None = None
     ) -> RemoteResult:
-        """Run a command on an instance in a thread of the pool; when cancelled, break its connection."""
+        """Run a command on an instance in a thread of the pool; when cancelled, let go of that command alone."""
+        calls: list[Call] = []
 
         def heard(_stream: str, line: str) -> None:
             if on_line is not None:
                 on_line(strip_control(line))
 
         def work() -> RemoteResult:
-            return self._connections.run(instance, command, timeout=timeout, on_line=heard)
+            return self._connections.run(instance, command, timeout=seconds, on_line=heard, on_call=calls.append)
 
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            self._connections.abort(instance)
+            for call in calls:
+                call.cancel()
             with contextlib.suppress(Exception):
                 await future
             raise

@@ -20,7 +20,7 @@ from nixhive_nb.plan.event import Result
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Sequence
 
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.builds import Built
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FETCH_TIMEOUT = 6 * 3600
 """Seconds that a host may take to fetch a system."""
 _COPYING = re.compile(r"copying path '([^']+)' from")
+_COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
 _SSH_SCHEMES = ("ssh", "ssh-ng")
 
 
@@ -38,9 +39,12 @@ class Remote(Protocol):
     """Runs a command on an instance over our kept connection, and tells each line as it comes."""
 
     async def __call__(
-        self, instance: str, command: str, *, timeout: float, on_line: Callable[[str], None] | None = None
+        self, instance: str, command: str, *, seconds: float, on_line: Callable[[str], None] | None = None
     ) -> RemoteResult:
-        """Give the result, whatever its exit status. Raises `ConnectionFailed` or `LinkLost`."""
+        """Give the result, whatever its exit status, within so many seconds.
+
+        Raises `ConnectionFailed` or `LinkLost`.
+        """
 
 
 class SshStore(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,18 @@ def ssh_store(url: str) -> SshStore | None:
     return SshStore(host=host, user=unquote(parts.username) if parts.username else None, port=parts.port)
 
 
+def store_for_nix(url: str) -> tuple[str, str]:
+    """Give a store's URL for `nix copy`, and the words for ssh that go with it.
+
+    It is passed as written, but for the port of an ssh store: Nix 2.8 takes it for a part of the host's name.
+    """
+    where = ssh_store(url)
+    if where is None or where.port is None:
+        return url, ""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.removesuffix(f":{where.port}")).geturl(), f"-p {where.port}"
+
+
 class Transfer:
     """The steps `push` and `fetch` of one run."""
 
@@ -92,7 +108,7 @@ class Transfer:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
         counter = _Counter(built, tell)
         command = nix.remote_realise(built.path, timeout=FETCH_TIMEOUT)
-        ended = await self._remote(step.instance, command, timeout=FETCH_TIMEOUT + 60, on_line=counter.heard)
+        ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         if ended.exited == 0:
             return _fetched(built, counter, "from relay" if step.store else "from its caches")
         copied = await self._copy(built, nix.instance_store(step.instance), tell)
@@ -104,7 +120,7 @@ class Transfer:
     async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> RemoteResult | _Ended:
         command = nix.remote_realise(path, timeout=FETCH_TIMEOUT)
         if where.host in self._instances and not where.user and not where.port:
-            return await self._remote(where.host, command, timeout=FETCH_TIMEOUT + 60, on_line=counter.heard)
+            return await self._remote(where.host, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         argv = where.argv(str(self._files.batch), command)
         ended = await process.stream(argv, on_stderr=counter.heard)
         return _Ended(exited=ended.status)
@@ -116,19 +132,23 @@ class Transfer:
                 "Build it: leave out --no build."
             )
         log = NixLog(built.sizes)
+        said: list[str] = []
 
         def heard(line: str) -> None:
             for text in log.feed(line):
+                said.append(text)
                 tell.line(text)
             tell.progress(log.bytes_copied, built.size)
 
-        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS"))}
-        argv = nix.copy(built.path, store, nix.copy_options(os.environ))
+        url, ssh_words = store_for_nix(store)
+        options = " ".join(
+            part for part in (nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS")), ssh_words) if part
+        )
+        argv = nix.copy(built.path, url, nix.copy_options(os.environ))
         async with self._copies:
-            ended = await process.stream(argv, on_stderr=heard, env=env)
+            ended = await process.stream(argv, on_stderr=heard, env={"NIX_SSHOPTS": options})
         if ended.status:
-            lines = [line for error in log.errors for line in error.splitlines()]
-            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(log)}", log=lines)
+            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}")
         if not log.paths_copied:
             return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
         return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)
@@ -168,9 +188,11 @@ def _why(stderr: str) -> str:
     return shlex.quote(strip_control(lines[-1]))[:200].strip("'") if lines else "it said nothing"
 
 
-def _why_copy(log: NixLog) -> str:
-    text = log.errors[-1] if log.errors else "it said nothing"
-    return " ".join(text.split())[:300]
+def _why_copy(said: Sequence[str], log: NixLog) -> str:
+    """Give what the other side or ssh complained of; Nix itself often sees only that the link has ended."""
+    theirs = [line for line in said if _COMPLAINT.search(line) and line not in log.errors]
+    text = (theirs or log.errors or ["it said nothing"])[-1]
+    return " ".join(text.removeprefix("error: ").split())[:300]
 
 
 def _without_options(store: str) -> str:

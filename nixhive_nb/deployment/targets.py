@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,17 @@ from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
 
 
+Pattern = str | Iterable[str]
+"""A pattern, or several that make one wave together."""
+
+
 class Wave(msgspec.Struct, frozen=True):
-    """The instances that one pattern added, in order of name."""
+    """The instances that one pattern (or several together) added: in the order of the patterns, then of name."""
 
     pattern: str
     instances: tuple[str, ...]
@@ -36,9 +41,10 @@ class Targets(msgspec.Struct, frozen=True):
         return tuple(name for wave in self.waves for name in wave.instances)
 
 
-def select_instances(inventory: Inventory, patterns: Sequence[str] = ()) -> Targets:
+def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = ()) -> Targets:
     """Give the instances whose name, system or tags match a pattern, each where it was first hit. No pattern: all.
 
+    Each element makes a wave; one that is a list of patterns makes a single wave of all that they hit.
     Raises `TargetError` for a malformed pattern, and for one that hits nothing.
     """
     if not patterns and not inventory.instances:
@@ -49,13 +55,17 @@ def select_instances(inventory: Inventory, patterns: Sequence[str] = ()) -> Targ
             words[word].append(instance.name)
     waves = []
     seen: set[str] = set()
-    for pattern in patterns or ("*",):
-        hits = _matching(pattern, words)
-        if not hits:
-            raise _no_instance(pattern, words, inventory)
-        found = set(chain.from_iterable(words[word] for word in hits))
-        waves.append(Wave(pattern, tuple(sorted(found - seen))))
-        seen |= found
+    for element in patterns or ("*",):
+        group = (element,) if isinstance(element, str) else tuple(element)
+        wave: list[str] = []
+        for pattern in group:
+            hits = _matching(pattern, words)
+            if not hits:
+                raise _no_instance(pattern, words, inventory)
+            found = set(chain.from_iterable(words[word] for word in hits))
+            wave += sorted(found - seen)
+            seen |= found
+        waves.append(Wave(", ".join(group), tuple(wave)))
     return Targets(tuple(wave for wave in waves if wave.instances))
 
 

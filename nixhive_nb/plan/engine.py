@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from nixhive_nb.errors import HiveError, LinkLost
-from nixhive_nb.plan.event import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted
+from nixhive_nb.plan.event import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.report import Report, Tally
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Run:
     ) -> None:
         """Make a run; `start` begins it."""
         self.plan = plan
+        self.stopping = False
+        """Whether the user stopped it."""
         self._tally = Tally(plan)
         self._engine = _Engine(plan, backend, limits or Limits(), self._heard)
         self._listeners: list[OnEvent] = []
@@ -81,6 +83,8 @@ class Run:
 
     def stop(self) -> None:
         """Start nothing more, end builds and copies, and let running activations come to their end."""
+        self.stopping = True
+        self._heard(Stopping(time=time.time()))
         self._engine.call(self._engine.stop)
 
     def abandon(self) -> None:

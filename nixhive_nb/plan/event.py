@@ -70,4 +70,10 @@ class StepEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     result: Result | None = None
 
 
-Event = StepStarted | StepProgress | StepLine | StepEnded
+class Stopping(msgspec.Struct, frozen=True, kw_only=True, tag="stopping"):
+    """The user stopped the run: nothing more is started, and what runs comes to its end."""
+
+    time: float
+
+
+Event = Stopping | StepStarted | StepProgress | StepLine | StepEnded

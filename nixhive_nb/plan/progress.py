@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.plan.report import GOOD, StepRecord
+from nixhive_nb.text import size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nixhive_nb.plan.report import Report
 
 _TITLES = {"build": "Building", "push": "Pushing", "deploy": "Deploying"}
@@ -27,6 +30,7 @@ _DOING = {
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A step that runs, or one that ended badly."""
 
+    kind: str
     name: str
     """The instance, store or systems that the step is about."""
     state: str
@@ -36,6 +40,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     line: str
     """Its last line of output, or the reason why it failed."""
+
+    @property
+    def amount(self) -> str:
+        """How far it is: `27.1 MB of 60.2 MB`, or for a build `3 of 12`; empty when that is not known."""
+        if not self.moved and not self.expected:
+            return ""
+        words: Callable[[int], str] = str if self.kind == "realise" else size_text
+        return f"{words(self.moved)} of {words(self.expected)}" if self.expected else words(self.moved)
 
     @property
     def style(self) -> str:
@@ -81,6 +93,7 @@ def _row(record: StepRecord) -> Row:
     doing = _DOING[record.kind]
     until = record.ended or time.time()
     return Row(
+        kind=record.kind,
         name=record.subject,
         state=f"✕ {record.kind} failed" if bad else f"● {doing}",
         failed=bad,

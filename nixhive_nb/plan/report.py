@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.event import Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted
+from nixhive_nb.plan.event import Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.plan import Plan, Target
 
 if TYPE_CHECKING:
@@ -221,8 +221,10 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Take one event in."""
-        step = self._steps[event.step]
         self._last = max(self._last, event.time)
+        if isinstance(event, Stopping):
+            return
+        step = self._steps[event.step]
         match event:
             case StepStarted():
                 step.started = event.time

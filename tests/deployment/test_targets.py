@@ -137,3 +137,11 @@ def test_waves_part_what_is_hit_in_order(found: Inventory, patterns: list[str]) 
     assert list(targets.instances) == expected
     assert all(wave.instances == tuple(sorted(wave.instances)) for wave in targets.waves)
     assert all(wave.instances for wave in targets.waves)
+
+
+def test_a_list_of_patterns_makes_one_wave_in_its_order() -> None:
+    targets = select_instances(EXAMPLE, [["www-2", "backup"], "*"])
+    assert targets.waves == (
+        Wave("www-2, backup", ("www-2", "backup")),
+        Wave("*", ("portico", "www-1", "www-10", "www-11")),
+    )

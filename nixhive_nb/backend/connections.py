@@ -1,0 +1,281 @@
+"""Warm connections: each host is logged in to once, and keeps its connection from command to command.
+
+Fabric runs the commands. What it would do wrong with many hosts is done around it: see `opener` (the login),
+`resolve` (what ssh_config says), `host_keys` (who may answer), `login` (with which of our keys), `jump` (by which way),
+`link` and `watchdog` (for how long), and `fabric_run` (bytes in, lines out).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+import paramiko
+from invoke.exceptions import ThreadException
+
+from nixhive_nb.backend.fabric_run import Call
+from nixhive_nb.backend.link import Cancelled
+from nixhive_nb.backend.opener import Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.backend.watchdog import Watchdog
+from nixhive_nb.errors import ConnectionFailed, LinkLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixhive_nb.backend.ssh_config import SshFiles
+    from nixhive_nb.deployment.inventory import Inventory
+
+_SESSIONS = 8
+"""Commands at a time on one host: sshd allows 10 sessions in a connection (`MaxSessions`)."""
+
+_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds before another try of a command that could not be sent."""
+
+
+class RemoteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ended on a host."""
+
+    exited: int
+    """Its exit status; 128 + N where signal N ended it."""
+    stdout: str
+    stderr: str
+    seconds: float
+    """From sending it to its end, without the login."""
+
+
+class Connections:
+    """The connections to the hosts of a deployment. Any thread may use any of them; calls block.
+
+    Use it as a context manager, or call `close_all`; Python's exit and the garbage collector close it too.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        files: SshFiles,
+        *,
+        logins_per_jump: int = 8,
+        connect_timeout: float | None = None,
+        alive_interval: float = 15.0,
+        alive_misses: int = 4,
+    ) -> None:
+        """Nothing is opened yet.
+
+        `logins_per_jump`: logins at the same time through one way in (a chain of jump hosts, or one address).
+        `connect_timeout`: seconds up to the login; by default what ssh_config says, else 10.
+        `alive_interval`, `alive_misses`: a link that is silent for their product of seconds is given up.
+        """
+        limits = Limits(
+            logins=logins_per_jump,
+            connect_timeout=connect_timeout,
+            alive_interval=alive_interval,
+            silence=alive_interval * alive_misses,
+        )
+        keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
+        self._watchdog = Watchdog()
+        self._opener = Opener(files.batch, keys, limits=limits, watchdog=self._watchdog)
+        self._lock = threading.Lock()
+        self._hosts: dict[str, _Host] = {}
+        self._closed = threading.Event()
+        self._finish = weakref.finalize(
+            self, _close_all, self._lock, self._closed, self._hosts, self._opener, self._watchdog
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_all()
+
+    def run(
+        self,
+        instance: str,
+        command: str,
+        *,
+        timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+        stdin: bytes | str | None = None,
+        on_call: Callable[[Call], None] | None = None,
+    ) -> RemoteResult:
+        """Run a command in the login shell of a host and wait for its end. A non-zero exit is a result.
+
+        `timeout`: seconds that the command may take, login apart. `on_line(stream, line)` gets each line as it comes,
+        one at a time, from a thread of ours; `stream` is `stdout` or `stderr`. Without `stdin` the input is empty.
+        `on_call` gets the call before it is sent, so that another thread can cancel this command alone.
+        Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when its end is not known.
+        """
+        host = self._host(instance)
+        attempt = host.attempt
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+
+        def perform() -> RemoteResult:
+            call = Call(data, on_line)
+            if on_call is not None:
+                on_call(call)
+            return self._perform(host, attempt, command, call, timeout=timeout)
+
+        try:
+            with Slot(host.sessions, attempt.cancelled):
+                for pause in _PAUSES:
+                    try:
+                        return perform()
+                    except _NotSent:
+                        # The kept connection was dead and nobody had noticed, or the server still counts sessions
+                        # that have ended. The command has not left this machine.
+                        if attempt.cancelled.wait(pause):
+                            raise Cancelled from None
+                return perform()
+        except _NotSent as error:
+            raise ConnectionFailed(f"{instance} opens no session for a command: {error}") from None
+        except Cancelled:
+            raise ConnectionFailed(f"{instance}: given up before the command was sent.") from None
+
+    def open(self, instance: str) -> None:
+        """Log in to a host, unless that is done. Raises `ConnectionFailed` or `HostKeyError`."""
+        host = self._host(instance)
+        try:
+            self._opened(host, host.attempt)
+        except Cancelled:
+            raise ConnectionFailed(f"{instance}: given up before it was connected.") from None
+
+    def is_open(self, instance: str) -> bool:
+        """Tell whether there is a live connection to a host."""
+        host = self._hosts.get(instance)
+        opened = host.opened if host is not None else None
+        return opened is not None and opened.alive
+
+    def close(self, instance: str) -> None:
+        """Close the connection to a host, also under a running command. The next command opens another."""
+        host = self._hosts.get(instance)
+        if host is not None:
+            host.abort("it was closed")
+            host.drop(host.opened)
+
+    def abort(self, instance: str) -> None:
+        """Break off what is under way on a host: a login, a wait, a command. Returns at once.
+
+        The remote command may go on; whoever waits for it gets `LinkLost`.
+        """
+        host = self._hosts.get(instance)
+        if host is not None:
+            host.abort("it was broken off here")
+
+    def close_all(self) -> None:
+        """Close everything for good, jump hosts too."""
+        self._finish()
+
+    def _host(self, instance: str) -> _Host:
+        with self._lock:
+            if self._closed.is_set():
+                raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
+            return self._hosts.setdefault(instance, _Host(instance))
+
+    def _opened(self, host: _Host, attempt: Attempt) -> Opened:
+        """Give the live connection of a host; one thread makes it, the others wait."""
+        with Slot(host.opening, attempt.cancelled):
+            opened = host.opened
+            if opened is not None and opened.alive:
+                return opened
+            host.drop(opened)
+            return host.keep(self._opener.open(host.name, attempt), attempt)
+
+    def _perform(
+        self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
+    ) -> RemoteResult:
+        opened = self._opened(host, attempt)
+        link, began = opened.link, time.monotonic()
+        with self._watchdog.limit(timeout, lambda: link.break_(f"no answer in {timeout:g} s")):
+            try:
+                exited = opened.connection.perform(command, call)
+            except ThreadException:
+                if call.failure is not None:
+                    raise call.failure from None
+                # One of our readers ran into the end of the link.
+                link.break_()
+                exited = -1
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                if not call.sent and not link.reason:
+                    raise self._not_sent(host, opened, error) from None
+                exited = -1
+        if exited == -1:
+            raise self._lost(host, opened, sent=call.sent)
+        seconds = time.monotonic() - began
+        return RemoteResult(exited=exited, stdout=call.stdout.text(), stderr=call.stderr.text(), seconds=seconds)
+
+    def _not_sent(self, host: _Host, opened: Opened, error: Exception) -> _NotSent:
+        """Keep the connection where only a session was refused: other commands may be running in it."""
+        text = str(error) or type(error).__name__
+        if opened.alive and "Timeout" not in text:
+            return _NotSent(f"{text} (MaxSessions of its sshd?)")
+        host.drop(opened)
+        return _NotSent(text)
+
+    def _lost(self, host: _Host, opened: Opened, *, sent: bool) -> LinkLost:
+        reason = opened.link.reason or ("the host ended the session" if opened.alive else "the connection broke")
+        if not opened.alive:
+            host.drop(opened)
+        rest = "What ran there may still run." if sent else "The command was not sent."
+        return LinkLost(f"{host.name}: {reason}. {rest}")
+
+
+class _NotSent(Exception):  # noqa: N818 - a signal between these functions
+    """The command did not leave this machine."""
+
+
+class _Host:
+    """What we hold of one host."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.opening = threading.Semaphore(1)
+        self.sessions = threading.Semaphore(_SESSIONS)
+        self.opened: Opened | None = None
+        self.attempt = Attempt()
+        """What whoever begins now belongs to; `abort` ends it and makes another for those who begin later."""
+        self._lock = threading.Lock()
+
+    def keep(self, opened: Opened, attempt: Attempt) -> Opened:
+        """Keep a connection for the next commands, unless its attempt was ended meanwhile."""
+        with self._lock:
+            if not attempt.cancelled.is_set():
+                self.opened = opened
+                return opened
+        opened.close()
+        raise Cancelled
+
+    def drop(self, opened: Opened | None) -> None:
+        """Close a connection, and keep it no longer."""
+        with self._lock:
+            if self.opened is opened:
+                self.opened = None
+        if opened is not None:
+            opened.close()
+
+    def abort(self, reason: str) -> None:
+        """End what is under way, without waiting."""
+        with self._lock:
+            attempt, self.attempt = self.attempt, Attempt()
+            attempt.cancelled.set()
+            opened = self.opened
+        if opened is not None:
+            opened.link.break_(reason)
+        attempt.cancel()
+
+
+def _close_all(
+    lock: threading.Lock, closed: threading.Event, by_name: dict[str, _Host], opener: Opener, watchdog: Watchdog
+) -> None:
+    with lock:
+        closed.set()
+        hosts = list(by_name.values())
+    # Whatever goes wrong with one of them, the rest is closed; last the processes.
+    with contextlib.ExitStack() as rest:
+        rest.callback(watchdog.close)
+        rest.callback(opener.close)
+        for host in hosts:
+            host.abort("the connections were closed")
+            rest.callback(lambda host=host: host.drop(host.opened))

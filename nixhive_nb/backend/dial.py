@@ -1,0 +1,97 @@
+"""Reaching a host by its way, and saying in plain words why that failed."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import paramiko
+
+from nixhive_nb import process
+from nixhive_nb.backend.login import LoginRefused
+from nixhive_nb.errors import ConnectionFailed, HiveError
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from nixhive_nb.backend.link import Link
+    from nixhive_nb.backend.resolve import SshTarget
+
+
+class Dropped(Exception):  # noqa: N818 - a reason to try again, at first
+    """The server hung up before the login."""
+
+
+def dial(link: Link, target: SshTarget, way: Path | None, seconds: float) -> None:
+    """Connect a link to a host: through the socket `way`, by its ProxyCommand, or straight. Raises `OSError`."""
+    if way is not None:
+        link.dial_unix(way, seconds)
+    elif target.proxy_command:
+        _start_proxy(link, target.proxy_command)
+    else:
+        link.dial_tcp(target, seconds)
+
+
+def explain(error: BaseException, target: SshTarget, timeout: float | None, said: str) -> BaseException:
+    """Give the exception to raise for one that a login ended with; `Dropped` where another try may help.
+
+    `timeout`: the seconds of the deadline that has passed, if it has. `said`: what the ProxyCommand wrote.
+    """
+    if isinstance(error, HiveError) or not isinstance(error, Exception):
+        return error
+    if timeout is not None or isinstance(error, TimeoutError):
+        within = f" within {timeout:g} s" if timeout is not None else ""
+        return ConnectionFailed(f"{target} did not answer{within}.{_proxy_words(said)}")
+    if isinstance(error, LoginRefused):
+        return ConnectionFailed(f"{target}: {error}")
+    if said:
+        return ConnectionFailed(f"{target}:{_proxy_words(said)}")
+    return _explain_network(error, target) or _explain_protocol(error, target)
+
+
+def _explain_network(error: Exception, target: SshTarget) -> Exception | None:
+    if isinstance(error, socket.gaierror):
+        return ConnectionFailed(
+            f"{target.name}: there is no address for the name {target.hostname}. "
+            f"Set Hostname in instances.{target.name}.ssh, or look at the name server."
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectionFailed(f"{target} refuses the connection: no ssh server listens there.")
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, EOFError)):
+        return Dropped("it hung up before the login. Do too many log in at once (MaxStartups)?")
+    if isinstance(error, OSError):
+        return ConnectionFailed(f"{target} cannot be reached: {error.strerror or error}.")
+    return None
+
+
+def _explain_protocol(error: Exception, target: SshTarget) -> Exception:
+    text = strip_control(str(error)) or type(error).__name__
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+        return ConnectionFailed(f"{target} and this machine have no algorithm in common: {text}")
+    if isinstance(error, paramiko.SSHException):
+        if "Indecipherable" in text or "Invalid SSH banner" in text:
+            return ConnectionFailed(f"{target} does not speak ssh: {text[:200]}")
+        return Dropped(f"it hung up before the login ({text}).")
+    return ConnectionFailed(f"{target}: {text}")
+
+
+def _proxy_words(said: str) -> str:
+    return f" Its ProxyCommand says: {said}" if said else ""
+
+
+def _start_proxy(link: Link, command: str) -> None:
+    ours, theirs = socket.socketpair()
+    handle, name = tempfile.mkstemp(prefix="hive-proxy-")
+    log = Path(name)
+    with theirs, open(handle, "rb"):  # noqa: PTH123 - a descriptor
+        argv = ["/bin/sh", "-c", f"exec {command}"]
+        running = process.start(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=log)
+
+    def finish() -> str:
+        process.end(running)
+        lines = strip_control(log.read_text(encoding="utf-8", errors="replace")).split("\n")
+        log.unlink(missing_ok=True)
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    link.adopt(ours, finish)

@@ -1,0 +1,230 @@
+"""One link to a host: the socket under an SSH connection, and the connection's keys, deadlines and life signs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from nixhive_nb.backend.resolve import SshTarget
+
+# paramiko logs stacks of frames, which Python prints into the notebook. Each error reaches us as an exception anyway.
+_LOG = "nixhive_nb.ssh"
+logging.getLogger(_LOG).setLevel(logging.CRITICAL)
+_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+
+class Cancelled(Exception):  # noqa: N818 - a signal between our threads, never shown
+    """What was under way was given up by `abort`."""
+
+
+class Link:
+    """A socket that knows when it last heard from the other side, and that any thread may break at any time.
+
+    It has the methods that paramiko uses of a socket.
+    """
+
+    def __init__(self) -> None:
+        self.heard = time.monotonic()
+        self.broken = False
+        self.reason = ""
+        self._lock = threading.Lock()
+        self._closed = False  # paramiko reads it, as of a socket
+        self._socket: socket.socket | None = None
+        self._finish: Callable[[], str] | None = None
+        self._finishing = threading.Lock()
+        self.complaint = ""
+        """What a program that holds the other end wrote at last. Known once the link is closed."""
+
+    def dial_tcp(self, target: SshTarget, seconds: float) -> None:
+        """Connect to a host. Each of its addresses is tried, within `seconds` in all. Raises `OSError`."""
+        family = _FAMILIES.get(target.address_family, socket.AF_UNSPEC)
+        addresses = socket.getaddrinfo(target.hostname, target.port, family, socket.SOCK_STREAM)
+        deadline = time.monotonic() + seconds
+        failure: OSError = TimeoutError()
+        for place, (family, kind, number, _, address) in enumerate(addresses):
+            share = (deadline - time.monotonic()) / (len(addresses) - place)
+            made = self._use(socket.socket(family, kind, number))
+            try:
+                made.settimeout(max(share, 0.1))
+                if target.bind_address:
+                    made.bind((target.bind_address, 0))
+                made.connect(address)
+            except OSError as error:
+                failure = error
+                made.close()
+                continue
+            # Nagle's algorithm would hold each small message back for 40 ms.
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return
+        raise failure
+
+    def dial_unix(self, path: Path, seconds: float) -> None:
+        """Connect to a socket that a jump host's process forwards. Raises `OSError`."""
+        made = self._use(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        made.settimeout(seconds)
+        made.connect(str(path))
+
+    def adopt(self, made: socket.socket, finish: Callable[[], str]) -> None:
+        """Take a socket whose other end a program of ours holds.
+
+        `finish` is called once, when the link is closed; it ends the program and gives what that complained about.
+        """
+        self._finish = finish
+        self._use(made)
+
+    def _use(self, made: socket.socket) -> socket.socket:
+        with self._lock:
+            if self.broken:
+                made.close()
+                raise Cancelled
+            self._socket = made
+        self.heard = time.monotonic()
+        return made
+
+    def break_(self, reason: str = "") -> None:
+        """End the link from any thread, without waiting. Whoever reads or writes it finds it closed."""
+        with self._lock:
+            self.broken = True
+            self.reason = self.reason or reason
+            made = self._socket
+        if made is not None:
+            # Closing alone does not wake a thread that is reading.
+            with contextlib.suppress(OSError):
+                made.shutdown(socket.SHUT_RDWR)
+
+    def option(self, level: int, name: int) -> int:
+        """Give an option of the socket, as `socket.getsockopt`."""
+        return self._open().getsockopt(level, name)
+
+    # What paramiko calls
+
+    def recv(self, size: int) -> bytes:
+        """Read some bytes; none at the end."""
+        data = self._open().recv(size)
+        self.heard = time.monotonic()
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Write some bytes, and tell how many."""
+        return self._open().send(data)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Set how long `recv` and `send` wait at most."""
+        with contextlib.suppress(OSError):
+            self._open().settimeout(seconds)
+
+    def close(self) -> None:
+        """End the link and what belongs to it."""
+        self.break_()
+        with self._lock:
+            self._closed = True
+            made, self._socket = self._socket, None
+        if made is not None:
+            made.close()
+        # Whoever closes second waits for the first, and then knows the complaint too.
+        with self._finishing:
+            finish, self._finish = self._finish, None
+            if finish is not None:
+                self.complaint = finish()
+
+    def _open(self) -> socket.socket:
+        made = self._socket
+        if made is None:
+            raise EOFError
+        return made
+
+
+def _channel_request(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
+    """Note the signal that ended a command: paramiko drops it, which looks as if the link had broken."""
+    place = message.packet.tell()
+    if message.get_text() == "exit-signal":
+        message.get_boolean()
+        channel.exit_status = 128 + _signal_number(message.get_text())
+    message.packet.seek(place)
+    channel._handle_request(message)  # noqa: SLF001 - what the table calls otherwise
+
+
+class Transport(paramiko.Transport):
+    """paramiko's transport with an answer to what it lacks: life signs, exit signals, and a quiet wait.
+
+    Not its `ServiceRequestingTransport`: that one waits without end when the link breaks before the login.
+    """
+
+    # It reads with this time-out: at 0.1 s, each idle connection would wake ten times a second.
+    _active_check_timeout = 1.0
+
+    def __init__(self, sock: Link) -> None:
+        super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
+        self.set_log_channel(_LOG)
+        self._sender = threading.local()
+
+    @contextlib.contextmanager
+    def input_of(self, channel: paramiko.Channel) -> Iterator[None]:
+        """Drop what this thread sends to a channel that has been closed meanwhile.
+
+        paramiko's own `send` and `shutdown_write` look first and send later. When the command ends in between, its
+        transport thread has closed the channel, and OpenSSH ends the whole connection for a message to no channel.
+        """
+        self._sender.channel = channel
+        try:
+            yield
+        finally:
+            self._sender.channel = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        channel = getattr(self._sender, "channel", None)
+        if channel is None:
+            super()._send_user_message(data)  # type: ignore[misc,unused-ignore]
+            return
+        while self.is_active():
+            self.clear_to_send.wait(0.1)
+            # All that is sent to channels is sent under this lock, and a channel counts as closed before it says so.
+            with self.clear_to_send_lock:
+                if channel.closed:
+                    return
+                if self.clear_to_send.is_set():
+                    self._send_message(data)  # type: ignore[attr-defined,unused-ignore]
+                    return
+
+    def prefer(self, algorithms: Sequence[str]) -> None:
+        """Ask for these host key algorithms first. Else a host may show a key of a type that we do not know."""
+        options = self.get_security_options()
+        offered = tuple(options.key_types)
+        known = tuple(name for name in algorithms if name in offered)
+        options.key_types = known + tuple(name for name in offered if name not in known)
+
+    def ask_for_life_signs(self, seconds: float) -> None:
+        """Send a question that every server answers each time nothing was sent for `seconds`.
+
+        paramiko's own keepalive wants no answer, and so never finds out that nobody is there.
+        """
+        self.packetizer.set_keepalive(seconds, self._ask)  # type: ignore[arg-type,unused-ignore]
+
+    def _ask(self) -> None:
+        message = paramiko.Message()
+        message.add_byte(cMSG_GLOBAL_REQUEST)
+        message.add_string("keepalive@openssh.com")
+        message.add_boolean(True)  # noqa: FBT003 - paramiko's way
+        self._send_user_message(message)
+
+    _channel_handler_table: ClassVar[dict[int, Callable[..., Any]]] = {
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001
+        MSG_CHANNEL_REQUEST: _channel_request,  # type: ignore[attr-defined,unused-ignore]
+    }
+
+
+def _signal_number(name: str) -> int:
+    return next((number.value for number in signal.Signals if number.name == f"SIG{name}"), 127)

@@ -1,0 +1,218 @@
+"""What ssh_config says about a host, as OpenSSH itself reads it: `ssh -F FILE -G HOST`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb import process
+from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_AT_ONCE = 8
+_TIMEOUT = 20
+_TOKEN = re.compile(r"%(.)|\$\{(\w+)\}")
+_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One host of a `ProxyJump` chain, as it is written there."""
+
+    host: str
+    user: str = ""
+    port: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user + '@' if self.user else ''}{host}{':' + self.port if self.port else ''}"
+
+
+class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach and enter one host. Nothing in here needs a configuration file any more."""
+
+    name: str
+    """What the host is called in the deployment."""
+    hostname: str
+    port: int
+    user: str
+    identity_files: tuple[Path, ...] = ()
+    """Private keys, or public halves of keys that are in the agent. Some may not exist."""
+    identities_only: bool = False
+    agent: str = ""
+    """Socket of the agent; empty for none."""
+    jumps: tuple[Hop, ...] = ()
+    """The hosts on the way, the first to connect to first."""
+    proxy_command: str = ""
+    connect_timeout: float
+    """Seconds; how long a connection may take up to the login."""
+    host_key_alias: str = ""
+    known_hosts: tuple[Path, ...] = ()
+    address_family: str = "any"
+    bind_address: str = ""
+
+    @property
+    def address(self) -> str:
+        """`HOSTNAME:PORT`, for people."""
+        return f"[{self.hostname}]:{self.port}" if ":" in self.hostname else f"{self.hostname}:{self.port}"
+
+    @property
+    def route(self) -> str:
+        """The chain of jumps as `ProxyJump` writes it; empty without one."""
+        return ",".join(map(str, self.jumps))
+
+    def __str__(self) -> str:
+        through = f" through {self.route}" if self.jumps else ""
+        return f"{self.name} ({self.address}{through})"
+
+
+class Resolver:
+    """Resolves hosts of one rendered configuration, each once, at most 8 at the same time."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._known: dict[str, SshTarget] = {}
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+
+    def __call__(self, name: str) -> SshTarget:
+        """Give what the configuration says about a host. Raises `ConnectionFailed` when ssh cannot read it."""
+        known = self._known.get(name)
+        if known is None:
+            with self._slots:
+                known = self._known[name] = _resolve(self._config, name)
+        return known
+
+    def forget(self, name: str) -> None:
+        """Ask anew next time: a host that could not be reached is a reason for a person to edit the configuration."""
+        self._known.pop(name, None)
+
+
+def _resolve(config: Path, name: str) -> SshTarget:
+    try:
+        done = process.run(["ssh", "-F", str(config), "-G", "--", name], timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise ConnectionFailed(
+            f"{name}: ssh does not finish reading its configuration ({config}): a `Match exec` that hangs?"
+        ) from None
+    if done.status:
+        lines = [strip_control(line) for line in done.stderr.splitlines() if line.strip()]
+        raise ConnectionFailed(
+            f"{name}: ssh cannot read its configuration: {lines[0] if lines else f'status {done.status}'}", log=lines
+        )
+    return parse(name, done.stdout)
+
+
+def parse(name: str, text: str) -> SshTarget:
+    """Give the target that a text of `ssh -G` describes. Raises `ConnectionFailed` for a jump that cannot be used."""
+    options: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        options.setdefault(keyword.lower(), []).append(value)
+    one = {keyword: values[0] for keyword, values in options.items()}
+    hostname, port, user = one.get("hostname", name), int(one.get("port", "22")), one.get("user", "")
+    tokens = _tokens(name, hostname, port, user, _value(one, "hostkeyalias"))
+    return SshTarget(
+        name=name,
+        hostname=hostname,
+        port=port,
+        user=user,
+        identity_files=_paths(_expand(file, tokens) for file in options.get("identityfile", ())),
+        identities_only=one.get("identitiesonly") == "yes",
+        agent=_agent(_value(one, "identityagent", "SSH_AUTH_SOCK"), tokens),
+        jumps=_jumps(name, _expand(_value(one, "proxyjump"), tokens)),
+        proxy_command=_expand(_value(one, "proxycommand"), tokens, for_shell=True),
+        connect_timeout=_seconds(one.get("connecttimeout", "")),
+        host_key_alias=_value(one, "hostkeyalias"),
+        known_hosts=_paths(
+            _expand(file, tokens)
+            for keyword in ("userknownhostsfile", "globalknownhostsfile")
+            for file in _split_files(_value(one, keyword))
+        ),
+        address_family=one.get("addressfamily", "any"),
+        bind_address=_value(one, "bindaddress"),
+    )
+
+
+def _value(options: Mapping[str, str], keyword: str, default: str = "") -> str:
+    value = options.get(keyword, default)
+    return "" if value.lower() == "none" else value
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text) if text.isdigit() else 0
+    # `ConnectTimeout none` leaves it to TCP, which gives up after two minutes.
+    return seconds or 120.0
+
+
+def _tokens(name: str, hostname: str, port: int, user: str, alias: str) -> dict[str, str]:
+    machine = socket.gethostname()
+    return {
+        "%": "%",
+        "d": os.path.expanduser("~"),  # noqa: PTH111 - pathlib fails where there is no home
+        "h": hostname,
+        "i": str(os.getuid()),
+        "k": alias or name,
+        "L": machine.partition(".")[0],
+        "l": machine,
+        "n": name,
+        "p": str(port),
+        "r": user,
+        "u": os.environ.get("USER", ""),
+    }
+
+
+def _expand(text: str, tokens: Mapping[str, str], *, for_shell: bool = False) -> str:
+    """Replace `%x`, and `${NAME}` and a leading `~` but where the shell does that."""
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[1]:
+            return tokens.get(found[1], found[0])
+        return found[0] if for_shell else os.environ.get(found[2], "")
+
+    expanded = _TOKEN.sub(replaced, text)
+    return expanded if for_shell else os.path.expanduser(expanded)  # noqa: PTH111 - see above
+
+
+def _agent(value: str, tokens: Mapping[str, str]) -> str:
+    if value == "SSH_AUTH_SOCK":
+        return os.environ.get("SSH_AUTH_SOCK", "")
+    if value.startswith("$") and not value.startswith("${"):
+        return os.environ.get(value[1:], "")
+    return _expand(value, tokens)
+
+
+def _split_files(value: str) -> list[str]:
+    # `ssh -G` leaves the quotes out, so that a name with blanks is known by there being such a file.
+    if value and Path(value).exists():
+        return [value]
+    with contextlib.suppress(ValueError):
+        return shlex.split(value)
+    return value.split()
+
+
+def _paths(files: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(Path(file) for file in files))
+
+
+def _jumps(name: str, text: str) -> tuple[Hop, ...]:
+    hops = []
+    for part in text.split(",") if text else ():
+        found = _HOP.fullmatch(part.strip())
+        if found is None:
+            raise ConnectionFailed(f"{name}: ssh's ProxyJump holds {part.strip()!r}, which is not [user@]host[:port].")
+        hops.append(Hop(found["host"].strip("[]"), found["user"] or "", found["port"] or ""))
+    if any(hop.host == name for hop in hops):
+        # OpenSSH would start itself without end; a `Host *` with a ProxyJump is how this comes about.
+        raise ConnectionFailed(f"{name} would be reached through itself. Give it `ProxyJump none` in its ssh options.")
+    return tuple(hops)

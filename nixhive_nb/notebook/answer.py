@@ -1,0 +1,94 @@
+"""The value of a command → what the notebook gets, what the cell shows, and the error that is raised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from nixhive_nb import frames
+from nixhive_nb.errors import RunFailed
+from nixhive_nb.notebook.bundle import Bundle, show
+from nixhive_nb.notebook.plan_view import PlanView
+from nixhive_nb.notebook.run_output import failure_of
+from nixhive_nb.plan.summary import failure_text
+from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nixhive_nb.plan.report import Report
+    from nixhive_nb.session import Value
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes of a command."""
+
+    value: object
+    """For a variable, or for `Out[…]`."""
+    shown: Bundle | str | None = None
+    """What a command that stands alone shows in place of its value: a view, a text, or nothing more (`""`)."""
+    failure: RunFailed | None = None
+
+    def show(self) -> None:
+        """Show it in the cell."""
+        if isinstance(self.shown, str):
+            if self.shown:
+                click.echo(self.shown)
+        elif self.shown is not None:
+            show(self.shown)
+
+
+def answer_to(value: Value) -> Answer:
+    """Give the answer that a value of the grammar makes."""
+    match value:
+        case Listing() | Known() | Planned():
+            return _looked_up(value)
+        case Ended() | Ran():
+            return _carried_out(value)
+        case Exited():
+            return _exited(value)
+        case Message():
+            return Answer(value=value.text, shown=value.text)
+        case None:
+            return Answer(value=None)
+
+
+def _looked_up(value: Listing | Known | Planned) -> Answer:
+    if not isinstance(value, Known) and value.records is not None:
+        return Answer(value=value.records)
+    if isinstance(value, Planned):
+        return Answer(value=value.plan, shown=PlanView(value.plan))
+    return Answer(value=value.frame)
+
+
+def _carried_out(value: Ended | Ran) -> Answer:
+    """Give a table; the record, or the output, is in the cell already and is all that is shown of it."""
+    if isinstance(value, Ended):
+        return Answer(value=_frame(value.report), shown="", failure=_failure(value.report))
+    failure = failure_of(value.frame)
+    if value.records is not None:
+        return Answer(value=value.records, failure=failure)
+    return Answer(value=value.frame, shown="", failure=failure)
+
+
+def _frame(report: Report) -> pd.DataFrame:
+    return frames.build_frame(report) if report.plan.verb == "build" else frames.outcome_frame(report)
+
+
+def _failure(report: Report) -> RunFailed | None:
+    return None if report.ok else RunFailed(strip_control(failure_text(report)), report)
+
+
+def _exited(ended: Exited) -> Answer:
+    """Give what a program said: its errors are shown at once, what it printed is the value."""
+    said = strip_control(ended.stdout)
+    if ended.stderr:
+        click.echo(strip_control(ended.stderr), err=True, nl=False)
+    if not ended.status:
+        return Answer(value=said, shown=said.rstrip("\n"))
+    if said:
+        click.echo(said, nl=False)
+    return Answer(value=said, failure=RunFailed(f"It ended with exit status {ended.status}."))

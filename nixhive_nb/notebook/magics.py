@@ -1,0 +1,201 @@
+"""`%hive` and `%%hive`: the commands in a notebook."""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import click
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from traitlets import Int, Unicode, observe
+
+from nixhive_nb.commands import hive_group, options_of
+from nixhive_nb.errors import HiveError, OptionError, TargetError
+from nixhive_nb.hive import PARALLEL
+from nixhive_nb.notebook.answer import answer_to
+from nixhive_nb.notebook.bundle import Notice, show
+from nixhive_nb.notebook.caller import stands_alone
+from nixhive_nb.notebook.live import follow
+from nixhive_nb.notebook.run_output import RunWatch
+from nixhive_nb.notebook.slots import command_word, slot_after
+from nixhive_nb.notebook.words import Line, read_line
+from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.utils.bunch import Bunch
+
+    from nixhive_nb.notebook.answer import Answer
+    from nixhive_nb.notebook.words import Slot
+    from nixhive_nb.session import Value
+
+PROGRAM = "%hive"
+_LISTED = 100
+"""Columns of the help."""
+
+
+@magics_class
+class HiveMagics(Magics):
+    """`%hive` and `%%hive`. The deployment in use and its connections stay from cell to cell."""
+
+    deployment = Unicode(DEFAULT_CONFIG, help="The deployment: a file, or a folder with default.nix.").tag(config=True)
+    state = Unicode(DEFAULT_STATE, help="The state file.").tag(config=True)
+    parallel = Int(PARALLEL, min=1, help="How many hosts to work on at once.").tag(config=True)
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        """Make the magics of one IPython."""
+        super().__init__(shell)
+        self._shell = shell
+        self._watch = RunWatch(time.monotonic)
+        self.session = Session(
+            program=PROGRAM,
+            follow=follow,
+            warn=_warn,
+            tell=_tell,
+            on_hosts=self._watch.begin,
+            on_result=self._watch.add,
+            has_terminal=False,
+        )
+        self._use_traits()
+        # Also when Python ends.
+        self.close = weakref.finalize(self, self.session.close)
+
+    @needs_local_scope
+    @no_var_expand
+    @line_cell_magic
+    def hive(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> object:
+        """NixOS fleets: build a few systems once, move them through Nix stores, activate them over SSH.
+
+        ::
+
+          %hive load -c example              # evaluate a deployment; -c is needed once
+          %hive instances web                # what is there, as a DataFrame
+          %hive plan deploy portico '*'      # what would happen; nothing is changed
+          %hive deploy portico '*'           # build, push, activate; each pattern is a wave
+          df = %hive run web uptime          # run a command on hosts, side by side
+
+          %%hive run web --out df            # a shell script, sent as it stands
+          uname -a; df -h "$HOME"
+
+        Commands (`%hive COMMAND --help` tells more):
+
+        ::
+
+          load [PATH]                        evaluate the deployment anew
+          systems, instances [PATTERN]...    list them
+          plan [VERB] [PATTERN]...           show what deploy (or push, or build) would do
+          build [PATTERN]...                 build systems
+          push [PATTERN]...                  build, and bring them to stores and instances
+          deploy [PATTERN]...                build, push, and activate
+          run PATTERN COMMAND...             run a command on each instance
+          ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
+          ssh-config                         print that configuration
+          lab up|status|down                 a practice fleet on this machine
+          help [COMMAND]                     show the help
+
+        PATTERN is a name of an instance, of a system, or a tag, or a glob of one: '*', "*" and * are the same.
+
+        `$name` and `{expression}` stand for values of the notebook. One that stands alone may hold several (a list, a
+        Series, an Index, or a DataFrame, of which it is the index), which together make one wave. Nothing is expanded
+        between single quotes, in the command of `run` and `ssh` (the words after PATTERN or HOST), and in the body of a
+        `%%hive run`: there, `$HOME` is the host's.
+
+        `df = %hive build` gives a DataFrame, `p = %hive plan` the Plan; `--out NAME` puts it into a variable, also when
+        hosts failed; `--json` gives plain Python lists. Hosts that fail raise RunFailed, so that Run All stops; its
+        `report` tells all. Settings: %config HiveMagics.
+        """
+        alone = stands_alone(sys._getframe())  # noqa: SLF001 - the way to one's caller
+        names = {**self._shell.user_ns, **(local_ns or {})}
+        try:
+            parsed = read_line(line, names, lambda argv: _slot(argv, cell))
+            answer, out = self._call(parsed, cell)
+        except click.exceptions.Exit:
+            return None
+        except click.ClickException as error:
+            raise _usage_error(error) from None
+        except (TargetError, OptionError) as error:
+            raise UsageError(_one_line(str(error))) from None
+        except HiveError as error:
+            # Out of its context, which could be a group of errors: IPython would show all of that.
+            raise error from None
+        return self._give(answer, out, alone=alone, quiet=parsed.quiet)
+
+    def _call(self, line: Line, cell: str | None) -> tuple[Answer, str]:
+        """Run a command; give what it answers, and the name of the variable for it, if any."""
+        argv = self._argv(line)
+        session = self.session
+        _check_cell(argv, cell)
+        session.script = cell
+        try:
+            with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
+                value: Value = hive_group.invoke(ctx)
+                return answer_to(value), str(options_of(ctx).get("out") or "")
+        finally:
+            session.script, session.groups = None, {}
+            self._watch.end()
+
+    def _argv(self, line: Line) -> list[str]:
+        """Give the arguments for click. What holds several values is one word there, and the session knows them."""
+        self.session.groups = {",".join(word): word for word in line.words if len(word) > 1}
+        return [",".join(word) for word in line.words] or ["--help"]
+
+    def _give(self, answer: Answer, out: str, *, alone: bool, quiet: bool) -> object:
+        """Give the value of a command to where it is wanted, and show what is to be shown."""
+        if out:
+            self._shell.user_ns[out] = answer.value
+        if answer.failure is not None:
+            raise answer.failure
+        if out or (alone and quiet):
+            return None
+        if not alone or answer.shown is None:
+            return answer.value
+        answer.show()
+        return None
+
+    @observe("deployment", "state", "parallel")
+    def _changed(self, _: Bunch) -> None:
+        # traitlets tells of the first values before there is a session.
+        if hasattr(self, "session"):
+            self._use_traits()
+
+    def _use_traits(self) -> None:
+        self.session.config, self.session.state = self.deployment, self.state
+        self.session.parallel = self.parallel
+
+
+def _slot(argv: Sequence[str], cell: str | None) -> Slot:
+    return slot_after(argv, cell=cell is not None)
+
+
+def _check_cell(argv: Sequence[str], cell: str | None) -> None:
+    if cell is None or {"--help", "-h"} & set(argv):
+        return
+    word = command_word(argv)
+    if word != "run":
+        raise click.UsageError(f"%%hive goes with run alone; for '{word}' write %hive {word}.")
+    if not cell.strip():
+        raise click.UsageError("%%hive run takes its script from the cell, which is empty.")
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
+    """Give a mistake in the words of a command as IPython shows it: in one line."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else PROGRAM
+    return UsageError(_one_line(f"{error.format_message()} See {path} --help."))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _warn(text: str) -> None:
+    show(Notice(text))
+
+
+def _tell(text: str) -> None:
+    click.echo(text)

@@ -1,0 +1,143 @@
+"""The record: what stays in a cell when a build, push or deploy has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nixhive_nb.notebook import html
+from nixhive_nb.notebook.bundle import Bundle
+from nixhive_nb.plan.report import GOOD, InstanceRecord, SystemRecord
+from nixhive_nb.plan.summary import details, headline, name_of, ordered, outcome_text, report_text, rest_text, several
+from nixhive_nb.text import seconds_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nixhive_nb.plan.report import Report
+
+ROWS = 50
+GROUPS = 10
+"""How many reasons are shown, each with the last lines of one instance that has it."""
+
+_SPANS = (("build", html.WARN), ("fetch", html.RUN), ("activate", html.OK))
+_COLOURS = {"done": html.OK, "unchanged": html.DIM, "failed": html.BAD, "unknown": html.BAD, None: html.RUN}
+
+
+class Record(Bundle):
+    """A report as a cell shows it, and as the notebook keeps it."""
+
+    def __init__(self, report: Report) -> None:
+        """Show `report`."""
+        self.report = report
+
+    def text(self) -> str:
+        """Give the headline, the table and the reasons."""
+        return report_text(self.report, most=ROWS)
+
+    def html(self) -> str:
+        """Give the same with lanes on a time axis, and the last lines of what failed."""
+        report = self.report
+        records = ordered(report)
+        table = _systems(records[:ROWS]) if report.plan.verb == "build" else _instances(report, records[:ROWS])
+        parts = [
+            html.head(
+                html.escaped(headline(report)), [html.escaped(details(report))], html.OK if report.ok else html.BAD
+            ),
+            table,
+        ]
+        if len(records) > ROWS:
+            parts.append(html.note(html.escaped(rest_text(records[ROWS:]))))
+        return "".join([*parts, *_failures(records), *_warnings(report, records)])
+
+
+def _systems(records: Iterable[InstanceRecord | SystemRecord]) -> str:
+    header = [("system", False), ("outcome", False), ("how", False), ("time", True), ("size", True), ("result", False)]
+    rows = [
+        html.cell(html.escaped(record.system))
+        + html.cell(_outcome(record))
+        + html.cell(html.escaped(record.how))
+        + html.cell(seconds_text(record.seconds), number=True)
+        + html.cell(size_text(record.size or None), number=True)
+        + html.cell(html.dim(html.escaped(record.result)))
+        for record in records
+        if isinstance(record, SystemRecord)
+    ]
+    return html.table(header, rows)
+
+
+def _instances(report: Report, records: Iterable[InstanceRecord | SystemRecord]) -> str:
+    axis = f'<span style="float:left">0 s</span><span style="float:right">{seconds_text(report.seconds)}</span>'
+    header = [
+        ("instance", False),
+        ("outcome", False),
+        ("how", False),
+        ("build", True),
+        ("transfer", True),
+        ("activate", True),
+        (axis, False),
+    ]
+    rows = [
+        html.cell(html.escaped(record.instance))
+        + html.cell(_outcome(record))
+        + html.cell(html.escaped(record.how))
+        + html.cell(seconds_text(record.build), number=True)
+        + html.cell(seconds_text(record.transfer), number=True)
+        + html.cell(seconds_text(record.activate), number=True)
+        + html.cell(html.lane(_spans(report, record), report.seconds))
+        for record in records
+        if isinstance(record, InstanceRecord)
+    ]
+    legend = " &ensp;".join(
+        f"{html.coloured(colour, '■')} {name}"
+        for name, colour in (("build", html.WARN), ("transfer", html.RUN), ("activate", html.OK), ("failed", html.BAD))
+    )
+    return html.table(header, rows) + html.note(legend)
+
+
+def _spans(report: Report, record: InstanceRecord) -> Iterable[tuple[float, float, str, str]]:
+    """Give when what was done for an instance, in seconds from the start of the run."""
+    subjects = {"build": record.system, "fetch": record.instance, "activate": record.instance}
+    for kind, colour in _SPANS:
+        step = report.steps.get(f"{kind}:{subjects[kind]}")
+        if step is None or step.ended is None:
+            continue
+        duration = record.build if kind == "build" else step.seconds
+        if duration is None:
+            continue
+        end = step.ended - report.started
+        bad = step.outcome not in GOOD
+        title = f"{kind}{' failed' if bad else ''}: {end - duration:.1f} s to {end:.1f} s"
+        yield end - duration, end, html.BAD if bad else colour, title
+
+
+def _outcome(record: InstanceRecord | SystemRecord) -> str:
+    colour = _COLOURS.get(record.outcome, html.DIM)
+    return html.coloured(colour, html.escaped(outcome_text(record)))
+
+
+def _failures(records: Sequence[InstanceRecord | SystemRecord]) -> Iterable[str]:
+    """Give each reason once, with the last lines of the first instance that has it."""
+    groups: dict[str, list[InstanceRecord | SystemRecord]] = {}
+    for record in records:
+        if record.outcome not in GOOD and record.reason:
+            groups.setdefault(record.reason, []).append(record)
+    for reason, found in list(groups.items())[:GROUPS]:
+        names = html.escaped(several([name_of(record) for record in found]))
+        summary = f"{html.coloured(html.BAD, names)}: {html.escaped(reason)}"
+        lines = "\n".join(html.escaped(line) for line in found[0].log)
+        yield html.folded(summary, html.block(lines), is_open=len(groups) == 1) if lines else f"<div>{summary}</div>"
+    if len(groups) > GROUPS:
+        yield html.note(f"… and {len(groups) - GROUPS} more reasons: the DataFrame has them all.")
+
+
+def _warnings(report: Report, records: Iterable[InstanceRecord | SystemRecord]) -> Iterable[str]:
+    owners: dict[str, list[str]] = {}
+    for record in records:
+        if record.outcome in GOOD and record.reason:
+            owners.setdefault(record.reason, []).append(name_of(record))
+    warnings = list(dict.fromkeys([*owners, *report.warnings()]))
+    for warning in warnings[:GROUPS]:
+        owner = f"{html.escaped(several(owners[warning]))}: " if warning in owners else ""
+        yield f"<div>{html.coloured(html.WARN, '⚠ warning')} {owner}{html.escaped(warning)}</div>"
+    if len(warnings) > GROUPS:
+        yield html.note(f"… and {len(warnings) - GROUPS} more warnings.")

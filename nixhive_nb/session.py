@@ -1,0 +1,152 @@
+"""What a face keeps between commands, and the values that commands give it to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pandas as pd
+
+from nixhive_nb.hive import PARALLEL, Hive
+from nixhive_nb.plan.plan import Plan
+from nixhive_nb.plan.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nixhive_nb.deployment.targets import Pattern
+    from nixhive_nb.hive import Follow
+
+DEFAULT_CONFIG = "hive.nix"
+DEFAULT_STATE = ".hive.state"
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A table. `records` is the same for `--json`, None when a table is wanted."""
+
+    frame: pd.DataFrame
+    records: list[dict[str, Any]] | None = None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known without a build: as a table, and as the inventory object that a terminal prints."""
+
+    frame: pd.DataFrame
+    document: dict[str, Any]
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
+
+    report: Report
+    document: dict[str, Any] | None = None
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that was not run."""
+
+    plan: Plan
+    records: list[dict[str, Any]] | None = None
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ran on instances; columns as in `frames.run_frame`."""
+
+    frame: pd.DataFrame
+    records: list[dict[str, Any]] | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """Text for a person."""
+
+    text: str
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that ran on our terminal, or whose output was caught."""
+
+    status: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+Value = Listing | Known | Ended | Planned | Ran | Message | Exited | None
+
+
+class Session:
+    """What a face keeps between commands: the deployment in use, and how it wants to be told."""
+
+    def __init__(
+        self,
+        *,
+        program: str,
+        follow: Follow,
+        warn: Callable[[str], None],
+        tell: Callable[[str], None] = lambda _: None,
+        on_hosts: Callable[[Sequence[str]], None] = lambda _: None,
+        on_result: Callable[[dict[str, Any]], None] | None = None,
+        has_terminal: bool = True,
+    ) -> None:
+        """`program` is `nix-hive` or `%hive`.
+
+        `warn` shows a warning, `tell` a word on what goes on. Of a `run`, `on_hosts` gets the names of the hosts
+        before it begins, and `on_result` each row as it comes.
+        """
+        self.program = program
+        self.follow = follow
+        self.warn = warn
+        self.tell = tell
+        self.on_hosts = on_hosts
+        self.on_result = on_result
+        self.has_terminal = has_terminal
+        self.script: str | None = None
+        """The body of a `%%hive run` cell."""
+        self.groups: dict[str, tuple[str, ...]] = {}
+        """What a word stands for, when it was a notebook's variable that holds several."""
+        self.parallel = PARALLEL
+        self.config: str | None = None
+        self.state = DEFAULT_STATE
+        self._hive: Hive | None = None
+        self._warned: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Hive | None:
+        """The deployment in use, None before the first command."""
+        return self._hive
+
+    def hive(self, options: dict[str, Any], *, anew: bool = False) -> Hive:
+        """Give the deployment that a command is about; it is loaded when it is another one, or `anew`."""
+        config = options.get("config") or self.config or DEFAULT_CONFIG
+        state = options.get("state") or self.state
+        known = self._hive
+        same = known is not None and known.path == config and known.state_file == Path(state).absolute()
+        if known is None or not same or anew:
+            fresh = Hive.load(config, state=state, show_trace=bool(options.get("show_trace")))
+            self.close()
+            known = self._hive = fresh
+            self.config, self.state = config, state
+        known.parallel = options.get("parallel") or self.parallel
+        known.show_trace = bool(options.get("show_trace"))
+        self._warn_once(known.inventory.warnings)
+        return known
+
+    def patterns(self, words: Sequence[str]) -> list[Pattern]:
+        """Give the words of a command as patterns; one that stood for several makes one wave of them."""
+        return [self.groups.get(word, word) for word in words]
+
+    def flat(self, words: Sequence[str]) -> list[str]:
+        """Give the words of a command, those that stood for several one by one."""
+        return [one for word in words for one in self.groups.get(word, (word,))]
+
+    def close(self) -> None:
+        """Close the connections of the deployment in use."""
+        if self._hive is not None:
+            self._hive.close()
+            self._hive = None
+
+    def _warn_once(self, warnings: tuple[str, ...]) -> None:
+        if warnings != self._warned:
+            for text in warnings:
+                self.warn(text)
+        self._warned = warnings

@@ -1,0 +1,121 @@
+"""An interrupt ends builds, leaves nothing behind, and goes on up; a second one leaves at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.practice import start
+
+pytestmark = pytest.mark.fleet
+
+
+@pytest.fixture
+def blocked(tmp_path):
+    """A fleet, and a pipe on which the activation of portico (or a build) waits until somebody writes."""
+    one = start(tmp_path, web=0)
+    yield one
+    one.lab.down()
+
+
+def begin(practice, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "nixhive_nb", *words],
+        cwd=practice.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(process, text):
+    """Read what a program says up to a line with `text`."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} was never said:\n{''.join(lines)}")
+
+
+@pytest.fixture
+def fifo():
+    """A pipe that a build user can open, unlike what stands below pytest's own folder."""
+    with tempfile.TemporaryDirectory(prefix="hive-test-") as folder:
+        Path(folder).chmod(0o755)
+        pipe = Path(folder) / "fifo"
+        os.mkfifo(pipe)
+        pipe.chmod(0o666)
+        yield pipe
+
+
+def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, fifo):
+    (tmp_path / "hive.nix").write_text(f"""{{
+      paths.nixpkgs = ./stand-in;
+      systems.slow.configuration = {{ ... }}: {{ }};
+      nix.build.flags = [ "--option" "sandbox" "false" "--option" "substituters" "" ];
+      instances.host.system = "slow";
+    }}""")
+    lib = tmp_path / "stand-in" / "nixos" / "lib"
+    lib.mkdir(parents=True)
+    (lib / "eval-config.nix").write_text(f"""{{ ... }}: {{
+      config.system.build.toplevel = derivation {{
+        name = "blocked-{os.getpid()}"; system = builtins.currentSystem; builder = "/bin/sh";
+        args = [ "-c" "echo waiting >&2; read line < {fifo}; echo $line > $out" ];
+      }};
+    }}""")
+    process = begin(blocked, "build")
+    read_until(process, "realise: started")
+    # Opening the pipe for writing returns when the builder has opened it for reading: it runs.
+    writer = os.open(fifo, os.O_WRONLY)
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "realise: cancelled" in rest
+    # Nobody reads any more: the builder is gone.
+    with pytest.raises(BrokenPipeError):
+        os.write(writer, b"x\n")
+    os.close(writer)
+
+
+def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(blocked, tmp_path):
+    lab, portico = blocked.lab, blocked.example / "portico.nix"
+    lab.exec("portico", ["mkfifo", "/var/go"])
+    text = portico.read_text()
+    script = 'system.activationScripts.wait = "echo at the gate >&2; read line < /var/go";'
+    portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
+    process = begin(blocked, "deploy", "-c", "example", "portico", "*")
+    read_until(process, "activate:portico: started")
+    process.send_signal(signal.SIGINT)
+    lab.exec("portico", ["sh", "-c", "echo go > /var/go"])
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "activate:portico: done" in rest
+    assert "activate:depot: cancelled" in rest
+    assert blocked.runs("portico") == blocked.boots("portico") != ""
+    assert "/nix/store" not in blocked.runs("depot")
+
+
+def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, tmp_path):
+    lab, portico = blocked.lab, blocked.example / "portico.nix"
+    lab.exec("portico", ["mkfifo", "/var/here", "/var/go"])
+    text = portico.read_text()
+    script = 'system.activationScripts.wait = "echo here > /var/here; read line < /var/go";'
+    portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
+    process = begin(blocked, "deploy", "-c", "example", "portico")
+    read_until(process, "activate:portico: started")
+    lab.exec("portico", ["cat", "/var/here"])
+    process.send_signal(signal.SIGINT)
+    read_until(process, "Interrupt again")
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    lab.exec("portico", ["sh", "-c", "echo go > /var/go"])
+    assert process.returncode == 130
+    assert "activate:portico: unknown" in rest

@@ -1,0 +1,262 @@
+"""What a cell shows: whole, short, harmless, and without what JupyterLab drops."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from nixhive_nb.frames import run_frame
+from nixhive_nb.notebook import html
+from nixhive_nb.notebook.bundle import Notice
+from nixhive_nb.notebook.live import ProgressView
+from nixhive_nb.notebook.plan_view import PlanView
+from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.run_output import RunOutput, failure_of
+from nixhive_nb.plan.progress import progress_of
+from tests.notebook.values import Story, build_plan, deploy_plan, deployed, inventory
+
+NASTY = "\x1b[31m<script>alert('x')</script>\x1b]0;title\x07\u202e & \"quoted\""
+KEPT = {"b", "br", "details", "div", "pre", "progress", "span", "summary", "table", "td", "th", "tr"}
+KEPT_ATTRIBUTES = {"max", "open", "scope", "style", "title", "value"}
+
+
+class Reader(HTMLParser):
+    """Reads HTML: its words, its tags, its attributes; every tag must be closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.tags, self.attributes, self.open = [], set(), set(), []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(" +", " ", " ".join(self.words))
+
+
+def bundle(view):
+    return view._repr_mimebundle_()
+
+
+def read(view):
+    """Read a view, and hold it to what every view promises."""
+    found = bundle(view)
+    assert set(found) == {"text/plain", "text/html"}
+    reader = Reader(found["text/html"])
+    assert reader.tags <= KEPT
+    assert reader.attributes <= KEPT_ATTRIBUTES
+    for text in found.values():
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    return reader
+
+
+def nasty_views():
+    one = inventory(("www-1",))
+    story = Story(deploy_plan(one))
+    story.end("fetch:www-1", "failed", NASTY, [NASTY])
+    story.end("activate:portico", "done", NASTY, how=NASTY)
+    warned = deploy_plan(inventory((NASTY,)))
+    live = Story(deploy_plan(one))
+    live.begin("fetch:www-1", line=NASTY)
+    builds = Story(build_plan(one))
+    builds.end("build:www", how=NASTY, path=NASTY)
+    row = {"instance": NASTY, "exit_code": 3, "seconds": 1.0, "stdout": NASTY, "stderr": NASTY, "error": NASTY}
+    return [
+        Record(story.rest()),
+        Record(builds.rest({"instantiate:portico+www": NASTY})),
+        Record(Story(warned).rest()),
+        PlanView(warned),
+        ProgressView(progress_of(live.tally.report())),
+        RunOutput([row], 1),
+        Notice(NASTY),
+    ]
+
+
+@pytest.mark.parametrize("view", nasty_views(), ids=lambda view: type(view).__name__)
+def test_styles_are_those_that_jupyterlab_keeps(view):
+    """The sanitizer of JupyterLab 4.6 drops a `var(…)` without `rgb(…)` in it, and in a shorthand."""
+    styles = re.findall(r'style="([^"]*)"', bundle(view)["text/html"])
+    for name, _, value in (one.partition(":") for style in styles for one in style.split(";")):
+        assert name not in ("background", "border-bottom", "accent-color")
+        if "var(" in value:
+            assert name in ("color", "background-color", "border-bottom-color")
+            assert ",rgb" in value
+
+
+@pytest.mark.parametrize("view", nasty_views(), ids=lambda view: type(view).__name__)
+def test_text_from_elsewhere_is_harmless(view):
+    assert "alert('x')" in read(view).text or isinstance(view, ProgressView)
+    markup = bundle(view)["text/html"]
+    assert not re.search(r"<(script|style|svg)", markup)
+    assert "role=" not in markup
+    assert "aria-" not in markup
+
+
+def test_an_error_has_no_terminal_control():
+    row = {"instance": NASTY, "exit_code": 3, "seconds": 1.0, "stdout": "", "stderr": f"{NASTY}\n", "error": ""}
+    assert "\x1b" not in str(failure_of(run_frame([row])))
+
+
+class TestRecord:
+    def test_it_says_how_the_run_ended(self):
+        found = read(Record(deployed())).text
+        assert "4 of 4 deployed" in found
+        assert found.count("✓ done") == 4
+        assert "from relay" in found
+
+    def test_what_failed_stands_first_with_its_last_lines(self):
+        record = Record(deployed({"fetch:www-2": "disk full"}))
+        found = read(record).text
+        assert "3 of 4 deployed, 1 failed" in found
+        assert "✕ failed at fetch" in found
+        assert found.index("www-2") < found.index("portico") < found.index("www-1")
+        assert "last line of fetch:www-2" in found
+        assert html.BAD in record.html()
+
+    def test_equal_reasons_are_shown_once(self):
+        found = read(Record(deployed({f"fetch:www-{n}": "no route" for n in (1, 2, 3)}))).text
+        assert "www-1 and 2 more" in found
+        assert found.count("no route") == 1
+
+    def test_lanes_have_a_span_for_each_step_on_one_axis(self):
+        record = Record(deployed())
+        titles = re.findall(r'title="([^"]*)"', record.html())
+        assert sum(title.startswith("fetch: ") for title in titles) == 4
+        assert sum(title.startswith("activate: ") for title in titles) == 4
+        for lane in re.findall(r"display:flex.*?</div></div>", record.html()):
+            assert sum(map(float, re.findall(r"width:([\d.]+)%", lane))) < 104
+
+    def test_a_build_has_its_own_columns(self):
+        found = read(Record(Story(build_plan()).rest({"build:www": "builder failed"}))).text
+        assert "1 of 2 built, 1 failed" in found
+        for word in ("how", "size", "result", "61.4 MB", "/nix/store/abc-portico", "builder failed"):
+            assert word in found
+
+    def test_warnings_of_what_went_well_are_there(self):
+        story = Story(deploy_plan())
+        story.end("activate:portico", reason="2 units failed")
+        found = read(Record(story.rest())).text
+        assert "✓ done, with a warning" in found
+        assert "⚠ warning portico: 2 units failed" in found
+
+    def test_a_run_that_was_interrupted_still_has_one(self):
+        story = Story(deploy_plan())
+        story.begin("activate:portico")
+        found = read(Record(story.tally.report())).text
+        assert "● running" in found
+
+    def test_a_thousand_instances_stay_short(self):
+        names = tuple(f"www-{number:04}" for number in range(999))
+        failing = {f"fetch:{name}": f"reason {name} " + "x" * 400 for name in names[:30]}
+        for failed in ({}, failing, {f"fetch:{name}": f"no {name}" for name in names}):
+            record = Record(deployed(failed, inventory(names)))
+            assert sum(map(len, bundle(record).values())) < 100_000
+            found = read(record).text
+            assert found.count("✕ failed at") == min(len(failed), 50)
+            assert "… and 950 more: " in found
+        assert "… and 950 more: 949 failed, 1 done" in found
+
+
+class TestPlanView:
+    def test_it_tells_what_would_happen(self):
+        plan = deploy_plan()
+        found = read(PlanView(plan)).text
+        assert f"Plan {plan.digest}" in found
+        assert "4 instances · 2 waves · 2 systems to build · 1 push to a store" in found
+        assert "fetch from portico, activate" in found
+        assert "Nothing was changed." in found
+        assert "No signing.keyFile" in found
+
+    def test_a_build_lists_systems(self):
+        assert "2 systems to build" in read(PlanView(build_plan())).text
+
+    def test_a_large_one_is_cut(self):
+        plan = deploy_plan(inventory(tuple(f"www-{number}" for number in range(999))))
+        assert "… and 950 more" in read(PlanView(plan)).text
+        assert len(PlanView(plan).html()) < 50_000
+
+
+class TestProgressView:
+    def test_failed_steps_stand_before_those_that_run(self):
+        story = Story(deploy_plan())
+        story.end("fetch:www-3", "failed", "no route")
+        story.begin("fetch:www-1", 27_100_000, 60_200_000, line="copying")
+        found = read(ProgressView(progress_of(story.tally.report()))).text
+        assert found.index("✕ fetch failed") < found.index("● fetching")
+        for word in ("Deploying", "no route", "27.1 MB of 60.2 MB", "copying", "1 failed · 1 running"):
+            assert word in found
+
+    def test_builds_are_counted_not_measured(self):
+        story = Story(build_plan())
+        story.begin("realise", 3, 12)
+        assert "3 of 12" in read(ProgressView(progress_of(story.tally.report()))).text
+
+    def test_rows_are_limited(self):
+        story = Story(deploy_plan(inventory(tuple(f"www-{number}" for number in range(100)))))
+        for number in range(100):
+            story.begin(f"fetch:www-{number}")
+        found = read(ProgressView(progress_of(story.tally.report()))).text
+        assert found.count("● fetching") == 20
+        assert "80 of these not shown" in found
+
+
+class TestRunOutput:
+    def row(self, name, code=0, stdout="", stderr="", error=""):
+        return {
+            "instance": name,
+            "exit_code": None if error else code,
+            "seconds": 1.0,
+            "stdout": stdout,
+            "stderr": stderr,
+            "error": error,
+        }
+
+    def test_each_host_has_its_status_and_words(self):
+        rows = [self.row("www-1", stdout="up 3 days\n"), self.row("www-2", 2, stderr="no such file\n")]
+        found = read(RunOutput(rows, 2)).text
+        assert "2 hosts, 1 failed" in found
+        assert found.index("✕ exit status 2") < found.index("✓ exit status 0")
+        assert "up 3 days" in found
+        assert "no such file" in found
+
+    def test_a_host_that_was_not_reached_says_why(self):
+        assert "no route" in read(RunOutput([self.row("www-1", error="no route")], 1)).text
+
+    def test_long_output_is_folded_and_counted(self):
+        words = "".join(f"line {number}\n" for number in range(100))
+        found = read(RunOutput([self.row("www-1", stdout=words)], 1)).text
+        assert "… 60 lines are not shown" in found
+        assert "line 0\n" in found
+        assert "line 99" in found
+        assert "line 50" not in found
+
+    def test_an_interrupted_run_says_how_many_were_done(self):
+        assert "1 of 3 hosts done" in read(RunOutput([self.row("www-1")], 3)).text
+
+    def test_many_hosts_are_cut(self):
+        rows = [self.row(f"www-{number}", stdout="x" * 10_000) for number in range(1000)]
+        view = RunOutput(rows, 1000)
+        assert "… and 950 hosts more" in read(view).text
+        assert sum(map(len, bundle(view).values())) < 100_000
+
+    def test_the_error_is_a_short_table(self):
+        frame = run_frame([self.row(f"www-{number}", number % 2, stderr="a\nwhy\n") for number in range(40)])
+        lines = str(failure_of(frame)).splitlines()
+        assert lines[0] == "20 of 40 hosts failed"
+        assert lines[1] == "  www-1  ✕ exit status 1  why"
+        assert lines[-1] == "  … and 10 more"
+        assert failure_of(frame[frame["exit_code"] == 0]) is None
