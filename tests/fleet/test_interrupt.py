@@ -57,12 +57,12 @@ def fifo():
 
 
 def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, fifo):
-    (tmp_path / "hive.nix").write_text(f"""{{
+    (tmp_path / "hive.nix").write_text("""{
       paths.nixpkgs = ./stand-in;
-      systems.slow.configuration = {{ ... }}: {{ }};
+      systems.slow.configuration = { ... }: { };
       nix.build.flags = [ "--option" "sandbox" "false" "--option" "substituters" "" ];
       instances.host.system = "slow";
-    }}""")
+    }""")
     lib = tmp_path / "stand-in" / "nixos" / "lib"
     lib.mkdir(parents=True)
     (lib / "eval-config.nix").write_text(f"""{{ ... }}: {{
