@@ -8,9 +8,7 @@ hive.deploy("portico", "*")
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import tempfile
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from nixhive_nb import frames
 from nixhive_nb.backend.connections import Connections
 from nixhive_nb.backend.nix_ssh import NixSsh
-from nixhive_nb.backend.ssh_config import write_ssh_files
+from nixhive_nb.backend.ssh_config import private_folder, write_ssh_files
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import HiveError, OptionError, RunFailed
@@ -302,7 +300,7 @@ class _Ssh:
 
     def __init__(self, inventory: Inventory) -> None:
         self._made_for = _ssh_facts(inventory)
-        folder = Path(tempfile.mkdtemp(prefix="hive-", dir=os.environ.get("XDG_RUNTIME_DIR") or None))
+        folder = private_folder()
         self.files: SshFiles = write_ssh_files(inventory, folder)
         self.connections = Connections(inventory, self.files)
         self.close = weakref.finalize(self, _end, self.connections, folder)

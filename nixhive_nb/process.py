@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -31,7 +32,17 @@ _HINTS = {
     "scp": "Debian: apt-get install openssh-client",
 }
 _NOT_FOR_CHILDREN = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER")
+# The shell's input is a pipe from us, which ends with us.
+_BOUND = """\
+ulimit -n "$(ulimit -Hn)"
+exec 3<&0
+"$@" 3<&- </dev/null & program=$!
+(read -r _ <&3; kill "$program") &
+exec 3<&- </dev/null
+wait "$program"
+"""
 _running: set[int] = set()
+_lifelines: dict[int, int] = {}
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +119,22 @@ def start(
     return process
 
 
+def start_bound(argv: Sequence[str], *, stderr: Path) -> subprocess.Popen[bytes]:
+    """Start a program as `start` does, one that also ends when we are killed, and that may open many files."""
+    if shutil.which(argv[0]) is None:
+        raise missing(argv[0])
+    reader, writer = os.pipe()
+    try:
+        process = start(["/bin/sh", "-c", _BOUND, "sh", *argv], stdin=reader, stderr=stderr)
+    except BaseException:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+    _lifelines[process.pid] = writer
+    return process
+
+
 def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
     """End a program of `start` and all that it started: SIGTERM to its session, SIGKILL after `grace` seconds."""
     if process.pid not in _running:
@@ -121,6 +148,9 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
         _end_group(process.pid, signal.SIGKILL)
         process.wait()
         _running.discard(process.pid)
+        lifeline = _lifelines.pop(process.pid, None)
+        if lifeline is not None:
+            os.close(lifeline)
 
 
 async def stream(

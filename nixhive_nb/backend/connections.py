@@ -153,7 +153,7 @@ class Connections:
         host = self._hosts.get(instance)
         if host is not None:
             host.abort("it was closed")
-            host.drop(host.opened)
+            host.close()
 
     def abort(self, instance: str) -> None:
         """Break off what is under way on a host: a login, a wait, a command. Returns at once.
@@ -255,6 +255,10 @@ class _Host:
         if opened is not None:
             opened.close()
 
+    def close(self) -> None:
+        """Close what is open."""
+        self.drop(self.opened)
+
     def abort(self, reason: str) -> None:
         """End what is under way, without waiting."""
         with self._lock:
@@ -278,4 +282,5 @@ def _close_all(
         rest.callback(opener.close)
         for host in hosts:
             host.abort("the connections were closed")
-            rest.callback(lambda host=host: host.drop(host.opened))
+        for host in hosts:
+            rest.callback(host.close)

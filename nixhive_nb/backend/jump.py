@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import resource
 import shutil
 import subprocess
 import threading
@@ -178,8 +177,7 @@ class _Chain:
             *(("-p", last.port) if last.port else ()),
             *("--", last.host),
         ]
-        running = self._process = process.start(argv, stderr=self._log)
-        _raise_file_limit(running.pid)
+        running = self._process = process.start_bound(argv, stderr=self._log)
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._control.exists():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -229,10 +227,3 @@ def _endpoint(target: SshTarget) -> str:
 def _key_lines(lines: Sequence[str]) -> str:
     telling = [line for line in lines if "host key is known" in line or "SHA256:" in line or "has changed" in line]
     return " ".join(telling or lines[-1:])
-
-
-def _raise_file_limit(pid: int) -> None:
-    """Allow the process as many files as we may: each host behind it needs two, and the usual limit is 1,024."""
-    with contextlib.suppress(OSError, ValueError):
-        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
