@@ -168,9 +168,10 @@ class _Counter:
         self.paths: list[str] = []
 
     def heard(self, line: str) -> None:
-        self._tell.line(strip_control(line))
         found = _COPYING.search(line)
         if found:
+            # What else it says matters only if nothing else helps, and then it is in the warning.
+            self._tell.line(strip_control(line))
             # Nix names a path as it begins with it: those before it are there.
             moved = sum(self._sizes.get(path, 0) for path in self.paths)
             self.paths.append(found[1])

@@ -103,7 +103,8 @@ class _Reader:
             signing_key=self.signing_key(top),
         )
         if self.problems:
-            raise DeploymentError("\n".join(self.problems))
+            # An unknown attribute is often the cause: `sytem`, and so no `system`.
+            raise DeploymentError("\n".join([*self.problems, *self.warnings]))
         self.warn_of_emptiness(found)
         return msgspec.structs.replace(found, warnings=tuple(self.warnings))
 

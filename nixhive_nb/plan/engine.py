@@ -217,7 +217,7 @@ class _Engine:
     def _ended(self, step: Step, outcome: Outcome, reason: str, log: Iterable[str] = ()) -> StepEnded:
         for text in log:
             self._emit(StepLine(time=time.time(), step=step.id, text=text))
-        return StepEnded(time=time.time(), step=step.id, outcome=outcome, reason=reason)
+        return StepEnded(time=time.time(), step=step.id, outcome=outcome, reason=" ".join(reason.split()))
 
     def _settle(self, ended: StepEnded) -> None:
         self._outcomes[ended.step] = ended.outcome

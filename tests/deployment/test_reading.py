@@ -228,3 +228,13 @@ def test_what_is_unknown_is_not_evaluated(tmp_path: Path) -> None:
 
 def test_reserved_attributes_are_accepted(tmp_path: Path) -> None:
     assert warnings(tmp_path, "systems.www.checks = [ ];", "instances.www-0.checks = { };") == []
+
+
+def test_a_mistyped_attribute_is_named_beside_what_is_missing_because_of_it(tmp_path: Path) -> None:
+    text = '{ systems.www.configuration = { ... }: { }; instances.www-1.sytem = "www"; }'
+    (tmp_path / "default.nix").write_text(text)
+    with pytest.raises(DeploymentError) as caught:
+        load(tmp_path)
+    missing, unknown = str(caught.value).splitlines()
+    assert "instance www-1 has no `system`" in missing
+    assert "did you mean `system`?" in unknown

@@ -1,0 +1,117 @@
+"""Activation on real hosts: the types, the exit statuses of switch-to-configuration, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from nixhive_nb.lab import HostSpec
+from tests.practice import start
+
+pytestmark = pytest.mark.fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A deployed fleet; `depot` is logged in to as a user with sudo."""
+    one = start(tmp_path_factory.mktemp("fleet"), web=1, specs=[HostSpec("depot", "depot", user="deploy")])
+    ended = one.nix_hive("deploy", "-c", "example", "portico", "*")
+    assert ended.returncode == 0, ended.stderr
+    yield one
+    one.lab.down()
+
+
+@pytest.fixture
+def changed(fleet):
+    """Put options into the web server's configuration for the time of a test."""
+
+    @contextlib.contextmanager
+    def change(options):
+        page = fleet.example / "www.nix"
+        original = page.read_text()
+        assert "networking.hostName" in original
+        page.write_text(original.replace("networking.hostName", f"{options}\n  networking.hostName", 1))
+        try:
+            yield
+        finally:
+            page.write_text(original)
+
+    yield change
+    ended = fleet.nix_hive("deploy", "-c", "example", "--force", "www-1")
+    assert ended.returncode == 0, ended.stderr
+
+
+MARK = 'environment.etc."marked".text = "yes";'
+
+
+def has_mark(fleet):
+    return "marked" in fleet.lab.exec("www-1", ["ls", "/etc"]).split()
+
+
+def test_a_user_with_sudo_activates_and_the_profile_is_set(fleet):
+    assert fleet.runs("depot") == fleet.boots("depot") != ""
+
+
+def test_test_changes_what_runs_and_not_what_boots(fleet, changed):
+    before = fleet.boots("www-1")
+    with changed(MARK):
+        ended = fleet.nix_hive("deploy", "-c", "example", "-t", "test", "www-1")
+        assert ended.returncode == 0, ended.stderr
+    assert has_mark(fleet)
+    assert fleet.boots("www-1") == before != fleet.runs("www-1")
+
+
+def test_dry_activate_changes_nothing(fleet, changed):
+    before = fleet.runs("www-1"), fleet.boots("www-1")
+    with changed(MARK):
+        ended = fleet.nix_hive("deploy", "-c", "example", "-t", "dry-activate", "www-1")
+        assert ended.returncode == 0, ended.stderr
+    assert not has_mark(fleet)
+    assert (fleet.runs("www-1"), fleet.boots("www-1")) == before
+
+
+def test_a_failed_activation_script_fails_the_host_and_says_what_it_boots(fleet, changed):
+    with changed('system.activationScripts.broken = "echo it broke >&2; exit 1";'):
+        ended = fleet.nix_hive("deploy", "-c", "example", "www-1")
+    assert ended.returncode == 1
+    assert "switch-to-configuration switch ended with 2: the activation script failed" in ended.stderr
+    assert "www-1 boots the new system" in ended.stderr
+
+
+def test_a_failed_unit_is_a_warning_since_the_host_is_switched(fleet, changed):
+    with changed('systemd.services.broken.script = "exit 7";'):
+        ended = fleet.nix_hive("deploy", "-c", "example", "www-1")
+    assert ended.returncode == 0, ended.stderr
+    assert "✓ done, with a warning" in ended.stderr
+    assert "some units failed (exit status 4)" in ended.stderr
+
+
+def test_a_path_that_is_no_nixos_is_refused_and_nothing_is_changed(fleet):
+    lib = fleet.folder / "other" / "nixos" / "lib"
+    lib.mkdir(parents=True)
+    (lib / "eval-config.nix").write_text("""{ ... }: {
+      config.system.build.toplevel = derivation {
+        name = "no-nixos"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];
+      };
+    }""")
+    (fleet.folder / "other.nix").write_text("import ./example // { paths.nixpkgs = ./other; }")
+    before = fleet.runs("www-1"), fleet.boots("www-1")
+    ended = fleet.nix_hive("deploy", "-c", "other.nix", "www-1")
+    assert ended.returncode == 1
+    assert "is not a NixOS system. Nothing was changed." in ended.stderr
+    assert (fleet.runs("www-1"), fleet.boots("www-1")) == before
+
+
+def test_a_system_that_does_not_build_skips_its_hosts_and_no_other(fleet):
+    page = fleet.example / "www.nix"
+    original = page.read_text()
+    page.write_text(original.replace("networking.hostName", "foo.bar = 1;\n  networking.hostName", 1))
+    try:
+        ended = fleet.nix_hive("deploy", "-c", "example", "*")
+    finally:
+        page.write_text(original)
+    assert ended.returncode == 1
+    assert "2 of 3 deployed, 2 unchanged, 1 skipped" in ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("www-1: ")]
+    assert "The option `foo' does not exist" in line
