@@ -325,11 +325,16 @@ def _register(folder: Path, wanted: tuple[HostSpec, ...], deployment: str | None
         raise LabError(f"{folder} is not empty: a practice fleet needs a folder of its own.")
     token = secrets.token_hex(4)
     with network.claims_locked():
-        record = LabRecord(token, network.choose_number(), wanted, deployment)
-        (folder / _FRESH_RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
-        (folder / _FRESH_RECORD).replace(folder / _RECORD)
-        network.claim(record.number, token, folder)
-    return record
+        for number in network.free_numbers():
+            record = LabRecord(token, number, wanted, deployment)
+            (folder / _FRESH_RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+            (folder / _FRESH_RECORD).replace(folder / _RECORD)
+            network.claim(number, token, folder)
+            if network.take_link(number):
+                return record
+            network.unclaim(number)
+    (folder / _RECORD).unlink(missing_ok=True)
+    raise LabError("No number is free for another practice fleet on this machine.")
 
 
 def _clear_dead(folder: Path, record: LabRecord) -> None:

@@ -73,8 +73,8 @@ def claims_locked() -> Iterator[None]:
         yield
 
 
-def choose_number() -> int:
-    """A number that no fleet holds and whose addresses are free. Call it, and `claim`, with the lock held."""
+def free_numbers() -> Iterator[int]:
+    """The numbers that no fleet holds and whose addresses are free. Call it, and `claim`, with the lock held."""
     networks = _routed_networks()
     for number in _NUMBERS:
         held = read_claim(number)
@@ -86,8 +86,7 @@ def choose_number() -> int:
             continue  # Somebody's, though nobody says whose: leave it alone.
         ours = ipaddress.ip_network(f"198.18.{number}.0/30")
         if not any(ours.overlaps(network) for network in networks):
-            return number
-    raise LabError("No number is free for another practice fleet on this machine.")
+            yield number
 
 
 def claim(number: int, token: str, folder: Path) -> None:
@@ -96,6 +95,27 @@ def claim(number: int, token: str, folder: Path) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(Claim(token, str(folder))))
     fresh.replace(path)
+
+
+def take_link(number: int) -> bool:
+    """Make the link of a number, unless somebody has it; tell whether it is ours now.
+
+    Claims are files below /run. A container may have a /run of its own and this machine's network: there, the link
+    itself is what no two can have.
+    """
+    name = link_name(number)
+    try:
+        _ip(f"link add {name} type veth peer name {name}p")
+    except LabError:
+        if not (_INTERFACES / name).exists():
+            raise
+        return False
+    return True
+
+
+def unclaim(number: int) -> None:
+    """Forget a claim whose link is somebody else's."""
+    (_CLAIMS / str(number)).unlink(missing_ok=True)
 
 
 def read_claim(number: int) -> Claim | None:
@@ -135,12 +155,12 @@ def _routed_networks() -> list[ipaddress.IPv4Network]:
 
 
 def build(number: int, hosts: Sequence[str]) -> None:
-    """Make the namespaces, the link and the bridge. `hosts` are all names, the jump host first."""
+    """Make the namespaces and the bridge, and connect the link. `hosts` are all names, the jump host first."""
     link, gateway = link_name(number), namespace(number, GATEWAY)
     inner = list(enumerate(hosts))[1:]
     _ip(
         *(f"netns add {namespace(number, host)}" for host in hosts),
-        f"link add {link} type veth peer name eth0 netns {gateway}",
+        f"link set {link}p netns {gateway} name eth0",
         f"addr add {near_address(number)}/30 dev {link}",
     )
     _silence(link)

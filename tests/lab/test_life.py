@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nixhive_nb.lab import HostSpec, Lab, LabError
+from nixhive_nb.lab import HostSpec, Lab, LabError, fleet, network
 
 pytestmark = pytest.mark.fleet
 
@@ -231,3 +231,24 @@ def evaluate(deployment: Path, expression: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().strip('"')
+
+
+def test_a_link_that_somebody_else_made_is_left_alone_and_another_number_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container that has a /run of its own and this machine's network.
+    second = tmp_path / "second"
+    second.mkdir()
+    with Lab.up(tmp_path / "first", web=0) as first:
+        taken = int(first.link.removeprefix("nixhive"))
+        with monkeypatch.context() as container:
+            container.setattr(network, "_CLAIMS", tmp_path / "claims")
+            container.setattr(network, "free_numbers", lambda: iter([taken, 250]))
+            record = fleet._register(second, (), None)
+            try:
+                assert record.number == 250
+                assert network.read_claim(taken) is None
+            finally:
+                network.release(250, record.token)
+        assert all(host.running for host in first.status())
+        assert first.exec("portico", ["cat", "/sys/class/net/eth0/operstate"]).strip() == "up"
