@@ -34,8 +34,9 @@ def call(argv: list[str]) -> int:
         return _show(_command(argv, session))
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.ClickException as error:
-        error.show()
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "nix-hive"
+        _complain(f"{' '.join(error.format_message().split())} See {path} --help.")
         return error.exit_code
     except HiveError as error:
         _complain(str(error))

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-import nixhive_nb
-
 
 class Keeper(msgspec.Struct, frozen=True):
     """The owner's side: the process that watches, and the pipe's end that must stay open."""
@@ -27,7 +25,7 @@ class Keeper(msgspec.Struct, frozen=True):
 def employ(folder: Path, token: str) -> Keeper:
     """Start the keeper of a fleet."""
     watched, lifeline = os.pipe()
-    package = Path(nixhive_nb.__file__).parent.parent
+    package = Path(__file__).resolve().parents[2]
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "nixhive_nb.lab.keeper", str(folder), token],

@@ -39,6 +39,13 @@ _LISTED = 100
 """Columns of the help."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user's interrupt on its way up, so that queued cells do not run; shown in one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 @magics_class
 class HiveMagics(Magics):
     """`%hive` and `%%hive`. The deployment in use and its connections stay from cell to cell."""
@@ -120,6 +127,9 @@ class HiveMagics(Magics):
             raise _usage_error(error) from None
         except (TargetError, OptionError) as error:
             raise UsageError(_one_line(str(error))) from None
+        except KeyboardInterrupt:
+            # What was under way is in the record; a stack of our waiting would tell nothing.
+            raise Interrupted("Interrupted.") from None
         except HiveError as error:
             # Out of its context, which could be a group of errors: IPython would show all of that.
             raise error from None

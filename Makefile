@@ -1,0 +1,91 @@
+# Two commands do everything: `make demo` and `make test`. Neither needs a terminal; the second run of each is quick.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
+READY := $(VENV)/.ready
+
+# The machine's own Nix, as far as we use it: practice systems are built by the machine's /bin/sh, which a sandbox would
+# hide, and come from no cache. Nothing is written to the machine's nix.conf, and practice hosts have their own.
+define PRACTICE_NIX
+$(NIX_CONFIG)
+sandbox = false
+substituters =
+endef
+export NIX_CONFIG := $(PRACTICE_NIX)
+
+ifdef NIXHIVE_TEST_WITHOUT_FLEET
+NEEDED := nix
+SELECTED := -m "not fleet"
+else
+NEEDED := fleet
+endif
+
+# What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
+GIVE_BACK = if [ "$$(id -u)" = 0 ]; then find . -xdev -user 0 -exec chown -h --reference=Makefile {} +; fi
+
+# Whether .venv was made here, and whole. One that was moved, or whose Python is gone, is made anew.
+CURRENT := $(shell [ -x $(PY) ] && [ "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)" ] && echo yes)
+
+.PHONY: help
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: root system setup ## Deploy example/ to a practice fleet from a notebook (needs root)
+	@status=0; $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
+
+.PHONY: test
+test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system lint ## Check and test everything, on real practice fleets (needs root)
+ifndef NIXHIVE_TEST_WITHOUT_FLEET
+	@$(PY) tools/demo.py --check
+endif
+	@mkdir -p build; status=0; \
+	$(PY) -m pytest --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
+ifdef NIXHIVE_TEST_WITHOUT_FLEET
+	@echo "The tests on practice fleets were left out (NIXHIVE_TEST_WITHOUT_FLEET). To run them: sudo make test"
+endif
+
+.PHONY: lint
+lint: setup ## Check the style, the types, and who imports whom
+	@$(PY) -m ruff check --quiet
+	@$(PY) -m ruff format --check --quiet || { echo "Not formatted. To do it: $(PY) -m ruff format" >&2; exit 1; }
+	@$(PY) -m mypy --no-error-summary
+	@found=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$found"; exit 1; }
+	@$(GIVE_BACK)
+
+.PHONY: setup
+setup: $(READY) ## Make .venv with everything that Python needs
+	@:
+
+.PHONY: system
+system: ## Look for the system's programs; install what is missing (as root), or say how
+	@PYTHON=$(PYTHON) tools/system-packages venv $(NEEDED)
+
+.PHONY: clean
+clean: ## Remove .venv, caches and build/
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { \
+	echo "make $(MAKECMDGOALS): a practice fleet needs root, for its network namespaces and mounts. Run: sudo make $(MAKECMDGOALS)" >&2; \
+	case "$(MAKECMDGOALS)" in *test*) \
+	echo "Without the tests that need one: NIXHIVE_TEST_WITHOUT_FLEET=1 make test" >&2;; esac; exit 1; }
+
+$(READY): pyproject.toml $(if $(CURRENT),,anew)
+	@PYTHON=$(PYTHON) tools/system-packages venv
+	@echo "Setting up $(VENV)"
+	@rm -f $@
+	@[ -n "$(CURRENT)" ] || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@$(PIP) install --editable '.[dev]'
+	@echo "$(CURDIR)" >$@
+	@$(GIVE_BACK)
+
+.PHONY: anew
+anew:
