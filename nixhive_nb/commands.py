@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
-import pandas as pd
 
 from nixhive_nb import lab as practice
 from nixhive_nb import process
@@ -36,6 +35,8 @@ from nixhive_nb.session import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import pandas as pd
 
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive
@@ -101,6 +102,7 @@ _PLAIN_HELP: dict[str, Any] = {"help_option_names": ["--help"], "ignore_unknown_
 
 
 @click.group(context_settings=_HELP)
+@click.version_option(package_name="nixhive_nb", message="%(version)s")
 @_common
 def hive_group() -> None:
     """NixOS fleets: build a few systems once, move them through Nix stores, activate them over SSH.
@@ -404,12 +406,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a frame as JSON objects in its order, the index as a field of its own."""
-    plain = frame.reset_index()
-    return [{str(name): _plain(value) for name, value in row.items()} for row in plain.to_dict("records")]
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of any column
-    if isinstance(value, tuple):
-        return list(value)
-    return None if pd.isna(value) else value
+    """Give a frame as JSON objects in its order, the index as a field of its own, None for what is missing."""
+    plain = frame.reset_index().astype(object)
+    rows = plain.where(plain.notna(), None).to_dict("records")
+    return [{str(name): list(cell) if isinstance(cell, tuple) else cell for name, cell in row.items()} for row in rows]

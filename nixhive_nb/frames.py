@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-import pandas as pd
-
 from nixhive_nb.plan.event import Outcome
 from nixhive_nb.plan.planner import jump_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import pandas as pd
+
     from nixhive_nb.deployment.inventory import Instance, Inventory
     from nixhive_nb.deployment.targets import Targets
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.report import Report
 
-OUTCOMES = pd.CategoricalDtype([*get_args(Outcome)], ordered=True)
+OUTCOMES = "outcomes"
+"""Stands for the dtype of an outcome."""
 _EMPTY = ("", "")
 
 
@@ -210,9 +211,12 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
     }
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], index: str, types: Mapping[str, Any]) -> pd.DataFrame:
+def _frame(rows: Sequence[Mapping[str, Any]], index: str, types: Mapping[str, str]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - half a second that commands without a table need not wait for
+
+    outcomes = pd.CategoricalDtype([*get_args(Outcome)], ordered=True)
     columns = {
-        name: pd.Series([row.get(name) for row in rows], dtype=dtype).reset_index(drop=True)
+        name: pd.Series([row.get(name) for row in rows], dtype=outcomes if dtype == OUTCOMES else dtype)
         for name, dtype in types.items()
     }
     frame = pd.DataFrame(columns, columns=pd.Index(list(types)))

@@ -12,11 +12,11 @@ import shutil
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from nixhive_nb import frames
-from nixhive_nb.backend.connections import Connections
 from nixhive_nb.backend.nix_ssh import NixSsh
 from nixhive_nb.backend.ssh_config import private_folder, write_ssh_files
 from nixhive_nb.deployment.load import check_platforms, load
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nixhive_nb.backend.connections import Connections
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.load import Loaded
@@ -223,11 +224,12 @@ class Hive:
         `command` goes to the login shell of the host, as with `ssh`; `script` is given to `/bin/sh` as it is.
         `on_result` gets each row in the order of the targets. Does not raise for a command that fails.
         """
-        names = self.targets(patterns).instances
-        ssh = self._connected()
+        inventory = self.inventory
+        names = select_instances(inventory, [patterns]).instances
+        connections = self._connected(inventory).connections
 
         def one(name: str) -> dict[str, Any]:
-            return _run_one(ssh.connections, name, command, script, timeout)
+            return _run_one(connections, name, command, script, timeout)
 
         rows = []
         with ThreadPoolExecutor(max_workers=max(1, min(self.parallel, len(names)))) as pool:
@@ -239,7 +241,7 @@ class Hive:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for name in names:
-                    ssh.connections.abort(name)
+                    connections.abort(name)
                 raise
         return frames.run_frame(rows)
 
@@ -250,7 +252,7 @@ class Hive:
 
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:
         """Give the `ssh` or `scp` command with the generated configuration; `batch` for one that must not ask."""
-        files = self._connected().files
+        files = self._connected(self.inventory).files
         return [program, "-F", str(files.batch if batch else files.config), *words]
 
     def _done(self, plan: Plan, follow: Follow | None) -> Report:
@@ -260,9 +262,11 @@ class Hive:
         return report
 
     def _backend(self, plan: Plan) -> NixSsh:
-        ssh = self._connected()
+        # The deployment as it was planned from: a file that changes now is for the next plan.
+        inventory = self._loaded.inventory
+        ssh = self._connected(inventory)
         return NixSsh(
-            self._loaded.inventory,
+            inventory,
             self._loaded.path,
             ssh.files,
             ssh.connections,
@@ -277,8 +281,7 @@ class Hive:
     def _folder(self) -> Path:
         return self.state_file.parent / ".hive"
 
-    def _connected(self) -> _Ssh:
-        inventory = self.inventory
+    def _connected(self, inventory: Inventory) -> _Ssh:
         if self._ssh is not None and not self._ssh.serves(inventory):
             self.close()
         if self._ssh is None:
@@ -302,8 +305,17 @@ class _Ssh:
         self._made_for = _ssh_facts(inventory)
         folder = private_folder()
         self.files: SshFiles = write_ssh_files(inventory, folder)
-        self.connections = Connections(inventory, self.files)
-        self.close = weakref.finalize(self, _end, self.connections, folder)
+        self._inventory = inventory
+        self._resources = contextlib.ExitStack()
+        self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
+        self.close = weakref.finalize(self, self._resources.close)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The warm connections; nothing is opened before it is used."""
+        from nixhive_nb.backend.connections import Connections  # noqa: PLC0415 - Fabric, which `ssh` does not need
+
+        return self._resources.enter_context(Connections(self._inventory, self.files))
 
     def serves(self, inventory: Inventory) -> bool:
         """Tell whether an inventory asks for the very same connections."""
@@ -312,11 +324,6 @@ class _Ssh:
 
 def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
     return [(instance.name, instance.ssh, instance.host_keys) for instance in inventory.instances.values()]
-
-
-def _end(connections: Connections, folder: Path) -> None:
-    connections.close_all()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait(run: Run) -> None:

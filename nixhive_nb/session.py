@@ -2,68 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import pandas as pd
-
 from nixhive_nb.hive import PARALLEL, Hive
-from nixhive_nb.plan.plan import Plan
-from nixhive_nb.plan.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
+
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Follow
+    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.report import Report
 
 DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
 
 
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Listing:
     """A table. `records` is the same for `--json`, None when a table is wanted."""
 
     frame: pd.DataFrame
     records: list[dict[str, Any]] | None = None
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Known:
     """What is known without a build: as a table, and as the inventory object that a terminal prints."""
 
     frame: pd.DataFrame
     document: dict[str, Any]
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Ended:
     """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
 
     report: Report
     document: dict[str, Any] | None = None
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Planned:
     """A plan that was not run."""
 
     plan: Plan
     records: list[dict[str, Any]] | None = None
 
 
-class Ran(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Ran:
     """A command that ran on instances; columns as in `frames.run_frame`."""
 
     frame: pd.DataFrame
     records: list[dict[str, Any]] | None = None
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Message:
     """Text for a person."""
 
     text: str
 
 
-class Exited(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Exited:
     """A program that ran on our terminal, or whose output was caught."""
 
     status: int

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,6 +19,8 @@ from nixhive_nb.text import seconds_text, size_text, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import pandas as pd
 
     from nixhive_nb.plan.engine import Run
     from nixhive_nb.plan.event import Event
@@ -57,14 +58,13 @@ def _following(run: Run) -> Iterator[None]:
 def frame_text(frame: pd.DataFrame) -> str:
     """Give a DataFrame as a table of text, whole: index first, empty cells for what is missing."""
     header = [str(frame.index.name or ""), *map(str, frame.columns)]
-    rows = [[str(name), *map(_cell, values)] for name, *values in frame.itertuples()]
+    plain = frame.astype(object)
+    rows = [list(map(_cell, row)) for row in plain.where(plain.notna(), "").itertuples()]
     return table_text(header, rows)
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "" if value is None or value is pd.NA or value != value else str(value)  # noqa: PLR0124 - NaN
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _tell(kinds: Mapping[str, str], event: Event) -> None:

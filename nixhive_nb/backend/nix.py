@@ -101,6 +101,11 @@ def remote_realise(path: str, *, timeout: int) -> str:
     return f"{env} {shlex.join(fetch)}"
 
 
+def posix(command: str) -> str:
+    """Give the words that have /bin/sh run a command, whatever shell the login user has."""
+    return f"exec /bin/sh -c {shlex.quote(command)}"
+
+
 def copy_options(user: Mapping[str, str]) -> list[str]:
     """Give the words that the user has in `NIX_COPYOPTS` for each copy."""
     return shlex.split(user.get("NIX_COPYOPTS", ""))

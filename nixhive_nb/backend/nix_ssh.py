@@ -7,6 +7,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from nixhive_nb.backend import nix
 from nixhive_nb.backend.activation import Activation
 from nixhive_nb.backend.builds import Builds
 from nixhive_nb.backend.transfer import Transfer
@@ -89,7 +90,9 @@ class NixSsh:
                 on_line(strip_control(line))
 
         def work() -> RemoteResult:
-            return self._connections.run(instance, command, timeout=seconds, on_line=heard, on_call=calls.append)
+            return self._connections.run(
+                instance, nix.posix(command), timeout=seconds, on_line=heard, on_call=calls.append
+            )
 
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         try:

@@ -121,7 +121,7 @@ class Transfer:
         command = nix.remote_realise(path, timeout=FETCH_TIMEOUT)
         if where.host in self._instances and not where.user and not where.port:
             return await self._remote(where.host, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
-        argv = where.argv(str(self._files.batch), command)
+        argv = where.argv(str(self._files.batch), nix.posix(command))
         ended = await process.stream(argv, on_stderr=counter.heard)
         return _Ended(exited=ended.status)
 

@@ -47,3 +47,7 @@ def test_a_host_fetches_with_short_time_outs_and_an_end_of_its_own():
 def test_the_users_own_copy_options_are_split_as_a_shell_does():
     assert nix.copy_options({"NIX_COPYOPTS": "--option x 'a b'"}) == ["--option", "x", "a b"]
     assert nix.copy_options({}) == []
+
+
+def test_a_command_is_for_bin_sh_whatever_the_login_shell_is():
+    assert nix.posix("""echo 'a b' "$x" """) == """exec /bin/sh -c 'echo '"'"'a b'"'"' "$x" '"""
