@@ -1,0 +1,138 @@
+"""`Hive`: what it remembers, when it evaluates anew, and what it builds, with real Nix and no host."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import pytest
+
+from nixhive_nb import Hive, process
+from nixhive_nb.errors import OptionError, RunFailed, TargetError
+from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
+from nixhive_nb.state import read_state
+
+FLAGS = '[ "--option" "sandbox" "false" "--option" "substituters" "" ]'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A deployment of two systems that no test before has built; `www` has a file that says so."""
+    marker = secrets.token_hex(8)
+    (tmp_path / "hosts.json").write_text(json.dumps(["www-1"]))
+    (tmp_path / "hive.nix").write_text(f"""{{
+      paths.nixpkgs = "{STAND_IN}";
+      nix.build.flags = {FLAGS};
+      systems.www.configuration = {{ ... }}: {{ environment.etc.marker.text = "{marker}"; }};
+      systems.odd.configuration = {{ ... }}: {{ environment.etc.marker.text = "odd {marker}"; }};
+      instances = builtins.listToAttrs (map (name: {{
+        inherit name;
+        value = {{ system = "www"; }};
+      }}) (builtins.fromJSON (builtins.readFile ./hosts.json)));
+    }}""")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def is_valid(path):
+    return process.run(["nix-store", "--check-validity", path]).status == 0
+
+
+def test_a_second_look_does_not_evaluate_again(folder):
+    with Hive.load() as hive:
+        assert hive.inventory is hive.inventory
+
+
+@pytest.mark.parametrize("name", ["hosts.json", "hive.nix"])
+def test_a_changed_file_is_seen_at_the_next_command(folder, name):
+    with Hive.load() as hive:
+        assert list(hive.instances().index) == ["www-1"]
+        path = folder / name
+        path.write_text(
+            path.read_text().replace("www-1", "www-7").replace("(builtins.fromJSON", '(["www-7"] ++ builtins.fromJSON')
+        )
+        assert "www-7" in hive.instances().index
+
+
+def test_a_build_gives_results_roots_and_state(folder):
+    with Hive.load() as hive:
+        frame = hive.build()
+    assert list(frame.index) == ["odd", "www"]
+    assert set(frame["outcome"]) == {"done"}
+    assert set(frame["how"]) == {"built"}
+    for system, result in frame["result"].items():
+        assert is_valid(result)
+        assert (folder / ".hive" / "gcroots" / system).resolve().as_posix() == result
+    assert read_state(folder / ".hive.state").results == dict(frame["result"])
+
+
+def test_what_is_built_already_is_present_the_second_time(folder):
+    with Hive.load() as hive:
+        hive.build("www")
+        frame = hive.build("www")
+    assert list(frame["how"]) == ["present"]
+    assert list(frame["outcome"]) == ["unchanged"]
+
+
+def test_without_realise_a_result_is_known_and_not_built(folder):
+    with Hive.load() as hive:
+        frame = hive.build("www", no=["realise"])
+    (result,) = frame["result"]
+    assert list(frame["how"]) == ["instantiated"]
+    assert frame.loc["www", "derivation"].endswith(".drv")
+    assert is_valid(frame.loc["www", "derivation"])
+    assert not is_valid(result)
+    assert not (folder / ".hive.state").exists()
+
+
+def test_without_build_a_known_result_is_taken_and_an_unknown_one_is_built(folder):
+    with Hive.load() as hive:
+        known = hive.build("www").loc["www", "result"]
+        (folder / "hive.nix").write_text(
+            (folder / "hive.nix").read_text().replace('marker.text = "', 'marker.text = "new ')
+        )
+        frame = hive.build("*", no=["build"])
+    assert frame.loc["www", ["how", "result"]].tolist() == ["kept", known]
+    assert frame.loc["odd", "how"] == "built"
+
+
+def test_one_system_that_does_not_evaluate_fails_and_the_other_is_built(folder):
+    text = (folder / "hive.nix").read_text()
+    (folder / "hive.nix").write_text(text.replace('environment.etc.marker.text = "odd', 'foo.bar = "odd'))
+    with Hive.load() as hive, pytest.raises(RunFailed) as caught:
+        hive.build()
+    systems = {record.system: record for record in caught.value.report.systems()}
+    assert systems["www"].outcome == "done"
+    assert systems["odd"].outcome == "failed"
+    assert "The option `foo' does not exist" in systems["odd"].reason
+    assert "\n" not in systems["odd"].reason
+
+
+def test_one_system_that_does_not_build_fails_with_its_builders_last_lines(folder):
+    text = (folder / "hive.nix").read_text()
+    script = 'args = [ "-c" "echo something is wrong >&2; exit 3" ];'
+    derivation = f'derivation {{ name = "broken"; system = builtins.currentSystem; builder = "/bin/sh"; {script} }}'
+    broken = f'environment.etc.broken.source = {derivation}; environment.etc.marker.text = "odd'
+    (folder / "hive.nix").write_text(text.replace('environment.etc.marker.text = "odd', broken))
+    with Hive.load() as hive, pytest.raises(RunFailed) as caught:
+        hive.build()
+    systems = {record.system: record for record in caught.value.report.systems()}
+    assert systems["www"].outcome == "done"
+    assert "broken.drv' failed with exit code 3" in systems["odd"].reason
+    assert systems["odd"].log == ("something is wrong",)
+    assert read_state(folder / ".hive.state").results.keys() == {"www"}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda hive: hive.deploy("wwww-1"), TargetError, "Near: www-1"),
+        (lambda hive: hive.deploy("*", type="swich"), OptionError, "-t swich"),
+        (lambda hive: hive.build(no=["bild"]), OptionError, "--no bild"),
+        (lambda hive: hive.push("*", no=["realise"]), OptionError, "goes with build alone"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_done(folder, call, error, said):
+    with Hive.load() as hive, pytest.raises(error, match=said):
+        call(hive)
+    assert not (folder / ".hive").exists()
