@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 from nixhive_nb.notebook import html
 from nixhive_nb.notebook.bundle import Bundle
 from nixhive_nb.plan.report import GOOD, InstanceRecord, SystemRecord
-from nixhive_nb.plan.summary import details, headline, name_of, ordered, outcome_text, report_text, rest_text, several
+from nixhive_nb.plan.summary import (
+    details,
+    dry_runs,
+    headline,
+    name_of,
+    ordered,
+    outcome_text,
+    report_text,
+    rest_text,
+    several,
+)
 from nixhive_nb.text import seconds_text, size_text
 
 if TYPE_CHECKING:
@@ -47,7 +57,7 @@ class Record(Bundle):
         ]
         if len(records) > ROWS:
             parts.append(html.note(html.escaped(rest_text(records[ROWS:]))))
-        return "".join([*parts, *_failures(records), *_warnings(report, records)])
+        return "".join([*parts, *_failures(records), *_dry_runs(report), *_warnings(report, records)])
 
 
 def _systems(records: Iterable[InstanceRecord | SystemRecord]) -> str:
@@ -128,6 +138,13 @@ def _failures(records: Sequence[InstanceRecord | SystemRecord]) -> Iterable[str]
         yield html.folded(summary, html.block(lines), is_open=len(groups) == 1) if lines else f"<div>{summary}</div>"
     if len(groups) > GROUPS:
         yield html.note(f"… and {len(groups) - GROUPS} more reasons: the DataFrame has them all.")
+
+
+def _dry_runs(report: Report) -> Iterable[str]:
+    """Give what dry activations would do, once for all that said the same."""
+    for names, log in dry_runs(report)[:GROUPS]:
+        lines = "\n".join(html.escaped(line) for line in log)
+        yield html.folded(f"{html.escaped(names)} would:", html.block(lines), is_open=True)
 
 
 def _warnings(report: Report, records: Iterable[InstanceRecord | SystemRecord]) -> Iterable[str]:

@@ -24,7 +24,8 @@ def headline(report: Report) -> str:
     counts = report.counts()
     total = sum(counts.values())
     done = counts.pop("done", 0) + (unchanged := counts.pop("unchanged", 0))
-    what = _DONE_WORDS[report.plan.verb]
+    dry = report.plan.verb == "deploy" and report.plan.options.type == "dry-activate"
+    what = "looked at, nothing activated" if dry else _DONE_WORDS[report.plan.verb]
     parts = [f"{done} of {total} {what}"]
     if unchanged:
         parts.append(f"{unchanged} unchanged" if unchanged < total else "all unchanged")
@@ -60,11 +61,14 @@ def outcome_text(record: InstanceRecord | SystemRecord) -> str:
 
 def report_text(report: Report, *, most: int | None = None) -> str:
     """Give a whole report as text; with `most`, that many rows and as many reasons, and the rest counted."""
-    records, reasons = ordered(report), notes(report)
+    records, reasons, said = ordered(report), notes(report), dry_runs(report)
     lines = [f"{headline(report)}  ({details(report)})", table_text(*_table(report, records[:most]))]
     if most is not None and len(records) > most:
         lines.append(rest_text(records[most:]))
-    lines += [f"{name}: {reason}" for name, reason in reasons[:most]]
+    for name, reason, log in reasons[:most]:
+        lines += [f"{name}: {reason}", *(f"  | {line}" for line in log)]
+    for names, log in said[:most]:
+        lines += [f"{names}:", *(f"  | {line}" for line in log)]
     if most is not None and len(reasons) > most:
         lines.append(f"… and {len(reasons) - most} more reasons")
     return "\n".join(lines)
@@ -76,13 +80,30 @@ def rest_text(records: Sequence[InstanceRecord | SystemRecord]) -> str:
     return f"… and {len(records)} more: {', '.join(f'{number} {outcome}' for outcome, number in counts.items())}"
 
 
-def notes(report: Report) -> list[tuple[str, str]]:
-    """Give (name, reason) of every record that has one, equal reasons under one name: `www-1 and 2 more`."""
-    names: dict[str, list[str]] = {}
+def notes(report: Report) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Give (name, reason, last lines) of every record that has a reason, equal ones together: `www-1 and 2 more`.
+
+    The last lines are those of the first that failed so; a warning has none.
+    """
+    found: dict[str, list[InstanceRecord | SystemRecord]] = {}
     for record in ordered(report):
         if record.reason:
-            names.setdefault(record.reason, []).append(name_of(record))
-    return [(several(found), reason) for reason, found in names.items()]
+            found.setdefault(record.reason, []).append(record)
+    return [
+        (several([name_of(record) for record in group]), reason, () if group[0].outcome in GOOD else group[0].log)
+        for reason, group in found.items()
+    ]
+
+
+def dry_runs(report: Report) -> list[tuple[str, tuple[str, ...]]]:
+    """Give (names, lines) of what a dry activation said, those that said the same together; else nothing."""
+    if report.plan.verb != "deploy" or report.plan.options.type != "dry-activate":
+        return []
+    names: dict[tuple[str, ...], list[str]] = {}
+    for record in report.instances():
+        if record.outcome == "done":
+            names.setdefault(record.log, []).append(record.instance)
+    return [(several(found), log) for log, found in names.items()]
 
 
 def failure_text(report: Report) -> str:

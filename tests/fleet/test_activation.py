@@ -67,6 +67,8 @@ def test_dry_activate_changes_nothing(fleet, changed):
     with changed(MARK):
         ended = fleet.nix_hive("deploy", "-c", "example", "-t", "dry-activate", "www-1")
         assert ended.returncode == 0, ended.stderr
+    assert "1 of 1 looked at, nothing activated" in ended.stderr
+    assert [line for line in ended.stderr.splitlines() if line.startswith("  | would ")]
     assert not has_mark(fleet)
     assert (fleet.runs("www-1"), fleet.boots("www-1")) == before
 
@@ -77,6 +79,7 @@ def test_a_failed_activation_script_fails_the_host_and_says_what_it_boots(fleet,
     assert ended.returncode == 1
     assert "switch-to-configuration switch ended with 2: the activation script failed" in ended.stderr
     assert "www-1 boots the new system" in ended.stderr
+    assert "  | it broke" in ended.stderr.splitlines()
 
 
 def test_a_failed_unit_is_a_warning_since_the_host_is_switched(fleet, changed):
