@@ -117,7 +117,10 @@ def hive_group() -> None:
 @_common
 @click.pass_context
 def load(ctx: click.Context, path: str | None) -> Message:
-    """Evaluate the deployment anew, and keep it for the commands that follow."""
+    """Evaluate the deployment anew.
+
+    In a notebook it is kept for the commands that follow.
+    """
     session = _session(ctx)
     options = options_of(ctx)
     if path:
@@ -135,7 +138,10 @@ def load(ctx: click.Context, path: str | None) -> Message:
 @_common
 @click.pass_context
 def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
-    """List the instances that patterns name (all without one), in the order of a deploy."""
+    """List instances in the order of a deploy.
+
+    Without a pattern: all of them.
+    """
     frame = _hive(ctx).instances(*patterns)
     return Listing(frame=frame, records=_records(frame) if as_json else None)
 
@@ -146,7 +152,10 @@ def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> 
 @_common
 @click.pass_context
 def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
-    """List the systems that patterns name (all without one), with their last results."""
+    """List systems with their last results.
+
+    Patterns are for names of systems. Without one: all of them.
+    """
     frame = _hive(ctx).systems(*patterns)
     return Listing(frame=frame, records=_records(frame) if as_json else None)
 
@@ -156,7 +165,9 @@ def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Li
 @_common
 @click.pass_context
 def build(ctx: click.Context, patterns: list[Pattern]) -> Ended | Known:
-    """Build systems (all without a pattern) and print the inventory as JSON.
+    """Build systems.
+
+    Without a pattern: all of them. A terminal prints the inventory as JSON.
 
     With --no build nothing is built: it lists what is known. With --no realise the systems are only instantiated.
     """
@@ -172,7 +183,10 @@ def build(ctx: click.Context, patterns: list[Pattern]) -> Ended | Known:
 @_common
 @click.pass_context
 def push(ctx: click.Context, patterns: list[Pattern]) -> Ended:
-    """Build the systems of instances, and bring them to stores and instances. Nothing is activated."""
+    """Build, and bring systems to hosts.
+
+    Each system goes to the stores and the instances that want it. Nothing is activated.
+    """
     hive = _hive(ctx)
     return _carry_out(ctx, hive, hive.plan("push", *patterns, no=options_of(ctx).get("no", ())))
 
@@ -185,7 +199,10 @@ def push(ctx: click.Context, patterns: list[Pattern]) -> Ended:
 @_common
 @click.pass_context
 def deploy(ctx: click.Context, patterns: list[Pattern], action: str, *, force: bool) -> Ended:
-    """Build, push, and activate on instances, each pattern a wave: deploy portico '*'."""
+    """Build, push and activate, wave by wave.
+
+    Each pattern is a wave: "deploy portico '*'" is portico first, then all others. No pattern means all.
+    """
     hive = _hive(ctx)
     plan = hive.plan("deploy", *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))
     return _carry_out(ctx, hive, plan)
@@ -199,7 +216,10 @@ def deploy(ctx: click.Context, patterns: list[Pattern], action: str, *, force: b
 @_common
 @click.pass_context
 def plan_command(ctx: click.Context, words: tuple[str, ...], action: str, *, force: bool, as_json: bool) -> Planned:
-    """Show what deploy (or push, or build) would do, and change nothing. No host is asked."""
+    """Show what would be done, and do nothing.
+
+    The verb is deploy, push or build; without one, deploy. No host is asked.
+    """
     verb, rest = _verb(words)
     plan = _hive(ctx).plan(
         verb, *_session(ctx).patterns(rest), type=action, force=force, no=options_of(ctx).get("no", ())
@@ -223,7 +243,9 @@ class _RunCommand(click.Command):
 @_common
 @click.pass_context
 def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: float | None, *, as_json: bool) -> Ran:
-    """Run a command on each instance that PATTERN names, side by side; one that fails does not stop the others.
+    """Run a command on hosts, side by side.
+
+    One that fails does not stop the others.
 
     The words are joined with blanks and given to the host's shell, as `ssh` does. In a notebook, `%%hive run PATTERN`
     runs the cell's body as a shell script.
@@ -251,7 +273,10 @@ def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: flo
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SSH-FLAGS] HOST [COMMAND]...")
 @click.pass_context
 def ssh(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
-    """Run ssh with the deployment's configuration; all flags after the word are ssh's."""
+    """Run ssh with the deployment's hosts.
+
+    All flags after the word are ssh's.
+    """
     return _openssh(ctx, "ssh", words, complete=_has_command(words))
 
 
@@ -259,7 +284,10 @@ def ssh(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCP-FLAGS] SOURCE... TARGET")
 @click.pass_context
 def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
-    """Run scp with the deployment's configuration; all flags after the word are scp's."""
+    """Run scp with the deployment's hosts.
+
+    All flags after the word are scp's.
+    """
     return _openssh(ctx, "scp", _session(ctx).flat(words), complete=True)
 
 
@@ -267,7 +295,10 @@ def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
 @_common
 @click.pass_context
 def ssh_config(ctx: click.Context) -> Message:
-    """Print the generated OpenSSH configuration, which extends your own."""
+    """Print the generated ssh configuration.
+
+    It extends your own.
+    """
     return Message(text=_hive(ctx).ssh_config().rstrip("\n"))
 
 
@@ -275,7 +306,7 @@ def ssh_config(ctx: click.Context) -> Message:
 @click.argument("command", required=False)
 @click.pass_context
 def help_command(ctx: click.Context, command: str | None) -> Message:
-    """Show the help of all, or of one command."""
+    """Show the help of all, or of a command."""
     root = ctx.find_root()
     if not command:
         return Message(text=root.get_help())
@@ -288,7 +319,10 @@ def help_command(ctx: click.Context, command: str | None) -> Message:
 
 @hive_group.group(context_settings=_HELP)
 def lab() -> None:
-    """A practice fleet on this machine: real sshd and real Nix stores, in namespaces. It needs root."""
+    """Run a practice fleet on this machine.
+
+    Its hosts are real: sshd and a Nix store each, in namespaces. It needs root.
+    """
 
 
 @lab.command()
@@ -296,7 +330,10 @@ def lab() -> None:
 @_common
 @click.pass_context
 def up(ctx: click.Context, web: int) -> Message:
-    """Bring the practice fleet up, for the deployment of -c: its folder gets a lab.nix that leads to the fleet."""
+    """Bring the practice fleet up.
+
+    It is for the deployment of -c (without it: example), whose folder gets a lab.nix that leads to the fleet.
+    """
     session = _session(ctx)
     deployment = options_of(ctx).get("config") or session.config or "example"
     with _lab_errors():
@@ -311,7 +348,7 @@ def up(ctx: click.Context, web: int) -> Message:
 @_json
 @_common
 def status(*, as_json: bool) -> Listing:
-    """List the hosts of the practice fleet as they are now."""
+    """List its hosts as they are now."""
     with _lab_errors():
         hosts = practice.Lab.open().status()
     frame = lab_frame([msgspec.structs.asdict(host) for host in hosts])
@@ -320,7 +357,10 @@ def status(*, as_json: bool) -> Listing:
 
 @lab.command()
 def down() -> Message:
-    """Take the practice fleet down; it also cleans up after one that broke."""
+    """Take the practice fleet down.
+
+    It also cleans up after one that broke.
+    """
     with _lab_errors():
         fleet = _fleet()
         if fleet is None:

@@ -23,7 +23,7 @@ WARN = "var(--jp-warn-color0,rgb(217,115,13))"
 DIM = "var(--jp-content-font-color2,rgb(128,128,128))"
 LINE = "var(--jp-border-color2,rgb(128,128,128))"
 SOFT = "var(--jp-cell-editor-background,rgba(128,128,128,0.15))"
-MOST_TEXT = 300
+MOST_TEXT = 600
 """How many characters of one line from elsewhere a cell shows."""
 
 _LINE = (
