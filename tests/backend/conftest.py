@@ -8,7 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -207,3 +209,24 @@ def site(tmp_path, ssh_keys, monkeypatch):
         yield made
     finally:
         made.close()
+
+
+DEBUG = "LogLevel DEBUG1"
+"""For servers whose steps a test looks at. Not for those that run commands: it gets into their outputs."""
+
+
+def in_threads(count, work, *arguments):
+    """Run `work` in that many threads at once and give the results in order; errors are raised."""
+    with ThreadPoolExecutor(max_workers=count) as pool:
+        return list(pool.map(work, *arguments))
+
+
+@contextlib.contextmanager
+def eager_threads():
+    """Let threads change places as often as can be, which brings races out."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
