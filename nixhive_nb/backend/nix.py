@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command")
 LOG = ("--log-format", "internal-json", "-v")
 CONNECT_TIMEOUT = 5
-"""Seconds that Nix on a host may take to reach a cache, so that one that is out of reach costs little."""
+QUICK = ("--option", "connect-timeout", str(CONNECT_TIMEOUT), "--option", "download-attempts", "2")
+"""How long (in seconds) and how often Nix on a host tries to reach a cache: one out of reach costs little."""
 
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
 CURRENT_SYSTEM = "/run/current-system"
@@ -83,8 +84,7 @@ def copy(path: str, store: str, options: Sequence[str] = ()) -> list[str]:
 
 def instance_store(instance: str) -> str:
     """Give the URL by which Nix reaches the store of an instance, with a short time-out for its substituters."""
-    program = f"nix-store --option connect-timeout {CONNECT_TIMEOUT}"
-    return f"ssh://{instance}?remote-program={program.replace(' ', '%20')}"
+    return f"ssh://{instance}?remote-program={'%20'.join(('nix-store', *QUICK))}"
 
 
 def remote_realise(path: str, *, timeout: int) -> str:
@@ -94,7 +94,7 @@ def remote_realise(path: str, *, timeout: int) -> str:
     """
     fetch = [
         *("timeout", "-k", "5", str(timeout)),
-        *("nix-store", "--realise", path, "--option", "connect-timeout", str(CONNECT_TIMEOUT)),
+        *("nix-store", "--realise", path, *QUICK),
     ]
     # An `ssh://` substituter is reached by ssh, which does not know of Nix's time-out.
     env = f'NIX_SSHOPTS="${{NIX_SSHOPTS-}} -o BatchMode=yes -o ConnectTimeout={CONNECT_TIMEOUT}"'

@@ -38,11 +38,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Steps on hosts and stores, all together."""
     per_jump: int = 16
     """Steps that go through one jump host."""
+    evaluations: int = 2
+    """Evaluations of systems: each may take a gigabyte of memory."""
 
     def of(self, lock: str) -> int:
-        """Give how many steps may hold a lock of that name: `all`, `jump:NAME`, `store:URL`."""
+        """Give how many steps may hold a lock of that name: `all`, `evaluate`, `jump:NAME`, `store:URL`."""
         if lock == "all":
             return self.parallel
+        if lock == "evaluate":
+            return self.evaluations
         # Two copies to one store at once would both send the paths that they share.
         return self.per_jump if lock.startswith("jump:") else 1
 

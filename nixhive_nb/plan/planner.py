@@ -96,7 +96,7 @@ def _build_steps(
 ) -> list[Step]:
     new = [system for system in systems if not known.get(system)]
     steps = [
-        Step(id=f"instantiate:{'+'.join(group)}", kind="instantiate", systems=group)
+        Step(id=f"instantiate:{'+'.join(group)}", kind="instantiate", systems=group, locks=("evaluate",))
         for group in _groups(inventory, new)
     ]
     evaluated = tuple(step.id for step in steps)

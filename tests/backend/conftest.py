@@ -31,6 +31,14 @@ def eventually(condition, what="the condition", seconds=WAIT):
         time.sleep(0.02)
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and not yet a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def descendants(pid: int) -> list[int]:
     """All processes below one, from /proc."""
     parents = {}
@@ -105,10 +113,14 @@ class Sshd:
         return self.log().count("Accepted publickey")
 
     def signal_sessions(self, number: signal.Signals) -> None:
-        """Send a signal to all that serves a connection; the listener itself goes on."""
-        for pid in descendants(self.process.pid) if self.process is not None else ():
+        """Send a signal to all that serves a connection; the listener itself goes on. Those killed are dead then."""
+        serving = descendants(self.process.pid) if self.process is not None else []
+        for pid in serving:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        if number == signal.SIGKILL:
+            # One of them may still take a command while the other is killed already.
+            eventually(lambda: not any(map(is_running, serving)), "the death of the sessions")
 
     def stop(self) -> None:
         if self.process is None:

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import fabric
 import paramiko
 import pytest
-from conftest import eager_threads, eventually, in_threads
 
 from nixhive_nb.backend.connections import Connections
 from nixhive_nb.errors import ConnectionFailed, LinkLost
+from tests.backend.conftest import eager_threads, eventually, in_threads
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,9 +6,9 @@ import os
 import subprocess
 
 import pytest
-from conftest import DEBUG, eventually, public
 
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
+from tests.backend.conftest import DEBUG, eventually, public
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from conftest import DEBUG, descendants, eventually, in_threads, public
 
 from nixhive_nb.backend import opener
 from nixhive_nb.backend.connections import Connections
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
+from tests.backend.conftest import DEBUG, descendants, eventually, in_threads, public
 
 pytestmark = pytest.mark.timeout(120)
 
