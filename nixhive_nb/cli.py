@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands import hive_group, options_of
-from nixhive_nb.errors import HiveError
+from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import plan_frame
 from nixhive_nb.plan.summary import report_text
 from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Session, Value
@@ -38,15 +38,15 @@ def call(argv: list[str]) -> int:
         path = error.ctx.command_path if error.ctx is not None else "nix-hive"
         _complain(f"{' '.join(error.format_message().split())} See {path} --help.")
         return error.exit_code
-    except HiveError as error:
-        _complain(str(error))
-        return 1
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough of it (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (HiveError, OSError) as error:
+        _complain(str(of_system(error) if isinstance(error, OSError) else error))
         return 1
     finally:
         session.close()

@@ -39,6 +39,12 @@ class HiveError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def of_system(error: OSError) -> HiveError:
+    """Give what the operating system refuses (a folder that cannot be written, a full disk) in words for a person."""
+    what = error.strerror or str(error)
+    return HiveError(f"{error.filename}: {what}." if error.filename else f"{what}.")
+
+
 class DeploymentError(HiveError):
     """The deployment expression is wrong."""
 

@@ -145,3 +145,11 @@ def test_instances_can_be_read_in_part(folder):
         check=False,
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(folder):
+    (folder / ".hive").write_text("a file where a folder should be")
+    ended = nix_hive(folder, "ssh-config")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert str(folder / ".hive") in line

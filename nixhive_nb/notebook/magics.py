@@ -13,7 +13,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from traitlets import Int, Unicode, observe
 
 from nixhive_nb.commands import hive_group, options_of
-from nixhive_nb.errors import HiveError, OptionError, TargetError
+from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
 from nixhive_nb.hive import PARALLEL
 from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
@@ -130,6 +130,8 @@ class HiveMagics(Magics):
         except KeyboardInterrupt:
             # What was under way is in the record; a stack of our waiting would tell nothing.
             raise Interrupted("Interrupted.") from None
+        except OSError as error:
+            raise of_system(error) from None
         except HiveError as error:
             # Out of its context, which could be a group of errors: IPython would show all of that.
             raise error from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nixhive_nb.errors import HiveError, LinkLost
+from nixhive_nb.errors import HiveError, LinkLost, of_system
 from nixhive_nb.plan.event import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.report import Report, Tally
 
@@ -213,6 +213,8 @@ class _Engine:
         except HiveError as error:
             lost = isinstance(error, LinkLost) and step.kind == "activate"
             return self._ended(step, "unknown" if lost else "failed", str(error), error.log)
+        except OSError as error:
+            return self._ended(step, "failed", str(of_system(error)))
         except Exception as error:  # noqa: BLE001 - our own bug: it fails this step and no other
             lines = traceback.format_exc().splitlines()
             return self._ended(step, "failed", f"A bug in nixhive_nb: {error!r}. Please report it.", lines)
