@@ -188,7 +188,8 @@ def test_an_idle_connection_costs_one_thread(site):
 def test_a_stalled_server_ends_at_the_time_limit(site):
     server = site.sshd()
     connections = site.connect(site.instance("web", server))
-    connections.open("web")
+    # After a command all the processes of the session are there; right after the login sshd still makes some.
+    connections.run("web", "true")
     server.signal_sessions(signal.SIGSTOP)
     try:
         with pytest.raises(LinkLost, match="no answer in 1 s"):
@@ -251,7 +252,8 @@ def test_a_lost_link_while_a_command_runs(site):
 def test_a_dead_connection_is_replaced_before_use(site):
     server = site.sshd()
     connections = site.connect(site.instance("web", server))
-    connections.open("web")
+    # After a command all the processes of the session are there; right after the login sshd still makes some.
+    connections.run("web", "true")
     server.signal_sessions(signal.SIGKILL)
     # At once, perhaps before we have noticed, and again when it is certain.
     assert connections.run("web", "true").exited == 0

@@ -128,7 +128,7 @@ def test_an_unsigned_path_is_refused(lab, operator, build):
     done = operator.ssh("www-1", f"nix-store --realise {path}")
     assert done.returncode != 0
     # The words of Nix 2.8, and those of newer ones.
-    assert re.search("is not signed by any of the keys|lacks a signature|does not have a valid signature", done.stderr)
+    assert re.search("not signed by any of the keys|lacks a signature", done.stderr)
     assert not (lab.root("www-1") / path.removeprefix("/")).exists()
 
 
