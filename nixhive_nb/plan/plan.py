@@ -44,6 +44,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     options: Options = Options()
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
+        return f"Plan({self.digest}: {self.verb} of {self.source}, {subjects}, {len(self.steps)} steps)"
+
     @property
     def digest(self) -> str:
         """A short name of exactly this plan: the start of the SHA-256 of its JSON."""

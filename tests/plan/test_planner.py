@@ -150,6 +150,11 @@ def test_a_plan_survives_pickle_and_json_and_keeps_its_digest():
     assert deploy(EXAMPLE, "*").digest != plan.digest
 
 
+def test_a_plan_shows_itself_in_a_line():
+    plan = deploy(EXAMPLE, "portico", "*")
+    assert repr(plan) == f"Plan({plan.digest}: deploy of hive.nix, 4 instances, {len(plan.steps)} steps)"
+
+
 @pytest.mark.parametrize(
     ("value", "hosts"),
     [
