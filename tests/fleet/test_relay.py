@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
+import shutil
 
 import pytest
 
@@ -18,8 +21,21 @@ A_HOST = 16_000
 
 @pytest.fixture
 def fresh(tmp_path):
-    """A fleet that has nothing yet."""
+    """A fleet that has nothing yet, and systems that no other fleet has had.
+
+    All fleets share this machine's store, and each signs with a key of its own: paths that many had carry many
+    signatures, and these are sent along.
+    """
     one = start(tmp_path)
+    nixpkgs = tmp_path / "nixpkgs"
+    shutil.copytree(one.lab.nixpkgs, nixpkgs)
+    sizes = nixpkgs / "sizes.nix"
+    # Each size that is more than a unit grows by some, which makes each path another one.
+    sizes.write_text(
+        re.sub(r"= (\d{3,});", lambda size: f"= {int(size[1]) + secrets.randbelow(300) + 1};", sizes.read_text())
+    )
+    lab_nix = one.example / "lab.nix"
+    lab_nix.write_text(lab_nix.read_text().replace(str(one.lab.nixpkgs), str(nixpkgs)))
     yield one
     one.lab.down()
 
