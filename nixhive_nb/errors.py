@@ -11,6 +11,10 @@
     │   └── HostKeyError   the key of a host is unknown or not the expected one
     ├── LinkLost           an open connection broke: what ran there has an unknown end
     ├── StepFailed         a step of a plan failed; carries its log lines
+    │   ├── ChecksFailed   a check of an instance does not hold
+    │   ├── RolledBack     an activation failed, and the host went back to what it ran before
+    │   └── Locked         somebody else is activating on the host
+    ├── PlanStale          what a plan was made from has changed since
     └── RunFailed          a run ended with instances that are not done
 
 A `HiveError` shows itself in a notebook as its message, without a stack of Python frames; it is still a real error,
@@ -83,6 +87,29 @@ class LinkLost(HiveError):  # noqa: N818 - see above
 
 class StepFailed(HiveError):  # noqa: N818 - see above
     """A step of a plan failed."""
+
+
+class ChecksFailed(StepFailed):
+    """A check of an instance does not hold."""
+
+
+class RolledBack(StepFailed):
+    """An activation failed, or was not confirmed, and the host went back to what it ran before.
+
+    `by_checks` tells whether a check was the cause.
+    """
+
+    def __init__(self, message: str, *, log: Sequence[str] = (), by_checks: bool = False) -> None:
+        super().__init__(message, log=log)
+        self.by_checks = by_checks
+
+
+class Locked(StepFailed):
+    """Somebody else is activating on the host; nothing was changed."""
+
+
+class PlanStale(HiveError):  # noqa: N818 - see above
+    """What a plan was made from has changed since. The message has a line for each difference."""
 
 
 class RunFailed(HiveError):  # noqa: N818 - see above

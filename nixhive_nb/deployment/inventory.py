@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
 """Options of one `Host` block in the order of their names; an option with several values is written once for each."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """How to see that an instance does its work. Durations are seconds."""
+
+    name: str
+    kind: Literal["command", "http", "tcp", "units"]
+    command: tuple[str, ...] = ()
+    """For `command`: the program and its arguments, run on the instance."""
+    url: str = ""
+    expect: int = 200
+    """For `http`: the status that the answer must have."""
+    port: int = 0
+    """For `tcp`: where something must listen."""
+    here: bool = False
+    """For `http` and `tcp`: connect from this machine; otherwise the instance connects."""
+    period: float = 2.0
+    """The pause between two tries."""
+    timeout: float = 10.0
+    """How long the check may be tried before it has failed."""
+    description: str = ""
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +39,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     """Include paths of this system alone, `NAME=VALUE`, in the order of their names."""
     platform: str
     """What the system is built for, such as `x86_64-linux`."""
+    checks: tuple[Check, ...] = ()
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +53,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     ssh: SshOptions = ()
     host_keys: tuple[str, ...] = ()
     """Public key lines (`ssh-ed25519 AAAA…`) that the host may show."""
+    checks: tuple[Check, ...] = ()
+    """Those of its system and its own, by name; of two with one name its own is taken."""
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):

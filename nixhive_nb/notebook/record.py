@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.notebook import html
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.plan.report import GOOD, InstanceRecord, SystemRecord
+from nixhive_nb.plan.event import GOOD
+from nixhive_nb.plan.report import InstanceRecord, SystemRecord
 from nixhive_nb.plan.summary import (
     details,
     dry_runs,

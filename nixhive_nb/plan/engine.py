@@ -12,12 +12,12 @@ import time
 import traceback
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.errors import HiveError, LinkLost, of_system
-from nixhive_nb.plan.event import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.event import GOOD, Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.report import Report, Tally
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.step import Step
 
 OnEvent = Callable[[Event], None]
-SUCCEEDED: Final = ("done", "unchanged")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +193,7 @@ class _Engine:
     def _verdict(self, step: Step) -> StepEnded | None:
         """Give how a step ends that is not to be run at all, None for one that is."""
         now = time.time()
-        cause = next((name for name in step.needs if self._outcomes[name] not in SUCCEEDED), "")
+        cause = next((name for name in step.needs if self._outcomes[name] not in GOOD), "")
         if cause and self._outcomes[cause] != "cancelled":
             root = self._causes.get(cause, cause)
             return StepEnded(time=now, step=step.id, outcome="skipped", reason=f"because of {root}", cause=root)

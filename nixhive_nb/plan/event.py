@@ -6,16 +6,23 @@ from typing import Literal
 
 import msgspec
 
-Outcome = Literal["done", "unchanged", "failed", "skipped", "unknown", "cancelled"]
+from nixhive_nb.plan.facts import CheckResult, HostFacts, Wanted
+
+Outcome = Literal["done", "warned", "unchanged", "rolled back", "failed", "locked", "unknown", "skipped", "cancelled"]
 """How a step, or an instance, ends.
 
-done       what was wanted is so now
-unchanged  it was so already, and nothing was changed
-failed     it was tried, and did not come to be
-skipped    not tried, since something that it needs failed
-unknown    the link was lost, and the host could not be asked again
-cancelled  not tried or ended early, since the user stopped the run
+done         what was wanted is so now
+warned       it is so now, and switch-to-configuration warned: units failed (4), or a reboot is needed (100)
+unchanged    it was so already, and nothing was changed
+rolled back  it was tried, and the host went back to what it ran before
+failed       it was tried, and did not come to be
+locked       not tried, since somebody else is activating there
+unknown      the link was lost, and the host could not be asked again
+skipped      not tried, since something that it needs failed, or too much has failed
+cancelled    not tried or ended early, since the user stopped the run
 """
+GOOD = ("done", "warned", "unchanged")
+"""The outcomes that leave an instance as it is wanted."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +39,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     """Size of the closure concerned, in bytes."""
     warning: str = ""
+    previous: str = ""
+    """What the instance ran before the step."""
+    facts: HostFacts | None = None
+    """For `look`."""
+    wanted: tuple[Wanted, ...] = ()
+    """For `instantiate`."""
+    checks: tuple[CheckResult, ...] = ()
+    reboot: bool | None = None
+    """Whether the instance needs a reboot now; for `measure`, would need one. None where that is not known."""
 
 
 class StepStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):

@@ -7,20 +7,45 @@ from typing import Literal
 
 import msgspec
 
+from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.step import Step
 
-Verb = Literal["build", "push", "deploy"]
+Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
+Reboot = Literal["never", "if needed", "always"]
+CONFIRM = 30.0
+"""Seconds that a host waits for our word after a test activation, by default."""
+ACTIVATION_SECONDS = 1800.0
+"""How long a `switch-to-configuration` may take by default; some units take minutes to stop."""
+REBOOT_SECONDS = 600.0
+"""How long a host may take to come back from a reboot, by default."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How a plan is carried out."""
+    """How a plan is carried out. Durations are seconds."""
 
     type: SwitchType = "switch"
     force: bool = False
     """Activate also where the wanted system runs and boots already."""
     realise: bool = True
     """False: instantiate only."""
+    confirm: float = CONFIRM
+    """How long a host waits for our word before it goes back; 0 is the plain order: set the profile, then switch."""
+    checks: bool = True
+    wait: float = 0.0
+    """How long to wait for another activation on the same host; 0 refuses at once."""
+    activation: float = ACTIVATION_SECONDS
+    """How long one `switch-to-configuration` may take."""
+    reboot: Reboot = "never"
+    reboot_timeout: float = REBOOT_SECONDS
+    canary: int = 0
+    """How many instances of each wave go first, on their own; if one fails, nothing follows."""
+    batch: str = ""
+    """`N` or `P%`: how many instances of a wave are activated together."""
+    max_failures: str = ""
+    """`N` or `P%`: with more failed instances, nothing more is activated. Empty: no such limit."""
+    pause: float = 0.0
+    """Between two waves or batches."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +68,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     options: Options = Options()
     warnings: tuple[str, ...] = ()
+    allowed: int | None = None
+    """`max_failures` as a number of instances; None: no limit."""
+    wanted: tuple[Wanted, ...] = ()
+    """What the systems evaluated to when the plan was made."""
+    seen: tuple[Seen, ...] = ()
+    """The targeted instances as they were then; empty when no host was asked."""
 
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
@@ -50,10 +81,36 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """A short name of exactly this plan: the start of the SHA-256 of its JSON."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:7]
+        """A short name of exactly this plan: what is done, on what, from which state of the hosts.
 
-    def own_steps(self, target: Target) -> tuple[str, ...]:
-        """Give the ids of the steps on the instance itself, in order; a push has no `activate`."""
-        names = (f"fetch:{target.instance}", f"activate:{target.instance}")
-        return names if self.verb == "deploy" else names[:1]
+        The start of the SHA-256 of that as JSON. What changes by itself (uptime, free space) is not in it.
+        """
+        facts = {
+            "verb": self.verb,
+            "source": self.source,
+            "steps": self.steps,
+            "options": self.options,
+            "allowed": self.allowed,
+            "wanted": [(one.system, one.derivation, one.path, one.error) for one in self.wanted],
+            "seen": [
+                (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted))
+                for one in self.seen
+            ],
+        }
+        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:7]
+
+    def own_steps(self) -> dict[str, tuple[str, ...]]:
+        """Give the ids of the steps on each instance itself, in the order in which they run."""
+        found: dict[str, list[str]] = {}
+        for step in self.steps:
+            if step.instance:
+                found.setdefault(step.instance, []).append(step.id)
+        return {name: tuple(ids) for name, ids in found.items()}
+
+    def wanted_of(self, system: str) -> Wanted | None:
+        """Give what a system evaluated to when the plan was made, None when that was not looked at."""
+        return next((one for one in self.wanted if one.system == system), None)
+
+    def seen_of(self, instance: str) -> Seen | None:
+        """Give an instance as it was when the plan was made, None when it was not asked."""
+        return next((one for one in self.seen if one.instance == instance), None)

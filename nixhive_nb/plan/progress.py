@@ -7,23 +7,37 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.report import GOOD, StepRecord
+from nixhive_nb.plan.event import GOOD
 from nixhive_nb.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nixhive_nb.plan.report import Report
+    from nixhive_nb.plan.report import Report, StepRecord
 
-_TITLES = {"build": "Building", "push": "Pushing", "deploy": "Deploying"}
+_TITLES = {
+    "build": "Building",
+    "push": "Pushing",
+    "deploy": "Deploying",
+    "rollback": "Rolling back",
+    "reboot": "Rebooting",
+    "survey": "Looking",
+}
+BAD = ("rolled back", "failed", "locked", "unknown")
+"""Outcomes of steps that were begun and did not do what was wanted."""
 _DOING = {
+    "look": "asking",
     "instantiate": "evaluating",
+    "measure": "comparing",
     "realise": "building",
     "build": "measuring",
     "sign": "signing",
     "push": "pushing",
     "fetch": "fetching",
     "activate": "activating",
+    "reboot": "rebooting",
+    "pause": "pausing",
+    "check": "checking",
 }
 
 
@@ -72,7 +86,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 def progress_of(report: Report) -> Progress:
     """Give where a run is by what is known now."""
     steps = [record for record in report.steps.values() if record.kind != "wave"]
-    failed = [record for record in steps if record.outcome in ("failed", "unknown")]
+    failed = [record for record in steps if record.outcome in BAD]
     active = [record for record in steps if record.outcome is None and record.started is not None]
     ended = sum(1 for record in steps if record.outcome is not None)
     good = sum(1 for record in steps if record.outcome in GOOD)

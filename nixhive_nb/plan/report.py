@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.event import Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.event import GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.plan import Plan, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nixhive_nb.plan.event import Event
     from nixhive_nb.plan.step import Step
 
 LOG_LINES = 20
 """How many of the last lines of a step a report keeps."""
-GOOD = ("done", "unchanged")
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +116,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def instances(self) -> tuple[InstanceRecord, ...]:
         """Give a record for each targeted instance, in the order of the targets."""
-        return tuple(self._instance(target) for target in self.plan.targets)
+        own = self.plan.own_steps()
+        return tuple(self._instance(target, own.get(target.instance, ())) for target in self.plan.targets)
 
     def warnings(self) -> tuple[str, ...]:
         """Give the warnings of steps that succeeded all the same, each once."""
@@ -150,8 +150,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         start = realise.started if realise is not None and realise.started is not None else build.started
         return None if start is None else build.ended - start
 
-    def _instance(self, target: Target) -> InstanceRecord:
-        own = [self.steps[name] for name in self.plan.own_steps(target) if name in self.steps]
+    def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
+        own = [self.steps[name] for name in steps]
         last = next((record for record in own if record.outcome not in (*GOOD, None)), own[-1])
         root = self.steps[last.cause] if last.cause else last
         fetch = own[0]

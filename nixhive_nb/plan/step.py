@@ -6,16 +6,35 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["instantiate", "realise", "build", "sign", "push", "fetch", "activate", "wave"]
+Kind = Literal[
+    "look",
+    "instantiate",
+    "measure",
+    "realise",
+    "build",
+    "sign",
+    "push",
+    "fetch",
+    "activate",
+    "reboot",
+    "pause",
+    "check",
+    "wave",
+]
 """What a step does, in the order in which a deploy meets them.
 
+look         ask one instance what it runs; changes nothing
 instantiate  evaluate systems that share their include paths, in one process
+measure      find out what one instance lacks of its wanted system; changes nothing
 realise      build every derivation, in one `nix-store --realise`
 build        the verdict on one system: its result is there, rooted and remembered
 sign         sign the closure of one system with the deployment's key
 push         bring one system to one store
 fetch        bring one system to one instance
-activate     make one instance run it
+activate     make one instance run it, its checks included
+reboot       reboot one instance (or only if that is needed), and see that it runs what it should
+pause        wait between two waves
+check        see, at the end of a wave, that the checks of one instance still hold
 wave         no work: every instance of a wave has come to its end
 """
 
@@ -29,7 +48,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     store: str = ""
     path: str = ""
-    """A store path that is known before the run: the result that `--no build` takes from the state file."""
+    """A store path that is known before the run: a result of the state file, or what a rollback goes back to."""
+    generation: int = 0
+    """For an `activate` that rolls back: the generation that the profile is switched to."""
+    seconds: float = 0.0
+    """For `pause`."""
+    strict: bool = False
+    """For `wave`: if one of its instances failed, no later wave is begun, whatever else is allowed (a canary)."""
     wave: int = 0
     needs: tuple[str, ...] = ()
     """Steps that must have succeeded; if one did not, this step is skipped."""

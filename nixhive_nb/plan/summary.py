@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nixhive_nb.plan.report import GOOD, InstanceRecord, SystemRecord
+from nixhive_nb.plan.event import GOOD
+from nixhive_nb.plan.report import InstanceRecord, SystemRecord
 from nixhive_nb.text import seconds_text, size_text, table_text
 
 if TYPE_CHECKING:
@@ -14,8 +15,26 @@ if TYPE_CHECKING:
 
     from nixhive_nb.plan.report import Report
 
-SYMBOLS = {"done": "✓", "unchanged": "=", "failed": "✕", "skipped": "⊘", "unknown": "?", "cancelled": "⊘", None: "●"}
-_DONE_WORDS = {"build": "built", "push": "pushed", "deploy": "deployed"}
+SYMBOLS = {
+    "done": "✓",
+    "warned": "⚠",
+    "unchanged": "=",
+    "rolled back": "↶",
+    "failed": "✕",
+    "locked": "✕",
+    "unknown": "?",
+    "skipped": "⊘",
+    "cancelled": "⊘",
+    None: "●",
+}
+_DONE_WORDS = {
+    "build": "built",
+    "push": "pushed",
+    "deploy": "deployed",
+    "rollback": "rolled back",
+    "reboot": "rebooted",
+    "survey": "looked at",
+}
 MOST_FAILURES = 10
 
 

@@ -1,0 +1,92 @@
+"""What a host says of itself, in one round trip, and what a check found. Sizes are bytes, times are seconds."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A host as it was when it was asked. Paths are resolved store paths, empty where there is none."""
+
+    current: str = ""
+    """What runs: `/run/current-system`."""
+    booted: str = ""
+    """What was booted: `/run/booted-system`."""
+    profile: str = ""
+    """What the next boot starts: the system profile."""
+    generation: int | None = None
+    """Number of the profile's generation."""
+    boot_id: str = ""
+    uptime: float | None = None
+    free: int | None = None
+    """Free space on `/nix`, for a user that is not root."""
+    booted_kernel: tuple[str, ...] = ()
+    """The kernel, initrd and kernel modules that were booted, resolved."""
+    current_kernel: tuple[str, ...] = ()
+    """The same of what runs: where they differ, a reboot is needed."""
+    profile_kernel: tuple[str, ...] = ()
+    """The same of what the next boot starts."""
+    failed_units: tuple[str, ...] | None = None
+    """Failed systemd units; None where systemd does not run."""
+    root: bool = False
+    """Whether we are logged in as root; otherwise sudo is needed to change something."""
+    holder: str = ""
+    """Who is activating something there at this moment."""
+
+    @property
+    def reboot_needed(self) -> bool | None:
+        """Whether kernel, initrd or modules of what runs differ from what was booted; None where that is not known."""
+        if not self.booted_kernel or not self.current_kernel:
+            return None
+        return self.booted_kernel != self.current_kernel
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation of a host's system profile."""
+
+    number: int
+    path: str
+    created: float
+    """Seconds since the epoch."""
+    current: bool = False
+    """Whether the profile points to it."""
+    running: bool = False
+    version: str = ""
+    """The content of `nixos-version`."""
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How one check went on one instance."""
+
+    name: str
+    kind: str
+    ok: bool
+    reason: str = ""
+    """One line: what was found in place of what was wanted. Empty when it holds."""
+    tries: int = 1
+    seconds: float = 0.0
+    description: str = ""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a system evaluates to. `error` is one line where it cannot be evaluated; the paths are then empty."""
+
+    system: str
+    path: str = ""
+    derivation: str = ""
+    error: str = ""
+    log: tuple[str, ...] = ()
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as it was found when a plan was made."""
+
+    instance: str
+    facts: HostFacts | None = None
+    """None for one that could not be reached."""
+    error: str = ""
+    """Why it could not be reached."""
+    moves: int | None = None
+    """Content that the instance lacks of its wanted system, in bytes; None when that is not known."""
+    reboot: bool | None = None
+    """Whether the wanted system needs a reboot: its kernel, initrd or modules are not those that were booted."""
