@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import filelock
 import msgspec
 
 from nixhive_nb.errors import StateError
+from nixhive_nb.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +98,7 @@ def update_state(path: str | Path, results: Mapping[str, tuple[str, str]]) -> St
     with _locked(file):
         state = _updated(read_state(path), results)
         try:
-            _replace(file, render(state).encode("utf-8", errors="surrogateescape"))
+            write_whole(file, render(state).encode("utf-8", errors="surrogateescape"))
         except OSError as error:
             raise StateError(f"The state file {path} cannot be written: {error.strerror}.") from error
     return state
@@ -134,24 +134,6 @@ def _locked(file: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _replace(file: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
-    try:
-        with open(handle, "wb") as temporary:  # noqa: PTH123 - a descriptor; mkstemp made it for us alone (0600)
-            temporary.write(content)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _whole_lines(part: str) -> str:

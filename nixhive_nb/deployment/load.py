@@ -39,7 +39,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return self.watched.changed()
 
 
-def load(path: str | Path = "hive.nix", *, show_trace: bool = False) -> Loaded:
+def load(path: str | Path = "hive.nix", *, show_trace: bool = False, name: str | None = None) -> Loaded:
     """Evaluate a deployment: a file, or a folder that holds `default.nix`.
 
     `Loaded.changed()` tells whether to do so again. It watches every Nix file that the evaluation imported, outside
@@ -49,6 +49,8 @@ def load(path: str | Path = "hive.nix", *, show_trace: bool = False) -> Loaded:
     `readFile` or `readDir` (outside that folder, or hidden), variables read by `builtins.getEnv`, what stands behind a
     URL that was fetched, and an updated channel.
 
+    `name` is how the deployment is called in messages, by default as the path is given.
+
     Raises `DeploymentError` when there is no such file, when Nix cannot evaluate it (`FILE:LINE:COLUMN: message`;
     `show_trace` adds the stack of Nix), or when it says something that a deployment cannot say, with a line for each
     mistake; and `MissingProgram` without Nix.
@@ -56,7 +58,8 @@ def load(path: str | Path = "hive.nix", *, show_trace: bool = False) -> Loaded:
     target = _target(path)
     is_folder = target.is_dir()
     directory = target if is_folder else target.parent
-    source = f"{str(path).rstrip('/')}/" if is_folder else str(path)
+    named = name or str(path)
+    source = f"{named.rstrip('/')}/" if is_folder else named
     watched = look(directory)
     finished = process.run(_command(target))
     if finished.status != 0:

@@ -1,0 +1,45 @@
+"""The way to the hosts of one state of a deployment: the generated ssh files, and the warm connections."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import weakref
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nixhive_nb.backend.ssh_config import private_folder, write_ssh_files
+
+if TYPE_CHECKING:
+    from nixhive_nb.backend.connections import Connections
+    from nixhive_nb.backend.ssh_config import SshFiles
+    from nixhive_nb.deployment.inventory import Inventory
+
+
+class Access:
+    """The generated configuration and the open connections. `close` ends them, and so does leaving Python."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        """Write the files; nothing is opened before it is used."""
+        self._made_for = _ssh_facts(inventory)
+        folder = private_folder()
+        self.files: SshFiles = write_ssh_files(inventory, folder)
+        self._inventory = inventory
+        self._resources = contextlib.ExitStack()
+        self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
+        self.close = weakref.finalize(self, self._resources.close)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The warm connections."""
+        from nixhive_nb.backend.connections import Connections  # noqa: PLC0415 - Fabric, which `ssh` does not need
+
+        return self._resources.enter_context(Connections(self._inventory, self.files))
+
+    def serves(self, inventory: Inventory) -> bool:
+        """Tell whether an inventory asks for the very same connections."""
+        return self._made_for == _ssh_facts(inventory)
+
+
+def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
+    return [(instance.name, instance.ssh, instance.host_keys) for instance in inventory.instances.values()]

@@ -1,0 +1,65 @@
+"""Asking many hosts something at once, outside of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from nixhive_nb.errors import HiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+T = TypeVar("T")
+
+
+def ask_all(
+    names: Sequence[str], ask: Callable[[str], Awaitable[T]], *, parallel: int
+) -> dict[str, T | HiveError]:
+    """Give the answer of each host, or why there is none; at most `parallel` are asked at once.
+
+    It works also where a loop is running already, as in a notebook: the questions have a thread and a loop of their
+    own. An interrupt ends them and goes on up.
+    """
+    answers: dict[str, T | HiveError] = {}
+    limit = asyncio.Semaphore(parallel)
+
+    async def one(name: str) -> None:
+        async with limit:
+            try:
+                answers[name] = await ask(name)
+            except HiveError as error:
+                answers[name] = error
+
+    async def everything() -> None:
+        await asyncio.gather(*map(one, names))
+
+    _run_aside(everything())
+    return {name: answers[name] for name in names}
+
+
+def _run_aside(work: Awaitable[None]) -> None:
+    """Run a coroutine in a thread of its own and wait for it; what it raises is raised here."""
+    loop = asyncio.new_event_loop()
+    task = asyncio.ensure_future(work, loop=loop)
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            with contextlib.suppress(BaseException):  # it is in the task
+                loop.run_until_complete(task)
+        finally:
+            loop.close()
+            ended.set()
+
+    threading.Thread(target=run, name="hive-asking", daemon=True).start()
+    try:
+        ended.wait()
+    except BaseException:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(task.cancel)
+        ended.wait()
+        raise
+    task.result()

@@ -1,0 +1,70 @@
+"""Whether a plan still fits: what differs between it and one that was made anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nixhive_nb.plan.plan import Plan
+
+_NOTHING = "nothing"
+
+
+def differences(plan: Plan, fresh: Plan) -> tuple[str, ...]:
+    """Give a line for each thing that changed since `plan` was made; `fresh` is the same plan, made now.
+
+    An instance that could not be asked, then or now, is no difference: the run will tell.
+    """
+    found = tuple(_systems(plan, fresh)) + tuple(_instances(plan, fresh))
+    # What is planned for a host depends on whether it could be asked.
+    if not found and _answered(plan) == _answered(fresh) and plan.steps != fresh.steps:
+        return ("the deployment gives other steps than those of the plan",)
+    return found
+
+
+def _systems(plan: Plan, fresh: Plan) -> Iterator[str]:
+    before = {one.system: one for one in plan.wanted}
+    for now in fresh.wanted:
+        then = before.get(now.system)
+        if then is None:
+            yield f"system {now.system}: it is not in the plan"
+        elif now.error != then.error:
+            yield f"system {now.system}: {now.error or 'it can be evaluated now'}"
+        elif now.derivation != then.derivation:
+            yield f"system {now.system}: it evaluates to {now.derivation}, and was {then.derivation} in the plan"
+
+
+def _instances(plan: Plan, fresh: Plan) -> Iterator[str]:
+    targets = {target.instance: target for target in fresh.targets}
+    for target in plan.targets:
+        now = targets.pop(target.instance, None)
+        if now is None:
+            yield f"{target.instance}: it is no target any more"
+        elif now != target:
+            yield f"{target.instance}: the deployment says {_said(now)}, and the plan {_said(target)}"
+    for name in targets:
+        yield f"{name}: it is a target now, and is not in the plan"
+    seen = {one.instance: one for one in fresh.seen}
+    for then in plan.seen:
+        after = seen.get(then.instance)
+        if after is None or after.facts is None or then.facts is None:
+            continue
+        for what, old, new in (
+            ("runs", then.facts.current, after.facts.current),
+            ("boots", then.facts.profile, after.facts.profile),
+        ):
+            if old != new:
+                yield f"{then.instance}: it {what} {new or _NOTHING} now, and {old or _NOTHING} when the plan was made"
+
+
+def _said(target: object) -> str:
+    fields = msgspec.to_builtins(target)
+    return f"system {fields['system']}, store {fields['store'] or 'none'}, wave {fields['wave']}"
+
+
+def _answered(plan: Plan) -> set[str]:
+    return {one.instance for one in plan.seen if one.facts is not None}
