@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def ask_all(
-    names: Sequence[str], ask: Callable[[str], Awaitable[T]], *, parallel: int
-) -> dict[str, T | HiveError]:
+def ask_all(names: Sequence[str], ask: Callable[[str], Awaitable[T]], *, parallel: int) -> dict[str, T | HiveError]:
     """Give the answer of each host, or why there is none; at most `parallel` are asked at once.
 
     It works also where a loop is running already, as in a notebook: the questions have a thread and a loop of their

@@ -55,6 +55,18 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     store: str
     wave: int
+    batch: int = 1
+    """Which part of its wave it is activated with, from 1. A canary is the first."""
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of some instances, and how they are: what a plan is made from."""
+
+    targets: tuple[Target, ...] = ()
+    wanted: tuple[Wanted, ...] = ()
+    """What each of their systems evaluates to."""
+    seen: tuple[Seen, ...] = ()
+    """Each of them as it was when it was asked."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
