@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nixhive_nb.commands import hive_group, options_of
+from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, of_system
-from nixhive_nb.frames import plan_frame
+from nixhive_nb.frames import status_frame
+from nixhive_nb.options import options_of
+from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
-from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Session, Value
+from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Session, Surveyed, Value
 from nixhive_nb.terminal import follow_in_terminal, frame_text
 
 if TYPE_CHECKING:
@@ -54,9 +56,10 @@ def call(argv: list[str]) -> int:
 
 def _command(argv: list[str], session: Session) -> Value:
     with hive_group.make_context("nix-hive", list(argv), obj=session) as ctx:
+        session.words = tuple(argv)
         value: Value = hive_group.invoke(ctx)
-        if options_of(ctx).get("out"):
-            raise click.UsageError("--out goes with %hive, in a notebook.")
+        if options_of(ctx).get("out") and not isinstance(value, Planned):
+            raise click.UsageError("--out goes with plan, or with %hive in a notebook.")
         return value
 
 
@@ -64,6 +67,9 @@ def _show(value: Value) -> int:
     match value:
         case Listing():
             _print_table(value.frame, value.records)
+            return 0 if value.ok else 1
+        case Surveyed():
+            _print_table(status_frame(value.survey), value.records)
         case Known():
             _print_json(value.document)
         case Planned():
@@ -82,11 +88,11 @@ def _show(value: Value) -> int:
 
 
 def _show_plan(planned: Planned) -> None:
-    if planned.records is None:
-        for warning in planned.plan.warnings:
-            _warn(warning)
-        click.echo(f"Plan {planned.plan.digest}. Nothing was changed.")
-    _print_table(plan_frame(planned.plan), planned.records)
+    if planned.records is not None:
+        _print_json(planned.records)
+        return
+    click.echo(plan_text(planned.plan))
+    click.echo("Nothing was changed.")
 
 
 def _show_report(ended: Ended) -> int:

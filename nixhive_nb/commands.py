@@ -1,127 +1,78 @@
 """The grammar: each command once, for `%hive` in a notebook and for `nix-hive` in a terminal.
 
 A command calls a method of `Hive` and gives a value back (one of the classes in `session`);
-the face decides how to show it.
+the face decides how to show it. Its options stand in `options`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import keyword
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
-from nixhive_nb import lab as practice
 from nixhive_nb import process
-from nixhive_nb.errors import HiveError
-from nixhive_nb.frames import lab_frame, plan_frame
-from nixhive_nb.hive import PARALLEL, STEPS, TYPES
-from nixhive_nb.plan.plan import Verb
-from nixhive_nb.session import (
-    DEFAULT_CONFIG,
-    DEFAULT_STATE,
-    Ended,
-    Exited,
-    Known,
-    Listing,
-    Message,
-    Planned,
-    Ran,
-    Session,
+from nixhive_nb.frames import plan_frame, status_frame
+from nixhive_nb.lab_commands import lab_group
+from nixhive_nb.options import (
+    activation,
+    as_json,
+    common,
+    deploying,
+    how_of,
+    left_out,
+    options_of,
+    patterns,
+    reason,
+    reboot_timeout,
+    session_of,
+    waves,
 )
+from nixhive_nb.plan_file import read_plan, write_plan
+from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Surveyed, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import pandas as pd
+    from collections.abc import Sequence
 
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Hive
-    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.hive import Hive, Plan
+    from nixhive_nb.plan.plan import Verb
 
-VERBS: tuple[Verb, ...] = get_args(Verb)
-_OPTIONS = "nixhive_nb.options"
+T = TypeVar("T")
+PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
+"""What can be planned."""
 # The flags of ssh that take a value, from its manual page: what follows them is not the host.
 _SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
-
-
-def options_of(ctx: click.Context) -> dict[str, Any]:
-    """Give the options that may stand before or after the command word, those after it first."""
-    found: dict[str, Any] = ctx.find_root().meta.setdefault(_OPTIONS, {})
-    return found
-
-
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - any option's value
-    if value not in (None, (), False):
-        options_of(ctx)[str(param.name)] = value
-
-
-def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
-    words = [word for group in value for word in group.split(",") if word]
-    unknown = [word for word in words if word not in STEPS]
-    if unknown:
-        raise click.BadParameter(f"'{unknown[0]}' is not a step that can be left out: {', '.join(STEPS)}.")
-    _remember(ctx, param, tuple(words))
-
-
-def _variable(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value and (not value.isidentifier() or keyword.iskeyword(value)):
-        raise click.BadParameter(f"'{value}' cannot be the name of a variable.")
-    _remember(ctx, param, value)
-
-
-def _common(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that every command takes, before or after its word."""
-    for decorate in reversed((
-        click.option("-c", "--config", metavar="PATH", expose_value=False, callback=_remember,
-                     help=f"The deployment: a file, or a folder with default.nix.  [default: {DEFAULT_CONFIG}]"),
-        click.option("-s", "--state", metavar="PATH", expose_value=False, callback=_remember,
-                     help=f"The state file.  [default: {DEFAULT_STATE}]"),
-        click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
-                     help="Leave steps out: build (take known results), realise (with build: instantiate only)."),
-        click.option("--parallel", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
-                     help=f"How many hosts to work on at once.  [default: {PARALLEL}]"),
-        click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
-                     help="Show the whole trace of an evaluation error."),
-        click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_variable,
-                     help="Put the result into this variable (in a notebook)."),
-    )):  # fmt: skip
-        function = decorate(function)
-    return function
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_patterns = click.argument(
-    "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: _session(ctx).patterns(words)
-)
 _HELP = {"help_option_names": ["-h", "--help"]}
 _PLAIN_HELP: dict[str, Any] = {"help_option_names": ["--help"], "ignore_unknown_options": True}
 
 
 @click.group(context_settings=_HELP)
 @click.version_option(package_name="nixhive_nb", message="%(version)s")
-@_common
+@common
 def hive_group() -> None:
     """NixOS fleets: build a few systems once, move them through Nix stores, activate them over SSH.
 
     PATTERN is a name of an instance, of a system, or a tag, or a glob of one such as 'www-*'. Each pattern is a wave:
-    "deploy portico '*'" deploys portico first, then all others.
+    "deploy portico '*'" deploys portico first, then all others. '@(web and not www-2)' is an expression; @failed,
+    @unreachable and @outdated are groups.
     """
+
+
+hive_group.add_command(lab_group)
 
 
 @hive_group.command()
 @click.argument("path", required=False)
-@_common
+@common
 @click.pass_context
 def load(ctx: click.Context, path: str | None) -> Message:
     """Evaluate the deployment anew.
 
     In a notebook it is kept for the commands that follow.
     """
-    session = _session(ctx)
+    session = session_of(ctx)
     options = options_of(ctx)
     if path:
         options["config"] = path
@@ -133,9 +84,9 @@ def load(ctx: click.Context, path: str | None) -> Message:
 
 
 @hive_group.command()
-@_patterns
-@_json
-@_common
+@patterns
+@as_json
+@common
 @click.pass_context
 def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
     """List instances in the order of a deploy.
@@ -143,13 +94,13 @@ def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> 
     Without a pattern: all of them.
     """
     frame = _hive(ctx).instances(*patterns)
-    return Listing(frame=frame, records=_records(frame) if as_json else None)
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
 
 
 @hive_group.command()
-@_patterns
-@_json
-@_common
+@patterns
+@as_json
+@common
 @click.pass_context
 def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
     """List systems with their last results.
@@ -157,90 +108,257 @@ def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Li
     Patterns are for names of systems. Without one: all of them.
     """
     frame = _hive(ctx).systems(*patterns)
-    return Listing(frame=frame, records=_records(frame) if as_json else None)
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
 
 
 @hive_group.command()
-@_patterns
-@_common
+@patterns
+@as_json
+@common
 @click.pass_context
-def build(ctx: click.Context, patterns: list[Pattern]) -> Ended | Known:
+def status(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Surveyed:
+    """Ask hosts what they run.
+
+    It says how each stands to what is wanted of it. Nothing is changed. With --no build the last results count as
+    what is wanted, and nothing is evaluated.
+    """
+    survey = _hive(ctx).survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    return Surveyed(survey=survey, records=records_of(status_frame(survey)) if as_json else None)
+
+
+@hive_group.command()
+@patterns
+@as_json
+@common
+@click.pass_context
+def generations(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+    """List the generations of hosts.
+
+    Those are what a rollback can go back to.
+    """
+    frame = _hive(ctx).generations(*patterns)
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+
+
+@hive_group.command()
+@patterns
+@as_json
+@common
+@click.pass_context
+def check(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+    """Run the checks of hosts now.
+
+    They stand in the deployment, in `checks` of systems and instances.
+    """
+    frame = _hive(ctx).check(*patterns)
+    return Listing(
+        frame=frame, records=records_of(frame) if as_json else None, ok=bool(frame["ok"].fillna(value=False).all())
+    )
+
+
+@hive_group.command()
+@patterns
+@as_json
+@common
+@click.pass_context
+def diff(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+    """Show what changes in packages.
+
+    The systems are built, and compared with what each host runs.
+    """
+    frame = _hive(ctx).diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+
+
+@hive_group.command(name="history")
+@click.argument("run_id", metavar="[RUN]", default="")
+@as_json
+@common
+@click.pass_context
+def history_command(ctx: click.Context, run_id: str, *, as_json: bool) -> Listing:
+    """List earlier runs, or what one did.
+
+    RUN is its id, or the end of it.
+    """
+    frame = _hive(ctx).history(run_id)
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+
+
+@hive_group.command()
+@patterns
+@reason
+@common
+@click.pass_context
+def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Known:
     """Build systems.
 
     Without a pattern: all of them. A terminal prints the inventory as JSON.
 
     With --no build nothing is built: it lists what is known. With --no realise the systems are only instantiated.
     """
-    hive, no = _hive(ctx), options_of(ctx).get("no", ())
+    hive, no = _hive(ctx), left_out(ctx)
     if "build" in no:
         return Known(frame=hive.systems(*patterns), document=hive.document(remembered=True))
-    report = hive.execute(hive.plan("build", *patterns, no=no), follow=_session(ctx).follow)
+    session = session_of(ctx)
+    report = hive.execute(hive.plan("build", *patterns, no=no), follow=session.follow, note=session.note(reason))
     return Ended(report=report, document=hive.document(report, remembered=True))
 
 
 @hive_group.command()
-@_patterns
-@_common
+@patterns
+@reason
+@common
 @click.pass_context
-def push(ctx: click.Context, patterns: list[Pattern]) -> Ended:
+def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended:
     """Build, and bring systems to hosts.
 
     Each system goes to the stores and the instances that want it. Nothing is activated.
     """
     hive = _hive(ctx)
-    return _carry_out(ctx, hive, hive.plan("push", *patterns, no=options_of(ctx).get("no", ())))
+    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, {}))
+    return _carry_out(ctx, hive, plan, reason)
 
 
 @hive_group.command()
-@_patterns
-@click.option("-t", "--type", "action", type=click.Choice(TYPES), default="switch", show_default=True,
-              help="switch: now and at the next boot. boot: at the next boot. test: now only.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Activate also where the wanted system runs already.")
-@_common
+@patterns
+@deploying
+@click.option("--resume", metavar="[RUN]", is_flag=False, flag_value="", default=None,
+              help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
+@reason
+@common
 @click.pass_context
-def deploy(ctx: click.Context, patterns: list[Pattern], action: str, *, force: bool) -> Ended:
+def deploy(ctx: click.Context, /, patterns: list[Pattern], resume: str | None, reason: str, **how: Any) -> Ended:  # noqa: ANN401 - click's values
     """Build, push and activate, wave by wave.
 
     Each pattern is a wave: "deploy portico '*'" is portico first, then all others. No pattern means all.
+
+    A host runs the new system on trial until it gets our word over a new connection and its checks hold; else it goes
+    back to what it ran. With --no confirm there is no trial.
     """
-    hive = _hive(ctx)
-    plan = hive.plan("deploy", *patterns, type=action, force=force, no=options_of(ctx).get("no", ()))
-    return _carry_out(ctx, hive, plan)
+    hive, follow = _hive(ctx), session_of(ctx).follow
+    keywords = how_of(ctx, how)
+    if resume is None:
+        return _carry_out(ctx, hive, hive.plan("deploy", *patterns, follow=follow, **keywords), reason)
+    if patterns:
+        raise click.UsageError("--resume takes its patterns from the run: leave them out.")
+    return _carry_out(ctx, hive, hive.resume(resume, follow=follow), reason)
+
+
+@hive_group.command()
+@patterns
+@click.option("--to", metavar="GENERATION", type=click.IntRange(min=1),
+              help="The generation to go to.  [default: the one before]")  # fmt: skip
+@waves
+@activation
+@reason
+@common
+@click.pass_context
+def rollback(ctx: click.Context, /, patterns: list[Pattern], to: int | None, reason: str, **how: Any) -> Ended:  # noqa: ANN401 - click's values
+    """Go back to an earlier generation.
+
+    It is activated as a deploy activates: on trial, with the checks, wave by wave.
+    """
+    hive, follow = _hive(ctx), session_of(ctx).follow
+    plan = hive.plan("rollback", *_named(patterns), to=to or 0, follow=follow, **how_of(ctx, how))
+    return _carry_out(ctx, hive, plan, reason)
+
+
+@hive_group.command()
+@patterns
+@click.option("--if-needed", "reboot_if_needed", is_flag=True,
+              help="Only those whose kernel, initrd or modules are not those that were booted.")  # fmt: skip
+@waves
+@reboot_timeout
+@reason
+@common
+@click.pass_context
+def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended:  # noqa: ANN401 - click's values
+    """Reboot hosts, wave by wave.
+
+    Each must come back with another boot id, and run the system that it boots.
+    """
+    hive, follow = _hive(ctx), session_of(ctx).follow
+    how["reboot"] = not how["reboot_if_needed"]
+    plan = hive.plan("reboot", *_named(patterns), follow=follow, **how_of(ctx, how))
+    return _carry_out(ctx, hive, plan, reason)
 
 
 @hive_group.command(name="plan")
-@click.argument("words", nargs=-1, metavar="[deploy|push|build] [PATTERN]...")
-@click.option("-t", "--type", "action", type=click.Choice(TYPES), default="switch", help="As for deploy.")
-@click.option("--force", is_flag=True, help="As for deploy.")
-@_json
-@_common
+@click.argument("words", nargs=-1, metavar="[deploy|push|build|rollback|reboot] [PATTERN]...")
+@click.option("--to", metavar="GENERATION", type=click.IntRange(min=1), help="For a rollback: where to go.")
+@deploying
+@as_json
+@common
 @click.pass_context
-def plan_command(ctx: click.Context, words: tuple[str, ...], action: str, *, force: bool, as_json: bool) -> Planned:
+def plan_command(
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    to: int | None,
+    *,
+    as_json: bool,
+    **how: Any,  # noqa: ANN401 - click's values
+) -> Planned:
     """Show what would be done, and do nothing.
 
-    The verb is deploy, push or build; without one, deploy. No host is asked.
+    The verb is deploy, push, build, rollback or reboot; without one, deploy. Hosts are asked, and nothing is changed.
+    `apply` carries exactly this plan out; in a terminal, --out FILE keeps it for that.
     """
+    session = session_of(ctx)
     verb, rest = _verb(words)
+    if verb in ("rollback", "reboot"):
+        _named(rest)
+    if verb == "reboot" and not how["reboot_if_needed"]:
+        how["reboot"] = True
     plan = _hive(ctx).plan(
-        verb, *_session(ctx).patterns(rest), type=action, force=force, no=options_of(ctx).get("no", ())
+        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how)
     )
-    return Planned(plan=plan, records=_records(plan_frame(plan)) if as_json else None)
+    session.plan = plan
+    out = options_of(ctx).get("out")
+    if out and session.has_terminal:
+        write_plan(plan, Path(out))
+    return Planned(plan=plan, records=records_of(plan_frame(plan)) if as_json else None)
+
+
+@hive_group.command()
+@click.argument("file", required=False)
+@click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
+@reason
+@common
+@click.pass_context
+def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> Ended:
+    """Carry out a plan that was shown.
+
+    In a notebook that is the last one; FILE is one that `plan --out` wrote. When what the plan was made from has
+    changed since, it says what, and does nothing.
+    """
+    session = session_of(ctx)
+    plan = read_plan(Path(file)) if file else session.plan
+    if plan is None:
+        where = f"a FILE of `{session.program} plan --out FILE`" if session.has_terminal else "a plan: %hive plan"
+        raise click.UsageError(f"apply needs {where}.")
+    if file and not options_of(ctx).get("config"):
+        options_of(ctx).update(config=plan.deployment, state=plan.state)
+    hive = _hive(ctx)
+    if not force:
+        hive.check_fresh(plan, follow=session.follow)
+    return _carry_out(ctx, hive, plan, reason)
 
 
 class _RunCommand(click.Command):
     """`run`: what follows the pattern is the command's own, but for `%%hive run`, whose command is the cell."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_interspersed_args = _session(ctx).script is not None
+        ctx.allow_interspersed_args = session_of(ctx).script is not None
         return super().parse_args(ctx, args)
 
 
 @hive_group.command(cls=_RunCommand)
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Give up after this.")
-@_json
+@as_json
 @click.argument("pattern")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@_common
+@common
 @click.pass_context
 def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: float | None, *, as_json: bool) -> Ran:
     """Run a command on hosts, side by side.
@@ -250,7 +368,7 @@ def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: flo
     The words are joined with blanks and given to the host's shell, as `ssh` does. In a notebook, `%%hive run PATTERN`
     runs the cell's body as a shell script.
     """
-    session = _session(ctx)
+    session = session_of(ctx)
     if session.script is not None and command:
         raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
     if session.script is None and not command:
@@ -266,7 +384,7 @@ def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: flo
         timeout=timeout,
         on_result=None if as_json else session.on_result,
     )
-    return Ran(frame=frame, records=_records(frame) if as_json else None)
+    return Ran(frame=frame, records=records_of(frame) if as_json else None)
 
 
 @hive_group.command(context_settings={**_PLAIN_HELP, "allow_interspersed_args": False})
@@ -288,11 +406,11 @@ def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
 
     All flags after the word are scp's.
     """
-    return _openssh(ctx, "scp", _session(ctx).flat(words), complete=True)
+    return _openssh(ctx, "scp", session_of(ctx).flat(words), complete=True)
 
 
 @hive_group.command(name="ssh-config")
-@_common
+@common
 @click.pass_context
 def ssh_config(ctx: click.Context) -> Message:
     """Print the generated ssh configuration.
@@ -317,104 +435,32 @@ def help_command(ctx: click.Context, command: str | None) -> Message:
         return Message(text=inner.get_help())
 
 
-@hive_group.group(context_settings=_HELP)
-def lab() -> None:
-    """Run a practice fleet on this machine.
-
-    Its hosts are real: sshd and a Nix store each, in namespaces. It needs root.
-    """
-
-
-@lab.command()
-@click.option("-n", "web", type=click.IntRange(min=0), default=3, show_default=True, help="How many web servers.")
-@_common
-@click.pass_context
-def up(ctx: click.Context, web: int) -> Message:
-    """Bring the practice fleet up.
-
-    It is for the deployment of -c (without it: example), whose folder gets a lab.nix that leads to the fleet.
-    """
-    session = _session(ctx)
-    deployment = options_of(ctx).get("config") or session.config or "example"
-    with _lab_errors():
-        fleet = _fleet()
-        if fleet is not None and _serves(fleet, web, Path(deployment)):
-            return Message(text=f"The practice fleet is up already: {_count(len(fleet.instances), 'host')}.")
-        fleet = practice.Lab.up(web=web, deployment=deployment, keep=True, on_progress=session.tell)
-    return Message(text=f"The practice fleet is up: {_count(len(fleet.instances), 'host')}. It stays until `lab down`.")
-
-
-@lab.command()
-@_json
-@_common
-def status(*, as_json: bool) -> Listing:
-    """List its hosts as they are now."""
-    with _lab_errors():
-        hosts = practice.Lab.open().status()
-    frame = lab_frame([msgspec.structs.asdict(host) for host in hosts])
-    return Listing(frame=frame, records=_records(frame) if as_json else None)
-
-
-@lab.command()
-def down() -> Message:
-    """Take the practice fleet down.
-
-    It also cleans up after one that broke.
-    """
-    with _lab_errors():
-        fleet = _fleet()
-        if fleet is None:
-            return Message(text="There is no practice fleet.")
-        fleet.down()
-    return Message(text="The practice fleet is down.")
-
-
-def _fleet() -> practice.Lab | None:
-    with contextlib.suppress(practice.LabError):
-        return practice.Lab.open()
-    return None
-
-
-def _serves(fleet: practice.Lab, web: int, deployment: Path) -> bool:
-    """Tell whether a fleet is up, has as many web servers as wanted, and its addresses stand in the deployment."""
-    names = [name for name in fleet.instances if name.startswith("www-")]
-    return len(names) == web and (deployment / "lab.nix").is_file() and all(host.running for host in fleet.status())
-
-
-@contextlib.contextmanager
-def _lab_errors() -> Iterator[None]:
-    try:
-        yield
-    except practice.LabError as error:
-        raise HiveError(str(error)) from None
-
-
 def _verb(words: tuple[str, ...]) -> tuple[Verb, tuple[str, ...]]:
     """Give the verb that a plan is for, deploy without one, and the words after it."""
-    verb = next((verb for verb in VERBS if words[:1] == (verb,)), None)
+    verb = next((verb for verb in PLANNED if words[:1] == (verb,)), None)
     return ("deploy", words) if verb is None else (verb, words[1:])
 
 
-def _session(ctx: click.Context) -> Session:
-    session = ctx.find_root().obj
-    if not isinstance(session, Session):
-        raise TypeError("the grammar is called with a Session as its obj")
-    return session
+def _named(patterns: Sequence[T]) -> Sequence[T]:
+    """Give the patterns of a command that does not take their absence for all instances."""
+    if not patterns:
+        raise click.UsageError("Say which instances: a PATTERN, or '*' for all.")
+    return patterns
 
 
 def _hive(ctx: click.Context) -> Hive:
-    return _session(ctx).hive(options_of(ctx))
+    return session_of(ctx).hive(options_of(ctx))
 
 
-def _carry_out(ctx: click.Context, hive: Hive, plan: Plan) -> Ended:
-    session = _session(ctx)
+def _carry_out(ctx: click.Context, hive: Hive, plan: Plan, reason: str) -> Ended:
+    session = session_of(ctx)
     for warning in plan.warnings:
         session.warn(warning)
-    return Ended(report=hive.execute(plan, follow=session.follow))
+    return Ended(report=hive.execute(plan, follow=session.follow, note=session.note(reason)))
 
 
 def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete: bool) -> Exited | Message:
-    session = _session(ctx)
+    session = session_of(ctx)
     hive = _hive(ctx)
     if session.has_terminal:
         return Exited(status=process.run_attached(hive.ssh_argv(program, words)))
@@ -443,10 +489,3 @@ def _has_command(words: Sequence[str]) -> bool:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a frame as JSON objects in its order, the index as a field of its own, None for what is missing."""
-    plain = frame.reset_index().astype(object)
-    rows = plain.where(plain.notna(), None).to_dict("records")
-    return [{str(name): list(cell) if isinstance(cell, tuple) else cell for name, cell in row.items()} for row in rows]

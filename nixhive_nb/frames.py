@@ -1,15 +1,19 @@
 """Values as DataFrames. Columns and dtypes here are a promise: they are documented in `docs/dataframes.md` and tested.
 
 Strings are `str` (empty where there is none), counts and bytes `Int64`, durations `float64` in seconds (`NaN` where a
-step did not run), outcomes an ordered `category`. A failure is a row, never a missing one.
+step did not run), times `datetime64[us, UTC]`, yes or no `boolean`, outcomes and their like an ordered `category`. What
+is not known is missing. A failure is a row, never a missing one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
+from nixhive_nb.plan.closure import Change
 from nixhive_nb.plan.event import Outcome
-from nixhive_nb.plan.planner import jump_hosts
+from nixhive_nb.plan.routes import jump_hosts
+from nixhive_nb.plan.rows import instance_rows, system_rows
+from nixhive_nb.plan.standing import STANDINGS, standings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +22,20 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
     from nixhive_nb.deployment.targets import Targets
-    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.closure import PackageChange
+    from nixhive_nb.plan.facts import CheckResult, Generation, HostFacts
+    from nixhive_nb.plan.history import RunEntry
+    from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.plan.report import Report
+    from nixhive_nb.plan.standing import Standing
 
-OUTCOMES = "outcomes"
-"""Stands for the dtype of an outcome."""
+TIME = "datetime64[us, UTC]"
+_CATEGORIES: dict[str, tuple[str, ...]] = {
+    "outcomes": get_args(Outcome),
+    "standings": STANDINGS,
+    "changes": get_args(Change),
+}
+"""Stand for the dtypes of ordered categories."""
 _EMPTY = ("", "")
 
 
@@ -74,21 +87,8 @@ def build_frame(report: Report) -> pd.DataFrame:
     Index `system`; `outcome` (category), `how`, `result`, `derivation`, `reason` (str), `size` (Int64, bytes of the
     closure), `seconds` (float64).
     """
-    rows = [
-        {
-            "system": record.system,
-            "outcome": record.outcome,
-            "how": record.how,
-            "result": record.result,
-            "derivation": record.derivation,
-            "size": record.size,
-            "seconds": record.seconds,
-            "reason": record.reason,
-        }
-        for record in report.systems()
-    ]
     types = {
-        "outcome": OUTCOMES,
+        "outcome": "outcomes",
         "how": "str",
         "result": "str",
         "derivation": "str",
@@ -96,37 +96,22 @@ def build_frame(report: Report) -> pd.DataFrame:
         "seconds": "float64",
         "reason": "str",
     }
-    return _frame(rows, "system", types)
+    return _frame_of(report.systems(), "system", types)
 
 
 def outcome_frame(report: Report) -> pd.DataFrame:
-    """Give how a push or a deploy ended, in the order of the targets.
+    """Give how a push, a deploy, a rollback or a reboot ended, in the order of the targets.
 
-    Index `instance`; `system` (str), `wave` (Int64), `outcome` (category), `failed_step`, `reason` (str), `how` (str:
-    present, from relay, from here …), `sent` (Int64, content bytes from this machine to this instance), `build`,
-    `transfer`, `activate` (float64, seconds), `path` (str).
+    Index `instance`; `system` (str), `wave`, `batch` (Int64), `outcome` (category), `failed_step`, `reason` (str),
+    `how` (str: present, from relay, from here …), `sent` (Int64, content bytes from this machine to this instance),
+    `build`, `transfer`, `activate` (float64, seconds), `path` (str), `previous` (str, what it ran before), `reboot`
+    (boolean, whether it needs one now).
     """
-    rows = [
-        {
-            "instance": record.instance,
-            "system": record.system,
-            "wave": record.wave,
-            "outcome": record.outcome,
-            "failed_step": record.failed_step,
-            "reason": record.reason,
-            "how": record.how,
-            "sent": record.sent,
-            "build": record.build,
-            "transfer": record.transfer,
-            "activate": record.activate,
-            "path": record.path,
-        }
-        for record in report.instances()
-    ]
     types = {
         "system": "str",
         "wave": "Int64",
-        "outcome": OUTCOMES,
+        "batch": "Int64",
+        "outcome": "outcomes",
         "failed_step": "str",
         "reason": "str",
         "how": "str",
@@ -135,39 +120,167 @@ def outcome_frame(report: Report) -> pd.DataFrame:
         "transfer": "float64",
         "activate": "float64",
         "path": "str",
+        "previous": "str",
+        "reboot": "boolean",
     }
-    return _frame(rows, "instance", types)
+    return _frame_of(report.instances(), "instance", types)
 
 
 def plan_frame(plan: Plan) -> pd.DataFrame:
     """Give what a plan will do.
 
-    For a build: index `system`, `action` (str). Else index `instance`; `wave` (Int64), `system`, `action`, `store`
-    (str).
+    For a build: index `system`; `action`, `wanted`, `derivation` (str). Else index `instance`; `wave`, `batch` (Int64),
+    `system`, `current`, `wanted` (str, paths), `action` (str), `moves` (Int64, bytes that the instance lacks), `store`
+    (str, where it gets them from, empty for this machine), `reboot` (boolean, whether the wanted system needs one),
+    `generation` (Int64, of the profile). Of a plan that asked no host, `current`, `moves`, `reboot` and `generation`
+    are empty.
     """
     if plan.verb == "build":
-        action = "build" if plan.options.realise else "instantiate"
-        return _frame([{"system": name, "action": action} for name in plan.systems], "system", {"action": "str"})
+        return _frame_of(system_rows(plan), "system", {"action": "str", "wanted": "str", "derivation": "str"})
+    types = {
+        "wave": "Int64",
+        "batch": "Int64",
+        "system": "str",
+        "current": "str",
+        "wanted": "str",
+        "action": "str",
+        "moves": "Int64",
+        "store": "str",
+        "reboot": "boolean",
+        "generation": "Int64",
+    }
+    return _frame_of(instance_rows(plan), "instance", types)
+
+
+def status_frame(survey: Survey) -> pd.DataFrame:
+    """Give how instances stand to what is wanted of them.
+
+    Index `instance`; `system` (str), `reachable` (boolean), `state` (category, see `plan.standing`), `running`,
+    `booted`, `profile`, `wanted` (str, paths), `generation` (Int64), `uptime` (float64, seconds), `reboot_needed`
+    (boolean), `free` (Int64, bytes on `/nix`), `failed_units` (tuples of strings), `holder` (str, who is activating
+    something there), `error` (str, why the instance could not be asked, or its system not be evaluated).
+    """
+    wanted = {one.system: one for one in survey.wanted}
+    seen = {one.instance: one for one in survey.seen}
+    states = standings(survey)
+    rows = []
+    for target in survey.targets:
+        want, found = wanted.get(target.system), seen.get(target.instance)
+        row = _status_row(states[target.instance], found.facts if found else None)
+        errors = (found.error if found else "", want.error if want else "")
+        rows.append(
+            row
+            | {
+                "instance": target.instance,
+                "system": target.system,
+                "wanted": want.path if want else "",
+                "error": "; ".join(filter(None, errors)),
+            }
+        )
+    types = {
+        "system": "str",
+        "reachable": "boolean",
+        "state": "standings",
+        "running": "str",
+        "booted": "str",
+        "profile": "str",
+        "wanted": "str",
+        "generation": "Int64",
+        "uptime": "float64",
+        "reboot_needed": "boolean",
+        "free": "Int64",
+        "failed_units": "object",
+        "holder": "str",
+        "error": "str",
+    }
+    return _frame(rows, "instance", types)
+
+
+def generations_frame(found: Mapping[str, Sequence[Generation]], errors: Mapping[str, str]) -> pd.DataFrame:
+    """Give the generations of the system profiles of instances; one that could not be asked is a row with its error.
+
+    Index `instance`; `number` (Int64), `current`, `running` (boolean), `created` (datetime64), `version`, `path`,
+    `error` (str).
+    """
+    types = {
+        "number": "Int64",
+        "current": "boolean",
+        "running": "boolean",
+        "created": TIME,
+        "version": "str",
+        "path": "str",
+        "error": "str",
+    }
+    return _frame(_rows_by_instance(found, errors, types), "instance", types)
+
+
+def check_frame(found: Mapping[str, Sequence[CheckResult]], errors: Mapping[str, str]) -> pd.DataFrame:
+    """Give how the checks of instances went; one that could not be asked is a row with its error.
+
+    Index `instance`; `check`, `kind` (str), `ok` (boolean), `reason` (str), `tries` (Int64), `seconds` (float64),
+    `description`, `error` (str).
+    """
+    types = {
+        "check": "str",
+        "kind": "str",
+        "ok": "boolean",
+        "reason": "str",
+        "tries": "Int64",
+        "seconds": "float64",
+        "description": "str",
+        "error": "str",
+    }
+    rows = _rows_by_instance(found, errors, {"name": "", **types})
+    return _frame([row | {"check": row.get("name", "")} for row in rows], "instance", types)
+
+
+def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str, str]) -> pd.DataFrame:
+    """Give what changes between what instances run and what is wanted, package by package.
+
+    Index `instance`; `package` (str), `change` (category: added, removed, changed), `old_versions`, `new_versions`
+    (str, several with `, ` between), `size` (Int64, bytes more or less), `error` (str). An instance whose closures
+    could not be compared is a row with its error; one where nothing changes has none.
+    """
+    types = {
+        "package": "str",
+        "change": "changes",
+        "old_versions": "str",
+        "new_versions": "str",
+        "size": "Int64",
+        "error": "str",
+    }
+    rows = _rows_by_instance(found, errors, types)
+    versions = ("old_versions", "new_versions")
+    rows = [row | {name: ", ".join(row.get(name) or ()) for name in versions} for row in rows]
+    return _frame(rows, "instance", types)
+
+
+def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
+    """Give the runs that a journal tells of.
+
+    Index `run`; `started` (datetime64), `seconds` (float64), `verb`, `source`, `digest`, `who`, `program`, `reason`,
+    `state` (str), `interrupted` (boolean), `instances` (Int64), and an Int64 column for each outcome: how many ended
+    so (`done`, `warned`, `unchanged`, `rolled_back` …).
+    """
+    types = {
+        "started": TIME,
+        "seconds": "float64",
+        "verb": "str",
+        "source": "str",
+        "digest": "str",
+        "who": "str",
+        "program": "str",
+        "reason": "str",
+        "state": "str",
+        "interrupted": "boolean",
+        "instances": "Int64",
+    }
+    outcomes = {outcome: outcome.replace(" ", "_") for outcome in get_args(Outcome)}
     rows = [
-        {
-            "instance": target.instance,
-            "wave": target.wave,
-            "system": target.system,
-            "action": action_text(plan, target.store),
-            "store": target.store,
-        }
-        for target in plan.targets
+        _picked(entry, "run", types) | {name: entry.counts.get(outcome, 0) for outcome, name in outcomes.items()}
+        for entry in entries
     ]
-    return _frame(rows, "instance", {"wave": "Int64", "system": "str", "action": "str", "store": "str"})
-
-
-def action_text(plan: Plan, store: str) -> str:
-    """Give in words what a plan does on an instance whose relay is `store`."""
-    fetch = f"fetch from {store}" if store else "receive from here"
-    verbs = {"switch": "activate", "boot": "activate at the next boot", "test": "activate until the next boot"}
-    return (
-        f"{fetch}, {verbs.get(plan.options.type, 'show what activation would do')}" if plan.verb == "deploy" else fetch
-    )
+    return _frame(rows, "run", types | dict.fromkeys(outcomes.values(), "Int64"))
 
 
 def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -211,14 +324,64 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
     }
 
 
+def _status_row(state: Standing, facts: HostFacts | None) -> dict[str, Any]:
+    """Give what the facts tell; an instance that did not answer has empty fields."""
+    if facts is None:
+        return {"state": state, "reachable": False, "failed_units": ()}
+    return {
+        "state": state,
+        "reachable": True,
+        "running": facts.current,
+        "booted": facts.booted,
+        "profile": facts.profile,
+        "generation": facts.generation,
+        "uptime": facts.uptime,
+        "reboot_needed": facts.reboot_needed,
+        "free": facts.free,
+        "failed_units": facts.failed_units or (),
+        "holder": facts.holder,
+    }
+
+
+def _rows_by_instance(
+    found: Mapping[str, Sequence[object]], errors: Mapping[str, str], types: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Give a row for each thing that was found on an instance, and one for each instance with an error."""
+    rows = []
+    for name in dict.fromkeys([*found, *errors]):
+        rows += [_picked(one, "", types) | {"instance": name} for one in found.get(name, ())]
+        if name in errors:
+            rows.append({"instance": name, "error": errors[name]})
+    return rows
+
+
+def _picked(value: object, index: str, types: Mapping[str, str]) -> dict[str, Any]:
+    """Give the fields of a value that are columns of its frame."""
+    return {name: getattr(value, name) for name in (index, *types) if hasattr(value, name)}
+
+
+def _frame_of(values: Iterable[object], index: str, types: Mapping[str, str]) -> pd.DataFrame:
+    """Give the frame of values whose fields have the names of its columns."""
+    return _frame([_picked(value, index, types) for value in values], index, types)
+
+
 def _frame(rows: Sequence[Mapping[str, Any]], index: str, types: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second that commands without a table need not wait for
 
-    outcomes = pd.CategoricalDtype([*get_args(Outcome)], ordered=True)
-    columns = {
-        name: pd.Series([row.get(name) for row in rows], dtype=outcomes if dtype == OUTCOMES else dtype)
-        for name, dtype in types.items()
-    }
+    columns = {name: _column([row.get(name) for row in rows], dtype) for name, dtype in types.items()}
     frame = pd.DataFrame(columns, columns=pd.Index(list(types)))
     frame.index = pd.Index([row[index] for row in rows], dtype="str", name=index)
     return frame
+
+
+def _column(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
+    import pandas as pd  # noqa: PLC0415 - the same
+
+    if dtype in _CATEGORIES:
+        return pd.Series(values, dtype=pd.CategoricalDtype([*_CATEGORIES[dtype]], ordered=True))
+    if dtype == TIME:
+        seconds = pd.Series(values, dtype="float64")
+        return pd.Series(pd.to_datetime(seconds, unit="s", utc=True), dtype=TIME)
+    if dtype == "str":
+        return pd.Series([value or "" for value in values], dtype=dtype)
+    return pd.Series(values, dtype=dtype)

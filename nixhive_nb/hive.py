@@ -1,74 +1,146 @@
 """`Hive`: one loaded deployment, and every verb as a method. This is the Python API, and all that the faces use.
 
 hive = Hive.load("example")
-hive.instances("web")
-hive.deploy("portico", "*")
+hive.status("web")
+plan = hive.plan("deploy", "portico", "*")
+plan.apply()
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import time
+import getpass
+import platform
+import re
+import socket
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from nixhive_nb import frames
+import msgspec
+
+from nixhive_nb import frames, process
+from nixhive_nb.asking import checks_of, diffs_of, generations_of, run_everywhere
+from nixhive_nb.backend.access import Access
 from nixhive_nb.backend.nix_ssh import NixSsh
-from nixhive_nb.backend.ssh_config import private_folder, write_ssh_files
+from nixhive_nb.backend.ssh_config import write_ssh_files
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
-from nixhive_nb.errors import HiveError, OptionError, RunFailed
-from nixhive_nb.plan.engine import Limits, Run
-from nixhive_nb.plan.plan import Options
-from nixhive_nb.plan.planner import plan_build, plan_transfer
+from nixhive_nb.errors import ConnectionFailed, HiveError, OptionError, PlanStale, RunFailed
+from nixhive_nb.plan import history
+from nixhive_nb.plan import plan as plans
+from nixhive_nb.plan.engine import Run
+from nixhive_nb.plan.event import GOOD
+from nixhive_nb.plan.goals import confirmed, goals_of
+from nixhive_nb.plan.how import How, options_of
+from nixhive_nb.plan.journal import Header, Journal
+from nixhive_nb.plan.limits import Limits
+from nixhive_nb.plan.picture import mermaid, svg
+from nixhive_nb.plan.plan_text import plan_text
+from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
+from nixhive_nb.plan.stale import differences
+from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text
+from nixhive_nb.plan.surveys import plan_survey, survey_of
 from nixhive_nb.state import read_state
-from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import pandas as pd
 
     from nixhive_nb.backend.connections import Connections
-    from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.load import Loaded
     from nixhive_nb.deployment.targets import Pattern, Targets
-    from nixhive_nb.plan.plan import Plan, SwitchType, Verb
+    from nixhive_nb.plan.facts import Generation
+    from nixhive_nb.plan.plan import Options, Survey, Verb
+    from nixhive_nb.plan.planner import Goal
     from nixhive_nb.plan.report import Report
 
     Follow = Callable[[Run], AbstractContextManager[object]]
     """Shows a run from its start to its end."""
 
-TYPES = ("switch", "boot", "test", "dry-activate")
-STEPS = ("build", "realise")
-PARALLEL = 32
+_open: weakref.WeakSet[Hive] = weakref.WeakSet()
+"""The deployments that are loaded: a plan is applied with the connections of its own."""
 _GRACE = 5.0
 """Seconds that a run has to end after a second interrupt."""
-_READ_SCRIPT = "exec /bin/sh -c 'hive_script=$(cat); eval \"$hive_script\" </dev/null'"
+_EVALUATED = ("push", "deploy")
+"""Verbs that need what the systems evaluate to."""
+
+
+class Plan(plans.Plan, frozen=True, kw_only=True):
+    """A plan that knows which deployment it is for. It is a plain value: it pickles, and compares by its content."""
+
+    deployment: str = ""
+    """Absolute path of the deployment."""
+    state: str = ""
+    """Absolute path of the state file."""
+
+    def apply(self, *, force: bool = False, reason: str = "") -> pd.DataFrame:
+        """Carry it out as `Hive.apply` does, with the connections that are open already if there are any."""
+        for hive in tuple(_open):
+            if hive.serves(self):
+                return hive.apply(self, force=force, reason=reason)
+        with Hive.load(self.deployment, state=self.state) as own:
+            return own.apply(self, force=force, reason=reason)
+
+    def table(self) -> pd.DataFrame:
+        """Give it as a DataFrame; columns as in `frames.plan_frame`."""
+        return frames.plan_frame(self)
+
+    def mermaid(self) -> str:
+        """Give the picture of waves and relays as Mermaid text."""
+        return mermaid(self)
+
+    def svg(self) -> str:
+        """Give the picture of waves and relays as a static SVG."""
+        return svg(self)
+
+    def __str__(self) -> str:
+        return plan_text(self)
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks for a run, and why: for the journal."""
+
+    program: str = "Python"
+    words: tuple[str, ...] = ()
+    """The words of the command."""
+    reason: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a survey is to find out, beside how the hosts are."""
+
+    evaluate: bool = True
+    measure: bool = False
+    no: tuple[str, ...] = ()
 
 
 class Hive:
     """One loaded deployment. Connections stay open from call to call; `close` ends them, and so does leaving Python."""
 
     def __init__(
-        self, loaded: Loaded, path: str, *, state: str | Path, parallel: int = PARALLEL, show_trace: bool = False
+        self,
+        loaded: Loaded,
+        path: str,
+        *,
+        state: str | Path,
+        limits: Limits | None = None,
+        show_trace: bool = False,
     ) -> None:
         """Use `Hive.load`."""
-        if parallel < 1:
-            raise OptionError(f"--parallel {parallel}: it must be at least 1.")
         self.path = path
         self.state_file = Path(state).absolute()
-        self.parallel = parallel
+        self.limits = limits or Limits()
         self.show_trace = show_trace
         self._loaded = loaded
-        self._ssh: _Ssh | None = None
+        self._access: Access | None = None
+        _open.add(self)
 
     @classmethod
     def load(
@@ -76,15 +148,15 @@ class Hive:
         path: str | Path = "hive.nix",
         *,
         state: str | Path = ".hive.state",
-        parallel: int = PARALLEL,
+        limits: Limits | None = None,
         show_trace: bool = False,
     ) -> Self:
         """Evaluate a deployment: a file, or a folder with a `default.nix`.
 
-        `parallel` limits how many hosts are worked on at once. Raises `DeploymentError`.
+        `limits` says how many hosts are worked on at once. Raises `DeploymentError`.
         """
         loaded = load(path, show_trace=show_trace)
-        return cls(loaded, str(path), state=state, parallel=parallel, show_trace=show_trace)
+        return cls(loaded, str(path), state=state, limits=limits, show_trace=show_trace)
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +170,13 @@ class Hive:
 
     def close(self) -> None:
         """Close every connection."""
-        if self._ssh is not None:
-            self._ssh.close()
-            self._ssh = None
+        if self._access is not None:
+            self._access.close()
+            self._access = None
+
+    def serves(self, plan: Plan) -> bool:
+        """Tell whether a plan is for this deployment and state file."""
+        return (str(self._loaded.path), str(self.state_file)) == (plan.deployment, plan.state)
 
     # What is there
 
@@ -117,8 +193,11 @@ class Hive:
         return self._loaded.inventory
 
     def targets(self, *patterns: Pattern) -> Targets:
-        """Give the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`."""
-        return select_instances(self.inventory, patterns)
+        """Give the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`.
+
+        `@unreachable` and `@outdated` ask the hosts.
+        """
+        return select_instances(self.inventory, patterns, self._group)
 
     def instances(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the instances that patterns name; columns as in `frames.instances_frame`."""
@@ -135,80 +214,187 @@ class Hive:
             known |= {record.system: (record.result, record.derivation) for record in report.systems()}
         return self.inventory.to_json(known)
 
+    # How it is
+
+    def survey(
+        self, *patterns: Pattern, measure: bool = False, no: Collection[str] = (), follow: Follow | None = None
+    ) -> Survey:
+        """Evaluate the systems of the targeted instances and ask these how they are, side by side, changing nothing.
+
+        `measure` also finds out what each lacks of its system, where that is built already. Hosts that do not answer
+        are told in the result.
+        """
+        return self._survey(self.targets(*patterns), Asked(measure=measure, no=tuple(no)), follow)
+
+    def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+        """Give how instances stand to what is wanted of them; columns as in `frames.status_frame`."""
+        return frames.status_frame(self.survey(*patterns, no=no, follow=follow))
+
+    def generations(self, *patterns: Pattern) -> pd.DataFrame:
+        """Give the generations of the system profiles; columns as in `frames.generations_frame`."""
+        names = self.targets(*patterns).instances
+        return frames.generations_frame(*self._generations(names))
+
+    def check(self, *patterns: Pattern) -> pd.DataFrame:
+        """Run the checks of instances now; columns as in `frames.check_frame`. Does not raise for one that fails.
+
+        Raises `OptionError` when none of them has a check.
+        """
+        inventory = self.inventory
+        names = [name for name in self.targets(*patterns).instances if inventory.instances[name].checks]
+        if not names:
+            raise OptionError(
+                f"None of these instances of {self.path} has a check. Write some: `systems.NAME.checks` or "
+                "`instances.NAME.checks`."
+            )
+        found, errors = checks_of(self._connections, inventory, names, parallel=self.limits.parallel)
+        return frames.check_frame(found, errors)
+
+    def diff(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+        """Build what is wanted, and give what differs from what runs; columns as in `frames.diff_frame`.
+
+        What runs needs to be on the host alone. Raises `RunFailed` when a system cannot be built.
+        """
+        targets = self.targets(*patterns)
+        instances = self._loaded.inventory.instances
+        systems = {name: instances[name].system for name in targets.instances}
+        report = self._done(self.plan("build", sorted(set(systems.values())), no=no), follow)
+        results = {record.system: record.result for record in report.systems()}
+        survey = self._survey(targets, Asked(evaluate=False))
+        wanted = {name: results[system] for name, system in systems.items()}
+        found, errors = diffs_of(self._connections, survey.seen, wanted, parallel=self.limits.parallel)
+        return frames.diff_frame(found, errors)
+
+    def history(self, run: str = "") -> pd.DataFrame:
+        """Give the runs of this folder, newest first (columns as in `frames.history_frame`), or what one run did.
+
+        Raises `OptionError` for a run that is not there.
+        """
+        if not run:
+            return frames.history_frame(history.runs(self._folder))
+        report = history.report_of(history.find(self._folder, run))
+        return frames.build_frame(report) if report.plan.verb == "build" else frames.outcome_frame(report)
+
     # What is done
 
     def plan(
         self,
         verb: Verb,
         *patterns: Pattern,
-        type: str = "switch",  # noqa: A002 - the option's name in Nix-Hive
-        force: bool = False,
-        no: Collection[str] = (),
+        to: int = 0,
+        measure: bool = False,
+        follow: Follow | None = None,
+        **how: Unpack[How],
     ) -> Plan:
-        """Give what a verb would do, without doing it.
+        """Give what a verb would do, without doing it: deploy, push, build, rollback or reboot.
 
-        `no` holds steps to leave out: "build" takes the results that the state file knows, "realise" (with the verb
-        build) instantiates only. Raises `TargetError`, `OptionError`, `DeploymentError`.
+        The systems are evaluated and the hosts asked; `measure` also finds out how much must move. `to` is the
+        generation that a rollback goes to; without it the one before. Raises `TargetError`, `OptionError`,
+        `DeploymentError`, and `ConnectionFailed` where a rollback does not know where to go.
         """
-        if type not in TYPES:
-            raise OptionError(f"-t {type}: there is no such type. It is one of {', '.join(TYPES)}.")
-        unknown = sorted(set(no) - set(STEPS))
-        if unknown:
-            raise OptionError(f"--no {unknown[0]}: no such step can be left out. It is one of {', '.join(STEPS)}.")
-        if "realise" in no and verb != "build":
-            raise OptionError(f"--no realise goes with build alone: {verb} needs results that exist.")
-        options = Options(type=cast("SwitchType", type), force=force, realise="realise" not in no)
-        inventory = self.inventory
-        known = {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}
+        options = options_of(how, verb)
+        no = tuple(how.get("no", ()))
         if verb == "build":
-            plan = plan_build(inventory, select_systems(inventory, _flat(patterns)), options, known)
-        else:
-            plan = plan_transfer(inventory, select_instances(inventory, patterns), verb, options, known)
-        new = [name for name in plan.systems if not known.get(name)]
-        if options.realise:
-            check_platforms(inventory, new)
-        return plan
+            return self._own(self._build_plan(patterns, options, no), patterns, no)
+        targets = self.targets(*patterns)
+        asked = Asked(evaluate=verb in _EVALUATED, measure=measure, no=no)
+        survey = self._survey(targets, asked, follow)
+        request = plans.Plan(
+            verb=verb, source=self.path, systems=(), targets=(), steps=(), options=options, no=no, to=to
+        )
+        return self._own(self._instance_plan(request, targets, survey), patterns, no, to)
 
-    def execute(self, plan: Plan, *, follow: Follow | None = None) -> Report:
-        """Carry out a plan and give the report, whatever the outcome.
+    def resume(self, run: str = "", *, follow: Follow | None = None) -> Plan:
+        """Plan a run of this folder anew (the last one, or that of an id), without what hosts say is done.
+
+        Raises `OptionError` when there is no such run, or when nothing is left to do.
+        """
+        entry = history.find(self._folder, run)
+        verb, patterns, how = history.request_of(entry)
+        if verb not in _EVALUATED:
+            raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
+        options, no = options_of(how, verb), tuple(how.get("no", ()))
+        targets = self.targets(*patterns)
+        survey = self._survey(targets, Asked(measure=verb == "push", no=no), follow)
+        done = confirmed(survey, verb, options)
+        if len(done) == len(targets.instances):
+            raise OptionError(f"Nothing is left to do of run {entry.run}: all {len(done)} instances are as wanted.")
+        plan = plan_transfer(
+            self._loaded.inventory, targets, verb, options, self._known(no), survey=survey, leave_out=done
+        )
+        return self._own(msgspec.structs.replace(plan, left_out=tuple(sorted(done))), patterns, no)
+
+    def apply(self, plan: Plan, *, force: bool = False, reason: str = "", follow: Follow | None = None) -> pd.DataFrame:
+        """Carry out a plan that was made before. Columns as in `frames.outcome_frame` (`build_frame` for a build).
+
+        Raises `PlanStale`, saying what differs, when the deployment, a derivation or what a host runs has changed
+        since (not with `force`), and `RunFailed` when not every instance is as wanted.
+        """
+        if not force:
+            self.check_fresh(plan, follow=follow)
+        report = self._done(plan, follow, Note(reason=reason))
+        return frames.build_frame(report) if plan.verb == "build" else frames.outcome_frame(report)
+
+    def check_fresh(self, plan: Plan, *, follow: Follow | None = None) -> None:
+        """Raise `PlanStale` when a plan does not fit any more what is wanted, or how the hosts are."""
+        if not self.serves(plan):
+            raise PlanStale(f"Plan {plan.digest} is for {plan.deployment}, and not for {self._loaded.path}.")
+        options, patterns = plan.options, plan.patterns
+        if plan.verb == "build":
+            fresh = self._build_plan(patterns, options, plan.no)
+        else:
+            targets = self.targets(*patterns)
+            survey = self._survey(targets, Asked(evaluate=plan.verb in _EVALUATED, no=plan.no), follow)
+            fresh = self._instance_plan(plan, targets, survey)
+        found = differences(plan, fresh)
+        if found:
+            raise PlanStale(
+                "\n".join(
+                    [
+                        f"Plan {plan.digest} does not fit any more:",
+                        *(f"  {line}" for line in found),
+                        "Make a new plan, or apply this one all the same with --force.",
+                    ]
+                )
+            )
+
+    def execute(self, plan: plans.Plan, *, follow: Follow | None = None, note: Note | None = None) -> Report:
+        """Carry out a plan and give the report, whatever the outcome. The run is noted in `.hive/runs`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
         at once. The interrupt then goes on up.
         """
-        backend = self._backend(plan)
-        run = Run(plan, backend, limits=Limits(parallel=self.parallel))
-        try:
-            with follow(run) if follow else contextlib.nullcontext():
-                _wait(run.start())
-        finally:
-            backend.close()
-        return run.report()
+        journal = Journal.begin(self._folder, self._header(note or Note()), plan)
+        return self._carry_out(plan, follow, journal)
 
-    def build(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+    def build(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build the systems that patterns name; none means all. Columns as in `frames.build_frame`.
 
         Raises `RunFailed` when a system could not be built.
         """
-        return frames.build_frame(self._done(self.plan("build", *patterns, no=no), follow))
+        return frames.build_frame(self._done(self.plan("build", *patterns, **how), follow))
 
-    def push(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+    def push(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, and bring the systems to stores and instances. Columns as in `frames.outcome_frame`."""
-        return frames.outcome_frame(self._done(self.plan("push", *patterns, no=no), follow))
+        return frames.outcome_frame(self._done(self.plan("push", *patterns, follow=follow, **how), follow))
 
-    def deploy(
-        self,
-        *patterns: Pattern,
-        type: str = "switch",  # noqa: A002 - the option's name in Nix-Hive
-        force: bool = False,
-        no: Collection[str] = (),
-        follow: Follow | None = None,
-    ) -> pd.DataFrame:
+    def deploy(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, push, and activate on each instance that patterns name, wave by wave.
 
-        Columns as in `frames.outcome_frame`. Raises `RunFailed` when not every instance is done or unchanged.
+        Columns as in `frames.outcome_frame`. Raises `RunFailed` when not every instance is as wanted.
         """
-        plan = self.plan("deploy", *patterns, type=type, force=force, no=no)
+        return frames.outcome_frame(self._done(self.plan("deploy", *patterns, follow=follow, **how), follow))
+
+    def rollback(
+        self, *patterns: Pattern, to: int = 0, follow: Follow | None = None, **how: Unpack[How]
+    ) -> pd.DataFrame:
+        """Activate the generation before, or generation `to`, on each instance. Columns as in `outcome_frame`."""
+        plan = self.plan("rollback", *patterns, to=to, follow=follow, **how)
         return frames.outcome_frame(self._done(plan, follow))
+
+    def reboot(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
+        """Reboot instances, wave by wave, and see that they run what they should. Columns as in `outcome_frame`."""
+        return frames.outcome_frame(self._done(self.plan("reboot", *patterns, follow=follow, **how), follow))
 
     def run(
         self,
@@ -224,25 +410,16 @@ class Hive:
         `command` goes to the login shell of the host, as with `ssh`; `script` is given to `/bin/sh` as it is.
         `on_result` gets each row in the order of the targets. Does not raise for a command that fails.
         """
-        inventory = self.inventory
-        names = select_instances(inventory, [patterns]).instances
-        connections = self._connected(inventory).connections
-
-        def one(name: str) -> dict[str, Any]:
-            return _run_one(connections, name, command, script, timeout)
-
-        rows = []
-        with ThreadPoolExecutor(max_workers=max(1, min(self.parallel, len(names)))) as pool:
-            try:
-                for row in pool.map(one, names):
-                    rows.append(row)
-                    if on_result is not None:
-                        on_result(row)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for name in names:
-                    connections.abort(name)
-                raise
+        names = self.targets(patterns).instances
+        rows = run_everywhere(
+            self._connections,
+            names,
+            command,
+            script=script,
+            timeout=timeout,
+            parallel=self.limits.parallel,
+            on_result=on_result,
+        )
         return frames.run_frame(rows)
 
     def ssh_config(self) -> str:
@@ -255,75 +432,175 @@ class Hive:
         files = self._connected(self.inventory).files
         return [program, "-F", str(files.batch if batch else files.config), *words]
 
-    def _done(self, plan: Plan, follow: Follow | None) -> Report:
-        report = self.execute(plan, follow=follow)
+    # How plans are made
+
+    def _build_plan(self, patterns: Sequence[Pattern], options: Options, no: Sequence[str]) -> plans.Plan:
+        inventory = self.inventory
+        known = self._known(no)
+        systems = select_systems(inventory, _flat(patterns))
+        if options.realise:
+            check_platforms(inventory, [name for name in systems if not known.get(name)])
+        return plan_build(inventory, systems, options, known)
+
+    def _survey(self, targets: Targets, asked: Asked, follow: Follow | None = None) -> Survey:
+        inventory, known = self._loaded.inventory, self._known(asked.no)
+        if asked.evaluate:
+            systems = dict.fromkeys(inventory.instances[name].system for name in targets.instances)
+            check_platforms(inventory, [name for name in systems if not known.get(name)])
+        options = options_of(How(), "survey")
+        plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
+        return survey_of(self._carry_out(plan, follow))
+
+    def _instance_plan(self, request: plans.Plan, targets: Targets, survey: Survey) -> plans.Plan:
+        """Give the plan that a request (the verb, the options, `no` and `to` of a plan) makes of a survey."""
+        inventory, options = self._loaded.inventory, request.options
+        if request.verb == "rollback":
+            return plan_rollback(inventory, targets, options, self._goals(targets.instances, request.to), survey)
+        if request.verb == "reboot":
+            return plan_reboot(inventory, targets, options, survey)
+        known = self._known(request.no)
+        return plan_transfer(
+            inventory, targets, request.verb, options, known, survey=survey, leave_out=request.left_out
+        )
+
+    def _own(self, plan: plans.Plan, patterns: Sequence[Pattern], no: Sequence[str], to: int = 0) -> Plan:
+        fields = {name: getattr(plan, name) for name in plan.__struct_fields__}
+        asked = tuple((one,) if isinstance(one, str) else tuple(one) for one in patterns)
+        own = {"patterns": asked, "no": tuple(no), "to": to}
+        return Plan(**{**fields, **own}, deployment=str(self._loaded.path), state=str(self.state_file))
+
+    def _goals(self, names: Sequence[str], to: int) -> Mapping[str, Goal]:
+        """Give where each instance goes back to. Raises `OptionError` where one has no such generation."""
+        found, errors = self._generations(names)
+        if errors:
+            raise ConnectionFailed(
+                "\n".join(
+                    [
+                        f"{len(errors)} of {len(names)} instances cannot be asked for their generations:",
+                        *(f"  {error}" for error in errors.values()),
+                        "Leave them out: '@(PATTERN and not @unreachable)'.",
+                    ]
+                )
+            )
+        return goals_of(found, to)
+
+    def _group(self, name: str) -> Collection[str]:
+        """Give the instances of `@failed`, `@unreachable` or `@outdated`."""
+        if name == "failed":
+            report = history.report_of(history.find(self._folder))
+            return {record.instance for record in report.instances() if record.outcome not in GOOD}
+        every = select_instances(self._loaded.inventory, ())
+        survey = self._survey(every, Asked(evaluate=name == "outdated"))
+        wanted = TO_DEPLOY if name == "outdated" else ("unreachable",)
+        return {instance for instance, state in standings(survey).items() if state in wanted}
+
+    # How runs are made
+
+    def _done(self, plan: plans.Plan, follow: Follow | None, note: Note | None = None) -> Report:
+        report = self.execute(plan, follow=follow, note=note)
         if not report.ok:
             raise RunFailed(failure_text(report), report)
         return report
 
-    def _backend(self, plan: Plan) -> NixSsh:
+    def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
+        backend = self._backend(plan)
+        run = Run(plan, backend, limits=self.limits)
+        interrupted = True
+        if journal is not None:
+            run.subscribe(journal.heard)
+        try:
+            with follow(run) if follow else contextlib.nullcontext():
+                _wait(run.start())
+            interrupted = False
+        finally:
+            try:
+                backend.close()
+            finally:
+                if journal is not None:
+                    journal.end(run.report(), interrupted=interrupted)
+        return run.report()
+
+    def _backend(self, plan: plans.Plan) -> NixSsh:
         # The deployment as it was planned from: a file that changes now is for the next plan.
         inventory = self._loaded.inventory
-        ssh = self._connected(inventory)
+        access = self._connected(inventory)
         return NixSsh(
             inventory,
             self._loaded.path,
-            ssh.files,
-            ssh.connections,
-            options=plan.options,
+            access.files,
+            access.connections,
+            plan=plan,
+            owner=f"{_user()} ({plan.verb}, plan {plan.digest})",
             folder=self._folder,
             state=self.state_file,
-            parallel=self.parallel,
+            parallel=self.limits.parallel,
+            copies=self.limits.copies,
             show_trace=self.show_trace,
+        )
+
+    def _header(self, note: Note) -> Header:
+        return Header(
+            who=_user(),
+            program=note.program,
+            words=note.words,
+            reason=note.reason,
+            versions=_versions(),
+            source=self.path,
+            deployment=str(self._loaded.path),
         )
 
     @property
     def _folder(self) -> Path:
         return self.state_file.parent / ".hive"
 
-    def _connected(self, inventory: Inventory) -> _Ssh:
-        if self._ssh is not None and not self._ssh.serves(inventory):
+    @property
+    def _connections(self) -> Connections:
+        return self._connected(self.inventory).connections
+
+    def _connected(self, inventory: Inventory) -> Access:
+        if self._access is not None and not self._access.serves(inventory):
             self.close()
-        if self._ssh is None:
-            self._ssh = _Ssh(inventory)
-        return self._ssh
+        if self._access is None:
+            self._access = Access(inventory)
+        return self._access
+
+    def _generations(self, names: Sequence[str]) -> tuple[dict[str, tuple[Generation, ...]], dict[str, str]]:
+        return generations_of(self._connections, names, parallel=self.limits.parallel)
 
     def _remembered(self) -> dict[str, tuple[str, str]]:
         state = read_state(self.state_file)
         names = self._loaded.inventory.systems
         return {name: (state.results.get(name, ""), state.derivations.get(name, "")) for name in names}
 
+    def _known(self, no: Collection[str]) -> dict[str, str]:
+        return {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}
+
 
 def _flat(patterns: Sequence[Pattern]) -> list[str]:
     return [name for one in patterns for name in ([one] if isinstance(one, str) else one)]
 
 
-class _Ssh:
-    """The generated configuration and the open connections that belong to one state of the deployment."""
-
-    def __init__(self, inventory: Inventory) -> None:
-        self._made_for = _ssh_facts(inventory)
-        folder = private_folder()
-        self.files: SshFiles = write_ssh_files(inventory, folder)
-        self._inventory = inventory
-        self._resources = contextlib.ExitStack()
-        self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
-        self.close = weakref.finalize(self, self._resources.close)
-
-    @cached_property
-    def connections(self) -> Connections:
-        """The warm connections; nothing is opened before it is used."""
-        from nixhive_nb.backend.connections import Connections  # noqa: PLC0415 - Fabric, which `ssh` does not need
-
-        return self._resources.enter_context(Connections(self._inventory, self.files))
-
-    def serves(self, inventory: Inventory) -> bool:
-        """Tell whether an inventory asks for the very same connections."""
-        return self._made_for == _ssh_facts(inventory)
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an id without a name
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
 
 
-def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
-    return [(instance.name, instance.ssh, instance.host_keys) for instance in inventory.instances.values()]
+@cache
+def _versions() -> dict[str, str]:
+    """Give the versions of what takes part on this machine."""
+    try:
+        said = process.run(["nix-store", "--version"], timeout=10).stdout
+    except (HiveError, OSError):
+        said = ""
+    nix = re.search(r"\d[\w.]*", said)
+    return {
+        "nixhive_nb": version("nixhive_nb"),
+        "python": platform.python_version(),
+        **({"nix": nix[0]} if nix else {}),
+    }
 
 
 def _wait(run: Run) -> None:
@@ -337,26 +614,3 @@ def _wait(run: Run) -> None:
             run.abandon()
             run.wait(_GRACE)
         raise
-
-
-def _run_one(
-    connections: Connections, instance: str, command: str, script: str, timeout: float | None
-) -> dict[str, Any]:
-    """Give a row of `run_frame`."""
-    row: dict[str, Any] = {"instance": instance, "exit_code": None, "stdout": "", "stderr": "", "error": ""}
-    began = time.monotonic()
-    try:
-        # The script comes by standard input, so that no shell on the way reads it, and what it starts gets none.
-        ended = (
-            connections.run(instance, _READ_SCRIPT, stdin=script, timeout=timeout)
-            if script
-            else connections.run(instance, command, timeout=timeout)
-        )
-    except HiveError as error:
-        return row | {"error": str(error), "seconds": time.monotonic() - began}
-    return row | {
-        "exit_code": ended.exited,
-        "seconds": time.monotonic() - began,
-        "stdout": strip_control(ended.stdout),
-        "stderr": strip_control(ended.stderr),
-    }

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nixhive_nb.hive import PARALLEL, Hive
+import msgspec
+
+from nixhive_nb.hive import Hive, Note
+from nixhive_nb.plan.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,12 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Follow
-    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.hive import Follow, Plan
+    from nixhive_nb.plan.plan import Survey
     from nixhive_nb.plan.report import Report
 
 DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
+LIMITS = ("parallel", "copies", "per_jump", "per_store")
+"""The options that are fields of `plan.limits.Limits`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,8 @@ class Listing:
 
     frame: pd.DataFrame
     records: list[dict[str, Any]] | None = None
+    ok: bool = True
+    """False where the table tells of something that is not as it should be: a terminal then leaves with status 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,14 @@ class Planned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """How instances stand to what is wanted of them."""
+
+    survey: Survey
+    records: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ran:
     """A command that ran on instances; columns as in `frames.run_frame`."""
 
@@ -78,7 +93,21 @@ class Exited:
     stderr: str = ""
 
 
-Value = Listing | Known | Ended | Planned | Ran | Message | Exited | None
+def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give a frame as JSON objects in its order, the index as a field of its own, None for what is missing."""
+    plain = frame.reset_index().astype(object)
+    rows = plain.where(plain.notna(), None).to_dict("records")
+    return [{str(name): _plain(cell) for name, cell in row.items()} for row in rows]
+
+
+def _plain(cell: object) -> object:
+    if isinstance(cell, tuple):
+        return list(cell)
+    # A moment, which JSON has no form for.
+    return cell.isoformat() if hasattr(cell, "isoformat") else cell
+
+
+Value = Listing | Known | Ended | Planned | Surveyed | Ran | Message | Exited | None
 
 
 class Session:
@@ -111,7 +140,13 @@ class Session:
         """The body of a `%%hive run` cell."""
         self.groups: dict[str, tuple[str, ...]] = {}
         """What a word stands for, when it was a notebook's variable that holds several."""
-        self.parallel = PARALLEL
+        self.parallel = Limits().parallel
+        self.plan: Plan | None = None
+        """The plan that was shown last."""
+        self.words: tuple[str, ...] = ()
+        """The words of the command that runs."""
+        self.place = ""
+        """Where it was given: a notebook's name, as far as that is known."""
         self.config: str | None = None
         self.state = DEFAULT_STATE
         self._hive: Hive | None = None
@@ -133,10 +168,17 @@ class Session:
             self.close()
             known = self._hive = fresh
             self.config, self.state = config, state
-        known.parallel = options.get("parallel") or self.parallel
+        known.limits = msgspec.structs.replace(
+            Limits(parallel=self.parallel),
+            **{name: options[name] for name in LIMITS if options.get(name)},
+        )
         known.show_trace = bool(options.get("show_trace"))
         self._warn_once(known.inventory.warnings)
         return known
+
+    def note(self, reason: str) -> Note:
+        """Give who asks for a run and why, for the journal."""
+        return Note(program=f"{self.program} {self.place}".rstrip(), words=self.words, reason=reason)
 
     def patterns(self, words: Sequence[str]) -> list[Pattern]:
         """Give the words of a command as patterns; one that stood for several makes one wave of them."""

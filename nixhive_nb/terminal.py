@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nixhive_nb.plan.event import StepEnded, StepStarted, Stopping
+from nixhive_nb.plan.event import BAD, StepEnded, StepStarted, Stopping
 from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.summary import report_text
 from nixhive_nb.text import seconds_text, size_text, table_text
@@ -39,6 +39,8 @@ def follow_in_terminal(run: Run) -> Iterator[None]:
         with _following(run):
             yield
     except KeyboardInterrupt:
+        if run.plan.verb == "survey":
+            raise
         print(report_text(run.report()), file=sys.stderr)  # noqa: T201 - a face
         raise
 
@@ -51,7 +53,8 @@ def _following(run: Run) -> Iterator[None]:
             yield
     else:
         kinds = {step.id: step.kind for step in run.plan.steps}
-        run.subscribe(lambda event: _tell(kinds, event))
+        told = _tell_trouble if run.plan.verb == "survey" else _tell
+        run.subscribe(lambda event: told(kinds, event))
         yield
 
 
@@ -80,6 +83,12 @@ def _tell(kinds: Mapping[str, str], event: Event) -> None:
             return
     if isinstance(event, Stopping) or kinds[event.step] not in _QUIET:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - a face
+
+
+def _tell_trouble(kinds: Mapping[str, str], event: Event) -> None:
+    """Of a survey, tell only what it could not find out: the rest is shown by whoever asked for it."""
+    if isinstance(event, StepEnded) and event.outcome in BAD:
+        _tell(kinds, event)
 
 
 def _view(run: Run) -> Group:

@@ -91,7 +91,7 @@ def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
         (["instances", "-c", "gone.nix"], 1, "gone.nix"),
         (["deploy", "--parallel", "0", "*"], 2, "0 is not in the range"),
         (["run", "web"], 2, "run needs a command"),
-        (["instances", "--out", "df"], 2, "--out goes with %hive"),
+        (["instances", "--out", "df"], 2, "--out goes with plan"),
     ],
 )
 def test_a_mistake_is_a_message_and_a_status(folder, words, status, said):

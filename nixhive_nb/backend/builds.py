@@ -18,6 +18,7 @@ from nixhive_nb.backend.ssh_config import nix_ssh_opts
 from nixhive_nb.deployment.load import explain, toplevel_expression
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.plan.event import Result
+from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.state import update_state
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 _PER_COMMAND = 2000
 """Paths that one command line may name: an argument list has a limit of some 2 MB."""
+
+
+_LOG_LINES = 200
+"""How many of the last lines of a failed evaluation a plan keeps."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +65,12 @@ class Builds:
         state: Path,
         realise: bool,
         show_trace: bool,
+        wanted: Sequence[Wanted] = (),
     ) -> None:
-        """`folder` is `.hive`, where the links that keep results from being collected live."""
+        """`folder` is `.hive`, where the links that keep results from being collected live.
+
+        `wanted` is what systems evaluated to when the plan was made.
+        """
         self._files = files
         self._inventory = inventory
         self._deployment = deployment
@@ -69,29 +78,46 @@ class Builds:
         self._state = state
         self._realise = realise
         self._show_trace = show_trace
-        self._wanted: dict[str, tuple[str, str]] = {}
+        self._wanted = {one.system: (one.path, one.derivation) for one in wanted if one.derivation}
         self._present: set[str] = set()
-        self._failed: dict[str, StepFailed] = {}
+        self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
+        self._sized: dict[str, asyncio.Future[dict[str, int]]] = {}
 
     def result(self, system: str) -> Built:
         """Give the result of a system whose `build` step is done."""
         return self._built[system]
 
+    async def known(self, system: str, path: str = "") -> Built | None:
+        """Give a system whose result is in this machine's store already, None for one that is not."""
+        path = path or self._wanted.get(system, ("", ""))[0]
+        if not path or await self._invalid([path]):
+            return None
+        if system not in self._sized:
+            self._sized[system] = asyncio.ensure_future(self._sizes(path))
+        return Built(path=path, sizes=await self._sized[system])
+
     async def instantiate(self, step: Step, tell: Tell) -> Result:
-        """Evaluate the systems of a group in one process; one by one only to find those that fail."""
+        """Evaluate the systems of a group in one process; one by one only to find those that fail.
+
+        One that fails is told in the result: its `build` fails with it, and the others go on.
+        """
         failure = await self._evaluate(step.systems, tell)
-        if failure is None:
-            return Result()
-        if len(step.systems) == 1:
+        if failure is not None and len(step.systems) == 1:
             self._failed[step.system] = failure
-            raise failure
-        for system in step.systems:
-            alone = await self._evaluate((system,), tell)
-            if alone is not None:
-                self._failed[system] = alone
-        broken = [system for system in step.systems if system in self._failed]
-        raise StepFailed(f"{', '.join(broken)}: evaluation failed", log=failure.log)
+        elif failure is not None:
+            for system in step.systems:
+                alone = await self._evaluate((system,), tell)
+                if alone is not None:
+                    self._failed[system] = alone
+        return Result(wanted=tuple(map(self._evaluated, step.systems)))
+
+    def _evaluated(self, system: str) -> Wanted:
+        failure = self._failed.get(system)
+        if failure is not None:
+            return Wanted(system=system, error=" ".join(str(failure).split()), log=failure.log[-_LOG_LINES:])
+        path, derivation = self._wanted[system]
+        return Wanted(system=system, path=path, derivation=derivation)
 
     async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
         paths = self._inventory.include_paths(systems[0])

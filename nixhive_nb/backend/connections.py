@@ -24,7 +24,7 @@ from nixhive_nb.backend.watchdog import Watchdog
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
@@ -34,6 +34,13 @@ _SESSIONS = 8
 
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
+
+
+_REFUSALS = {
+    1: "its sshd does not allow it (AllowTcpForwarding)",
+    2: "nothing listens there, or it cannot be reached",
+}
+"""Why an SSH server opens no channel: the codes of RFC 4254, section 5.1."""
 
 
 class RemoteResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +87,10 @@ class Connections:
         self._opener = Opener(files.batch, keys, limits=limits, watchdog=self._watchdog)
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
+        self._fresh: set[_Host] = set()
         self._closed = threading.Event()
         self._finish = weakref.finalize(
-            self, _close_all, self._lock, self._closed, self._hosts, self._opener, self._watchdog
+            self, _close_all, self._lock, self._closed, self._hosts, self._fresh, self._watchdog, self._opener
         )
 
     def __enter__(self) -> Self:
@@ -108,8 +116,60 @@ class Connections:
         `on_call` gets the call before it is sent, so that another thread can cancel this command alone.
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when its end is not known.
         """
-        host = self._host(instance)
-        attempt = host.attempt
+        return self._run(self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call)
+
+    @contextlib.contextmanager
+    def fresh(self, instance: str) -> Iterator[Fresh]:
+        """Log in anew, whatever connection there is already; closed at the end of the block.
+
+        That it comes about shows that the host still lets us in. Raises `ConnectionFailed` or `HostKeyError`.
+        """
+        with self._lock:
+            if self._closed.is_set():
+                raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
+            host = _Host(instance)
+            self._fresh.add(host)
+        try:
+            self._log_in(host)
+            yield Fresh(self, host)
+        finally:
+            with self._lock:
+                self._fresh.discard(host)
+            host.close()
+
+    def address(self, instance: str) -> str:
+        """Give where an instance is, as its ssh options name it. Raises `ConnectionFailed`."""
+        return self._opener.address(instance)
+
+    def dial(self, instance: str, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Connect to `host:port` from an instance, by its sshd. Raises `ConnectionFailed`."""
+        return self._dial(self._host(instance), host, port, seconds)
+
+    def _dial(self, through: _Host, host: str, port: int, seconds: float) -> paramiko.Channel:
+        opened = self._log_in(through)
+        try:
+            # What the other end of a forwarding says of where it comes from is a formality.
+            channel: paramiko.Channel = opened.connection.transport.open_channel(
+                "direct-tcpip", (host, port), ("127.0.0.1", 0), None, None, seconds
+            )
+        except paramiko.ChannelException as error:
+            why = _REFUSALS.get(error.code, error.text)
+            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {why}.") from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {error}.") from None
+        return channel
+
+    def _run(
+        self,
+        host: _Host,
+        command: str,
+        *,
+        timeout: float | None,
+        on_line: Callable[[str, str], None] | None,
+        stdin: bytes | str | None,
+        on_call: Callable[[Call], None] | None,
+    ) -> RemoteResult:
+        instance, attempt = host.name, host.attempt
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
         def perform() -> RemoteResult:
@@ -136,11 +196,13 @@ class Connections:
 
     def open(self, instance: str) -> None:
         """Log in to a host, unless that is done. Raises `ConnectionFailed` or `HostKeyError`."""
-        host = self._host(instance)
+        self._log_in(self._host(instance))
+
+    def _log_in(self, host: _Host) -> Opened:
         try:
-            self._opened(host, host.attempt)
+            return self._opened(host, host.attempt)
         except Cancelled:
-            raise ConnectionFailed(f"{instance}: given up before it was connected.") from None
+            raise ConnectionFailed(f"{host.name}: given up before it was connected.") from None
 
     def is_open(self, instance: str) -> bool:
         """Tell whether there is a live connection to a host."""
@@ -222,6 +284,31 @@ class Connections:
         return LinkLost(f"{host.name}: {reason}. {rest}")
 
 
+class Fresh:
+    """A connection of `Connections.fresh`."""
+
+    def __init__(self, connections: Connections, host: _Host) -> None:
+        self._connections = connections
+        self._host = host
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,
+        stdin: bytes | str | None = None,
+        on_call: Callable[[Call], None] | None = None,
+    ) -> RemoteResult:
+        """Run a command, as `Connections.run`."""
+        return self._connections._run(  # noqa: SLF001 - a part of it
+            self._host, command, timeout=timeout, on_line=None, stdin=stdin, on_call=on_call
+        )
+
+    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Connect to `host:port` from the instance, as `Connections.dial`."""
+        return self._connections._dial(self._host, host, port, seconds)  # noqa: SLF001 - a part of it
+
+
 class _NotSent(Exception):  # noqa: N818 - a signal between these functions
     """The command did not leave this machine."""
 
@@ -271,15 +358,19 @@ class _Host:
 
 
 def _close_all(
-    lock: threading.Lock, closed: threading.Event, by_name: dict[str, _Host], opener: Opener, watchdog: Watchdog
+    lock: threading.Lock,
+    closed: threading.Event,
+    by_name: dict[str, _Host],
+    fresh: set[_Host],
+    *rest_of_us: Opener | Watchdog,
 ) -> None:
     with lock:
         closed.set()
-        hosts = list(by_name.values())
+        hosts = [*by_name.values(), *fresh]
     # Whatever goes wrong with one of them, the rest is closed; last the processes.
     with contextlib.ExitStack() as rest:
-        rest.callback(watchdog.close)
-        rest.callback(opener.close)
+        for one in rest_of_us:
+            rest.callback(one.close)
         for host in hosts:
             host.abort("the connections were closed")
         for host in hosts:

@@ -101,6 +101,20 @@ def remote_realise(path: str, *, timeout: int) -> str:
     return f"{env} {shlex.join(fetch)}"
 
 
+def remote_invalid(paths: Sequence[str]) -> str:
+    """Give the shell words that print those of the paths that a host does not have."""
+    return shlex.join(invalid(paths))
+
+
+def remote_closure_sizes(path: str) -> str:
+    """Give the shell words that print the closure of a path on a host, an empty line, and the size of each path."""
+    # The shell's own printf has no limit of arguments; xargs keeps the order, however often it starts the program.
+    return (
+        f'paths=$({shlex.join(closure(path))}) && printf "%s\\n" "$paths" "" && '
+        f'printf "%s\\n" "$paths" | xargs {shlex.join(sizes([]))}'
+    )
+
+
 def posix(command: str) -> str:
     """Give the words that have /bin/sh run a command, whatever shell the login user has."""
     return f"exec /bin/sh -c {shlex.quote(command)}"

@@ -136,6 +136,10 @@ class Opener:
             self._resolve.forget(name)
             raise
 
+    def address(self, name: str) -> str:
+        """Give the host name or address that a host is reached by. Raises `ConnectionFailed`."""
+        return self._resolve(name).hostname
+
     def close(self) -> None:
         """End the jump processes."""
         self._jumps.close()

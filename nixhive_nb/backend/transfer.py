@@ -39,9 +39,15 @@ class Remote(Protocol):
     """Runs a command on an instance over our kept connection, and tells each line as it comes."""
 
     async def __call__(
-        self, instance: str, command: str, *, seconds: float, on_line: Callable[[str], None] | None = None
+        self,
+        instance: str,
+        command: str,
+        *,
+        seconds: float,
+        on_line: Callable[[str], None] | None = None,
+        stdin: str | None = None,
     ) -> RemoteResult:
-        """Give the result, whatever its exit status, within so many seconds.
+        """Give the result, whatever its exit status, within so many seconds. `stdin` is its input.
 
         Raises `ConnectionFailed` or `LinkLost`.
         """

@@ -1,7 +1,8 @@
 # What Python needs of a deployment, as JSON. Values come with their type and the place where they stand, so that
-# Python can say what is wrong with them; functions, `evalConfigArgs`, `checks` and unknown attributes stay unevaluated.
+# Python can say what is wrong with them; functions, `evalConfigArgs` and unknown attributes stay unevaluated.
 let
-  inherit (builtins) addErrorContext attrNames deepSeq elem filter functionArgs isFunction mapAttrs typeOf;
+  inherit (builtins) addErrorContext attrNames deepSeq elem elemAt filter functionArgs genList isFunction length
+    mapAttrs typeOf;
 
   place = name: set:
     let position = builtins.unsafeGetAttrPos name set;
@@ -54,34 +55,58 @@ let
     }
     else plain value;
 
-  named = kind: shapes: value:
-    if isTable value
-    then {
-      type = "set";
-      members = mapAttrs
-        (name: inner: { at = place name value; }
-          // addErrorContext "nix-hive: ${kind} ${name}" (record shapes " of ${kind} ${name}" inner))
-        value;
-    }
+  # A set with any names of sets with known names; `shapesOf` gets the words that say whose they are.
+  named = kind: shapesOf: value:
+    let
+      one = name: inner:
+        let of = " of ${kind} ${name}";
+        in { at = place name value; } // addErrorContext "nix-hive: ${kind} ${name}" (record (shapesOf of) of inner);
+    in
+    if isTable value then { type = "set"; members = mapAttrs one value; }
     else plain value;
 
   paths = table location (name: "`paths.${name}`");
 
+  checkForms = {
+    command = plain;
+    http = plain;
+    expect = plain;
+    tcp = plain;
+    units = plain;
+    from = plain;
+    period = plain;
+    timeout = plain;
+    description = plain;
+  };
+
+  # Checks by name, or a list of them.
+  checks = of: value:
+    let
+      check = what: inner: addErrorContext "nix-hive: ${what}" (record checkForms " of ${what}" inner);
+      byName = name: inner: { at = place name value; } // check "`checks.${name}`${of}" inner;
+      byNumber = index: check "number ${toString (index + 1)} in `checks`${of}" (elemAt value index);
+    in
+    if isTable value then { type = "set"; members = mapAttrs byName value; }
+    else if typeOf value == "list" then { type = "list"; items = genList byNumber (length value); }
+    else plain value;
+
   deployment = record
     {
       inherit paths;
-      systems = named "system" {
+      systems = named "system" (of: {
         inherit paths;
         configuration = module;
         system = plain;
-      };
-      instances = named "instance" {
+        checks = checks of;
+      });
+      instances = named "instance" (of: {
         system = plain;
         store = plain;
         tags = plain;
         ssh = table plain (name: "`ssh.${name}`");
         hostKeys = plain;
-      };
+        checks = checks of;
+      });
       nix = record { build = record { flags = plain; } " of `nix.build`"; } " of `nix`";
       signing = record { keyFile = plain; } " of `signing`";
     } "";

@@ -87,7 +87,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         """Give the inventory object that `build` prints.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
-        `hostKeys` of an instance and `signing` are ours, and there only where a deployment uses them.
+        `checks`, `hostKeys` of an instance and `signing` are ours, and there only where a deployment uses them.
         """
         known = results or {}
         document: dict[str, Any] = {
@@ -117,5 +117,22 @@ def _system_json(system: System, result: str, derivation: str) -> dict[str, Any]
 def _instance_json(instance: Instance) -> dict[str, Any]:
     return {
         "system": instance.system,
-        **_present(store=instance.store, tags=list(instance.tags), hostKeys=list(instance.host_keys)),
+        **_present(
+            store=instance.store,
+            tags=list(instance.tags),
+            hostKeys=list(instance.host_keys),
+            checks={check.name: _check_json(check) for check in instance.checks},
+        ),
     }
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    forms: dict[str, Any] = {
+        "command": {"command": list(check.command)},
+        "http": {"http": check.url, "expect": check.expect},
+        "tcp": {"tcp": check.port},
+        "units": {"units": True},
+    }
+    place = {"from": "here" if check.here else "instance"} if check.kind in ("http", "tcp") else {}
+    times = {"period": check.period, "timeout": check.timeout}
+    return {**forms[check.kind], **place, **times, **_present(description=check.description)}

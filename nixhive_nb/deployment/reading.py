@@ -13,22 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from nixhive_nb.deployment.checks import merged, read_checks
 from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
 from nixhive_nb.deployment.near import near
+from nixhive_nb.deployment.node import KINDS, Node
 from nixhive_nb.errors import DeploymentError
 
-_KINDS = {
-    "string": "a string",
-    "int": "a number",
-    "float": "a number",
-    "bool": "a boolean",
-    "list": "a list",
-    "set": "an attribute set",
-    "derivation": "a derivation",
-    "lambda": "a function",
-    "path": "a path",
-    "null": "null",
-}
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing"),
     "system": ("configuration", "paths", "system", "evalConfigArgs", "checks"),
@@ -42,17 +32,6 @@ _NOT_IN_INSTANCES = re.compile(r"""[\s\x00-\x1f\x7f/*?\[\]\\"'#,%$;|&<>(){}`]|^[
 _NOT_IN_PATHS = re.compile(r"[\s\x00-\x1f\x7f=]")
 _SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
 _KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")
-
-
-class Node(msgspec.Struct, frozen=True):
-    """A value of the deployment: its type in Nix and, as far as the type has it, its content."""
-
-    type: str
-    value: str | int | float | bool | None = None
-    items: tuple[Node, ...] = ()
-    members: dict[str, Node] = {}
-    at: tuple[str, int] | None = None
-    """File and line of the attribute that holds the value."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,7 +55,7 @@ def read_inventory(answer: Answer, source: str, directory: Path) -> Inventory:
         names = ", ".join(answer.required)
         raise DeploymentError(f"{source} is a function that needs {names}: give them defaults (`{names} ? …`).")
     if answer.deployment.type != "set":
-        raise DeploymentError(f"{source} is {_KINDS[answer.deployment.type]}, not an attribute set.")
+        raise DeploymentError(f"{source} is {KINDS[answer.deployment.type]}, not an attribute set.")
     return _Reader(source, directory, answer.platform).inventory(answer.deployment)
 
 
@@ -92,12 +71,12 @@ class _Reader:
 
     def inventory(self, top: Node) -> Inventory:
         self.warn_of_unknown(top, "", "")
-        systems = self.table(top, "systems")
+        systems = {name: self.system(name, node) for name, node in self.table(top, "systems").items()}
         instances = self.table(top, "instances")
         found = Inventory(
             source=self.source,
             paths=self.paths(top, ""),
-            systems={name: self.system(name, node) for name, node in systems.items()},
+            systems=systems,
             instances={name: self.instance(name, node, systems) for name, node in instances.items()},
             build_flags=self.build_flags(top),
             signing_key=self.signing_key(top),
@@ -116,9 +95,10 @@ class _Reader:
         self.warn_of_unknown(node, of, "system")
         self.check_configuration(members.get("configuration", _NONE), name, node)
         platform = self.string(members, "system", of) or self.platform
-        return System(name=name, paths=self.paths(node, of), platform=platform)
+        checks = read_checks(members.get("checks", _NONE), of, self.problem)
+        return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks)
 
-    def instance(self, name: str, node: Node, systems: dict[str, Node]) -> Instance:
+    def instance(self, name: str, node: Node, systems: dict[str, System]) -> Instance:
         of = f" of instance {name}"
         if not name or _NOT_IN_INSTANCES.search(name):
             self.problem(
@@ -128,13 +108,16 @@ class _Reader:
             )
         members = self.members(node, f"instance {name}")
         self.warn_of_unknown(node, of, "instance")
+        system = self.system_of(name, node, systems)
+        of_system = systems[system].checks if system in systems else ()
         return Instance(
             name=name,
-            system=self.system_of(name, node, systems),
+            system=system,
             store=self.string(members, "store", of),
             tags=self.strings(members, "tags", of, "tag"),
             ssh=self.ssh(node, name),
             host_keys=self.host_keys(members, of),
+            checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
         )
 
     def check_configuration(self, node: Node, system: str, holder: Node) -> None:
@@ -144,13 +127,13 @@ class _Reader:
             if holder.type == "set":
                 self.problem(holder, f"system {system} has no `configuration`")
             return
-        what = f"`configuration` of system {system} is {_KINDS[node.type]}, not a function"
+        what = f"`configuration` of system {system} is {KINDS[node.type]}, not a function"
         if node.type == "path":
             self.problem(node, f"{what}; write `import {self.beside(str(node.value), node)}`")
         else:
             self.problem(node, f"{what}; write a NixOS module: `{{ pkgs, ... }}: {{ … }}`")
 
-    def system_of(self, instance: str, node: Node, systems: dict[str, Node]) -> str:
+    def system_of(self, instance: str, node: Node, systems: dict[str, System]) -> str:
         member = node.members.get("system", _NONE)
         if member.type == "missing":
             if node.type == "set":
@@ -179,7 +162,7 @@ class _Reader:
     def ssh_value(self, node: Node, holder: Node, what: str) -> str:
         if node.type not in {"string", "int", "float", "bool"}:
             kinds = "a string, a number, a boolean or a list of these"
-            self.problem(holder, f"{what} {_verb(node, holder)} {_KINDS[node.type]}; write {kinds}")
+            self.problem(holder, f"{what} {_verb(node, holder)} {KINDS[node.type]}; write {kinds}")
             return ""
         if isinstance(node.value, bool):
             return "yes" if node.value else "no"
@@ -209,7 +192,7 @@ class _Reader:
                 node, f"{what} is a path, which Nix may copy into the store, where everyone can read it; write a string"
             )
         elif node.type != "string" or not node.value:
-            self.problem(node, f"{what} is {'empty' if node.value == '' else _KINDS[node.type]}; write a file name")
+            self.problem(node, f"{what} is {'empty' if node.value == '' else KINDS[node.type]}; write a file name")
         elif str(node.value).startswith("/nix/store/"):
             self.problem(node, f"{what} is in the store, where everyone can read it; keep the key elsewhere")
         return str(node.value)
@@ -226,7 +209,7 @@ class _Reader:
             if not name or _NOT_IN_PATHS.search(name):
                 self.problem(node, f"`paths`{of} cannot hold the name {name!r}")
             elif node.type not in {"string", "path"}:
-                self.problem(node, f"{what} is {_KINDS[node.type]}; write a path, a store path or a URL")
+                self.problem(node, f"{what} is {KINDS[node.type]}; write a path, a store path or a URL")
             elif not node.value:
                 self.problem(node, f"{what} is empty; write a path, a store path or a URL")
             else:
@@ -239,17 +222,17 @@ class _Reader:
         if node.type == "missing":
             return ""
         if node.type != "string":
-            self.problem(node, f"`{name}`{of} is {_KINDS[node.type]}, not a string")
+            self.problem(node, f"`{name}`{of} is {KINDS[node.type]}, not a string")
         return str(node.value)
 
     def strings(self, members: dict[str, Node], name: str, of: str, noun: str) -> tuple[str, ...]:
         """Give a list of strings that may be missing; then it is empty."""
         node = members.get(name, _NONE)
         if node.type not in {"missing", "list"}:
-            self.problem(node, f"`{name}`{of} is {_KINDS[node.type]}; write a list of strings")
+            self.problem(node, f"`{name}`{of} is {KINDS[node.type]}; write a list of strings")
         for item in node.items:
             if item.type != "string":
-                self.problem(node, f"`{name}`{of} holds a {noun} that is not a string but {_KINDS[item.type]}")
+                self.problem(node, f"`{name}`{of} holds a {noun} that is not a string but {KINDS[item.type]}")
         return tuple(str(item.value) for item in node.items)
 
     def table(self, holder: Node, name: str, of: str = "") -> dict[str, Node]:
@@ -264,7 +247,7 @@ class _Reader:
 
     def members(self, node: Node, what: str) -> dict[str, Node]:
         if node.type != "set":
-            self.problem(node, f"{what} is {_KINDS[node.type]}, not an attribute set")
+            self.problem(node, f"{what} is {KINDS[node.type]}, not an attribute set")
         return node.members
 
     def warn_of_unknown(self, node: Node, of: str, level: str) -> None:

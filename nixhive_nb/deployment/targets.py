@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.deployment import algebra
 from nixhive_nb.deployment.globs import compile_glob
 from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import TargetError
@@ -41,32 +42,81 @@ class Targets(msgspec.Struct, frozen=True):
         return tuple(name for wave in self.waves for name in wave.instances)
 
 
-def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = ()) -> Targets:
+Groups = Callable[[str], Collection[str]]
+"""Gives the names of the instances that are in a group (see `algebra.KNOWN_GROUPS`)."""
+
+
+def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), groups: Groups | None = None) -> Targets:
     """Give the instances whose name, system or tags match a pattern, each where it was first hit. No pattern: all.
 
-    Each element makes a wave; one that is a list of patterns makes a single wave of all that they hit.
+    Each element makes a wave; one that is a list of patterns makes a single wave of all that they hit. A word that
+    begins with `@` is an expression or a group (see `algebra`); `groups` is asked for those that occur, each once.
     Raises `TargetError` for a malformed pattern, and for one that hits nothing.
     """
     if not patterns and not inventory.instances:
         return Targets()
-    words: defaultdict[str, list[str]] = defaultdict(list)
-    for instance in inventory.instances.values():
-        for word in {instance.name, instance.system, *instance.tags}:
-            words[word].append(instance.name)
+    selection = _Selection(inventory, groups)
     waves = []
     seen: set[str] = set()
     for element in patterns or ("*",):
         group = (element,) if isinstance(element, str) else tuple(element)
         wave: list[str] = []
         for pattern in group:
-            hits = _matching(pattern, words)
-            if not hits:
-                raise _no_instance(pattern, words, inventory)
-            found = set(chain.from_iterable(words[word] for word in hits))
+            found = selection.named_by(pattern)
             wave += sorted(found - seen)
             seen |= found
         waves.append(Wave(", ".join(group), tuple(wave)))
     return Targets(tuple(wave for wave in waves if wave.instances))
+
+
+def uses_groups(patterns: Iterable[Pattern]) -> set[str]:
+    """Give the names of the groups that occur in patterns, so `{"failed"}` for `@(web and @failed)`.
+
+    Raises `TargetError` for a malformed expression and an unknown group.
+    """
+    words = chain.from_iterable((element,) if isinstance(element, str) else element for element in patterns)
+    expressions = (algebra.parse(word) for word in words if algebra.is_expression(word))
+    return set().union(*(algebra.groups_in(expression) for expression in expressions))
+
+
+class _Selection:
+    """What patterns name in one inventory."""
+
+    def __init__(self, inventory: Inventory, groups: Groups | None) -> None:
+        self._inventory = inventory
+        self._groups = groups
+        self._members: dict[str, frozenset[str]] = {}
+        self._words: defaultdict[str, list[str]] = defaultdict(list)
+        for instance in inventory.instances.values():
+            for word in {instance.name, instance.system, *instance.tags}:
+                self._words[word].append(instance.name)
+
+    def named_by(self, pattern: str) -> frozenset[str]:
+        """Give the instances that a pattern, a group or an expression names; never none."""
+        if not algebra.is_expression(pattern):
+            return self._matched(pattern)
+        expression = algebra.parse(pattern)
+        found = algebra.evaluate(expression, self._matched, self._group, frozenset(self._inventory.instances))
+        if found:
+            return found
+        if isinstance(expression, algebra.Leaf):
+            raise TargetError(f"'{pattern}' is empty: no instance is {algebra.KNOWN_GROUPS[expression.text]}.")
+        raise TargetError(f"'{pattern}' leaves no instance of {self._inventory.source}.")
+
+    def _matched(self, pattern: str) -> frozenset[str]:
+        hits = _matching(pattern, self._words)
+        if not hits:
+            raise _no_instance(pattern, self._words, self._inventory)
+        return frozenset(chain.from_iterable(self._words[word] for word in hits))
+
+    def _group(self, name: str) -> frozenset[str]:
+        if self._groups is None:
+            raise TargetError(
+                f"'@{name}' cannot be used here, where neither hosts nor runs are looked at; write patterns."
+            )
+        if name not in self._members:
+            self._members[name] = frozenset(self._groups(name))
+        return self._members[name]
 
 
 def select_systems(inventory: Inventory, patterns: Sequence[str] = ()) -> tuple[str, ...]:
@@ -78,6 +128,10 @@ def select_systems(inventory: Inventory, patterns: Sequence[str] = ()) -> tuple[
         return tuple(inventory.systems)
     selected: dict[str, None] = {}
     for pattern in patterns:
+        if algebra.is_expression(pattern):
+            raise TargetError(
+                f"'{pattern}' would name instances, and systems are wanted here; write patterns for them."
+            )
         hits = _matching(pattern, inventory.systems)
         if not hits:
             raise _no_match(pattern, inventory.systems, f"system of {inventory.source}")

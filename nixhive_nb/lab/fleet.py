@@ -17,6 +17,7 @@ from nixhive_nb.lab import host as hosts
 from nixhive_nb.lab import image, lab_nix, network, owner, preflight
 from nixhive_nb.lab.commands import kill_all, run
 from nixhive_nb.lab.model import GATEWAY, HostSpec, HostStatus, LabError, LabRecord, plan_hosts
+from nixhive_nb.lab.places import default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,12 +27,6 @@ _RECORD = "lab.json"
 _FRESH_RECORD = f".{_RECORD}.new"
 _PARTS = ("hosts", "template", "keys")
 _SSH_PORT = 22
-
-
-def default_folder() -> Path:
-    """Where a fleet lives when nobody says otherwise: one place per user."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "nixhive-lab"
 
 
 class Lab:
@@ -151,9 +146,21 @@ class Lab:
 
     def start_host(self, name: str) -> None:
         """Switch a host on again: same keys, same store, and the system that its boot entry names."""
-        self._namespace_inode(name)
+        inode = self._namespace_inode(name)
         if not self._first_processes((name,)):
-            hosts.start([self._host(self._record.spec(name))])
+            self._boot(name, inode)
+
+    def reboot_host(self, name: str) -> None:
+        """Do to a running host what `reboot` on it does, and return when it answers again."""
+        inode = self._namespace_inode(name)
+        if not self._first_processes((name,)):
+            raise LabError(f"The host {name} is down.")
+        self._boot(name, inode)
+
+    def _boot(self, name: str, inode: int) -> None:
+        # Whatever still runs ends first: a host that is between two boots has no first process, yet it will have one.
+        kill_all([inode])
+        hosts.start([self._host(self._record.spec(name))])
 
     def down(self) -> None:
         """Take everything down: processes, network, mounts, files. It may be called again."""

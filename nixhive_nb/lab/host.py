@@ -18,7 +18,7 @@ from nixhive_nb.lab.model import LabError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_SCRIPT = Path(__file__).with_name("host.sh")
+_SCRIPT = Path(__file__).with_name("power.sh")
 _START_SECONDS = 30.0
 
 
@@ -78,9 +78,8 @@ def _launch(host: Host) -> int:
 
 
 def _argv(host: Host) -> list[str]:
-    spaces = ["unshare", "--mount", "--propagation=slave", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
     command = ["sh", str(_SCRIPT), str(host.root), host.name, host.address, *(["daemon"] if host.daemon else [])]
-    return ["ip", "netns", "exec", network.namespace(host.number, host.name), *spaces, *command]
+    return ["ip", "netns", "exec", network.namespace(host.number, host.name), *command]
 
 
 def _await_ready(lifelines: dict[int, Host]) -> None:

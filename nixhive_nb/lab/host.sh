@@ -4,6 +4,8 @@
 #
 # usage: host.sh FOLDER NAME ADDRESS/PREFIX [daemon]
 set -eu
+# This is what `reboot` sends. The first process of a namespace hears only what it asked for, and so does sshd later.
+trap 'exit 0' TERM
 folder=$1 name=$2 address=$3 daemon=${4:-}
 
 hostname "$name"
@@ -16,11 +18,25 @@ fi
 for place in nix etc root home var; do
   mount --rbind "/tmp/$place" "/$place"
 done
+# The host's `reboot` goes before the machine's. Whatever else the machine has in that folder stays.
+for program in /usr/local/sbin/*; do
+  own=/tmp/sbin/${program##*/}
+  if [ -f "$program" ] && [ "$own" != /tmp/sbin/reboot ]; then
+    : >"$own"
+    mount -o bind,ro "$program" "$own"
+  fi
+done
+mount --rbind /tmp/sbin /usr/local/sbin
 umount -l /tmp
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/sshd /run/lock /run/nixos
 mount -t proc -o nosuid,nodev,noexec proc /proc
+# Each start is a boot of its own.
+cat /proc/sys/kernel/random/uuid >/run/boot_id
+chmod 444 /run/boot_id
+mount -o bind,ro /run/boot_id /proc/sys/kernel/random/boot_id
+rm /run/boot_id
 # All that is not the host's own is the machine's: look, do not touch.
 mount -o remount,bind,ro /
 

@@ -10,6 +10,7 @@ import msgspec
 
 from nixhive_nb.lab.commands import SYSTEM_PATH, run
 from nixhive_nb.lab.model import GATEWAY, HostSpec
+from nixhive_nb.lab.signing import user_keys
 
 # What a host's own programs need of the machine's /etc; missing ones are left out.
 _FROM_THE_MACHINE = (
@@ -45,6 +46,8 @@ password required pam_deny.so
 session required pam_permit.so
 """
 _PAM_SERVICES = ("other", "sudo", "sudo-i", "su", "su-l", "sshd", "login")
+
+_REBOOT = Path(__file__).with_name("reboot.sh")
 
 _VAR = ("cache", "empty", "lib/sudo", "log", "spool", "tmp")
 
@@ -88,12 +91,14 @@ def make_keys(keys: Keys, store: Path, token: str) -> None:
     keys.folder.mkdir(mode=0o700)
     for path in (keys.identity, keys.relay):
         make_ssh_key(path, f"nixhive-lab-{token}-{path.name}")
-    quiet = ["--option", "build-users-group", "", "--option", "gc-reserved-space", "0"]
-    key = ["--generate-binary-cache-key", f"nixhive-lab-{token}", str(keys.signing), str(keys.public)]
     # nix-store opens a store whatever it does: let it be the template's, never the machine's.
-    run(["nix-store", *key, *quiet], env={"NIX_REMOTE": str(store), "HOME": "/nonexistent"})
-    run(["nix-store", "--init", *quiet], env={"NIX_REMOTE": str(store), "HOME": "/nonexistent"})
-    keys.signing.chmod(0o600)
+    settings = "build-users-group =\ngc-reserved-space = 0\n"
+    nix = {"NIX_REMOTE": str(store), "HOME": "/nonexistent", "NIX_CONFIG": settings}
+    run(["nix-store", "--init"], env=nix)
+    # Each fleet has a copy: it stays whole when the user's own key goes.
+    for source, copy in zip(user_keys(nix), (keys.signing, keys.public), strict=True):
+        shutil.copyfile(source, copy)
+        copy.chmod(source.stat().st_mode & 0o777)
 
 
 def make_ssh_key(path: Path, comment: str) -> None:
@@ -118,6 +123,7 @@ def make_template(template: Path) -> None:
     _folder(template / "root", 0o700)
     _folder(template / "root" / ".ssh", 0o700)
     _folder(template / "home")
+    _file(template / "sbin" / "reboot", _REBOOT.read_text(), 0o755)
     for name in _VAR:
         _folder(template / "var" / name)
     (template / "var" / "run").symlink_to("/run")
@@ -140,7 +146,7 @@ def _copy_from_machine(name: str, etc: Path) -> None:
 def make_host(template: Path, root: Path, spec: HostSpec, site: Site) -> None:
     """Make the files of one host. Its host key pair is there already, beside its folder: see `host_key_path`."""
     _folder(root)
-    run(["cp", "-a", *(f"{template}/{part}" for part in ("etc", "root", "home", "var")), str(root)])
+    run(["cp", "-a", *(f"{template}/{part}" for part in ("etc", "root", "home", "var", "sbin")), str(root)])
     # The store is a file system of its own where the disk is small: copy into it, not over it.
     _folder(root / "nix")
     run(["cp", "-a", f"{template}/nix/.", str(root / "nix")])

@@ -32,7 +32,7 @@ _SYS_ADMIN = 21
 
 def check(path: str = SYSTEM_PATH) -> None:
     """Raise one LabError that names everything that is missing here. `path` is where programs are looked for."""
-    problems = [*_privilege_problems(), *_program_problems(path), *_nix_problems(path)]
+    problems = [*_privilege_problems(), *_program_problems(path), *_nix_problems(path), *_folder_problems()]
     if problems:
         raise LabError("The practice fleet cannot run on this machine:\n" + "\n".join(f"- {text}" for text in problems))
 
@@ -70,6 +70,13 @@ def _nix_problems(path: str) -> list[str]:
     if Path(os.path.realpath(program)).is_relative_to("/nix/store"):
         why = f"{program} lives in /nix/store. Each practice host has a /nix of its own, which would hide the program."
         return [f"{why} It has to come from outside, as from Debian's package: apt-get install -y nix-bin"]
-    if not Path("/nix").is_dir():
-        return ["There is no folder /nix to lay a host's own store over: mkdir /nix"]
     return []
+
+
+def _folder_problems() -> list[str]:
+    laid_over = {"/nix": "store", "/usr/local/sbin": "programs"}
+    return [
+        f"There is no folder {folder} to lay a host's own {what} over: mkdir -p {folder}"
+        for folder, what in laid_over.items()
+        if not Path(folder).is_dir()
+    ]

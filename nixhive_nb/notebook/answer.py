@@ -12,8 +12,9 @@ from nixhive_nb.errors import RunFailed
 from nixhive_nb.notebook.bundle import Bundle, show
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.run_output import failure_of
+from nixhive_nb.notebook.status_view import StatusView
 from nixhive_nb.plan.summary import failure_text
-from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran
+from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Surveyed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def answer_to(value: Value) -> Answer:
     """Give the answer that a value of the grammar makes."""
     match value:
-        case Listing() | Known() | Planned():
+        case Listing() | Known() | Planned() | Surveyed():
             return _looked_up(value)
         case Ended() | Ran():
             return _carried_out(value)
@@ -56,11 +57,13 @@ def answer_to(value: Value) -> Answer:
             return Answer(value=None)
 
 
-def _looked_up(value: Listing | Known | Planned) -> Answer:
+def _looked_up(value: Listing | Known | Planned | Surveyed) -> Answer:
     if not isinstance(value, Known) and value.records is not None:
         return Answer(value=value.records)
     if isinstance(value, Planned):
         return Answer(value=value.plan, shown=PlanView(value.plan))
+    if isinstance(value, Surveyed):
+        return Answer(value=frames.status_frame(value.survey), shown=StatusView(value.survey))
     return Answer(value=value.frame)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PAUSE = 0.5
 """Seconds between two updates."""
 ROWS = 20
+SURVEY_PAUSE = 1.0
+"""Seconds after which a survey is shown while it goes on."""
 
 
 class ProgressView(Bundle):
@@ -55,6 +57,22 @@ class ProgressView(Bundle):
         progress = self.progress
         moved = f" · {size_text(progress.moved)} moved" if progress.moved else ""
         return f"{progress.done} of {progress.total} steps{moved} · {seconds_text(progress.seconds)}"
+
+
+class Looked(Bundle):
+    """What stays of a survey that took a while."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Say how `progress` ended."""
+        self.progress = progress
+
+    def text(self) -> str:
+        """Give the line."""
+        return f"Looked at what is wanted and what runs: {seconds_text(self.progress.seconds)}"
+
+    def html(self) -> str:
+        """Give the line, standing back."""
+        return html.note(html.escaped(self.text()))
 
 
 class Pump:
@@ -94,6 +112,10 @@ class Pump:
 @contextlib.contextmanager
 def follow(run: Run) -> Iterator[None]:
     """Show a run in the cell, or in the terminal that IPython runs in, and leave its record there."""
+    if run.plan.verb == "survey":
+        with _follow_survey(run):
+            yield
+        return
     if in_kernel():
         with follow_in_notebook(run):
             yield
@@ -117,6 +139,33 @@ def follow_in_notebook(run: Run, *, ended: threading.Event | None = None) -> Ite
     finally:
         pump.stop()
         handle.update(Record(run.report()))
+
+
+@contextlib.contextmanager
+def _follow_survey(run: Run) -> Iterator[None]:
+    """Show a survey that takes a while, and leave one line of it: what it found is shown by whoever asked for it."""
+    if not in_kernel():
+        with follow_in_terminal(run):
+            yield
+        return
+    shown: list[Live] = []
+
+    def publish() -> None:
+        view = ProgressView(progress_of(run.report()))
+        if shown:
+            shown[0].update(view)
+        elif view.progress.seconds > SURVEY_PAUSE:
+            shown.append(Live(view))
+
+    pump = Pump(publish)
+    run.subscribe(pump.note)
+    pump.start()
+    try:
+        yield
+    finally:
+        pump.stop()
+        if shown:
+            shown[0].update(Looked(progress_of(run.report())))
 
 
 def in_kernel() -> bool:

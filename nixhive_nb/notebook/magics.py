@@ -12,9 +12,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 from traitlets import Int, Unicode, observe
 
-from nixhive_nb.commands import hive_group, options_of
+from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
-from nixhive_nb.hive import PARALLEL
 from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
@@ -22,6 +21,8 @@ from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.run_output import RunWatch
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.words import Line, read_line
+from nixhive_nb.options import options_of
+from nixhive_nb.plan.limits import Limits
 from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class HiveMagics(Magics):
 
     deployment = Unicode(DEFAULT_CONFIG, help="The deployment: a file, or a folder with default.nix.").tag(config=True)
     state = Unicode(DEFAULT_STATE, help="The state file.").tag(config=True)
-    parallel = Int(PARALLEL, min=1, help="How many hosts to work on at once.").tag(config=True)
+    parallel = Int(Limits().parallel, min=1, help="How many hosts to work on at once.").tag(config=True)
 
     def __init__(self, shell: InteractiveShell) -> None:
         """Make the magics of one IPython."""
@@ -95,10 +96,17 @@ class HiveMagics(Magics):
 
           load [PATH]                        evaluate the deployment anew
           systems, instances [PATTERN]...    list them
-          plan [VERB] [PATTERN]...           show what deploy (or push, or build) would do
+          status [PATTERN]...                ask hosts what they run, and how that stands to what is wanted
+          diff [PATTERN]...                  which packages change
+          plan [VERB] [PATTERN]...           show what deploy (or push, build, rollback, reboot) would do
+          apply                              carry out the plan that was shown last
           build [PATTERN]...                 build systems
           push [PATTERN]...                  build, and bring them to stores and instances
           deploy [PATTERN]...                build, push, and activate
+          rollback PATTERN...                go back to an earlier generation (see generations)
+          reboot PATTERN...                  reboot, and see that hosts come back
+          check [PATTERN]...                 run the checks that the deployment has
+          history [RUN]                      earlier runs
           run PATTERN COMMAND...             run a command on each instance
           ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
           ssh-config                         print that configuration
@@ -106,6 +114,7 @@ class HiveMagics(Magics):
           help [COMMAND]                     show the help
 
         PATTERN is a name of an instance, of a system, or a tag, or a glob of one: '*', "*" and * are the same.
+        '@(web and not www-2)' is an expression; @failed, @unreachable and @outdated are groups.
 
         `$name` and `{expression}` stand for values of the notebook. One that stands alone may hold several (a list, a
         Series, an Index, or a DataFrame, of which it is the index), which together make one wave. Nothing is expanded
@@ -143,6 +152,7 @@ class HiveMagics(Magics):
         session = self.session
         _check_cell(argv, cell)
         session.script = cell
+        session.words = tuple(argv)
         try:
             with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
                 value: Value = hive_group.invoke(ctx)

@@ -1,23 +1,37 @@
-"""A plan as a cell shows it: what would happen, as far as it is known without asking a host."""
+"""A plan as a cell shows it: what would happen, as far as it is known, and a picture of its waves and relays."""
 
 from __future__ import annotations
 
-from collections import Counter
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from nixhive_nb.frames import action_text
 from nixhive_nb.notebook import html
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.plan.planner import store_host
-from nixhive_nb.text import table_text
+from nixhive_nb.plan.picture import svg
+from nixhive_nb.plan.plan_text import (
+    most_telling,
+    plan_facts,
+    plan_rows,
+    plan_table,
+    plan_text,
+    plan_ways,
+    rest_text,
+    title,
+)
+from nixhive_nb.plan.rows import InstanceRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from nixhive_nb.plan.plan import Plan, Target
+    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.plan_text import Row
+    from nixhive_nb.plan.rows import Fate
 
 ROWS = 50
 _NOTHING = "Nothing was changed."
+_NUMBERS = ("wave", "lacks", "generation")
+_DIM = ("system", "now → wanted", "result")
+_COLOURS: dict[Fate, str] = {"act": "", "nothing": html.DIM, "unreachable": html.BAD, "broken": html.BAD}
 
 
 class PlanView(Bundle):
@@ -29,67 +43,66 @@ class PlanView(Bundle):
 
     def text(self) -> str:
         """Give it as a table of text."""
-        header, rows = self._table()
-        lines = [f"{self._title()}  ({' · '.join(self._facts())})", table_text(header, rows[:ROWS])]
-        lines += [f"warning: {warning}" for warning in self.plan.warnings]
-        return "\n".join([*lines, *self._rest(rows), _NOTHING])
+        return f"{plan_text(self.plan, most=ROWS)}\n{_NOTHING}"
 
     def html(self) -> str:
-        """Give it as a table."""
-        header, rows = self._table()
-        cells = ["".join(_cell(title, value) for title, value in zip(header, row, strict=True)) for row in rows[:ROWS]]
-        parts = [
-            html.head(html.escaped(self._title()), map(html.escaped, self._facts())),
-            html.table([(title, title == "wave") for title in header], cells),
-        ]
+        """Give it as a table, with the picture below where that has something to tell."""
+        plan = self.plan
+        rows = plan_rows(plan)
+        shown = most_telling(rows, ROWS)
+        parts = [html.head(html.escaped(title(plan)), map(html.escaped, plan_facts(plan, rows)))]
+        if ways := plan_ways(plan):
+            parts.append(f"<div>{html.dim(html.escaped(' · '.join(ways)))}</div>")
+        parts.append(_table(plan, shown))
+        if len(shown) < len(rows):
+            parts.append(html.note(html.escaped(rest_text(plan, rows, shown))))
         parts += [
             f"<div>{html.coloured(html.WARN, '⚠ warning')} {html.escaped(text, most=2000)}</div>"
-            for text in self.plan.warnings
+            for text in plan.warnings
         ]
-        return "".join([*parts, *map(html.note, [*map(html.escaped, self._rest(rows)), _NOTHING])])
-
-    def _title(self) -> str:
-        return f"Plan {self.plan.digest}"
-
-    def _facts(self) -> list[str]:
-        plan = self.plan
-        kinds = Counter(step.kind for step in plan.steps)
-        known = sum(1 for step in plan.steps if step.kind == "build" and step.path)
-        new = len(plan.systems) - known
-        verb = "build" if plan.options.realise else "instantiate"
-        facts = [f"{plan.verb} {plan.source}"]
-        if plan.targets:
-            waves = len({target.wave for target in plan.targets})
-            facts += [_count(len(plan.targets), "instance"), _count(waves, "wave")]
-        facts.append(f"{_count(new, 'system')} to {verb}")
-        if known:
-            facts.append(f"{known} as last built")
-        if kinds["push"]:
-            facts.append(_count(kinds["push"], "push to a store", "pushes to stores"))
-        return facts
-
-    def _table(self) -> tuple[list[str], list[list[str]]]:
-        plan = self.plan
-        if plan.verb == "build":
-            verb = "build" if plan.options.realise else "instantiate"
-            known = {step.system for step in plan.steps if step.kind == "build" and step.path}
-            rows = [[name, "nothing: as last built" if name in known else verb] for name in plan.systems]
-            return ["system", "what will happen"], rows
-        return ["wave", "instance", "system", "what will happen", "via"], [_row(plan, one) for one in plan.targets]
-
-    def _rest(self, rows: Sequence[object]) -> list[str]:
-        return [f"… and {len(rows) - ROWS} more"] if len(rows) > ROWS else []
+        return "".join([*parts, *_picture(plan), html.note(_NOTHING)])
 
 
-def _row(plan: Plan, target: Target) -> list[str]:
-    action = action_text(plan, store_host(target.store) or target.store)
-    return [str(target.wave), target.instance, target.system, action, target.store]
+def _table(plan: Plan, rows: Sequence[Row]) -> str:
+    header, table = plan_table(plan, rows)
+    cells = ["".join(_cell(name, texts, row) for name in header) for row, texts in zip(rows, table, strict=True)]
+    return html.table([(name, name in _NUMBERS) for name in header], cells)
 
 
-def _cell(title: str, value: str) -> str:
-    text = html.escaped(value)
-    return html.cell(html.dim(text) if title == "via" else text, number=title == "wave")
+def _cell(name: str, texts: Mapping[str, str], row: Row) -> str:
+    text = html.escaped(texts[name])
+    if about := _whole(name, row):
+        text = f'<span title="{html.escaped(about)}">{text}</span>'
+    return html.cell(
+        html.coloured(colour, text) if (colour := _colour(name, texts, row)) else text, number=name in _NUMBERS
+    )
 
 
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
+def _colour(name: str, texts: Mapping[str, str], row: Row) -> str:
+    if name == "what will happen":
+        return _COLOURS[row.fate]
+    if name == "reboot":
+        return html.WARN if texts[name] == "needed" else html.DIM
+    return html.DIM if name in _DIM else ""
+
+
+def _whole(name: str, row: Row) -> str:
+    """Give the whole of what a cell shows in short, for those who point at it."""
+    if isinstance(row, InstanceRow):
+        shown = {"now → wanted": " → ".join(filter(None, (row.current, row.wanted))), "what will happen": row.store}
+        return shown.get(name, "")
+    return row.wanted if name == "result" else ""
+
+
+def _picture(plan: Plan) -> Iterable[str]:
+    """Give the picture of a plan that has more than one wave or batch, or a relay.
+
+    As an image, since JupyterLab drops inline SVG from saved notebooks.
+    """
+    places = {(target.wave, target.batch) for target in plan.targets}
+    if len(places) > 1 or any(step.kind == "push" for step in plan.steps):
+        data = b64encode(svg(plan).encode()).decode()
+        image = (
+            f'<img alt="waves and relays of the plan" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+        )
+        yield html.folded(html.dim("waves and relays"), image, is_open=True)

@@ -10,14 +10,14 @@ import contextlib
 import threading
 import time
 import traceback
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from nixhive_nb.errors import HiveError, LinkLost, of_system
+from nixhive_nb.errors import HiveError, LinkLost, Locked, RolledBack, of_system
 from nixhive_nb.plan.event import GOOD, Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.limits import Limits, Locks
+from nixhive_nb.plan.policy import TOUCHES, Policy
 from nixhive_nb.plan.report import Report, Tally
 
 if TYPE_CHECKING:
@@ -28,26 +28,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.step import Step
 
 OnEvent = Callable[[Event], None]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many steps may run at once. The defaults are safe for a stock sshd."""
-
-    parallel: int = 32
-    """Steps on hosts and stores, all together."""
-    per_jump: int = 16
-    """Steps that go through one jump host."""
-    evaluations: int = 2
-    """Evaluations of systems: each may take a gigabyte of memory."""
-
-    def of(self, lock: str) -> int:
-        """Give how many steps may hold a lock of that name: `all`, `evaluate`, `jump:NAME`, `store:URL`."""
-        if lock == "all":
-            return self.parallel
-        if lock == "evaluate":
-            return self.evaluations
-        # Two copies to one store at once would both send the paths that they share.
-        return self.per_jump if lock.startswith("jump:") else 1
+Clock = Callable[[], float]
+_STOPPED = "the run was stopped"
 
 
 class Run:
@@ -59,13 +41,20 @@ class Run:
         backend: Backend,
         *,
         limits: Limits | None = None,
+        clock: Clock = time.time,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
-        """Make a run; `start` begins it."""
+        """Make a run; `start` begins it.
+
+        `clock` gives the times of events, `loop_factory` the loop that it runs in: together they make a run in a time
+        of its own.
+        """
         self.plan = plan
         self.stopping = False
         """Whether the user stopped it."""
-        self._tally = Tally(plan)
-        self._engine = _Engine(plan, backend, limits or Limits(), self._heard)
+        self._tally = Tally(plan, clock())
+        self._engine = _Engine(plan, backend, limits or Limits(), self._heard, clock)
+        self._loop_factory = loop_factory
         self._listeners: list[OnEvent] = []
         self._thread = threading.Thread(target=self._main, name=f"hive-run-{plan.digest}", daemon=True)
         self._ended = threading.Event()
@@ -85,14 +74,14 @@ class Run:
         return self._ended.wait(timeout)
 
     def stop(self) -> None:
-        """Start nothing more, end builds and copies, and let running activations come to their end."""
+        """Start nothing more, end builds and copies, and let running activations and reboots come to their end."""
         self.stopping = True
-        self._heard(Stopping(time=time.time()))
-        self._engine.call(self._engine.stop)
+        self._engine.stop(lambda step: step.kind not in TOUCHES)
 
     def abandon(self) -> None:
-        """Leave at once. What was being activated has an unknown end."""
-        self._engine.call(self._engine.abandon)
+        """Leave at once. What was being activated or rebooted has an unknown end."""
+        self.stopping = True
+        self._engine.stop(lambda _: True)
 
     def report(self) -> Report:
         """Give what is known by now; all of it when the run has ended.
@@ -110,7 +99,8 @@ class Run:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._engine.run())
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._engine.run())
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
             self._failure = error
         finally:
@@ -120,141 +110,174 @@ class Run:
 class _Engine:
     """The loop: a step starts when what it needs is done, what it comes after has ended, and its limits allow."""
 
-    def __init__(self, plan: Plan, backend: Backend, limits: Limits, on_event: OnEvent) -> None:
+    def __init__(self, plan: Plan, backend: Backend, limits: Limits, on_event: OnEvent, clock: Clock) -> None:
         self._backend = backend
-        self._limits = limits
         self._emit = on_event
+        self._clock = clock
         self._steps = {step.id: step for step in plan.steps}
         self._blockers = {step.id: len({*step.needs, *step.after}) for step in plan.steps}
-        self._followers: dict[str, list[str]] = defaultdict(list)
+        self._followers: dict[str, list[Step]] = defaultdict(list)
         for step in plan.steps:
             for name in {*step.needs, *step.after}:
-                self._followers[name].append(step.id)
+                self._followers[name].append(step)
         self._ready = deque(step for step in plan.steps if not self._blockers[step.id])
-        self._parked: dict[str, deque[Step]] = defaultdict(deque)
-        self._held: Counter[str] = Counter()
-        self._outcomes: dict[str, Outcome] = {}
-        self._causes: dict[str, str] = {}
+        self._locks = Locks(limits)
+        self._ends: dict[str, StepEnded] = {}
+        self._policy = Policy(plan, self._ends)
         self._running: dict[str, asyncio.Task[StepEnded]] = {}
+        self._arrived: list[tuple[Step, asyncio.Task[StepEnded]]] = []
         self._stopping = False
+        self._told_of_stop = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
         """Bring every step to its end."""
+        self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        while len(self._outcomes) < len(self._steps):
+        if self._stopping:  # before we began
+            self._end(lambda _: True)
+        while len(self._ends) < len(self._steps):
+            self._take_in()
             while self._ready:
-                self._begin(self._ready.popleft())
-            if not self._running:
+                self._admit(self._ready.popleft())
+            if self._arrived or len(self._ends) == len(self._steps):
                 continue
-            done, _ = await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                ended = task.result()
-                del self._running[ended.step]
-                self._settle(ended)
-                self._release(self._steps[ended.step])
+            if not self._running:
+                stuck = [name for name in self._steps if name not in self._ends]
+                raise RuntimeError(f"Steps of the plan wait for each other: {', '.join(stuck[:9])}")
+            self._news.clear()
+            await self._news.wait()
 
-    def call(self, action: Callable[[], None]) -> None:
-        """Have the loop do something, from another thread; nothing once it has ended."""
+    def stop(self, which: Callable[[Step], bool]) -> None:
+        """Start nothing more, and end the running steps that `which` names. Safe from any thread."""
+        self._stopping = True
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(action)
-
-    def stop(self) -> None:
-        """End what can safely be ended, and start nothing more."""
-        self._end(lambda step: step.kind != "activate")
-
-    def abandon(self) -> None:
-        """End everything."""
-        self._end(lambda _: True)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._end, which)
 
     def _end(self, which: Callable[[Step], bool]) -> None:
-        self._stopping = True
-        for queue in self._parked.values():
-            self._ready.extend(queue)
-            queue.clear()
+        if not self._told_of_stop:
+            self._told_of_stop = True
+            self._emit(Stopping(time=self._clock()))
+        self._ready.extend(self._locks.leave())
         for name, task in self._running.items():
             if which(self._steps[name]):
                 task.cancel()
+        self._news.set()
 
-    def _begin(self, step: Step) -> None:
+    def _admit(self, step: Step) -> None:
+        """End a step that is not to be run, begin one that can be, and let the others wait for their limits."""
         verdict = self._verdict(step)
         if verdict is not None:
             self._settle(verdict)
-            return
-        full = next((lock for lock in step.locks if self._is_full(lock)), None)
-        if full is not None:
-            self._parked[full].append(step)
-            return
-        self._held.update(step.locks)
-        self._emit(StepStarted(time=time.time(), step=step.id))
-        self._running[step.id] = asyncio.create_task(self._perform(step))
+        elif self._locks.take(step):
+            self._begin(step)
+
+    def _begin(self, step: Step) -> None:
+        self._emit(StepStarted(time=self._clock(), step=step.id))
+        task = asyncio.create_task(self._perform(step))
+        self._running[step.id] = task
+        task.add_done_callback(lambda task: self._arrive(step, task))
+
+    def _arrive(self, step: Step, task: asyncio.Task[StepEnded]) -> None:
+        self._arrived.append((step, task))
+        self._news.set()
+
+    def _take_in(self) -> None:
+        """Take the steps that ran to their end, and begin those that waited for their limits."""
+        arrived, self._arrived = self._arrived, []
+        for step, task in arrived:
+            del self._running[step.id]
+            # One that is cancelled before its first line did nothing.
+            self._settle(self._unbegun(step, "cancelled", _STOPPED) if task.cancelled() else task.result())
+        freed = deque(other for step, _ in arrived for other in self._locks.give_back(step))
+        while freed:
+            # Something may have failed while it waited.
+            step = freed.popleft()
+            verdict = self._verdict(step)
+            if verdict is None:
+                self._begin(step)
+            else:
+                self._settle(verdict)
+                freed.extend(self._locks.give_back(step))
+
+    def _settle(self, ended: StepEnded) -> None:
+        self._ends[ended.step] = ended
+        self._policy.note(ended)
+        self._emit(ended)
+        for step in self._followers[ended.step]:
+            self._blockers[step.id] -= 1
+            if not self._blockers[step.id]:
+                self._ready.append(step)
 
     def _verdict(self, step: Step) -> StepEnded | None:
         """Give how a step ends that is not to be run at all, None for one that is."""
-        now = time.time()
-        cause = next((name for name in step.needs if self._outcomes[name] not in GOOD), "")
-        if cause and self._outcomes[cause] != "cancelled":
-            root = self._causes.get(cause, cause)
-            return StepEnded(time=now, step=step.id, outcome="skipped", reason=f"because of {root}", cause=root)
-        if cause or (self._stopping and step.kind != "wave"):
-            return StepEnded(time=now, step=step.id, outcome="cancelled", reason="the run was stopped")
+        missing = [end for end in map(self._ends.__getitem__, step.needs) if end.outcome not in GOOD]
+        cause = next((end for end in missing if end.outcome != "cancelled"), None)
+        if cause:
+            root = cause.cause or cause.step
+            return self._unbegun(step, "skipped", f"because of {root}", root)
+        if missing or self._stopping:
+            return self._unbegun(step, "cancelled", _STOPPED)
         if step.kind == "wave":
-            return StepEnded(time=now, step=step.id, outcome="done", result=Result())
-        return None
+            closed = self._policy.verdict(step)
+            return self._unbegun(step, "failed" if closed else "done", closed)
+        refusal = self._policy.refusal(step)
+        return self._unbegun(step, "skipped", refusal) if refusal else None
+
+    def _unbegun(self, step: Step, outcome: Outcome, reason: str, cause: str = "") -> StepEnded:
+        result = Result() if outcome == "done" else None
+        return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=reason, cause=cause, result=result)
 
     async def _perform(self, step: Step) -> StepEnded:
         try:
-            result = await self._backend.perform(step, _Voice(step.id, self._emit))
+            result = await self._work(step)
         except asyncio.CancelledError:
             # An activation that is left in its middle has an end that we do not know.
-            return self._ended(step, "unknown" if step.kind == "activate" else "cancelled", "the run was stopped")
+            return self._ended(step, "unknown" if step.kind in TOUCHES else "cancelled", _STOPPED)
         except HiveError as error:
-            lost = isinstance(error, LinkLost) and step.kind == "activate"
-            return self._ended(step, "unknown" if lost else "failed", str(error), error.log)
+            return self._ended(step, _outcome_of(error, step), str(error), error.log)
         except OSError as error:
             return self._ended(step, "failed", str(of_system(error)))
         except Exception as error:  # noqa: BLE001 - our own bug: it fails this step and no other
             lines = traceback.format_exc().splitlines()
             return self._ended(step, "failed", f"A bug in nixhive_nb: {error!r}. Please report it.", lines)
-        return StepEnded(time=time.time(), step=step.id, outcome=result.outcome, reason=result.warning, result=result)
+        return StepEnded(time=self._clock(), step=step.id, outcome=result.outcome, reason=result.warning, result=result)
+
+    async def _work(self, step: Step) -> Result:
+        if step.kind == "pause":
+            await asyncio.sleep(step.seconds)
+            return Result()
+        return await self._backend.perform(step, _Voice(step.id, self._emit, self._clock))
 
     def _ended(self, step: Step, outcome: Outcome, reason: str, log: Iterable[str] = ()) -> StepEnded:
         for text in log:
-            self._emit(StepLine(time=time.time(), step=step.id, text=text))
-        return StepEnded(time=time.time(), step=step.id, outcome=outcome, reason=" ".join(reason.split()))
+            self._emit(StepLine(time=self._clock(), step=step.id, text=text))
+        return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=" ".join(reason.split()))
 
-    def _settle(self, ended: StepEnded) -> None:
-        self._outcomes[ended.step] = ended.outcome
-        if ended.cause:
-            self._causes[ended.step] = ended.cause
-        self._emit(ended)
-        for name in self._followers[ended.step]:
-            self._blockers[name] -= 1
-            if not self._blockers[name]:
-                self._ready.append(self._steps[name])
 
-    def _release(self, step: Step) -> None:
-        """Give locks back, and start those that waited for them, as many as now fit."""
-        self._held.subtract(step.locks)
-        for lock in step.locks:
-            queue = self._parked[lock]
-            while queue and not self._is_full(lock):
-                self._begin(queue.popleft())
-
-    def _is_full(self, lock: str) -> bool:
-        return self._held[lock] >= self._limits.of(lock)
+def _outcome_of(error: HiveError, step: Step) -> Outcome:
+    match error:
+        case RolledBack():
+            return "rolled back"
+        case Locked():
+            return "locked"
+        case LinkLost() if step.kind in TOUCHES:
+            return "unknown"
+        case _:
+            return "failed"
 
 
 class _Voice:
     """What one step tells, as events of the run."""
 
-    def __init__(self, step: str, emit: OnEvent) -> None:
+    def __init__(self, step: str, emit: OnEvent, clock: Clock) -> None:
         self._step = step
         self._emit = emit
+        self._clock = clock
 
     def line(self, text: str) -> None:
-        self._emit(StepLine(time=time.time(), step=self._step, text=text))
+        self._emit(StepLine(time=self._clock(), step=self._step, text=text))
 
     def progress(self, done: int, expected: int) -> None:
-        self._emit(StepProgress(time=time.time(), step=self._step, done=done, expected=expected))
+        self._emit(StepProgress(time=self._clock(), step=self._step, done=done, expected=expected))

@@ -23,6 +23,8 @@ cancelled    not tried or ended early, since the user stopped the run
 """
 GOOD = ("done", "warned", "unchanged")
 """The outcomes that leave an instance as it is wanted."""
+BAD: tuple[Outcome, ...] = ("rolled back", "failed", "locked", "unknown")
+"""The outcomes of what was begun and did not do what was wanted."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the systems evaluated to when the plan was made."""
     seen: tuple[Seen, ...] = ()
     """The targeted instances as they were then; empty when no host was asked."""
+    patterns: tuple[tuple[str, ...], ...] = ()
+    """What the user asked for: each element a wave. With `no` and `to` the same plan can be made again."""
+    no: tuple[str, ...] = ()
+    """The steps that were left out."""
+    left_out: tuple[str, ...] = ()
+    """Instances that a resumed run leaves out, since they said that nothing is left to do."""
+    to: int = 0
+    """For a rollback: the generation that was asked for; 0 for the one before."""
 
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"

@@ -1,62 +1,91 @@
-"""Inventory, targets and options → a plan."""
+"""Inventory, targets and options → a plan. What a plan is made of stands in `building`, `waves` and `surveys`."""
 
 from __future__ import annotations
 
-import re
-from itertools import groupby
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, Literal
 
-from nixhive_nb.plan.plan import Options, Plan, Target, Verb
+import msgspec
+
+from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.building import build_steps, sign_step
+from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
+from nixhive_nb.plan.routes import ALL, fetch_locks, login_locks, relies_on
 from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.surveys import seen_among, targets_of, wanted_among
+from nixhive_nb.plan.waves import allowed_failures, cut, gated, numbered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from nixhive_nb.deployment.inventory import Instance, Inventory
+    from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.targets import Targets
-
-ALL = "all"
-"""The limit that every step on a host or a store counts against."""
 
 _COSTS = (
     "No signing.keyFile in the deployment: instances refuse an unsigned path from their relay, so this machine sends "
     "the whole system to each of {count} instances with a store. To make a key: nix-store --generate-binary-cache-key."
 )
-_JUMP = re.compile(r"^(?:ssh://)?(?:[^@]*@)?(\[[^\]]*\]|[^:]*)")
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """What an instance goes back to."""
+
+    path: str
+    generation: int
 
 
 def plan_build(
-    inventory: Inventory, systems: Sequence[str], options: Options, known: Mapping[str, str] | None = None
+    inventory: Inventory,
+    systems: Sequence[str],
+    options: Options,
+    known: Mapping[str, str] | None = None,
+    *,
+    survey: Survey | None = None,
 ) -> Plan:
     """Give the plan that builds `systems`; those in `known` (result by system) are taken as they are."""
-    steps = tuple(_build_steps(inventory, systems, known or {}, realise=options.realise))
-    return Plan(verb="build", source=inventory.source, systems=tuple(systems), targets=(), steps=steps, options=options)
+    return Plan(
+        verb="build",
+        source=inventory.source,
+        systems=tuple(systems),
+        targets=(),
+        steps=tuple(build_steps(inventory, systems, known or {}, survey, realise=options.realise)),
+        options=options,
+        wanted=wanted_among(survey, systems),
+    )
 
 
 def plan_transfer(
-    inventory: Inventory, targets: Targets, verb: Verb, options: Options, known: Mapping[str, str] | None = None
+    inventory: Inventory,
+    targets: Targets,
+    verb: Verb,
+    options: Options,
+    known: Mapping[str, str] | None = None,
+    *,
+    survey: Survey | None = None,
+    leave_out: Collection[str] = (),
 ) -> Plan:
     """Give the plan that pushes, and for `deploy` activates, the systems of the targeted instances.
 
     Each (system, store) pair is pushed once. An instance fetches as soon as its own relay has its system. Waves gate
-    activation alone: content may move ahead.
+    activation alone: content may move ahead. Targets in `leave_out` are not in the plan. What the survey says of a
+    host changes no step. Raises `OptionError`.
     """
-    chosen = tuple(
-        _target(inventory.instances[name], number)
-        for number, wave in enumerate(targets.waves, start=1)
-        for name in wave.instances
-    )
+    if options.reboot != "never" and options.type in ("test", "dry-activate"):
+        raise OptionError(f"-t {options.type} lasts until a reboot at most: --reboot goes with switch and boot alone.")
+    chosen = tuple(target for target in targets_of(inventory, targets) if target.instance not in leave_out)
+    parts = cut(inventory, chosen, options) if verb == "deploy" else ()
+    chosen = numbered(chosen, parts) if parts else chosen
     systems = tuple(dict.fromkeys(target.system for target in chosen))
-    steps = _build_steps(inventory, systems, known or {}, realise=True)
+    steps = build_steps(inventory, systems, known or {}, survey, realise=True)
     ready = {system: f"build:{system}" for system in systems}
     if inventory.signing_key:
-        signs = [_sign_step(system) for system in systems]
+        signs = [sign_step(system) for system in systems]
         steps += signs
         ready |= {step.system: step.id for step in signs}
     steps += _push_steps(chosen, ready)
     steps += [_fetch_step(inventory, target, ready) for target in chosen]
     if verb == "deploy":
-        steps += _activate_steps(inventory, chosen)
+        steps += gated(inventory, parts, options, _activations(inventory, chosen, options))
     return Plan(
         verb=verb,
         source=inventory.source,
@@ -65,71 +94,70 @@ def plan_transfer(
         steps=tuple(steps),
         options=options,
         warnings=tuple(_signing_warning(inventory, chosen)),
+        allowed=allowed_failures(options.max_failures, len(chosen)) if verb == "deploy" else None,
+        wanted=wanted_among(survey, systems),
+        seen=seen_among(survey, chosen),
     )
 
 
-def jump_hosts(instance: Instance) -> tuple[str, ...]:
-    """Give the names of the hosts that `ProxyJump` leads through, in the order in which they are passed."""
-    value = next((values[-1] for name, values in instance.ssh if name.lower() == "proxyjump"), "none")
-    if value.lower() == "none":
-        return ()
-    found = (_JUMP.match(hop.strip()) for hop in value.split(","))
-    return tuple(hop[1].strip("[]") for hop in found if hop and hop[1])
+def plan_rollback(
+    inventory: Inventory, targets: Targets, options: Options, goals: Mapping[str, Goal], survey: Survey
+) -> Plan:
+    """Give the plan that makes each targeted instance run its goal again, in waves as a deploy does.
+
+    A target without a goal is left out, and the plan has a warning that says so. Raises `OptionError`.
+    """
+    every = targets_of(inventory, targets)
+    chosen = tuple(target for target in every if target.instance in goals)
+    why = {one.instance: one.error for one in survey.seen}
+    warnings = tuple(
+        f"{target.instance} is left out: {why.get(target.instance) or 'no generation to go back to is known'}"
+        for target in every
+        if target.instance not in goals
+    )
+    parts = cut(inventory, chosen, options)
+    own = {
+        target.instance: _with_reboot(_rollback_step(inventory, target, goals[target.instance]), options)
+        for target in chosen
+    }
+    return Plan(
+        verb="rollback",
+        source=inventory.source,
+        systems=(),
+        targets=numbered(chosen, parts),
+        steps=tuple(gated(inventory, parts, options, own)),
+        options=options,
+        warnings=warnings,
+        allowed=allowed_failures(options.max_failures, len(chosen)),
+        seen=seen_among(survey, chosen),
+    )
 
 
-def store_host(url: str) -> str:
-    """Give the host that an `ssh://` or `ssh-ng://` store names; empty for other stores."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("ssh", "ssh-ng"):
-        return ""
-    authority = rest.partition("?")[0].partition("/")[0]
-    found = _JUMP.match(authority)
-    return found[1].strip("[]") if found else ""
+def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey: Survey) -> Plan:
+    """Give the plan that reboots each targeted instance, in waves as a deploy activates.
 
-
-def _target(instance: Instance, wave: int) -> Target:
-    return Target(instance=instance.name, system=instance.system, store=instance.store, wave=wave)
-
-
-def _build_steps(
-    inventory: Inventory, systems: Sequence[str], known: Mapping[str, str], *, realise: bool
-) -> list[Step]:
-    new = [system for system in systems if not known.get(system)]
-    steps = [
-        Step(id=f"instantiate:{'+'.join(group)}", kind="instantiate", systems=group, locks=("evaluate",))
-        for group in _groups(inventory, new)
-    ]
-    evaluated = tuple(step.id for step in steps)
-    if realise and new:
-        steps.append(Step(id="realise", kind="realise", systems=tuple(new), after=evaluated))
-        evaluated = ("realise",)
-    steps += [
-        Step(
-            id=f"build:{system}",
-            kind="build",
-            systems=(system,),
-            path=known.get(system, ""),
-            after=evaluated if system in new else (),
-        )
-        for system in systems
-    ]
-    return steps
-
-
-def _groups(inventory: Inventory, systems: Iterable[str]) -> Iterable[tuple[str, ...]]:
-    """Cut the systems into those that share their include paths, so that each group is evaluated by one process."""
-    ordered = sorted(systems, key=lambda system: (inventory.include_paths(system), system))
-    for _, group in groupby(ordered, key=inventory.include_paths):
-        yield tuple(group)
-
-
-def _sign_step(system: str) -> Step:
-    return Step(id=f"sign:{system}", kind="sign", systems=(system,), needs=(f"build:{system}",))
+    A host that others of its wave jump through is back before they are rebooted. Raises `OptionError`.
+    """
+    chosen = targets_of(inventory, targets)
+    parts = cut(inventory, chosen, options, reads=False)
+    own = {target.instance: (_reboot_step(inventory, target),) for target in chosen}
+    return Plan(
+        verb="reboot",
+        source=inventory.source,
+        systems=(),
+        targets=numbered(chosen, parts),
+        steps=tuple(gated(inventory, parts, options, own)),
+        options=options,
+        allowed=allowed_failures(options.max_failures, len(chosen)),
+        seen=seen_among(survey, chosen),
+    )
 
 
 def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Step]:
-    pairs = dict.fromkeys((target.store, target.system) for target in targets if target.store)
-    stores = dict.fromkeys(store for store, _ in pairs)
+    pairs: dict[str, dict[str, None]] = defaultdict(dict)
+    for target in targets:
+        if target.store:
+            pairs[target.store][target.system] = None
     return [
         Step(
             id=f"push:{system}>{store}",
@@ -139,20 +167,13 @@ def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Ste
             needs=(ready[system],),
             locks=(ALL, f"store:{store}"),
         )
-        for wanted in stores
-        for store, system in pairs
-        if store == wanted
+        for store, systems in pairs.items()
+        for system in systems
     ]
 
 
 def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) -> Step:
-    own = f"ssh://{target.instance}"
-    needs = [ready[target.system]]
-    if target.store:
-        needs.append(f"push:{target.system}>{target.store}")
-    # What is pushed to this very host as a relay counts against the same limit, so that two copies to one store
-    # never send the paths that they share twice.
-    locks = (ALL, f"store:{own}", *(f"jump:{hop}" for hop in jump_hosts(inventory.instances[target.instance])))
+    push = (f"push:{target.system}>{target.store}",) if target.store else ()
     return Step(
         id=f"fetch:{target.instance}",
         kind="fetch",
@@ -160,66 +181,54 @@ def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) 
         instance=target.instance,
         store=target.store,
         wave=target.wave,
-        needs=tuple(needs),
-        locks=locks,
+        needs=(ready[target.system], *push),
+        locks=fetch_locks(inventory.instances[target.instance]),
     )
 
 
-def _activate_steps(inventory: Inventory, targets: Sequence[Target]) -> list[Step]:
-    steps: list[Step] = []
-    gate: tuple[str, ...] = ()
-    for number, members in groupby(targets, key=lambda target: target.wave):
-        wave = tuple(members)
-        names = {target.instance for target in wave}
-        relied = {target.instance: _relies_on(inventory, target) & names for target in wave}
-        ordered = _leaders_first(wave, relied)
-        steps += [
-            Step(
-                id=f"activate:{target.instance}",
-                kind="activate",
-                systems=(target.system,),
-                instance=target.instance,
-                wave=number,
-                needs=(f"fetch:{target.instance}",),
-                after=gate + tuple(f"activate:{name}" for name in sorted(relied[target.instance])),
-                locks=(ALL,),
-            )
-            for target in ordered
-        ]
-        steps.append(
-            Step(id=f"wave:{number}", kind="wave", wave=number, after=tuple(f"activate:{t.instance}" for t in ordered))
-        )
-        gate = (f"wave:{number}",)
-    return steps
+def _activations(inventory: Inventory, targets: Sequence[Target], options: Options) -> dict[str, tuple[Step, ...]]:
+    """Give the steps that make each instance run its system; it has fetched before."""
+    copies: dict[str, list[str]] = defaultdict(list)
+    for target in targets:
+        for host in relies_on(inventory.instances[target.instance]):
+            copies[host].append(f"fetch:{target.instance}")
+    own = {}
+    for target in targets:
+        step = _own_step(inventory, target, "activate")
+        fetched = msgspec.structs.replace(step, needs=(f"fetch:{target.instance}",))
+        # A reboot in the middle of copies from a host, or through it, would cut them.
+        own[target.instance] = _with_reboot(fetched, options, after=tuple(copies[target.instance]))
+    return own
 
 
-def _relies_on(inventory: Inventory, target: Target) -> set[str]:
-    """Give the hosts that an instance is reached through or reads from: they come first within a wave."""
-    hosts = {*jump_hosts(inventory.instances[target.instance]), store_host(target.store)}
-    return hosts - {target.instance}
+def _rollback_step(inventory: Inventory, target: Target, goal: Goal) -> Step:
+    step = _own_step(inventory, target, "activate")
+    return msgspec.structs.replace(step, path=goal.path, generation=goal.generation)
 
 
-def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> list[Target]:
-    """Put each target after those that it relies on; two that rely on each other keep their order."""
-    by_name = {target.instance: target for target in wave}
-    ordered: dict[str, Target] = {}
-    trail: list[str] = []
+def _reboot_step(inventory: Inventory, target: Target) -> Step:
+    # It is about no system: what the next boot starts is what the instance must run then.
+    return msgspec.structs.replace(_own_step(inventory, target, "reboot"), systems=())
 
-    def place(name: str) -> None:
-        if name in ordered or name in trail:
-            # Seen, or a circle: then the edge that closes it is dropped, since no order could satisfy it.
-            return
-        trail.append(name)
-        for leader in sorted(relied[name]):
-            if leader in trail:
-                relied[name].discard(leader)
-            place(leader)
-        trail.pop()
-        ordered[name] = by_name[name]
 
-    for target in wave:
-        place(target.instance)
-    return list(ordered.values())
+def _with_reboot(activate: Step, options: Options, after: tuple[str, ...] = ()) -> tuple[Step, ...]:
+    if options.reboot == "never":
+        return (activate,)
+    reboot = msgspec.structs.replace(
+        activate, id=f"reboot:{activate.instance}", kind="reboot", needs=(activate.id,), after=after
+    )
+    return activate, reboot
+
+
+def _own_step(inventory: Inventory, target: Target, kind: Literal["activate", "reboot"]) -> Step:
+    return Step(
+        id=f"{kind}:{target.instance}",
+        kind=kind,
+        systems=(target.system,),
+        instance=target.instance,
+        wave=target.wave,
+        locks=login_locks(inventory.instances[target.instance]),
+    )
 
 
 def _signing_warning(inventory: Inventory, targets: Sequence[Target]) -> Iterable[str]:

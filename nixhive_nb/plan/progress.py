@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.event import GOOD
+from nixhive_nb.plan.event import BAD, GOOD
 from nixhive_nb.text import size_text
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ _TITLES = {
     "reboot": "Rebooting",
     "survey": "Looking",
 }
-BAD = ("rolled back", "failed", "locked", "unknown")
-"""Outcomes of steps that were begun and did not do what was wanted."""
+_ENDS = {
+    "failed": "✕ {kind} failed",
+    "rolled back": "↶ {kind} rolled back",
+    "locked": "✕ {kind} locked out",
+    "unknown": "? {kind} ended unknown",
+}
 _DOING = {
     "look": "asking",
     "instantiate": "evaluating",
@@ -104,12 +108,11 @@ def progress_of(report: Report) -> Progress:
 
 def _row(record: StepRecord) -> Row:
     bad = record.outcome is not None
-    doing = _DOING[record.kind]
     until = record.ended or time.time()
     return Row(
         kind=record.kind,
-        name=record.subject,
-        state=f"✕ {record.kind} failed" if bad else f"● {doing}",
+        name=record.subject or record.step,
+        state=_ENDS[record.outcome].format(kind=record.kind) if record.outcome else f"● {_DOING[record.kind]}",
         failed=bad,
         moved=record.moved,
         expected=record.expected,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.event import GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.event import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Plan, Target
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 LOG_LINES = 20
 """How many of the last lines of a step a report keeps."""
+WORST_FIRST: tuple[Outcome, ...] = (*BAD, "skipped", "cancelled")
+"""The outcomes that leave an instance otherwise than it is wanted."""
+_CHANGING = ("activate", "reboot")
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +53,15 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     system: str
     wave: int
+    batch: int = 1
     outcome: Outcome | None
-    """None while its steps are under way."""
+    """The worst of its own steps; None while they are under way."""
     failed_step: str = ""
-    """The kind of step at which it failed: build, push, fetch, activate; empty otherwise."""
+    """The kind of step that is the cause: build, push, fetch, activate, wave (a gate) …; empty where all is well."""
     reason: str = ""
     path: str = ""
+    previous: str = ""
+    """What it ran before."""
     how: str = ""
     """How it got the system: present, from relay, from here."""
     sent: int = 0
@@ -62,6 +69,10 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     build: float | None = None
     transfer: float | None = None
     activate: float | None = None
+    checks: tuple[CheckResult, ...] = ()
+    """How its checks went when they were last tried."""
+    reboot: bool | None = None
+    """Whether it needs a reboot now; None where that is not known."""
     log: tuple[str, ...] = ()
 
 
@@ -89,7 +100,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether every instance (of a build: every system) is done or unchanged."""
+        """Whether every instance (of a build: every system) is as it is wanted, if with warnings."""
         return all(record.outcome in GOOD for record in self._subjects())
 
     @property
@@ -112,7 +123,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def systems(self) -> tuple[SystemRecord, ...]:
         """Give a record for each system of the plan, in its order."""
-        return tuple(self._system(name) for name in self.plan.systems)
+        return tuple(self._system(name) for name in self.plan.systems if f"build:{name}" in self.steps)
 
     def instances(self) -> tuple[InstanceRecord, ...]:
         """Give a record for each targeted instance, in the order of the targets."""
@@ -144,37 +155,70 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def _build_seconds(self, system: str) -> float | None:
         """Give the seconds from the start of the realisation to the verdict on a system."""
-        realise, build = self.steps.get("realise"), self.steps[f"build:{system}"]
-        if build.ended is None:
+        realise, build = self.steps.get("realise"), self.steps.get(f"build:{system}")
+        if build is None or build.ended is None:
             return None
         start = realise.started if realise is not None and realise.started is not None else build.started
         return None if start is None else build.ended - start
 
     def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
         own = [self.steps[name] for name in steps]
-        last = next((record for record in own if record.outcome not in (*GOOD, None)), own[-1])
-        root = self.steps[last.cause] if last.cause else last
-        fetch = own[0]
-        moved = fetch.result or Result()
+        last = _deciding(own)
+        root = self.steps[last.cause] if last and last.cause else last
+        outcome = _outcome(own)
+        bad = outcome not in (*GOOD, None)
+        fetch = self.steps.get(f"fetch:{target.instance}")
+        moved = (fetch and fetch.result) or Result()
+        results = [record.result for record in own if record.result]
         return InstanceRecord(
             instance=target.instance,
             system=target.system,
             wave=target.wave,
-            outcome=last.outcome,
-            failed_step=root.kind if last.outcome not in (*GOOD, None) else "",
-            reason=f"{root.step} failed: {root.reason}" if last.cause else last.reason,
-            path=moved.path,
+            batch=target.batch,
+            outcome=outcome,
+            failed_step=root.kind if root and bad else "",
+            reason=_reason(last, root),
+            path=moved.path or next((result.path for result in results if result.path), ""),
+            previous=next((result.previous for result in results if result.previous), ""),
             how=moved.how,
             sent=moved.sent,
             build=self._build_seconds(target.system),
-            transfer=fetch.seconds,
+            transfer=fetch.seconds if fetch else None,
             activate=self._seconds_of(f"activate:{target.instance}"),
-            log=root.log,
+            checks=next((result.checks for result in reversed(results) if result.checks), ()),
+            reboot=next((result.reboot for result in reversed(results) if result.reboot is not None), None),
+            log=root.log if root else (),
         )
 
     def _seconds_of(self, step: str) -> float | None:
         record = self.steps.get(step)
         return record.seconds if record else None
+
+
+def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
+    """Give how an instance ends: the worst that befell it. Where all is well, what changes it decides."""
+    outcomes = {record.outcome for record in own}
+    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), None)
+    if worst or None in outcomes:
+        return worst
+    changing = [record.outcome for record in own if record.kind in _CHANGING] or [record.outcome for record in own]
+    return next((outcome for outcome in ("warned", "done") if outcome in changing), "unchanged")
+
+
+def _deciding(own: Sequence[StepRecord]) -> StepRecord | None:
+    """Give the step that tells most of how an instance ended: the first of the worst, else the last with a warning."""
+    for outcome in WORST_FIRST:
+        found = next((record for record in own if record.outcome == outcome), None)
+        if found:
+            return found
+    said = [record for record in own if record.kind != "fetch" and record.reason]
+    return said[-1] if said else (own[-1] if own else None)
+
+
+def _reason(last: StepRecord | None, root: StepRecord | None) -> str:
+    if last is None or root is None:
+        return ""
+    return last.reason if root is last else f"{root.step} {root.outcome}: {root.reason}"
 
 
 class _Open:
@@ -212,11 +256,11 @@ class _Open:
 class Tally:
     """Adds up the events of a run. One thread adds; any thread may ask for the report."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Begin with nothing done."""
+    def __init__(self, plan: Plan, started: float | None = None) -> None:
+        """Begin with nothing done, now or when the run started."""
         self._plan = plan
         self._steps = {step.id: _Open(step) for step in plan.steps}
-        self._started = time.time()
+        self._started = time.time() if started is None else started
         self._last = self._started
 
     def add(self, event: Event) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.event import GOOD
-from nixhive_nb.plan.report import InstanceRecord, SystemRecord
+from nixhive_nb.plan.report import WORST_FIRST, InstanceRecord, SystemRecord
 from nixhive_nb.text import seconds_text, size_text, table_text
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ _DONE_WORDS = {
     "reboot": "rebooted",
     "survey": "looked at",
 }
+_MOVING = ("push", "deploy")
+"""Verbs that bring systems to instances."""
+_WORDS: dict[str, str] = {"warned": "done, with warnings"}
 MOST_FAILURES = 10
 
 
@@ -42,13 +45,18 @@ def headline(report: Report) -> str:
     """Give the one line that says how a run ended, such as `3 of 4 deployed, 1 failed`."""
     counts = report.counts()
     total = sum(counts.values())
-    done = counts.pop("done", 0) + (unchanged := counts.pop("unchanged", 0))
+    unchanged, warned = counts.get("unchanged", 0), counts.get("warned", 0)
+    good = sum(counts.pop(outcome, 0) for outcome in GOOD)
     dry = report.plan.verb == "deploy" and report.plan.options.type == "dry-activate"
     what = "looked at, nothing activated" if dry else _DONE_WORDS[report.plan.verb]
-    parts = [f"{done} of {total} {what}"]
-    if unchanged:
+    parts = [f"{good} of {total} {what}"]
+    if unchanged and report.plan.verb != "survey":
         parts.append(f"{unchanged} unchanged" if unchanged < total else "all unchanged")
-    parts += [f"{number} {outcome}" for outcome, number in counts.items()]
+    if warned:
+        parts.append(f"{warned} with warnings")
+    # Of a rollback, "rolled back" is what went well.
+    words = {"rolled back": "went back to what they ran before"} if report.plan.verb == "rollback" else {}
+    parts += [f"{counts[name]} {words.get(name, name)}" for name in (*WORST_FIRST, "running") if name in counts]
     return ", ".join(parts)
 
 
@@ -56,7 +64,7 @@ def details(report: Report) -> str:
     """Give the facts that stand beside the headline: when, how long, which plan, what left this machine."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.started))
     parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
-    if report.plan.verb != "build":
+    if report.plan.verb in _MOVING:
         parts.append(f"{size_text(report.sent)} left this machine")
     return " · ".join(parts)
 
@@ -69,7 +77,7 @@ def ordered(report: Report) -> Sequence[InstanceRecord | SystemRecord]:
 
 def outcome_text(record: InstanceRecord | SystemRecord) -> str:
     """Give an outcome with its symbol, and the step at which it failed."""
-    words: str = record.outcome or "running"
+    words = _WORDS.get(record.outcome or "running", record.outcome or "running")
     step = record.failed_step if isinstance(record, InstanceRecord) else ""
     if step and record.outcome == "failed":
         words += f" at {step}"
@@ -142,17 +150,19 @@ def _table(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> 
             if isinstance(record, SystemRecord)
         ]
         return ["system", "outcome", "how", "size", "result"], rows
+    instances = [record for record in records if isinstance(record, InstanceRecord)]
+    if report.plan.verb not in _MOVING:
+        return ["instance", "outcome", "path"], [[one.instance, outcome_text(one), one.path] for one in instances]
     rows = [
         [
-            record.instance,
-            outcome_text(record),
-            record.how,
-            seconds_text(record.transfer),
-            seconds_text(record.activate),
-            size_text(record.sent),
+            one.instance,
+            outcome_text(one),
+            one.how,
+            seconds_text(one.transfer),
+            seconds_text(one.activate),
+            size_text(one.sent),
         ]
-        for record in records
-        if isinstance(record, InstanceRecord)
+        for one in instances
     ]
     return ["instance", "outcome", "got it", "transfer", "activate", "from here"], rows
 

@@ -1,43 +1,101 @@
-"""When a host is left alone, and what is said to it otherwise."""
+"""The words between us and the script on the host, and the script itself in the hands of a real shell."""
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+
 import pytest
 
-from nixhive_nb.backend.activation import HostState, is_unchanged, parse_look, set_profile, switch
+from nixhive_nb.backend import activation
+from nixhive_nb.backend.activation import Order, Outcome, Word
+from nixhive_nb.plan.facts import HostFacts
 
-NEW, OLD = "/nix/store/new-system", "/nix/store/old-system"
+ORDER = Order(
+    id="ab12",
+    instance="www-1",
+    path="/nix/store/x-system",
+    type="switch",
+    confirm=30,
+    limit=60,
+    owner="ann@ops (deploy, plan 1a2b3c4)",
+)
+
+
+def test_a_shell_gets_each_word_of_an_order_as_it_is():
+    *_, text = activation.begin(ORDER, root=True).partition(" nixhive ")
+    assert shlex.split(text) == ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", ORDER.owner]
+
+
+def test_an_owner_is_one_line_of_bounded_length():
+    order = Order(**{**{name: getattr(ORDER, name) for name in ORDER.__struct_fields__}, "owner": "a\nb; $(c) " * 99})
+    words = shlex.split(activation.begin(order, root=True))
+    assert "\n" not in words[-1]
+    assert len(words[-1]) <= 200
+
+
+def test_who_is_not_root_begins_with_sudo_that_asks_nothing():
+    assert activation.begin(ORDER, root=False).startswith("exec sudo -n -- /bin/sh ")
+    assert "sudo" not in activation.begin(ORDER, root=True)
 
 
 @pytest.mark.parametrize(
-    ("runs", "boots", "action", "unchanged"),
+    ("line", "word"),
     [
-        (NEW, NEW, "switch", True),
-        (NEW, OLD, "switch", False),
-        (OLD, NEW, "switch", False),
-        ("", "", "switch", False),
-        (OLD, NEW, "boot", True),
-        (NEW, OLD, "boot", False),
-        (NEW, OLD, "test", True),
-        (OLD, NEW, "test", False),
-        (NEW, NEW, "dry-activate", False),
+        ("nixhive ab12 tested 4", Word("tested", "4")),
+        ("nixhive ab12 ended", Word("ended")),
+        ("nixhive ab12 waits bob@ops (deploy)", Word("waits", "bob@ops (deploy)")),
+        ("nixhive ab12 nonsense", None),
+        ("nixhive other tested 0", None),
+        ("starting the following units: nginx.service", None),
     ],
 )
-def test_a_host_that_is_as_wanted_is_unchanged(runs, boots, action, unchanged):
-    assert is_unchanged(HostState(current=runs, profile=boots), NEW, action) is unchanged
+def test_only_lines_of_this_activation_are_words(line, word):
+    assert activation.read_word(ORDER, line) == word
 
 
-def test_what_a_host_says_is_read_and_what_is_no_store_path_is_none():
-    host = parse_look(f"current={NEW}\nprofile=/nix/var/nix/profiles/system\nuid=0\nsystem=yes\nnoise\n")
-    assert host == HostState(current=NEW, profile="", root=True, is_system=True)
-    assert parse_look("") == HostState()
+def test_a_result_has_an_outcome_a_status_and_a_reason():
+    word = Word("result", "rolled-back 2 switch-to-configuration test ended with 2")
+    outcome = activation.read_outcome(word)
+    assert outcome == Outcome(name="rolled-back", status=2, why="switch-to-configuration test ended with 2")
+    assert activation.explained(outcome, 60).endswith("ended with 2: the activation script failed")
 
 
-def test_sudo_is_used_only_where_the_login_is_not_root():
-    assert switch(NEW, "switch", root=True) == f"{NEW}/bin/switch-to-configuration switch"
-    assert switch(NEW, "switch", root=False) == f"sudo -n -- {NEW}/bin/switch-to-configuration switch"
-    assert set_profile(NEW, root=False).startswith("sudo -n -- nix-env --profile /nix/var/nix/profiles/system --set ")
+def test_what_was_ended_for_its_length_is_said_so():
+    outcome = Outcome(name="rolled-back", status=124, why="switch-to-configuration test ended with 124")
+    assert activation.explained(outcome, 60) == "switch-to-configuration test took longer than 60 s and was ended"
 
 
-def test_a_path_is_one_word_whatever_is_in_it():
-    assert switch("/nix/store/x; reboot", "switch", root=True).startswith("'/nix/store/x; reboot/bin/")
+FACTS = HostFacts(current="/nix/store/a", profile="/nix/store/b")
+
+
+@pytest.mark.parametrize(
+    ("path", "action", "unchanged"),
+    [
+        ("/nix/store/a", "switch", False),
+        ("/nix/store/a", "test", True),
+        ("/nix/store/b", "boot", True),
+        ("/nix/store/a", "boot", False),
+        ("/nix/store/a", "dry-activate", False),
+    ],
+)
+def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
+    assert activation.is_unchanged(FACTS, path, action) is unchanged
+
+
+def test_the_script_is_read_whole_before_it_does_anything():
+    """A shell that reads from a link must not run the half of a script whose rest never comes."""
+    half = activation.script()[: len(activation.script()) // 2]
+    ended = subprocess.run(["/bin/sh", "-n", "-c", activation.script()], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    command = activation.forget(ORDER, root=True).removeprefix("exec ")
+    ended = subprocess.run(["/bin/sh", "-c", command], input=half, capture_output=True, text=True, check=False)
+    assert ended.stdout == ""
+
+
+def test_the_script_follows_only_what_was_begun():
+    command = activation.follow(ORDER, root=True)
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command], input=activation.script(), capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "nixhive ab12 gone\n")

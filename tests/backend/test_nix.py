@@ -44,6 +44,19 @@ def test_a_host_fetches_with_short_time_outs_and_an_end_of_its_own():
     )
 
 
+def test_a_host_is_asked_what_it_lacks_with_each_path_as_one_word():
+    assert nix.remote_invalid(["/nix/store/x", "/nix/store/a b"]) == (
+        "nix-store --check-validity --print-invalid /nix/store/x '/nix/store/a b'"
+    )
+
+
+def test_a_host_tells_a_closure_and_its_sizes_in_one_command():
+    assert nix.remote_closure_sizes("/nix/store/x") == (
+        'paths=$(nix-store --query --requisites /nix/store/x) && printf "%s\\n" "$paths" "" && '
+        'printf "%s\\n" "$paths" | xargs nix-store --query --size'
+    )
+
+
 def test_the_users_own_copy_options_are_split_as_a_shell_does():
     assert nix.copy_options({"NIX_COPYOPTS": "--option x 'a b'"}) == ["--option", "x", "a b"]
     assert nix.copy_options({}) == []

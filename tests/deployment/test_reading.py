@@ -226,7 +226,7 @@ def test_what_is_unknown_is_not_evaluated(tmp_path: Path) -> None:
     assert len(warnings(tmp_path, 'pkgs = throw "costly";', 'instances.www-0.later = abort "costly";')) == 2
 
 
-def test_reserved_attributes_are_accepted(tmp_path: Path) -> None:
+def test_checks_may_be_empty(tmp_path: Path) -> None:
     assert warnings(tmp_path, "systems.www.checks = [ ];", "instances.www-0.checks = { };") == []
 
 

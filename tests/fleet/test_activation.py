@@ -73,20 +73,35 @@ def test_dry_activate_changes_nothing(fleet, changed):
     assert (fleet.runs("www-1"), fleet.boots("www-1")) == before
 
 
-def test_a_failed_activation_script_fails_the_host_and_says_what_it_boots(fleet, changed):
-    with changed('system.activationScripts.broken = "echo it broke >&2; exit 1";'):
+BROKEN = 'system.activationScripts.broken = "echo it broke >&2; exit 1";'
+
+
+def test_a_failed_activation_script_sends_the_host_back(fleet, changed):
+    before = fleet.runs("www-1"), fleet.boots("www-1")
+    with changed(BROKEN):
         ended = fleet.nix_hive("deploy", "-c", "example", "www-1")
+    assert ended.returncode == 1
+    assert "activate:www-1: rolled back" in ended.stderr
+    assert "switch-to-configuration test ended with 2: the activation script failed" in ended.stderr
+    assert "  | it broke" in ended.stderr.splitlines()
+    assert (fleet.runs("www-1"), fleet.boots("www-1")) == before
+
+
+def test_without_confirmation_a_failed_activation_script_fails_the_host_and_says_what_it_boots(fleet, changed):
+    with changed(BROKEN):
+        ended = fleet.nix_hive("deploy", "-c", "example", "--no", "confirm", "www-1")
     assert ended.returncode == 1
     assert "switch-to-configuration switch ended with 2: the activation script failed" in ended.stderr
     assert "www-1 boots the new system" in ended.stderr
     assert "  | it broke" in ended.stderr.splitlines()
+    assert fleet.runs("www-1") == fleet.boots("www-1")
 
 
 def test_a_failed_unit_is_a_warning_since_the_host_is_switched(fleet, changed):
     with changed('systemd.services.broken.script = "exit 7";'):
         ended = fleet.nix_hive("deploy", "-c", "example", "www-1")
     assert ended.returncode == 0, ended.stderr
-    assert "✓ done, with a warning" in ended.stderr
+    assert "⚠ done, with warnings" in ended.stderr
     assert "some units failed (exit status 4)" in ended.stderr
 
 
@@ -102,7 +117,7 @@ def test_a_path_that_is_no_nixos_is_refused_and_nothing_is_changed(fleet):
     before = fleet.runs("www-1"), fleet.boots("www-1")
     ended = fleet.nix_hive("deploy", "-c", "other.nix", "www-1")
     assert ended.returncode == 1
-    assert "is not a NixOS system. Nothing was changed." in ended.stderr
+    assert "is not a NixOS system on www-1. Nothing was changed." in ended.stderr
     assert (fleet.runs("www-1"), fleet.boots("www-1")) == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,7 +86,7 @@ def build(lab, tmp_path):
         text = f"""
           let
             pkgs = import <nixpkgs> {{ }};
-            unique = "{lab.public_key[-30:]}{tmp_path}";
+            unique = "{secrets.token_hex(16)}";
             system = configuration: (import <nixpkgs/nixos/lib/eval-config.nix> {{
               modules = [ configuration ];
             }}).config.system.build.toplevel;

@@ -88,5 +88,5 @@ def test_the_stand_in_is_part_of_the_package():
     package = Path(preflight.__file__).parent
     tracked = {path.suffix for path in (package / "nixpkgs").rglob("*") if path.is_file()}
     assert {".nix", ".sh"} <= tracked
-    assert (package / "host.sh").is_file()
-    assert subprocess.run(["sh", "-n", package / "host.sh"], check=False).returncode == 0
+    for name in ("power.sh", "host.sh", "reboot.sh"):
+        assert subprocess.run(["sh", "-n", package / name], check=False).returncode == 0

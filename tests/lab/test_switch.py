@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
+
+from nixhive_nb.lab import LabError
 
 pytestmark = pytest.mark.fleet
 
 # A host that no other test looks at, as these rename it.
 HOST = "www-4"
 PROFILE = "/nix/var/nix/profiles/system"
+LOCK = "/run/nixos/switch-to-configuration.lock"
 
 
 @pytest.fixture
@@ -175,6 +179,96 @@ def test_a_failing_unit_is_exit_code_4(lab, deploy, switch):
     assert "stopping the following units: shaky.service" in gone.stderr
 
 
+@pytest.mark.parametrize("status", [2, 4, 100])
+def test_a_switch_ends_as_it_is_told_to_after_all_else_is_done(lab, deploy, switch, status):
+    path = deploy(f'environment.etc.motd.text = "told {status}"; practice.switchExit = {status};')
+    before = boot_entry(lab)
+    assert switch(path, "test").returncode == status
+    assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (path, before, f"told {status}")
+    assert switch(path, "boot").returncode == 0
+    assert switch(path).returncode == status
+    assert boot_entry(lab) == path
+
+
+def test_a_switch_that_is_told_to_refuse_changes_nothing(lab, deploy, switch):
+    old = deploy('environment.etc.motd.text = "old";')
+    new = deploy('environment.etc.motd.text = "new"; practice.switchExit = 1;')
+    assert switch(old).returncode == 0
+    for word in ("switch", "test"):
+        done = switch(new, word)
+        assert done.returncode == 1
+        assert "pre-switch check failed" in done.stderr
+        assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (old, old, "old")
+
+
+def test_another_kind_of_init_needs_a_reboot_and_is_exit_code_100(lab, deploy, switch):
+    old = deploy('environment.etc.motd.text = "old";')
+    init = "systemd.package = pkgs.systemd // { interfaceVersion = 3; };"
+    new = deploy(f'environment.etc.motd.text = "new"; {init}')
+    assert switch(old).returncode == 0
+    done = switch(new, "test")
+    assert done.returncode == 100
+    assert "until you reboot the system" in done.stderr
+    assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (old, old, "old")
+    assert switch(new).returncode == 100
+    assert (current(lab), boot_entry(lab)) == (old, new)
+    lab.reboot_host(HOST)
+    assert (current(lab), on_host(lab, "cat", "/etc/motd")) == (new, "new")
+    assert switch(new).returncode == 0
+    # Back to the usual one, for the tests that follow.
+    assert switch(old, "boot").returncode == 0
+    lab.reboot_host(HOST)
+    assert current(lab) == old
+
+
+def test_another_kernel_brings_its_own_modules_and_initial_disk(build):
+    parts = ("kernel", "initrd", "kernel-modules")
+
+    def boots(configuration: str) -> list[Path]:
+        system = Path(build(f"system ({{ pkgs, ... }}: {{ {configuration} }})"))
+        return [(system / part).resolve(strict=True) for part in parts]
+
+    usual, latest = boots(""), boots("boot.kernelPackages = pkgs.linuxPackages_latest;")
+    assert all(old != new for old, new in zip(usual, latest, strict=True))
+    assert boots('environment.etc.motd.text = "new";') == usual
+    assert sum(path.stat().st_size for path in latest[:2]) < 1_000_000
+
+
+def test_what_a_switch_starts_does_not_keep_its_lock(lab, deploy, switch):
+    lasting = "setsid sleep 1000 </dev/null >/dev/null 2>&1 &"
+    path = deploy(f"""
+      system.activationScripts.lasting = "{lasting} echo $! >/run/lasting-snippet";
+      systemd.services.lasting.script = "{lasting} echo $! >/run/lasting-unit";
+    """)
+    assert switch(path).returncode == 0
+    assert on_host(lab, "flock", "--nonblock", LOCK, "echo", "free") == "free"
+    # Both still run, so that it was not their end that freed the lock.
+    on_host(lab, "sh", "-c", "kill $(cat /run/lasting-snippet) && kill $(cat /run/lasting-unit)")
+
+
+def test_an_activation_can_cut_the_network_and_another_one_brings_it_back(lab, operator, deploy, switch):
+    mending = deploy('system.activationScripts.mend = "ip link set eth0 up";')
+    cutting = deploy('system.activationScripts.cut = "ip link set eth0 down";')
+    assert switch(mending).returncode == 0
+    # Over ssh it would wait for an answer that cannot come.
+    on_host(lab, f"{cutting}/bin/switch-to-configuration", "test")
+    assert current(lab) == cutting
+    assert operator.ssh("-o", "ConnectTimeout=2", HOST, "true").returncode == 255
+    on_host(lab, f"{mending}/bin/switch-to-configuration", "test")
+    done = operator.ssh(HOST, "readlink /run/current-system")
+    assert done.stdout.strip() == mending, done.stderr
+
+
+def test_a_reboot_brings_the_network_back(lab, operator, deploy, switch):
+    good = deploy('environment.etc.motd.text = "good";')
+    cutting = deploy('system.activationScripts.cut = "ip link set eth0 down; ip addr flush dev eth0";')
+    assert switch(good).returncode == 0
+    on_host(lab, f"{cutting}/bin/switch-to-configuration", "test")
+    lab.reboot_host(HOST)
+    done = operator.ssh(HOST, "readlink /run/current-system")
+    assert done.stdout.strip() == good, done.stderr
+
+
 def test_only_one_at_a_time(lab, operator, deploy, switch):
     path = deploy('environment.etc.motd.text = "alone";')
     slow = deploy('system.activationScripts.slow = "echo started; read -r line </var/lib/gate";')
@@ -183,6 +277,8 @@ def test_only_one_at_a_time(lab, operator, deploy, switch):
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "started\n"
         second = switch(path)
+        with pytest.raises(LabError):
+            on_host(lab, "flock", "--nonblock", LOCK, "true")
         on_host(lab, "sh", "-c", "echo go >/var/lib/gate")
         assert first.wait(30) == 0
     assert second.returncode == 1

@@ -58,7 +58,7 @@ class TestValues:
     def test_a_plan_is_shown_alone_and_a_plan_assigned(self, shell):
         assert shell.run("%hive plan deploy web") is None
         assert "Nothing was changed." in shell.out
-        assert "receive from here, activate" in shell.out
+        assert "2 unreachable" in shell.out
         shell.run("p = %hive plan deploy web")
         assert isinstance(shell["p"], Plan)
         assert "Nothing was changed" not in shell.out
@@ -250,7 +250,7 @@ class TestState:
         (folder / "hive.nix").rename(folder / "mine.nix")
         shell.run("%config HiveMagics.deployment = 'mine.nix'\n%config HiveMagics.parallel = 3")
         assert list(shell.run("%hive systems").index) == ["db", "www"]
-        assert magics_of(shell).session.current.parallel == 3
+        assert magics_of(shell).session.current.limits.parallel == 3
 
     def test_settings_may_come_from_a_configuration_file(self, folder):
         one = Shell(deployment="mine.nix", state="other.state")

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixhive_nb.errors import HiveError, LinkLost
-from nixhive_nb.plan.engine import Limits, Run
-from nixhive_nb.plan.event import Result, StepEnded, StepStarted
+from nixhive_nb.backend.simulated_clock import VirtualClock
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, RolledBack
+from nixhive_nb.plan.engine import Run
+from nixhive_nb.plan.event import Result, StepEnded, StepStarted, Stopping
+from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.plan import Plan
 from nixhive_nb.plan.step import Step
 
@@ -130,6 +132,77 @@ def test_a_bug_in_a_step_fails_that_step_alone_and_keeps_its_traceback():
     assert records["b"].outcome == "done"
     assert "bug in nixhive_nb" in records["a"].reason
     assert any("ZeroDivisionError" in line for line in records["a"].log)
+
+
+@pytest.mark.parametrize(
+    ("error", "activation", "other"),
+    [
+        (RolledBack("back"), "rolled back", "rolled back"),
+        (Locked("ann holds it"), "locked", "locked"),
+        (LinkLost("gone"), "unknown", "failed"),
+        (ChecksFailed("listens: nothing does"), "failed", "failed"),
+        (OSError(28, "No space left on device"), "failed", "failed"),
+    ],
+)
+def test_outcomes_are_told_apart(error, activation, other):
+    plan = plan_of(step("activate", kind="activate"), step("reboot", kind="reboot"), step("fetch"))
+    found, _ = outcomes(plan, Scripted(dict.fromkeys(["activate", "reboot", "fetch"], error)))
+    assert found == {"activate": activation, "reboot": activation, "fetch": other}
+
+
+def test_what_is_done_with_warnings_is_good_enough_for_what_needs_it():
+    found, _ = outcomes(plan_of(step("a"), step("b", needs=["a"])), Scripted({"a": "warned"}))
+    assert found == {"a": "warned", "b": "done"}
+
+
+def test_a_pause_is_no_work_of_a_backend_and_takes_its_time():
+    clock, backend = VirtualClock(), Scripted()
+    pause = Step(id="pause:1", kind="pause", seconds=3600.0)
+    run = Run(plan_of(pause), backend, clock=clock.time, loop_factory=clock.loop).start()
+    assert run.wait(10)
+    assert backend.ran == []
+    assert run.report().seconds == 3600
+
+
+def test_a_stop_ends_a_pause_early():
+    begun = threading.Event()
+    run = Run(plan_of(Step(id="pause:1", kind="pause", seconds=3600.0), step("later", after=["pause:1"])), Scripted())
+    run.subscribe(lambda event: begun.set() if isinstance(event, StepStarted) else None)
+    run.start()
+    assert begun.wait(10)
+    run.stop()
+    assert run.wait(10)
+    assert {record.outcome for record in run.report().steps.values()} == {"cancelled"}
+
+
+def test_a_stop_before_the_start_begins_nothing():
+    backend = Scripted()
+    run = Run(plan_of(step("a"), step("b", needs=["a"])), backend)
+    run.stop()
+    assert run.start().wait(10)
+    assert backend.ran == []
+    assert {record.outcome for record in run.report().steps.values()} == {"cancelled"}
+
+
+def test_a_stop_is_told_once_however_often_it_is_asked_for():
+    backend = Held()
+    run = Run(plan_of(step("activate", kind="activate")), backend)
+    events = []
+    run.subscribe(events.append)
+    run.start()
+    assert backend.begun.acquire(timeout=10)
+    run.stop()
+    run.stop()
+    run.abandon()
+    assert run.wait(10)
+    assert len([event for event in events if isinstance(event, Stopping)]) == 1
+
+
+def test_steps_that_wait_for_each_other_are_our_bug_and_no_endless_run():
+    run = Run(plan_of(step("a", needs=["b"]), step("b", needs=["a"])), Scripted()).start()
+    assert run.wait(10)
+    with pytest.raises(RuntimeError, match="wait for each other: a, b"):
+        run.report()
 
 
 class Held:

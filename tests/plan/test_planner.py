@@ -7,54 +7,18 @@ import pickle
 import msgspec
 import pytest
 
-from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
-from nixhive_nb.plan.plan import Options, Plan
-from nixhive_nb.plan.planner import jump_hosts, plan_build, plan_transfer, store_host
-
-
-def instance(name, system, *, store="", jump=None, tags=()):
-    ssh = (("ProxyJump", (jump,)),) if jump else ()
-    return Instance(name=name, system=system, store=store, ssh=ssh, tags=tags)
-
-
-def inventory(*instances, key="/keys/secret", paths=None):
-    names = dict.fromkeys(one.system for one in instances)
-    systems = {
-        name: System(name=name, platform="x86_64-linux", paths=(paths or {}).get(name, ())) for name in sorted(names)
-    }
-    return Inventory(
-        source="hive.nix",
-        systems=systems,
-        instances={one.name: one for one in sorted(instances, key=lambda one: one.name)},
-        signing_key=key,
-    )
-
+from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
+from nixhive_nb.plan.plan import Options, Plan, Survey
+from nixhive_nb.plan.planner import Goal, plan_build, plan_reboot, plan_rollback, plan_transfer
+from nixhive_nb.plan.routes import jump_hosts, store_host
+from tests.plan.fleets import CHECK, by_id, deploy, instance, inventory, waits_for
 
 EXAMPLE = inventory(
     instance("portico", "portico"),
     *[instance(f"www-{number}", "www", store="ssh://portico", jump="portico") for number in (1, 2, 3)],
 )
-
-
-def deploy(inv, *patterns, **options):
-    return plan_transfer(inv, select_instances(inv, patterns), "deploy", Options(**options))
-
-
-def by_id(plan):
-    return {step.id: step for step in plan.steps}
-
-
-def waits_for(plan, name):
-    """All that a step waits for, directly or not."""
-    steps, found, todo = by_id(plan), set(), [name]
-    while todo:
-        step = steps[todo.pop()]
-        for other in (*step.needs, *step.after):
-            if other not in found:
-                found.add(other)
-                todo.append(other)
-    return found
 
 
 def test_a_system_is_built_signed_and_pushed_once_however_many_run_it():
@@ -139,6 +103,118 @@ def test_without_relays_a_missing_key_is_no_matter():
 def test_a_push_activates_nothing():
     plan = plan_transfer(EXAMPLE, select_instances(EXAMPLE, ["*"]), "push", Options())
     assert {step.kind for step in plan.steps} == {"instantiate", "realise", "build", "sign", "push", "fetch"}
+
+
+def test_copies_count_against_their_relay_and_every_login_against_the_jump_hosts():
+    steps = by_id(deploy(EXAMPLE, "*"))
+    assert set(steps["fetch:www-1"].locks) == {"all", "jump:portico", "store:ssh://www-1", "relay:ssh://portico"}
+    assert set(steps["activate:www-1"].locks) == {"all", "jump:portico"}
+    assert set(steps["push:www>ssh://portico"].locks) == {"all", "store:ssh://portico"}
+    assert set(steps["fetch:portico"].locks) == {"all", "store:ssh://portico"}
+
+
+FACTS = HostFacts(current="/nix/store/old", profile="/nix/store/old")
+SURVEY = Survey(
+    wanted=(
+        Wanted(system="portico", path="/nix/store/p", derivation="/nix/store/p.drv"),
+        Wanted(system="www", error="undefined variable"),
+    ),
+    seen=(Seen(instance="portico", facts=FACTS), Seen(instance="www-1", error="no route")),
+)
+
+
+class TestWithASurvey:
+    def test_nothing_is_evaluated_again_and_what_cannot_be_is_not_realised(self):
+        plan = deploy(EXAMPLE, "*", survey=SURVEY)
+        steps = by_id(plan)
+        assert not [step for step in plan.steps if step.kind == "instantiate"]
+        assert steps["realise"].systems == ("portico",)
+        assert steps["build:www"].after == ()
+        assert (plan.wanted, plan.seen) == (SURVEY.wanted, SURVEY.seen)
+
+    def test_where_nothing_can_be_built_nothing_is_realised(self):
+        assert "realise" not in by_id(deploy(EXAMPLE, "www", survey=SURVEY))
+
+    def test_a_host_that_did_not_answer_keeps_its_steps(self):
+        assert {"fetch:www-1", "activate:www-1"} <= set(by_id(deploy(EXAMPLE, "*", survey=SURVEY)))
+
+    def test_what_a_survey_has_beside_the_targets_is_not_in_the_plan(self):
+        plan = deploy(EXAMPLE, "portico", survey=SURVEY)
+        assert [one.system for one in plan.wanted] == ["portico"]
+        assert [one.instance for one in plan.seen] == ["portico"]
+
+    def test_a_system_that_it_lacks_is_evaluated(self):
+        half = msgspec.structs.replace(SURVEY, wanted=SURVEY.wanted[:1])
+        assert "instantiate:www" in by_id(deploy(EXAMPLE, "*", survey=half))
+
+    def test_a_build_takes_it_too(self):
+        plan = plan_build(EXAMPLE, ["portico"], Options(), survey=SURVEY)
+        assert [step.id for step in plan.steps] == ["realise", "build:portico"]
+
+
+def test_what_is_left_out_has_no_steps_and_its_relay_gets_nothing():
+    plan = deploy(EXAMPLE, "portico", "*", leave_out=("www-1", "www-2", "www-3"))
+    assert [target.instance for target in plan.targets] == ["portico"]
+    assert {step.id for step in plan.steps if step.kind in ("push", "fetch", "activate")} == {
+        "fetch:portico",
+        "activate:portico",
+    }
+    one = deploy(EXAMPLE, "portico", "*", leave_out=("portico", "www-1"))
+    assert [(target.instance, target.wave) for target in one.targets] == [("www-2", 2), ("www-3", 2)]
+    assert "push:www>ssh://portico" in by_id(one)
+
+
+class TestReboots:
+    def test_a_host_is_rebooted_after_its_activation_and_after_all_copies_that_need_it(self):
+        steps = by_id(deploy(EXAMPLE, "*", reboot="if needed"))
+        assert steps["reboot:portico"].needs == ("activate:portico",)
+        assert set(steps["reboot:portico"].after) == {"fetch:www-1", "fetch:www-2", "fetch:www-3"}
+        assert steps["activate:www-1"].after == ("reboot:portico",)
+
+    @pytest.mark.parametrize("kind", ["test", "dry-activate"])
+    def test_what_does_not_last_is_not_rebooted_into(self, kind):
+        with pytest.raises(OptionError, match="--reboot goes with switch and boot"):
+            deploy(EXAMPLE, "*", reboot="always", type=kind)
+
+    def test_alone_only_those_that_are_jumped_through_go_first(self):
+        inv = inventory(
+            instance("cache", "s"), instance("door", "s"), instance("a", "s", store="ssh://cache", jump="door")
+        )
+        plan = plan_reboot(inv, select_instances(inv, ["*"]), Options(pause=5), Survey())
+        steps = by_id(plan)
+        assert steps["reboot:a"].after == ("reboot:door",)
+        assert "reboot:cache" not in waits_for(plan, "reboot:a")
+        assert {step.kind for step in plan.steps} == {"reboot", "wave"}
+        assert (plan.verb, plan.systems) == ("reboot", ())
+
+
+GOALS = {name: Goal(f"/nix/store/{name}-old", 7) for name in ("portico", "www-1", "www-2")}
+
+
+class TestRollback:
+    def test_each_instance_goes_to_its_goal_in_waves(self):
+        targets = select_instances(EXAMPLE, ["portico", "*"])
+        plan = plan_rollback(EXAMPLE, targets, Options(batch="1"), GOALS, SURVEY)
+        steps = by_id(plan)
+        assert (steps["activate:www-1"].path, steps["activate:www-1"].generation) == ("/nix/store/www-1-old", 7)
+        assert {step.kind for step in plan.steps} == {"activate", "wave"}
+        assert "activate:portico" in waits_for(plan, "activate:www-1")
+        assert "activate:www-1" in waits_for(plan, "activate:www-2")
+
+    def test_one_without_a_goal_is_left_out_and_named(self):
+        targets = select_instances(EXAMPLE, ["*"])
+        plan = plan_rollback(EXAMPLE, targets, Options(), {"portico": Goal("/nix/store/x", 3)}, SURVEY)
+        assert [target.instance for target in plan.targets] == ["portico"]
+        assert "www-1 is left out: no route" in plan.warnings
+        assert "www-2 is left out: no generation to go back to is known" in plan.warnings
+
+    def test_checks_and_reboots_are_as_in_a_deploy(self):
+        inv = inventory(instance("a", "s", checks=(CHECK,)), instance("b", "s"))
+        goals = {name: Goal("/nix/store/x", 1) for name in "ab"}
+        plan = plan_rollback(inv, select_instances(inv, ["a", "b"]), Options(reboot="always"), goals, Survey())
+        steps = by_id(plan)
+        assert steps["check:a"].needs == ("reboot:a",)
+        assert steps["reboot:a"].path == "/nix/store/x"
 
 
 def test_a_plan_survives_pickle_and_json_and_keeps_its_digest():

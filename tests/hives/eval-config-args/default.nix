@@ -6,7 +6,6 @@
       specialArgs.fleet = "example.com";
       extraModules = [ (throw "evaluated too early") ];
     };
-    checks.web = throw "reserved for later";
   };
-  instances.www-1 = { system = "www"; checks.ping = throw "reserved for later"; };
+  instances.www-1 = { system = "www"; };
 }

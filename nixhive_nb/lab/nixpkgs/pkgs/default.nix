@@ -39,6 +39,8 @@ lib.genAttrs tools tool
 // builtins.removeAttrs builders [ "derive" ]
 // {
   inherit lib system;
+  # A system with another number than the running one's can only be booted.
+  systemd = tool "systemd" // { interfaceVersion = 2; };
   linuxPackages = kernelPackages "6.6.1";
   linuxPackages_6_6 = kernelPackages "6.6.1";
   linuxPackages_latest = kernelPackages "6.12.1";

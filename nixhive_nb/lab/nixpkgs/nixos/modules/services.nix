@@ -47,6 +47,7 @@ in
     };
     systemd = {
       _free = true;
+      package = mkOption { type = types.package; default = pkgs.systemd; };
       services = mkOption { type = types.attrsOf types.anything; default = { }; };
     };
   };

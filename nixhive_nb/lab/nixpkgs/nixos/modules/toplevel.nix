@@ -62,6 +62,9 @@ in
       activationScripts = mkOption { type = types.attrsOf types.anything; default = { }; };
       extraDependencies = mkOption { type = types.listOf types.package; default = [ ]; };
     };
+    # In the stand-in alone: the status that `switch-to-configuration switch` and `test` end with, after all else is
+    # done. With 1 they refuse before anything is changed.
+    practice.switchExit = mkOption { type = types.int; default = 0; };
     boot = {
       _free = true;
       kernelPackages = mkOption { type = types.raw; default = pkgs.linuxPackages; };
@@ -81,6 +84,8 @@ in
         version = config.system.nixos.version;
         platform = config.nixpkgs.system;
         hostName = config.networking.hostName;
+        initInterface = "systemd ${toString config.systemd.package.interfaceVersion}";
+        switchExit = toString config.practice.switchExit;
         parameters = toString config.boot.kernelParams;
         extraDependencies = map (path: "${path}") config.system.extraDependencies;
       }
@@ -104,6 +109,8 @@ in
         printf '%s' "$parameters" >"$out/kernel-params"
         printf '%s' "$version" >"$out/nixos-version"
         printf '%s' "$platform" >"$out/system"
+        printf '%s' "$initInterface" >"$out/init-interface-version"
+        [ "$switchExit" = 0 ] || printf '%s' "$switchExit" >"$out/switch-exit"
         printf '%s\n' $base $extraDependencies >"$out/extra-dependencies"
         ln -s "$out/activate" "$out/init"
       ''

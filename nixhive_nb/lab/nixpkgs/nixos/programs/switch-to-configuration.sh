@@ -1,6 +1,7 @@
 #!/bin/sh
 # Our own switch-to-configuration, for practice hosts: the words, the exit codes and the effects of NixOS's.
 #   0 done   1 usage, lock or boot loader   2 an activation script failed   4 units failed
+#   100 the new system's init does not go with the running one: nothing was activated, it needs a reboot
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 toplevel=@out@
@@ -58,10 +59,29 @@ if [ "$action" = dry-activate ]; then
   exit 0
 fi
 
+# What a practice system is told to end with (practice.switchExit); 1 is a refusal, before anything is changed.
+told=0
+[ "$action" = boot ] || [ ! -e "$toplevel/switch-exit" ] || told=$(cat "$toplevel/switch-exit")
+if [ "$told" = 1 ]; then
+  echo "a pre-switch check failed" >&2
+  exit 1
+fi
+
 if [ "$action" = switch ] || [ "$action" = boot ]; then
   echo "updating the boot loader..." >&2
   ln -sfn "$toplevel" "$boot_entry.new" && mv -T "$boot_entry.new" "$boot_entry" || exit 1
   [ "$action" = switch ] || exit 0
+fi
+
+# As in NixOS, which leaves all the rest alone then.
+running=/run/current-system/init-interface-version
+if [ -e "$running" ] && ! cmp -s "$running" "$toplevel/init-interface-version"; then
+  cat >&2 <<WARNING
+Warning: the new NixOS configuration has an 'init' that is
+incompatible with the current configuration.  The new configuration
+won't take effect until you reboot the system.
+WARNING
+  exit 100
 fi
 
 for unit in $(gone_units); do
@@ -87,4 +107,5 @@ if [ -n "$failed" ]; then
   echo "warning: the following units failed:$failed" >&2
   status=4
 fi
+[ "$told" = 0 ] || status=$told
 exit "$status"

@@ -1,0 +1,140 @@
+"""Asking hosts something outside of a run: a command of the user's, their generations, their checks, their closures."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nixhive_nb.backend.activation import LOOK_SECONDS
+from nixhive_nb.backend.asking import ask_all
+from nixhive_nb.backend.checks import run_checks
+from nixhive_nb.backend.host_facts import GENERATIONS, parse_generations
+from nixhive_nb.backend.lines import Lines
+from nixhive_nb.backend.measure import closure_sizes, local_closure_sizes
+from nixhive_nb.errors import HiveError
+from nixhive_nb.plan.closure import closure_changes
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from nixhive_nb.backend.connections import Connections
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.plan.closure import PackageChange
+    from nixhive_nb.plan.facts import CheckResult, Generation, Seen
+
+T = TypeVar("T")
+_READ_SCRIPT = "exec /bin/sh -c 'hive_script=$(cat); eval \"$hive_script\" </dev/null'"
+
+
+def run_everywhere(
+    connections: Connections,
+    names: Sequence[str],
+    command: str,
+    *,
+    script: str,
+    timeout: float | None,
+    parallel: int,
+    on_result: Callable[[dict[str, Any]], None] | None,
+) -> list[dict[str, Any]]:
+    """Run a command or a script on each instance, and give the rows of `frames.run_frame`.
+
+    `on_result` gets each of them too, in the order of the names.
+    """
+    rows = []
+    with ThreadPoolExecutor(max_workers=max(1, min(parallel, len(names)))) as pool:
+        try:
+            for row in pool.map(lambda name: _run_one(connections, name, command, script, timeout), names):
+                rows.append(row)
+                if on_result is not None:
+                    on_result(row)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for name in names:
+                connections.abort(name)
+            raise
+    return rows
+
+
+def generations_of(
+    connections: Connections, names: Sequence[str], *, parallel: int
+) -> tuple[dict[str, tuple[Generation, ...]], dict[str, str]]:
+    """Give the generations of each instance, the newest first, and why some could not be asked."""
+
+    async def ask(lines: Lines, name: str) -> tuple[Generation, ...]:
+        return parse_generations((await lines.remote(name, GENERATIONS, seconds=LOOK_SECONDS)).stdout)
+
+    return _asked(connections, names, ask, parallel)
+
+
+def checks_of(
+    connections: Connections, inventory: Inventory, names: Sequence[str], *, parallel: int
+) -> tuple[dict[str, tuple[CheckResult, ...]], dict[str, str]]:
+    """Give how the checks of each instance went, and why some could not be asked."""
+
+    async def ask(lines: Lines, name: str) -> tuple[CheckResult, ...]:
+        # A host that cannot be reached is one line, not one for each of its checks.
+        await lines.remote(name, ":", seconds=LOOK_SECONDS)
+        return await run_checks(inventory.instances[name].checks, lines.kept(name))
+
+    return _asked(connections, names, ask, parallel)
+
+
+def diffs_of(
+    connections: Connections, seen: Sequence[Seen], wanted: Mapping[str, str], *, parallel: int
+) -> tuple[dict[str, tuple[PackageChange, ...]], dict[str, str]]:
+    """Give what differs between what each instance runs and its `wanted` path in this store, and why some have none.
+
+    What runs needs to be on the host alone. Instances that run the same are alike: one of them is asked.
+    """
+
+    async def ask(lines: Lines, name: str) -> dict[str, int]:
+        return await closure_sizes(lines.remote, name, running[name])
+
+    running = {one.instance: one.facts.current for one in seen if one.facts is not None}
+    asked = {path: name for name, path in reversed(running.items()) if path}
+    found, missing = _asked(connections, list(asked.values()), ask, parallel)
+    old = {running[name]: closure for name, closure in found.items()} | {"": {}}
+    new = {path: local_closure_sizes(path) for path in set(wanted.values())}
+    errors = {one.instance: one.error for one in seen if one.facts is None}
+    errors |= {name: missing[asked[path]] for name, path in running.items() if path not in old}
+    changes = {
+        name: closure_changes(old[path], new[wanted[name]]) for name, path in running.items() if name not in errors
+    }
+    return changes, errors
+
+
+def _asked(
+    connections: Connections, names: Sequence[str], ask: Callable[[Lines, str], Awaitable[T]], parallel: int
+) -> tuple[dict[str, T], dict[str, str]]:
+    lines = Lines(connections, parallel=parallel)
+    try:
+        found = ask_all(names, lambda name: ask(lines, name), parallel=parallel)
+    finally:
+        lines.close()
+    answers = {name: answer for name, answer in found.items() if not isinstance(answer, HiveError)}
+    errors = {name: str(answer) for name, answer in found.items() if isinstance(answer, HiveError)}
+    return answers, errors
+
+
+def _run_one(
+    connections: Connections, instance: str, command: str, script: str, timeout: float | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"instance": instance, "exit_code": None, "stdout": "", "stderr": "", "error": ""}
+    began = time.monotonic()
+    try:
+        # The script comes by standard input, so that no shell on the way reads it, and what it starts gets none.
+        ended = (
+            connections.run(instance, _READ_SCRIPT, stdin=script, timeout=timeout)
+            if script
+            else connections.run(instance, command, timeout=timeout)
+        )
+    except HiveError as error:
+        return row | {"error": str(error), "seconds": time.monotonic() - began}
+    return row | {
+        "exit_code": ended.exited,
+        "seconds": time.monotonic() - began,
+        "stdout": strip_control(ended.stdout),
+        "stderr": strip_control(ended.stderr),
+    }

@@ -1,0 +1,198 @@
+"""Whether an instance does its work: its checks, run side by side, each tried until it holds or its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shlex
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from nixhive_nb.backend.host_facts import FAILED_UNITS, parse_failed_units
+from nixhive_nb.backend.probe import BROKEN, Opened, Tunnel, dial_here, explain, http_status, parse_url
+from nixhive_nb.errors import HiveError
+from nixhive_nb.plan.facts import CheckResult
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import paramiko
+
+    from nixhive_nb.backend.connections import RemoteResult
+    from nixhive_nb.backend.probe import Channel
+    from nixhive_nb.deployment.inventory import Check
+
+_LAST_TRY = 0.5
+"""Seconds that are kept for the last try."""
+_GRACE = 15.0
+"""Seconds that a host has to end a command that took too long, before its link is given up."""
+
+
+class Reach(Protocol):
+    """The ways to one instance."""
+
+    @property
+    def address(self) -> str:
+        """The instance's address as seen from this machine."""
+
+    async def command(self, words: str, *, seconds: float) -> RemoteResult:
+        """Run shell words on the instance, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
+
+    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Have the instance connect to a host and port; blocks for `seconds` at most. Raises `ConnectionFailed`."""
+
+
+async def run_checks(
+    checks: Sequence[Check],
+    reach: Reach,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> tuple[CheckResult, ...]:
+    """Run the checks of one instance, all at once, and give how each went, in their order.
+
+    Whatever goes wrong in a check, the instance's being out of reach too, is its result and is not raised.
+    """
+    if not checks:
+        return ()
+    # Threads of our own: in asyncio's few, the checks of a fleet would wait for each other until their time is over.
+    pool = ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="hive-check")
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_run(check, _Site(reach, pool), clock, sleep)) for check in checks]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return tuple(task.result() for task in tasks)
+
+
+def describe(check: Check) -> str:
+    """Give a check in a few words: `http http://localhost/ = 200`."""
+    what = {
+        "command": shlex.join(check.command),
+        "http": f"{check.url} = {check.expect}",
+        "tcp": str(check.port),
+        "units": "",
+    }[check.kind]
+    here = "from here" if check.here and check.kind in ("http", "tcp") else ""
+    return " ".join(strip_control(f"{check.kind} {what} {here}").split())
+
+
+class _Site:
+    """Where the checks of an instance run."""
+
+    def __init__(self, reach: Reach, pool: ThreadPoolExecutor) -> None:
+        self.reach = reach
+        self._pool = pool
+
+    async def aside(self, where: str, look: Callable[[Opened], str]) -> str:
+        """Look at a server in a thread, and give what is wrong. When cancelled, close what was opened and leave it."""
+        opened = Opened()
+
+        def work() -> str:
+            try:
+                return look(opened)
+            except TimeoutError:
+                raise
+            except BROKEN as error:
+                return explain(error, where)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            opened.close()
+
+
+async def _run(
+    check: Check, site: _Site, clock: Callable[[], float], sleep: Callable[[float], Awaitable[object]]
+) -> CheckResult:
+    began, left, tries = clock(), check.timeout, 0
+    reason = f"no answer within {check.timeout:g} s"
+    while left > 0:
+        tries += 1
+        found = await _try(check, site, left)
+        # A try that was cut short says less than those before it.
+        reason = reason if found is None else found
+        left = began + check.timeout - clock()
+        if not reason or left <= _LAST_TRY:
+            break
+        await sleep(min(check.period, left - _LAST_TRY))
+        left = began + check.timeout - clock()
+    return CheckResult(
+        name=check.name,
+        kind=check.kind,
+        ok=not reason,
+        reason=reason,
+        tries=tries,
+        seconds=clock() - began,
+        description=check.description,
+    )
+
+
+async def _try(check: Check, site: _Site, seconds: float) -> str | None:
+    """Give what is wrong in one line; nothing where the check holds, None where that took too long."""
+    try:
+        async with asyncio.timeout(seconds):
+            return _one_line(await _KINDS[check.kind](check, site, seconds))
+    except TimeoutError:
+        return None
+    except HiveError as error:
+        return _one_line(str(error))
+
+
+async def _command(check: Check, site: _Site, seconds: float) -> str:
+    return _wrong_end(await site.reach.command(_bounded(check.command, seconds), seconds=seconds + _GRACE))
+
+
+async def _units(_check: Check, site: _Site, seconds: float) -> str:
+    words = _bounded(("sh", "-c", FAILED_UNITS), seconds)
+    ended = await site.reach.command(words, seconds=seconds + _GRACE)
+    failed = parse_failed_units(ended.stdout)
+    if failed is None:
+        return _wrong_end(ended) or "systemd does not run there"
+    return f"failed: {', '.join(failed)}" if failed else ""
+
+
+async def _tcp(check: Check, site: _Site, seconds: float) -> str:
+    host = site.reach.address if check.here else "localhost"
+
+    def look(opened: Opened) -> str:
+        _dial(check, site.reach, (host, check.port), seconds, opened)
+        return ""
+
+    return await site.aside(f"{host}:{check.port}", look)
+
+
+async def _http(check: Check, site: _Site, seconds: float) -> str:
+    def look(opened: Opened) -> str:
+        url = parse_url(check.url)
+        status = http_status(_dial(check, site.reach, (url.host, url.port), seconds, opened), url)
+        return "" if status == check.expect else f"answered {status}, not {check.expect}"
+
+    return await site.aside(check.url, look)
+
+
+_KINDS = {"command": _command, "http": _http, "tcp": _tcp, "units": _units}
+
+
+def _bounded(words: Sequence[str], seconds: float) -> str:
+    """Give shell words that end on the host itself, just after we have let go of them: else they would go on there."""
+    return shlex.join(["timeout", "-k", "2", str(math.ceil(seconds) + 1), *words])
+
+
+def _wrong_end(ended: RemoteResult) -> str:
+    if ended.exited == 0:
+        return ""
+    lines = [line for line in strip_control(ended.stderr).split("\n") if line.strip()]
+    return f"ended with {ended.exited}{f': {lines[-1]}' if lines else ''}"
+
+
+def _dial(check: Check, reach: Reach, where: tuple[str, int], seconds: float, opened: Opened) -> Channel:
+    if check.here:
+        return dial_here(*where, seconds, opened)
+    return opened.keep(Tunnel(reach.dial(*where, seconds), seconds))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(strip_control(text).split())[:300]

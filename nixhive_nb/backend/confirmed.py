@@ -1,0 +1,287 @@
+"""Making an instance run a system: begun on the host, watched from here, and confirmed over a new connection.
+
+What runs on the host is `activation.sh`. It survives a lost link, and goes back when nobody confirms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from nixhive_nb.backend import activation
+from nixhive_nb.backend.checks import Reach, describe, run_checks
+from nixhive_nb.errors import ChecksFailed, ConnectionFailed, HiveError, LinkLost, Locked, RolledBack, StepFailed
+from nixhive_nb.plan.event import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from nixhive_nb.backend.activation import Order, Outcome
+    from nixhive_nb.backend.base import Tell
+    from nixhive_nb.backend.connections import RemoteResult
+    from nixhive_nb.backend.transfer import Remote
+    from nixhive_nb.deployment.inventory import Check
+    from nixhive_nb.plan.facts import CheckResult
+
+PATIENCE = 60.0
+"""Seconds, beside the time that the host waits for the word, in which a host whose link was lost must answer again."""
+_PAUSE = 1.0
+"""Seconds between two attempts to reach it."""
+_WORD_SECONDS = 30
+
+
+class Line(Reach, Protocol):
+    """One connection to an instance."""
+
+    async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
+        """Run shell words there. Raises `ConnectionFailed` or `LinkLost`."""
+
+
+class Hosts(Protocol):
+    """How an instance is reached."""
+
+    @property
+    def remote(self) -> Remote:
+        """Run a command over the kept connection."""
+
+    def fresh(self, instance: str) -> AbstractAsyncContextManager[Line]:
+        """Open a connection that nothing has used before. Raises `ConnectionFailed`."""
+
+    def kept(self, instance: str) -> Line:
+        """Give the kept connection, for checks."""
+
+
+class Activation:
+    """One activation on one instance."""
+
+    def __init__(self, order: Order, checks: Sequence[Check], hosts: Hosts, tell: Tell) -> None:
+        """Nothing is done yet. With checks, the host waits for the word as much longer as they may take."""
+        longest = math.ceil(max((check.timeout for check in checks), default=0))
+        self._order = msgspec.structs.replace(order, confirm=order.confirm and order.confirm + longest)
+        self._confirm = order.confirm
+        self._checks = checks
+        self._hosts = hosts
+        self._tell = tell
+        self._root = False
+        self._lines = 0
+        self._outcome: Outcome | None = None
+        self._ended = self._gone = self._begun = False
+        self._tested = asyncio.Event()
+        self._results: tuple[CheckResult, ...] = ()
+
+    async def run(self, *, force: bool) -> Result:
+        """Do it. Nothing is changed on a host that is so already, or where the path is no NixOS system."""
+        order = self._order
+        before = await self._look()
+        self._root = before.facts.root
+        if not before.is_system:
+            raise StepFailed(f"{order.path} is not a NixOS system on {order.instance}. Nothing was changed.")
+        if activation.is_unchanged(before.facts, order.path, order.type) and not force:
+            return Result(
+                outcome="unchanged",
+                path=order.path,
+                previous=before.facts.current,
+                reboot=before.facts.reboot_needed,
+                facts=before.facts,
+            )
+        await self._watch_and_prove()
+        after = await self._settled()
+        if self._outcome is None:
+            raise self._without_result(before, after)
+        result = self._judged(self._outcome, before, after)
+        if not order.confirm and order.type in activation.CHANGES_RUNNING:
+            result = await self._checked_afterwards(result)
+        return result
+
+    async def _look(self) -> activation.Host:
+        command = activation.look(self._order.path)
+        ended = await self._hosts.remote(self._order.instance, command, seconds=activation.LOOK_SECONDS)
+        return activation.read_look(ended.stdout)
+
+    # The two conversations, side by side
+
+    async def _watch_and_prove(self) -> None:
+        proof = asyncio.create_task(self._prove())
+        try:
+            await self._watch()
+        finally:
+            proof.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await proof
+
+    async def _watch(self) -> None:
+        """Begin it and follow it to its end, again where the link is lost."""
+        command = activation.begin(self._order, root=self._root)
+        patience = self._order.confirm + PATIENCE
+        lost: HiveError | None = None
+        until = 0.0
+        while not (self._ended or self._gone):
+            try:
+                ended = await self._listen(command)
+            except (LinkLost, ConnectionFailed) as error:
+                if isinstance(error, ConnectionFailed) and lost is None:
+                    raise  # it was never begun
+                lost = error
+                now = time.monotonic()
+                until = until or now + patience
+                if now > until:
+                    raise LinkLost(f"{lost} It did not answer any more: what it runs is unknown.") from None
+                await asyncio.sleep(_PAUSE)
+            else:
+                self._check_begun(ended)
+                until = 0.0
+            command = activation.follow(self._order, root=self._root)
+
+    def _check_begun(self, ended: RemoteResult) -> None:
+        if self._ended or self._gone or ended.exited == 0:
+            return
+        said = activation.last_line(ended.stderr)
+        if said.startswith("sudo:"):
+            raise StepFailed(activation.refused(said))
+        raise StepFailed(f"the activation could not be begun: {said}. Nothing was changed.")
+
+    async def _listen(self, command: str) -> RemoteResult:
+        loop = asyncio.get_running_loop()
+        number = 0
+
+        def heard(line: str) -> None:
+            nonlocal number
+            word = activation.read_word(self._order, line)
+            if word is not None:
+                loop.call_soon_threadsafe(self._take, word)
+                return
+            # One that is followed anew tells all from its beginning.
+            number += 1
+            if number > self._lines and line.strip():
+                self._tell.line(line)
+            self._lines = max(self._lines, number)
+
+        order = self._order
+        seconds = order.wait + 3 * order.limit + order.confirm + 60
+        return await self._hosts.remote(
+            order.instance, command, seconds=seconds, on_line=heard, stdin=activation.script()
+        )
+
+    def _take(self, word: activation.Word) -> None:
+        match word.keyword:
+            case "holds":
+                self._begun = True
+            case "waits":
+                self._tell.line(f"waiting for {word.text or 'another activation'}, at most {self._order.wait} s")
+            case "tested":
+                self._tested.set()
+            case "back":
+                self._tell.line(f"going back: {word.text}")
+            case "result":
+                self._outcome = activation.read_outcome(word)
+            case "ended":
+                self._ended = True
+            case "gone":
+                self._gone = True
+
+    async def _prove(self) -> None:
+        """When the system is on trial: see over a new connection that all is well, and give the word.
+
+        A host that cannot be reached is tried until it has gone back by itself, which ends this task.
+        """
+        if not self._order.confirm:
+            return
+        await self._tested.wait()
+        told = False
+        while True:
+            try:
+                async with self._hosts.fresh(self._order.instance) as reach:
+                    word = await self._verdict(reach)
+                    await reach.command(
+                        activation.say(self._order, word, root=self._root),
+                        seconds=_WORD_SECONDS,
+                        stdin=activation.script(),
+                    )
+                    return
+            except HiveError as error:
+                if not told:
+                    self._tell.line(f"no new connection: {error}")
+                told = True
+                await asyncio.sleep(_PAUSE)
+
+    async def _verdict(self, reach: Line) -> str:
+        if not self._checks:
+            return activation.KEEP
+        self._tell.line(f"checking: {', '.join(map(describe, self._checks))}")
+        self._results = await run_checks(self._checks, reach)
+        return complaint(self._results) or activation.KEEP
+
+    # What came of it
+
+    async def _settled(self) -> activation.Host | None:
+        """Look at the host once more and clear up there; None when it does not answer."""
+        forget = activation.forget(self._order, root=self._root)
+        try:
+            host = await self._look()
+            await self._hosts.remote(
+                self._order.instance, forget, seconds=activation.LOOK_SECONDS, stdin=activation.script()
+            )
+        except HiveError:
+            return None
+        return host
+
+    def _without_result(self, before: activation.Host, after: activation.Host | None) -> HiveError:
+        """Say what became of a host where the worker left no result: it was killed, or the host was restarted."""
+        instance = self._order.instance
+        if after is None:
+            return LinkLost(f"{instance} does not answer any more: what it runs is unknown.")
+        now, then = after.facts, before.facts
+        restarted = bool(now.boot_id and then.boot_id and now.boot_id != then.boot_id)
+        if self._gone and not restarted and not self._begun:
+            return StepFailed("the link was lost before it began. Nothing was changed.")
+        what = "the host was restarted in the middle" if restarted else "the activation's own process was killed"
+        if now.current == then.current and now.profile == then.profile:
+            return RolledBack(f"{what}; it runs what it ran before")
+        return StepFailed(f"{what}; it runs {now.current or 'nothing'} and boots {now.profile or 'nothing'} next")
+
+    def _judged(self, outcome: Outcome, before: activation.Host, after: activation.Host | None) -> Result:
+        order = self._order
+        why = activation.explained(outcome, order.limit)
+        if outcome.name == "locked":
+            advice = "Wait for it with --wait SECONDS." if not order.wait else f"It was waited for, {order.wait} s."
+            raise Locked(f"{outcome.why or 'another activation'} is activating there. Nothing was changed. {advice}")
+        if outcome.name == "rolled-back":
+            by_checks = any(not result.ok for result in self._results)
+            raise RolledBack(f"{why}; it is back on what it ran before", by_checks=by_checks)
+        if outcome.name == "failed":
+            boots = after is not None and after.facts.profile == order.path != before.facts.profile
+            raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
+        return Result(
+            outcome="warned" if outcome.name == "warned" else "done",
+            path=order.path,
+            previous=before.facts.current,
+            warning=activation.warning(outcome.status),
+            checks=self._results,
+            reboot=after.facts.reboot_needed if after is not None else None,
+            facts=after.facts if after is not None else None,
+        )
+
+    async def _checked_afterwards(self, result: Result) -> Result:
+        """In the plain order, a check that fails is told, and nothing goes back."""
+        if not self._checks:
+            return result
+        results = await run_checks(self._checks, self._hosts.kept(self._order.instance))
+        problem = complaint(results)
+        if problem:
+            raise ChecksFailed(f"{problem}. The new system stays, since it was activated with --no confirm.")
+        return msgspec.structs.replace(result, checks=results)
+
+
+def complaint(results: Sequence[CheckResult]) -> str:
+    """Give the first check that does not hold, and how many more; empty when all hold."""
+    bad = [result for result in results if not result.ok]
+    if not bad:
+        return ""
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return f"check {bad[0].name} failed: {bad[0].reason.rstrip('.')}{more}"

@@ -1,0 +1,159 @@
+"""What a host says of itself: shell words that print it in one round trip, and the reading of what they print.
+
+The words are POSIX, work for any user, and change nothing. They are one line, since not every login shell takes a
+quoted newline. Each fact is a line `name=value`; all else that a login may print is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from nixhive_nb.backend import nix
+from nixhive_nb.plan.facts import Generation, HostFacts
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOCK = "/run/nixhive/lock"
+"""An activation of ours holds an `flock` on it while it works."""
+HOLDER = "/run/nixhive/holder"
+"""One line that says who holds the lock."""
+NAMELESS = "somebody who left no name"
+"""The holder of a lock that is held, where the line is missing."""
+
+_PROFILES, _, _PROFILE = nix.SYSTEM_PROFILE.rpartition("/")
+_BOOTED_SYSTEM = "/run/booted-system"
+_GENERATION = re.compile(rf"(?:.*/)?{_PROFILE}-(\d+)-link")
+_DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
+_KERNEL_PARTS = 3
+_LONGEST = 1000
+
+_SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
+_REAL = 'real() { if test -e "$1"; then readlink -f "$1"; fi; }; '
+_SYSTEM = (
+    'system() { path=$(real "$2"); say "$1" "$path"; '
+    'if test -n "$path" && test -e "$path/kernel"; then say "${1}_kernel" '
+    '"$(real "$path/kernel") $(real "$path/initrd") $(real "$path/kernel-modules")"; fi; }; '
+)
+_UNITS = (
+    "if test -d /run/systemd/system && "
+    "units=$(SYSTEMD_COLORS=0 systemctl --failed --plain --no-legend --no-pager 2>/dev/null); "
+    'then say systemd yes; printf "%s\\n" "$units" | while read -r unit _; do say failed "$unit"; done; fi; '
+)
+# A conflict is status 1; a lock that cannot be looked at is another one.
+_HOLDER = (
+    f"if test -r {LOCK}; then flock -s -n {LOCK} true 2>/dev/null; "
+    f'if test $? -eq 1; then say held yes; say holder "$(head -n 1 {HOLDER} 2>/dev/null)"; fi; fi; '
+)
+
+FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"
+"""Shell words that print what `parse_failed_units` reads."""
+
+FACTS = (
+    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_SYSTEM}"
+    f"system current {nix.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; system profile {nix.SYSTEM_PROFILE}; "
+    f'say generation "$(readlink {nix.SYSTEM_PROFILE})"; '
+    'say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"; '
+    'say uptime "$(cat /proc/uptime 2>/dev/null)"; '
+    'say df "$(df -P -k /nix 2>/dev/null | tail -n 1)"; '
+    'say uid "$(id -u)"; '
+    f"{_UNITS}{_HOLDER}true"
+)
+"""Shell words that print what `parse_facts` reads."""
+
+GENERATIONS = (
+    f"{_SAY}"
+    f'say current "$(readlink {nix.SYSTEM_PROFILE})"; say running "$(readlink -f {nix.CURRENT_SYSTEM})"; '
+    f"if cd {_PROFILES} 2>/dev/null; then for link in {_PROFILE}-*-link; do "
+    'if test -L "$link"; then path=$(readlink -f "$link"); version=; '
+    'if test -r "$path/nixos-version"; then read -r version <"$path/nixos-version"; fi; '
+    'say generation "$link $(stat -c %Y "$link") $path $version"; fi; done; fi; true'
+)
+"""Shell words that print what `parse_generations` reads."""
+
+
+def parse_facts(stdout: str) -> HostFacts:
+    """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
+    found = dict(_pairs(stdout))
+    free = _DF.search(found.get("df", "") + " ")
+    return HostFacts(
+        current=_store_path(found.get("current", "")),
+        booted=_store_path(found.get("booted", "")),
+        profile=_store_path(found.get("profile", "")),
+        generation=_number(found.get("generation", "")),
+        boot_id=found.get("boot_id", ""),
+        uptime=_seconds(found.get("uptime", "")),
+        free=int(free[1]) * 1024 if free else None,
+        booted_kernel=_kernel(found, "booted"),
+        current_kernel=_kernel(found, "current"),
+        profile_kernel=_kernel(found, "profile"),
+        failed_units=parse_failed_units(stdout),
+        root=found.get("uid") == "0",
+        holder=(found.get("holder") or NAMELESS) if "held" in found else "",
+    )
+
+
+def parse_failed_units(stdout: str) -> tuple[str, ...] | None:
+    """Read what `FAILED_UNITS` printed: the names of failed units, None where systemd does not run or answer."""
+    pairs = _pairs(stdout)
+    if ("systemd", "yes") not in pairs:
+        return None
+    return tuple(value for name, value in pairs if name == "failed" and value)
+
+
+def parse_generations(stdout: str) -> tuple[Generation, ...]:
+    """Read what `GENERATIONS` printed, newest first. Each one that has the path that runs counts as running."""
+    pairs = _pairs(stdout)
+    found = dict(pairs)
+    current, running = _number(found.get("current", "")), _store_path(found.get("running", ""))
+    generations = []
+    for name, value in pairs:
+        link, created, path, version = [*value.split(" ", 3), "", "", ""][:4]
+        number, seconds = _number(link), _seconds(created)
+        if name == "generation" and number is not None and seconds is not None and _store_path(path):
+            generations.append(
+                Generation(
+                    number=number,
+                    path=path,
+                    created=seconds,
+                    current=number == current,
+                    running=path == running,
+                    version=version,
+                )
+            )
+    return tuple(sorted(generations, key=lambda one: -one.number))
+
+
+def _pairs(stdout: str) -> list[tuple[str, str]]:
+    lines = (line.partition("=") for line in stdout.split("\n"))
+    return [(name, _line(value)) for name, _, value in lines]
+
+
+def _line(text: str) -> str:
+    """Give one harmless line of text that came from a host, shortened where it is endless."""
+    return strip_control(text).strip()[:_LONGEST]
+
+
+def _store_path(text: str) -> str:
+    return text if text.startswith("/nix/store/") else ""
+
+
+def _kernel(found: Mapping[str, str], which: str) -> tuple[str, ...]:
+    """Give kernel, initrd and modules. A system without a kernel, as in a container, has none of them."""
+    parts = found.get(f"{which}_kernel", "").split(" ")
+    if not _store_path(parts[0]):
+        return ()
+    return tuple(map(_store_path, [*parts, "", ""][:_KERNEL_PARTS]))
+
+
+def _number(link: str) -> int | None:
+    """Give the number in the name of a generation's link."""
+    named = _GENERATION.fullmatch(link)
+    return int(named[1]) if named else None
+
+
+def _seconds(text: str) -> float | None:
+    first = text.partition(" ")[0]
+    return float(first) if re.fullmatch(r"\d+(?:\.\d+)?", first, re.ASCII) else None

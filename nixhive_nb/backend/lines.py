@@ -1,0 +1,142 @@
+"""Ways to an instance for the steps of a run: the kept connection, and one that nothing has used before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from nixhive_nb.backend import nix
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import paramiko
+
+    from nixhive_nb.backend.connections import Connections, Fresh, RemoteResult
+    from nixhive_nb.backend.fabric_run import Call
+
+T = TypeVar("T")
+_PER_STEP = 2
+"""Threads that one step may need at once: an activation is followed while it is confirmed."""
+
+
+class Lines:
+    """Runs commands on instances in a bounded pool of threads. `close` it when the run has ended."""
+
+    def __init__(self, connections: Connections, *, parallel: int) -> None:
+        """`parallel` is how many steps go on at once."""
+        self._connections = connections
+        self._pool = ThreadPoolExecutor(max_workers=parallel * _PER_STEP, thread_name_prefix="hive-ssh")
+
+    def close(self) -> None:
+        """End the threads. The connections stay warm for the next run."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def remote(
+        self,
+        instance: str,
+        command: str,
+        *,
+        seconds: float,
+        on_line: Callable[[str], None] | None = None,
+        stdin: str | None = None,
+    ) -> RemoteResult:
+        """Run a command over the kept connection; when cancelled, let go of that command alone."""
+
+        def heard(_stream: str, line: str) -> None:
+            if on_line is not None:
+                on_line(strip_control(line))
+
+        def work(note: Callable[[Call], None]) -> RemoteResult:
+            return self._connections.run(
+                instance, nix.posix(command), timeout=seconds, on_line=heard, stdin=stdin, on_call=note
+            )
+
+        return await self._cancellable(work)
+
+    @contextlib.asynccontextmanager
+    async def fresh(self, instance: str) -> AsyncIterator[FreshLine]:
+        """Log in anew for the time of the block. Raises `ConnectionFailed`."""
+        opened = contextlib.ExitStack()
+        login = self._submit(lambda: opened.enter_context(self._connections.fresh(instance)))
+        try:
+            line = await asyncio.shield(login)
+        except asyncio.CancelledError:
+            login.add_done_callback(lambda _: self._pool.submit(opened.close))
+            raise
+        try:
+            yield FreshLine(self, line, self._connections.address(instance))
+        finally:
+            await asyncio.shield(self._submit(opened.close))
+
+    def kept(self, instance: str) -> KeptLine:
+        """Give the kept connection of an instance."""
+        return KeptLine(self, self._connections, instance)
+
+    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _cancellable(self, work: Callable[[Callable[[Call], None]], RemoteResult]) -> RemoteResult:
+        calls: list[Call] = []
+        future = self._submit(lambda: work(calls.append))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            for call in calls:
+                call.cancel()
+            with contextlib.suppress(Exception):
+                await future
+            raise
+
+
+class KeptLine:
+    """The connection that is kept from command to command."""
+
+    def __init__(self, lines: Lines, connections: Connections, instance: str) -> None:
+        self._lines = lines
+        self._connections = connections
+        self._instance = instance
+
+    @property
+    def address(self) -> str:
+        """Where the instance is, as seen from here."""
+        return self._connections.address(self._instance)
+
+    async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
+        """Run shell words there, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
+        return _plain(await self._lines.remote(self._instance, words, seconds=seconds, stdin=stdin))
+
+    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Connect to `host:port` from there."""
+        return self._connections.dial(self._instance, host, port, seconds)
+
+
+class FreshLine:
+    """A connection that was opened for one purpose."""
+
+    def __init__(self, lines: Lines, line: Fresh, address: str) -> None:
+        self._lines = lines
+        self._line = line
+        self.address = address
+        """Where the instance is, as seen from here."""
+
+    async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
+        """Run shell words there, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
+
+        def work(note: Callable[[Call], None]) -> RemoteResult:
+            return self._line.run(nix.posix(words), timeout=seconds, stdin=stdin, on_call=note)
+
+        return _plain(await self._lines._cancellable(work))  # noqa: SLF001 - a part of it
+
+    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Connect to `host:port` from there."""
+        return self._line.dial(host, port, seconds)
+
+
+def _plain(ended: RemoteResult) -> RemoteResult:
+    return msgspec.structs.replace(ended, stdout=strip_control(ended.stdout), stderr=strip_control(ended.stderr))

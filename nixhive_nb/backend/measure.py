@@ -1,0 +1,103 @@
+"""What a host has of a system, and whether a system needs a reboot there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nixhive_nb import process
+from nixhive_nb.backend import nix
+from nixhive_nb.errors import NixError
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from nixhive_nb.backend.connections import RemoteResult
+    from nixhive_nb.backend.transfer import Remote
+    from nixhive_nb.plan.facts import HostFacts
+
+LOOK_SECONDS = 120
+"""How long a host may take to look at its store."""
+_COMMAND_BYTES = 100_000
+"""A shell gets its words as one argument, which may have 128 KiB."""
+_KERNEL = ("kernel", "initrd", "kernel-modules")
+
+
+async def lacking(remote: Remote, instance: str, sizes: Mapping[str, int]) -> int:
+    """Give the bytes of those store paths that an instance does not have.
+
+    Raises `ConnectionFailed`, `LinkLost`, or `NixError` where its Nix gives no answer.
+    """
+    total = 0
+    for paths in _chunks(sizes):
+        ended = await remote(instance, nix.remote_invalid(paths), seconds=LOOK_SECONDS)
+        answer = set(_checked(ended, instance).split())
+        total += sum(sizes[path] for path in paths if path in answer)
+    return total
+
+
+async def closure_sizes(remote: Remote, instance: str, path: str) -> dict[str, int]:
+    """Give the closure of a path that is on an instance, with the bytes of each path, in one round trip.
+
+    Raises `ConnectionFailed`, `LinkLost`, or `NixError` where the path is not there.
+    """
+    ended = await remote(instance, nix.remote_closure_sizes(path), seconds=LOOK_SECONDS)
+    paths, _, sizes = _checked(ended, instance).partition("\n\n")
+    try:
+        return dict(zip(paths.split(), map(int, sizes.split()), strict=True))
+    except ValueError:
+        raise NixError(f"{instance}: the sizes in its Nix store cannot be read.") from None
+
+
+def local_closure_sizes(path: str) -> dict[str, int]:
+    """Give the closure of a path that is in this machine's store, with the bytes of each path. Raises `NixError`."""
+    closure = _local(nix.closure(path)).split()
+    sizes = [size for paths in _chunks(closure) for size in _local(nix.sizes(paths)).split()]
+    return dict(zip(closure, map(int, sizes), strict=True))
+
+
+def kernel_of(path: str) -> tuple[str, ...]:
+    """Give the resolved kernel, initrd and kernel modules of a system in this machine's store.
+
+    One of them that the system has not is empty; the whole is empty for a system that is not here, or has no kernel.
+    """
+    if not Path(path, "kernel").exists():
+        return ()
+    parts = (Path(path, name) for name in _KERNEL)
+    return tuple(str(part.resolve()) if part.exists() else "" for part in parts)
+
+
+def reboot_wanted(kernel: tuple[str, ...], facts: HostFacts) -> bool | None:
+    """Tell whether a system with this kernel (see `kernel_of`) needs a reboot; None where one of both is not known."""
+    if not kernel or not facts.booted_kernel:
+        return None
+    return kernel != facts.booted_kernel
+
+
+def _local(argv: Sequence[str]) -> str:
+    ended = process.run(argv)
+    if ended.status:
+        raise NixError(f"{argv[0]} {argv[1]} failed: {ended.stderr.strip()[-300:]}")
+    return ended.stdout
+
+
+def _chunks(paths: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    length = 0
+    for path in paths:
+        if chunk and length + len(path) + 1 > _COMMAND_BYTES:
+            yield chunk
+            chunk, length = [], 0
+        chunk.append(path)
+        length += len(path) + 1
+    if chunk:
+        yield chunk
+
+
+def _checked(ended: RemoteResult, instance: str) -> str:
+    if ended.exited == 0:
+        return ended.stdout
+    lines = [line for line in strip_control(ended.stderr).split("\n") if line.strip()]
+    said = lines[-1].removeprefix("error: ") if lines else "it said nothing"
+    raise NixError(f"{instance}: its Nix store cannot be asked (exit status {ended.exited}): {said}", log=lines)

@@ -1,0 +1,13 @@
+#!/bin/sh
+# The power of a practice host. It starts the host in fresh mount, UTS, IPC and PID namespaces, and starts it again each
+# time that it went down with an order to reboot. When the host went down in any other way, this ends as well.
+#
+# usage: power.sh FOLDER NAME ADDRESS/PREFIX [daemon]
+set -u
+order=$1/var/lib/reboot-ordered
+
+while
+  rm -f "$order"
+  unshare --mount --propagation=slave --uts --ipc --pid --fork --kill-child sh "${0%/*}/host.sh" "$@"
+  [ -e "$order" ]
+do :; done

@@ -1,0 +1,95 @@
+"""`lab`: the commands for the practice fleet."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from nixhive_nb import lab as practice
+from nixhive_nb.errors import HiveError
+from nixhive_nb.frames import lab_frame
+from nixhive_nb.options import as_json, common, options_of, session_of
+from nixhive_nb.session import Listing, Message, records_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.group(name="lab", context_settings={"help_option_names": ["-h", "--help"]})
+def lab_group() -> None:
+    """Run a practice fleet on this machine.
+
+    Its hosts are real: sshd and a Nix store each, in namespaces. It needs root.
+    """
+
+
+@lab_group.command()
+@click.option("-n", "web", type=click.IntRange(min=0), default=3, show_default=True, help="How many web servers.")
+@common
+@click.pass_context
+def up(ctx: click.Context, web: int) -> Message:
+    """Bring the practice fleet up.
+
+    It is for the deployment of -c (without it: example), whose folder gets a lab.nix that leads to the fleet.
+    """
+    session = session_of(ctx)
+    deployment = options_of(ctx).get("config") or session.config or "example"
+    with _lab_errors():
+        fleet = _fleet()
+        if fleet is not None and _serves(fleet, web, Path(deployment)):
+            return Message(text=f"The practice fleet is up already: {_count(len(fleet.instances), 'host')}.")
+        fleet = practice.Lab.up(web=web, deployment=deployment, keep=True, on_progress=session.tell)
+    return Message(text=f"The practice fleet is up: {_count(len(fleet.instances), 'host')}. It stays until `lab down`.")
+
+
+@lab_group.command()
+@as_json
+@common
+def status(*, as_json: bool) -> Listing:
+    """List its hosts as they are now."""
+    with _lab_errors():
+        hosts = practice.Lab.open().status()
+    frame = lab_frame([msgspec.structs.asdict(host) for host in hosts])
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+
+
+@lab_group.command()
+def down() -> Message:
+    """Take the practice fleet down.
+
+    It also cleans up after one that broke.
+    """
+    with _lab_errors():
+        fleet = _fleet()
+        if fleet is None:
+            return Message(text="There is no practice fleet.")
+        fleet.down()
+    return Message(text="The practice fleet is down.")
+
+
+def _fleet() -> practice.Lab | None:
+    with contextlib.suppress(practice.LabError):
+        return practice.Lab.open()
+    return None
+
+
+def _serves(fleet: practice.Lab, web: int, deployment: Path) -> bool:
+    """Tell whether a fleet is up, has as many web servers as wanted, and its addresses stand in the deployment."""
+    names = [name for name in fleet.instances if name.startswith("www-")]
+    return len(names) == web and (deployment / "lab.nix").is_file() and all(host.running for host in fleet.status())
+
+
+@contextlib.contextmanager
+def _lab_errors() -> Iterator[None]:
+    try:
+        yield
+    except practice.LabError as error:
+        raise HiveError(str(error)) from None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,155 @@
+"""The options of commands: those that all take, and those of a deploy, each once."""
+
+from __future__ import annotations
+
+import keyword
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from nixhive_nb.plan.how import STEPS, TYPES
+from nixhive_nb.plan.limits import Limits
+from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS
+from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixhive_nb.plan.how import How
+
+F = TypeVar("F", bound="Callable[..., Any]")
+_OPTIONS = "nixhive_nb.options"
+_DEFAULTS = Limits()
+_SECONDS = click.FloatRange(min=0)
+
+
+def session_of(ctx: click.Context) -> Session:
+    """Give what the face keeps between commands."""
+    session = ctx.find_root().obj
+    if not isinstance(session, Session):
+        raise TypeError("the grammar is called with a Session as its obj")
+    return session
+
+
+def options_of(ctx: click.Context) -> dict[str, Any]:
+    """Give the options that may stand before or after the command word, those after it first."""
+    found: dict[str, Any] = ctx.find_root().meta.setdefault(_OPTIONS, {})
+    return found
+
+
+def left_out(ctx: click.Context) -> tuple[str, ...]:
+    """Give the steps of `--no`."""
+    found: tuple[str, ...] = options_of(ctx).get("no", ())
+    return found
+
+
+def how_of(ctx: click.Context, options: dict[str, Any]) -> How:
+    """Give the options of a deploy, as click gives them, as keywords of `Hive.plan`; those not given are left out."""
+    given = {name: value for name, value in options.items() if value is not None}
+    always, if_needed = given.pop("reboot", False), given.pop("reboot_if_needed", False)
+    if always or if_needed:
+        given["reboot"] = "always" if always else "if needed"
+    return cast("How", {**given, "no": left_out(ctx)})
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - any option's value
+    if value not in (None, (), False):
+        options_of(ctx)[str(param.name)] = value
+
+
+def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+    words = [word for group in value for word in group.split(",") if word]
+    unknown = [word for word in words if word not in STEPS]
+    if unknown:
+        raise click.BadParameter(f"'{unknown[0]}' is not a step that can be left out: {', '.join(STEPS)}.")
+    _remember(ctx, param, tuple(words))
+
+
+def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Take the name of a variable; a terminal has files in their place."""
+    if value and not session_of(ctx).has_terminal and (not value.isidentifier() or keyword.iskeyword(value)):
+        raise click.BadParameter(f"'{value}' cannot be the name of a variable.")
+    _remember(ctx, param, value)
+
+
+def common(function: F) -> F:
+    """Add the options that every command takes, before or after its word."""
+    for decorate in reversed((
+        click.option("-c", "--config", metavar="PATH", expose_value=False, callback=_remember,
+                     help=f"The deployment: a file, or a folder with default.nix.  [default: {DEFAULT_CONFIG}]"),
+        click.option("-s", "--state", metavar="PATH", expose_value=False, callback=_remember,
+                     help=f"The state file.  [default: {DEFAULT_STATE}]"),
+        click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
+                     help="Leave steps out: build (take known results), realise (with build: instantiate only), "
+                          "confirm (set the profile, then switch), checks."),
+        click.option("--parallel", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+                     help=f"How many hosts to work on at once.  [default: {_DEFAULTS.parallel}]"),
+        click.option("--parallel-copies", "copies", metavar="N", type=click.IntRange(min=1), expose_value=False,
+                     callback=_remember,
+                     help=f"How many copies may leave this machine at once.  [default: {_DEFAULTS.copies}]"),
+        click.option("--per-jump", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+                     help=f"How many hosts behind one jump host at once.  [default: {_DEFAULTS.per_jump}]"),
+        click.option("--per-store", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+                     help=f"How many hosts may read from one store at once.  [default: {_DEFAULTS.per_store}]"),
+        click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
+                     help="Show the whole trace of an evaluation error."),
+        click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_out,
+                     help="Put the result into this variable (in a notebook), or a plan into this file."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for one in reversed(decorators):
+            function = one(function)
+        return function
+
+    return decorate
+
+
+waves = _together(
+    click.option("--canary", metavar="N", type=click.IntRange(min=0),
+                 help="N instances of each wave go first; if one fails, nothing follows."),
+    click.option("--batch", metavar="N|P%", help="Activate a wave in batches of so many."),
+    click.option("--max-failures", metavar="N|P%", help="With more failed instances, activate nothing more."),
+    click.option("--pause", metavar="SECONDS", type=_SECONDS, help="Wait between waves and batches."),
+)  # fmt: skip
+"""How the instances follow each other."""
+
+activation = _together(
+    click.option("--confirm", metavar="SECONDS", type=click.FloatRange(min=1),
+                 help="A host that does not get our word over a new connection in this time goes back.  "
+                      f"[default: {CONFIRM:g}]"),
+    click.option("--wait", metavar="SECONDS", type=_SECONDS,
+                 help="Wait so long for somebody else's activation; without it, refuse."),
+    click.option("--activation-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
+                 help=f"How long one switch-to-configuration may take.  [default: {ACTIVATION_SECONDS:g}]"),
+)  # fmt: skip
+"""How one instance is activated."""
+
+reboot_timeout = click.option(
+    "--reboot-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
+    help=f"How long a host may take to come back from a reboot.  [default: {REBOOT_SECONDS:g}]",
+)  # fmt: skip
+
+deploying = _together(
+    click.option("-t", "--type", type=click.Choice(TYPES),
+                 help="switch: now and at the next boot. boot: at the next boot. test: now only. dry-activate: only "
+                      "say what would happen.  [default: switch]"),
+    click.option("--force", is_flag=True, default=None, help="Activate also where the wanted system runs already."),
+    waves,
+    activation,
+    click.option("--reboot", is_flag=True, help="Reboot each instance afterwards."),
+    click.option("--reboot-if-needed", is_flag=True,
+                 help="Reboot those whose kernel, initrd or modules are not those that were booted."),
+    reboot_timeout,
+)  # fmt: skip
+"""What a deploy takes."""
+
+reason = click.option("--reason", metavar="TEXT", default="", help="Why: it is noted in the journal.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+patterns = click.argument(
+    "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: session_of(ctx).patterns(words)
+)

@@ -1,0 +1,63 @@
+"""The steps that make systems: evaluate, build, sign."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from nixhive_nb.plan.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.plan.plan import Survey
+
+
+def instantiate_steps(inventory: Inventory, systems: Iterable[str]) -> list[Step]:
+    """Give a step for each group of systems that share their include paths, so that one process evaluates it."""
+    ordered = sorted(systems, key=lambda system: (inventory.include_paths(system), system))
+    groups = (tuple(group) for _, group in groupby(ordered, key=inventory.include_paths))
+    return [
+        Step(id=f"instantiate:{'+'.join(group)}", kind="instantiate", systems=group, locks=("evaluate",))
+        for group in groups
+    ]
+
+
+def build_steps(
+    inventory: Inventory,
+    systems: Sequence[str],
+    known: Mapping[str, str],
+    survey: Survey | None,
+    *,
+    realise: bool,
+) -> list[Step]:
+    """Give the steps from the expressions to a verdict on each system.
+
+    What is known is taken as it is. What a survey has evaluated is not evaluated again; where that failed, the `build`
+    step fails with what was said then.
+    """
+    evaluated = {one.system: one for one in survey.wanted} if survey else {}
+    new = [system for system in systems if not known.get(system)]
+    steps = instantiate_steps(inventory, [system for system in new if system not in evaluated])
+    before = tuple(step.id for step in steps)
+    buildable = tuple(system for system in new if system not in evaluated or not evaluated[system].error)
+    if realise and buildable:
+        steps.append(Step(id="realise", kind="realise", systems=buildable, after=before))
+        before = ("realise",)
+    steps += [
+        Step(
+            id=f"build:{system}",
+            kind="build",
+            systems=(system,),
+            path=known.get(system, ""),
+            after=before if system in buildable else (),
+        )
+        for system in systems
+    ]
+    return steps
+
+
+def sign_step(system: str) -> Step:
+    """Give the step that signs the closure of a system."""
+    return Step(id=f"sign:{system}", kind="sign", systems=(system,), needs=(f"build:{system}",))

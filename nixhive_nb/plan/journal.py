@@ -1,0 +1,260 @@
+"""The journal: what a run did, a line an event, as it happens. A record for people and `--resume`, never the truth.
+
+`.hive/runs/TIME-ID.jsonl` (0600) begins with a `run` line (`Head`), then holds the events of `plan.event`, but for
+output and progress, and ends with an `end` line (`End`). Beside it, the folder `TIME-ID` holds what hosts said: a log
+for each instance, and `build.log`. While a run goes on its journal is locked (`flock`), so that one that was killed
+can be told from one that runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
+
+    from nixhive_nb.plan.event import Event
+    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.report import Report
+
+RUNS = "runs"
+KEPT = 200
+"""How many journals are kept."""
+_SYNC_SECONDS = 0.1
+"""Each line is with the kernel at once; ends of steps that come together go to the disk together."""
+_SYNC_SHARE = 20
+"""A disk that takes long (Nix writes to it as well) may hold up the engine for one part in so many."""
+_SECRET = re.compile(r"(https?://)[^/\s?#:@]+@|(://[^/\s:@]*:)[^/\s]*@")
+_BUILD_LOG = "build.log"
+_LOG_OF_BUILD = "%62uild.log"
+"""For an instance that is called `build`."""
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
+    """The first line. `time` is seconds since the epoch.
+
+    What was asked for (verb, patterns and options) stands in the plan.
+    """
+
+    run: str
+    time: float
+    who: str
+    """`user@machine`."""
+    program: str
+    """`nix-hive`, `%hive` with its notebook, or Python."""
+    words: tuple[str, ...] = ()
+    """The words of the command."""
+    reason: str = ""
+    versions: dict[str, str] = {}
+    source: str
+    """The deployment as the user named it."""
+    deployment: str
+    """Its absolute path."""
+    digest: str
+    plan: msgspec.Raw
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
+    """The last line."""
+
+    time: float
+    ok: bool
+    interrupted: bool
+    counts: dict[str, int]
+    """Instances (of a build: systems) by outcome."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller knows of a run."""
+
+    who: str
+    program: str
+    words: tuple[str, ...] = ()
+    reason: str = ""
+    versions: dict[str, str] = {}
+    source: str
+    deployment: str
+
+
+class Journal:
+    """The journal of one run, a listener of it. What cannot be written does not stop the run: `failure` says so."""
+
+    def __init__(self, file: Path, stream: FileIO, plan: Plan) -> None:
+        """Use `begin`."""
+        self.path = file
+        self.failure = ""
+        """Why the journal is not whole, or cannot be locked; empty when all is well."""
+        self._stream = stream
+        # After a second interrupt the engine may still be telling when the journal ends.
+        self._guard = threading.Lock()
+        self._logs = file.with_suffix("")
+        self._steps = {step.id: step for step in plan.steps}
+        self._torn = False
+        self._unsynced = False
+        self._next_sync = 0.0
+
+    @classmethod
+    def begin(cls, folder: Path, header: Header, plan: Plan) -> Journal:
+        """Begin the journal of a run in `folder` (`.hive`), and remove the oldest ones. Raises `OSError`."""
+        runs = folder / RUNS
+        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_old(runs)
+        now = time.time()
+        run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
+        file = runs / f"{run}.jsonl"
+        stream = open(file, "xb", buffering=0, opener=_private)  # noqa: SIM115 - `end` closes it
+        journal = cls(file, stream, plan)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            _sync_folder(runs)
+        except OSError as error:  # a file system that cannot
+            journal._fail(file, error)
+        known = {name: getattr(header, name) for name in header.__struct_fields__}
+        journal._write(Head(run=run, time=now, digest=plan.digest, plan=msgspec.Raw(_encoded(plan)), **known))
+        journal._sync()
+        return journal
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return self.path.stem
+
+    def heard(self, event: Event) -> None:
+        """Take an event in. Never raises."""
+        match event:
+            case StepLine():
+                self._log(event.step, event.time, event.text)
+            case StepProgress():
+                pass
+            case _:
+                self._write(event)
+        if isinstance(event, StepEnded):
+            self._unsynced = True
+            if event.reason:
+                self._log(event.step, event.time, f"{event.outcome}: {event.reason}")
+        if self._unsynced and time.monotonic() >= self._next_sync:
+            self._sync()
+
+    def end(self, report: Report, *, interrupted: bool) -> None:
+        """Write the last line and let go of the file. What is heard later is not written."""
+        self._write(End(time=report.ended, ok=report.ok, interrupted=interrupted, counts=report.counts()))
+        self._sync()
+        with self._guard:
+            self._stream.close()
+
+    def log_of(self, instance: str) -> Path:
+        """Give the file that holds what an instance said; it is there once something was said."""
+        name = f"{quote(instance, safe='')}.log"
+        return self._logs / (name if name != _BUILD_LOG else _LOG_OF_BUILD)
+
+    def _write(self, line: msgspec.Struct) -> None:
+        data = _encoded(line) + b"\n"
+        with self._guard:
+            if self._stream.closed:
+                return
+            rest = b"\n" + data if self._torn else data
+            self._torn = True
+            try:
+                while rest:
+                    rest = rest[self._stream.write(rest) :]
+            except OSError as error:
+                self._fail(self.path, error)
+            else:
+                self._torn = False
+
+    def _sync(self) -> None:
+        begun = time.monotonic()
+        with self._guard:
+            if self._stream.closed:
+                return
+            try:
+                os.fdatasync(self._stream)
+            except OSError as error:
+                self._fail(self.path, error)
+        ended = time.monotonic()
+        self._unsynced = False
+        self._next_sync = ended + max(_SYNC_SECONDS, _SYNC_SHARE * (ended - begun))
+
+    def _log(self, name: str, when: float, text: str) -> None:
+        step = self._steps[name]
+        file = self.log_of(step.instance) if step.instance else self._logs / _BUILD_LOG
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+        try:
+            self._logs.mkdir(mode=0o700, exist_ok=True)
+            with open(file, "ab", opener=_private) as log:
+                log.write(f"{stamp} {step.kind}: {redacted(text)}\n".encode())
+        except OSError as error:
+            self._fail(file, error)
+
+    def _fail(self, file: Path, error: OSError) -> None:
+        what = f"{file}: {error.strerror}. The run itself goes on; `history` and `--resume` know less of it."
+        self.failure = self.failure or what
+
+
+def redacted(text: str) -> str:
+    """Give a text with `***` for the passwords in its URLs, and for a bare token of an http URL. Always UTF-8."""
+    plain = text.encode("utf-8", "backslashreplace").decode()
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***@", plain)
+
+
+def is_locked(file: Path) -> bool:
+    """Tell whether the run of a journal goes on. Raises `OSError` when the file cannot be opened."""
+    with file.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            return False
+    return False
+
+
+def _encoded(value: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(_without_secrets(msgspec.to_builtins(value, builtin_types=(msgspec.Raw,))))
+
+
+def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - what JSON is made of
+    match value:
+        case str():
+            return redacted(value)
+        case dict():
+            return {name: _without_secrets(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_without_secrets(one) for one in value]
+    return value
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_APPEND, 0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_old(runs: Path) -> None:
+    """Remove all but the newest journals; one that is written now is left alone."""
+    for file in sorted(runs.glob("*.jsonl"))[: -(KEPT - 1)]:
+        try:
+            if not is_locked(file):
+                shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+                file.unlink(missing_ok=True)
+        except OSError:
+            continue  # another process was quicker

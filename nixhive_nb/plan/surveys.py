@@ -1,0 +1,150 @@
+"""Surveys: a run that changes nothing, and tells what is wanted of instances and how they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nixhive_nb.plan.building import instantiate_steps
+from nixhive_nb.plan.event import GOOD
+from nixhive_nb.plan.facts import Seen, Wanted
+from nixhive_nb.plan.plan import Options, Plan, Survey, Target
+from nixhive_nb.plan.routes import login_locks
+from nixhive_nb.plan.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.plan.report import Report, StepRecord
+
+
+def targets_of(inventory: Inventory, targets: Targets) -> tuple[Target, ...]:
+    """Give each targeted instance with what is wanted there and the number of its wave."""
+    return tuple(
+        Target(
+            instance=name, system=inventory.instances[name].system, store=inventory.instances[name].store, wave=number
+        )
+        for number, wave in enumerate(targets.waves, start=1)
+        for name in wave.instances
+    )
+
+
+def plan_survey(
+    inventory: Inventory,
+    targets: Targets,
+    options: Options,
+    known: Mapping[str, str] | None = None,
+    *,
+    evaluate: bool = True,
+    look: bool = True,
+    measure: bool = False,
+) -> Plan:
+    """Give the plan that asks the targeted instances and evaluates their systems, changing nothing.
+
+    Results in `known` (by system) are taken as they are. `measure` also asks what each instance lacks.
+    """
+    chosen = targets_of(inventory, targets)
+    systems = tuple(dict.fromkeys(target.system for target in chosen))
+    taken = {system: known[system] for system in systems if known and known.get(system)}
+    steps = [_look_step(inventory, target) for target in chosen] if look else []
+    looks = {step.instance: step.id for step in steps}
+    evaluations = instantiate_steps(inventory, [one for one in systems if one not in taken]) if evaluate else []
+    steps += evaluations
+    if measure:
+        groups = {system: step.id for step in evaluations for system in step.systems}
+        steps += [_measure_step(inventory, target, taken, looks, groups) for target in chosen]
+    return Plan(
+        verb="survey",
+        source=inventory.source,
+        systems=systems,
+        targets=chosen,
+        steps=tuple(steps),
+        options=options,
+        wanted=tuple(Wanted(system=system, path=path) for system, path in taken.items()),
+    )
+
+
+def survey_of(report: Report) -> Survey:
+    """Give what a survey found, from the report of its run.
+
+    A system that could not be evaluated has the error of its step; an instance that could not be asked, why.
+    """
+    plan = report.plan
+    wanted = {one.system: one for one in plan.wanted}
+    for step in plan.steps:
+        if step.kind == "instantiate":
+            wanted |= _evaluated(step, report.steps[step.id])
+    asked = {step.instance for step in plan.steps if step.instance}
+    return Survey(
+        targets=plan.targets,
+        wanted=tuple(wanted[system] for system in plan.systems if system in wanted),
+        seen=tuple(_seen(report, target.instance) for target in plan.targets if target.instance in asked),
+    )
+
+
+def seen_among(survey: Survey | None, targets: Sequence[Target]) -> tuple[Seen, ...]:
+    """Give how these targets were found, without those that the survey has beside them."""
+    names = {target.instance for target in targets}
+    return tuple(one for one in survey.seen if one.instance in names) if survey else ()
+
+
+def wanted_among(survey: Survey | None, systems: Iterable[str]) -> tuple[Wanted, ...]:
+    """Give what these systems evaluated to, without those that the survey has beside them."""
+    names = set(systems)
+    return tuple(one for one in survey.wanted if one.system in names) if survey else ()
+
+
+def _look_step(inventory: Inventory, target: Target) -> Step:
+    return Step(
+        id=f"look:{target.instance}",
+        kind="look",
+        systems=(target.system,),
+        instance=target.instance,
+        wave=target.wave,
+        locks=login_locks(inventory.instances[target.instance]),
+    )
+
+
+def _measure_step(
+    inventory: Inventory,
+    target: Target,
+    known: Mapping[str, str],
+    looks: Mapping[str, str],
+    groups: Mapping[str, str],
+) -> Step:
+    return Step(
+        id=f"measure:{target.instance}",
+        kind="measure",
+        systems=(target.system,),
+        instance=target.instance,
+        store=target.store,
+        path=known.get(target.system, ""),
+        wave=target.wave,
+        needs=(looks[target.instance],) if looks else (),
+        after=(groups[target.system],) if target.system in groups else (),
+        locks=login_locks(inventory.instances[target.instance]),
+    )
+
+
+def _evaluated(step: Step, record: StepRecord) -> dict[str, Wanted]:
+    found = {one.system: one for one in record.result.wanted} if record.result else {}
+    if record.outcome in GOOD:
+        return found
+    reason = record.reason or "it was not evaluated"
+    missing = (system for system in step.systems if system not in found)
+    return found | {system: Wanted(system=system, error=reason, log=record.log) for system in missing}
+
+
+def _seen(report: Report, instance: str) -> Seen:
+    look, measure = report.steps.get(f"look:{instance}"), report.steps.get(f"measure:{instance}")
+    measured = measure.result if measure and measure.outcome in GOOD else None
+    facts = look.result.facts if look and look.result else None
+    return Seen(
+        instance=instance,
+        facts=facts,
+        error="" if facts or not look else look.reason,
+        # Of a system that is not built yet, nothing can be told.
+        moves=measured.size if measured and measured.path else None,
+        reboot=measured.reboot if measured else None,
+    )

@@ -1,0 +1,38 @@
+"""A plan as a file: `plan --out FILE`, `apply FILE`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import OptionError
+from nixhive_nb.files import write_whole
+from nixhive_nb.hive import Plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What such a file holds. The digest is there for people, and against changes by hand."""
+
+    digest: str
+    plan: Plan
+
+
+def write_plan(plan: Plan, file: Path) -> None:
+    """Write a plan, readable by us alone. Raises `OSError`."""
+    written = msgspec.json.encode(_Written(digest=plan.digest, plan=plan))
+    write_whole(file, msgspec.json.format(written) + b"\n")
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan. Raises `OptionError` for a file that is none, or that was changed, and `OSError`."""
+    try:
+        written = msgspec.json.decode(file.read_bytes(), type=_Written)
+    except msgspec.MsgspecError as error:
+        raise OptionError(f"{file} holds no plan that this version can read: {error}. Make one: plan --out.") from None
+    if written.plan.digest != written.digest:
+        raise OptionError(f"{file} was changed: it says plan {written.digest}, and holds {written.plan.digest}.")
+    return written.plan

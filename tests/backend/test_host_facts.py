@@ -1,0 +1,186 @@
+"""What hosts say of themselves, by real shells in a file system of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nixhive_nb.backend.host_facts import (
+    FACTS,
+    FAILED_UNITS,
+    GENERATIONS,
+    NAMELESS,
+    parse_facts,
+    parse_failed_units,
+    parse_generations,
+)
+from nixhive_nb.plan.facts import Generation, HostFacts
+
+STORE = "/nix/store/"
+OLD, NEW, BARE = (STORE + letter * 32 + "-nixos-system-web" for letter in "abc")
+KERNEL, OTHER, INITRD, MODULES = (
+    STORE + letter * 32 + name
+    for letter, name in zip("defg", ("-linux-6.6", "-linux-6.12", "-initrd", "-modules"), strict=True)
+)
+HOST = f"""
+mount -t tmpfs none /run && mount -t tmpfs none /nix
+mkdir -p {OLD} {NEW} {BARE} {KERNEL} {OTHER} {INITRD} {MODULES} /nix/var/nix/profiles
+touch {KERNEL}/bzImage {OTHER}/bzImage {INITRD}/initrd
+for system in {OLD} {NEW}; do ln -s {INITRD}/initrd $system/initrd; ln -s {MODULES} $system/kernel-modules; done
+ln -s {KERNEL}/bzImage {OLD}/kernel; ln -s {OTHER}/bzImage {NEW}/kernel
+printf '23.11 (Tapir)' >{OLD}/nixos-version; echo 24.05 >{NEW}/nixos-version
+"""
+ACTIVATED = f"""
+ln -s {OLD} /run/booted-system; ln -s {NEW} /run/current-system
+cd /nix/var/nix/profiles
+ln -s {OLD} system-9-link; ln -s {NEW} system-10-link; ln -s {BARE} system-11-link; ln -s system-10-link system
+touch -h -d @1000 system-9-link; touch -h -d @2000 system-10-link; touch -h -d @3000 system-11-link
+ln -s {NEW} other-1-link; touch system-x-link; cd /
+"""
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+
+
+@pytest.fixture(params=SHELLS)
+def host(request):
+    """Run words as a host would that has these files; as another user where asked."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare")
+    shell = [request.param, "sh"] if request.param == "busybox" else [request.param]
+
+    def run(words, before="", *, prefix=()):
+        script = f'set -e\n{HOST}{before}\nset +e\nexec "$@"'
+        argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *prefix, *shell, "-c", words]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
+
+    return run
+
+
+def kernel(image):
+    return (f"{image}/bzImage", f"{INITRD}/initrd", MODULES)
+
+
+def test_the_words_are_one_line_and_safe_in_single_quotes():
+    for words in (FACTS, FAILED_UNITS, GENERATIONS):
+        assert "\n" not in words
+        assert "'" not in words
+        assert "!" not in words
+
+
+def test_a_host_tells_what_runs_was_booted_and_boots(host):
+    facts = parse_facts(host(FACTS, ACTIVATED))
+    assert (facts.current, facts.booted, facts.profile, facts.generation) == (NEW, OLD, NEW, 10)
+    assert facts.booted_kernel == kernel(KERNEL)
+    assert facts.current_kernel == facts.profile_kernel == kernel(OTHER)
+    assert facts.reboot_needed is True
+    assert facts.root is True
+    assert facts.failed_units is None
+    assert facts.holder == ""
+    assert facts.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert 0 < facts.uptime <= float(Path("/proc/uptime").read_text().split()[0])
+
+
+def test_a_host_where_nothing_was_activated_still_answers(host):
+    facts = parse_facts(host(FACTS))
+    assert (facts.current, facts.booted, facts.profile, facts.generation) == ("", "", "", None)
+    assert facts.booted_kernel == facts.current_kernel == facts.profile_kernel == ()
+    assert facts.reboot_needed is None
+    assert facts.free is not None
+    assert parse_generations(host(GENERATIONS)) == ()
+
+
+def test_another_user_than_root_is_told_and_gets_the_same_facts(host):
+    facts = parse_facts(host(FACTS, ACTIVATED, prefix=("setpriv", "--reuid=65534", "--clear-groups")))
+    assert facts.root is False
+    assert (facts.current, facts.generation, facts.booted_kernel) == (NEW, 10, kernel(KERNEL))
+
+
+def test_free_space_is_in_bytes(host):
+    facts = parse_facts(host(FACTS, "mount -t tmpfs -o size=1m none /nix"))
+    assert facts.free == 1024 * 1024
+
+
+def test_a_system_without_a_kernel_has_none_and_one_without_an_initrd_has_no_initrd(host):
+    facts = parse_facts(
+        host(FACTS, f"rm {NEW}/initrd; ln -s {BARE} /run/booted-system; ln -s {NEW} /run/current-system")
+    )
+    assert facts.booted_kernel == ()
+    assert facts.current_kernel == (f"{OTHER}/bzImage", "", MODULES)
+
+
+def test_what_is_no_store_path_is_unknown(host):
+    facts = parse_facts(host(FACTS, "mkdir /run/elsewhere; ln -s /run/elsewhere /run/current-system"))
+    assert facts.current == ""
+
+
+def test_a_held_lock_is_told_with_the_first_line_of_its_holder_and_without_control_characters(host):
+    with_lock = "exec 9>/run/nixhive/lock; flock -x 9"
+    says = "mkdir /run/nixhive; printf 'anna@desk, run 7\\033[31m\\nsecond line' >/run/nixhive/holder"
+    assert parse_facts(host(FACTS, f"{says}; {with_lock}")).holder == "anna@desk, run 7"
+    assert parse_facts(host(FACTS, f"{says}; : >/run/nixhive/lock")).holder == ""
+    assert parse_facts(host(FACTS, says)).holder == ""
+
+
+def test_a_held_lock_without_a_name_is_held_all_the_same(host):
+    facts = parse_facts(host(FACTS, "mkdir /run/nixhive; exec 9>/run/nixhive/lock; flock -x 9"))
+    assert facts.holder == NAMELESS
+
+
+def test_a_lock_that_another_asker_shares_is_held_by_nobody(host):
+    facts = parse_facts(host(FACTS, "mkdir /run/nixhive; exec 9>/run/nixhive/lock; flock -s 9"))
+    assert facts.holder == ""
+
+
+# systemd cannot run here: a program of its name answers as it does.
+SYSTEMD = """
+mkdir -p /run/systemd/system /run/bin
+cat >/run/bin/systemctl <<'END'
+#!/bin/sh
+test "$*" = "--failed --plain --no-legend --no-pager" || exit 64
+{answer}
+END
+chmod +x /run/bin/systemctl; PATH=/run/bin:$PATH
+"""
+LEGEND = "nginx.service loaded failed failed A web server\\nback\\\\x2dup.timer loaded failed failed \\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (f"printf '{LEGEND}'", ("nginx.service", "back\\x2dup.timer")),
+        ("true", ()),
+        ("echo 'Failed to connect to bus' >&2; exit 1", None),
+    ],
+)
+def test_failed_units_are_named_where_systemd_answers(host, answer, failed):
+    systemd = SYSTEMD.replace("{answer}", answer)
+    assert parse_facts(host(FACTS, systemd)).failed_units == failed
+    assert parse_failed_units(host(FAILED_UNITS, systemd)) == failed
+
+
+def test_generations_come_newest_first(host):
+    assert parse_generations(host(GENERATIONS, ACTIVATED)) == (
+        Generation(number=11, path=BARE, created=3000.0),
+        Generation(number=10, path=NEW, created=2000.0, current=True, running=True, version="24.05"),
+        Generation(number=9, path=OLD, created=1000.0, version="23.11 (Tapir)"),
+    )
+
+
+def test_noise_and_nonsense_are_passed_over():
+    noise = (
+        "Welcome!\n\ncurrent\n=\nuptime=soon\ndf=df: no such file\ngeneration=system-x-link\nuid=0(root)\n"
+        "holder=nobody\nbooted_kernel=/tmp/kernel a b\nprofile=../x\n"
+    )
+    assert parse_facts(noise) == HostFacts()
+    assert parse_facts("") == HostFacts()
+    assert parse_generations(noise + "generation=system-3-link soon /nix/store/x v\ngeneration=system-4-link\n") == ()
+
+
+def test_control_characters_are_stripped_from_all_that_a_host_says():
+    said = "current=/nix/store/x\x1b[2J\x07y\r\nboot_id=\x9b31mid\u202e\nsystemd=yes\n"
+    said += "failed=a\x00\x1b]0;title\x07b.service\n"
+    facts = parse_facts(said)
+    assert (facts.current, facts.boot_id, facts.failed_units) == ("/nix/store/xy", "id", ("ab.service",))

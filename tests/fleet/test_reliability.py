@@ -1,0 +1,315 @@
+"""Faults on real hosts: the other hosts are deployed, and the broken one ends in a named state with one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from nixhive_nb.lab import LabError
+from tests.fleet.faults import line_of, saw
+from tests.practice import start
+
+pytestmark = pytest.mark.fleet
+
+CONFIRM = 3
+OTHERS = ("portico", "www-1", "www-2")
+COMMAND = ("deploy", "-c", "example", "--confirm", str(CONFIRM), "portico", "*")
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A deployed fleet whose systems, when activated, see to it that the network is up."""
+    one = start(tmp_path_factory.mktemp("fleet"), web=2)
+    common = one.example / "instance.nix"
+    up = 'system.activationScripts.net = lib.mkDefault "ip link set eth0 up; date +%s > /var/up";'
+    common.write_text(common.read_text().replace("time.timeZone", f"{up}\n  time.timeZone", 1))
+    ended = one.nix_hive(*COMMAND)
+    assert ended.returncode == 0, ended.stderr
+    yield one
+    one.lab.down()
+
+
+@pytest.fixture
+def changed(fleet):
+    """Change all systems a little, and depot's also by `options`; afterwards mend it and deploy the rest."""
+    files = {name: fleet.example / name for name in ("instance.nix", "depot.nix", "default.nix")}
+    texts = {name: file.read_text() for name, file in files.items()}
+    mended = texts["instance.nix"].replace("One of the fleet.", f"One of the fleet, change {next(_numbers)}.")
+
+    def change(options="", depot=""):
+        files["instance.nix"].write_text(mended)
+        files["depot.nix"].write_text(
+            texts["depot.nix"].replace("networking.hostName", f"{options}\n  networking.hostName", 1)
+        )
+        member = 'depot = inner "depot" "depot" [ "storage" ]'
+        assert member in texts["default.nix"]
+        files["default.nix"].write_text(texts["default.nix"].replace(member, f"{member} // {{ {depot} }}", 1))
+
+    yield change
+    for name, file in files.items():
+        file.write_text(texts[name])
+    ended = fleet.nix_hive(*COMMAND, "--wait", "60")
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture
+def gate():
+    """A pipe on this machine that a builder can open."""
+    with tempfile.TemporaryDirectory(prefix="hive-test-") as folder:
+        Path(folder).chmod(0o755)
+        pipe = Path(folder) / "fifo"
+        os.mkfifo(pipe)
+        pipe.chmod(0o666)
+        yield pipe
+
+
+@contextlib.contextmanager
+def held(fleet):
+    """Two pipes on depot: its activation says that it is there, and waits until it may go on."""
+    fleet.lab.exec("depot", ["sh", "-c", "rm -f /var/here /var/go; mkfifo /var/here /var/go"])
+    yield 'system.activationScripts.held = "echo here > /var/here; read line < /var/go";'
+
+
+def release(fleet):
+    fleet.lab.exec("depot", ["sh", "-c", "echo go > /var/go"])
+
+
+def begin(fleet, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "nixhive_nb", *words],
+        cwd=fleet.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(process, text):
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} was never said:\n{''.join(lines)}")
+
+
+def killed(process):
+    """Kill it as the kernel does when memory is short."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+def settled(fleet):
+    """Wait until no activation holds depot any more."""
+    fleet.lab.exec("depot", ["flock", "/run/nixhive/lock", "true"])
+
+
+def assert_others_are_deployed(fleet, ended):
+    for host in OTHERS:
+        assert f"activate:{host}: done" in ended.stderr, ended.stderr
+        assert fleet.runs(host) == fleet.boots(host)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(1, "rolled back"), (2, "rolled back"), (4, "warned"), (100, "warned")]
+)
+def test_an_activation_that_ends_with_a_status(fleet, changed, status, outcome):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    changed(f"practice.switchExit = {status};")
+    ended = fleet.nix_hive(*COMMAND)
+    assert_others_are_deployed(fleet, ended)
+    assert f"activate:depot: {outcome}" in ended.stderr
+    after = fleet.runs("depot"), fleet.boots("depot")
+    assert (after == before) is (outcome == "rolled back")
+    assert after[0] == after[1]
+    assert ended.returncode == (1 if outcome == "rolled back" else 0)
+    saw(f"switch-to-configuration ends with {status}", line_of(ended.stderr, "depot"))
+
+
+def test_an_activation_that_cuts_the_network(fleet, changed):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    changed('system.activationScripts.net = "date +%s > /var/down; ip link set eth0 down";')
+    ended = fleet.nix_hive(*COMMAND)
+    assert_others_are_deployed(fleet, ended)
+    assert ended.returncode == 1
+    assert (fleet.runs("depot"), fleet.boots("depot")) == before
+    down, up = (int(fleet.lab.exec("depot", ["cat", f"/var/{name}"])) for name in ("down", "up"))
+    assert 0 <= up - down <= CONFIRM + 10
+    assert fleet.nix_hive("run", "-c", "example", "depot", "true").returncode == 0
+    saw("the activation cuts the network", line_of(ended.stderr, "depot"))
+
+
+def test_an_activation_that_hangs(fleet, changed):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    changed('system.activationScripts.hang = "tail -f /dev/null";')
+    ended = fleet.nix_hive(*COMMAND, "--activation-timeout", "2")
+    assert_others_are_deployed(fleet, ended)
+    assert (fleet.runs("depot"), fleet.boots("depot")) == before
+    assert not [name for name in fleet.lab.exec("depot", ["ps", "-eo", "args"]).splitlines() if "/dev/null" in name]
+    saw("the activation hangs (--activation-timeout 2)", line_of(ended.stderr, "depot"))
+
+
+def test_a_check_that_fails(fleet, changed):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    changed(depot='checks.page = { http = "http://localhost:8099/"; timeout = 1; };')
+    ended = fleet.nix_hive(*COMMAND)
+    assert_others_are_deployed(fleet, ended)
+    assert (fleet.runs("depot"), fleet.boots("depot")) == before
+    saw("a check fails on trial", line_of(ended.stderr, "depot"))
+
+
+def test_a_check_that_holds_lets_the_host_go_on(fleet, changed):
+    changed(depot='checks.ssh.tcp = 22; checks.motd.command = [ "test" "-e" "/etc/motd" ];')
+    ended = fleet.nix_hive(*COMMAND)
+    assert "activate:depot: done" in ended.stderr, ended.stderr
+    checked = fleet.nix_hive("check", "-c", "example", "depot")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert [line.split()[1] for line in checked.stdout.splitlines()[1:]] == ["motd", "ssh"]
+
+
+def test_a_host_that_is_rebooted_in_the_middle(fleet, changed):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    with held(fleet) as options:
+        changed(options)
+        process = begin(fleet, *COMMAND)
+        fleet.lab.exec("depot", ["cat", "/var/here"])
+        with contextlib.suppress(LabError):  # it ends with the host
+            fleet.lab.exec("depot", ["reboot"])
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert (fleet.runs("depot"), fleet.boots("depot")) == before
+    saw("the host is rebooted during the activation", line_of(said, "depot"))
+
+
+def test_two_operators_at_once(fleet, changed):
+    with held(fleet) as options:
+        changed(options)
+        first = begin(fleet, *COMMAND)
+        fleet.lab.exec("depot", ["cat", "/var/here"])
+        second = fleet.nix_hive("deploy", "-c", "example", "depot")
+        waiting = begin(fleet, "deploy", "-c", "example", "--wait", "60", "depot")
+        read_until(waiting, "activate:depot: started")
+        release(fleet)
+        said = first.communicate(timeout=60)[1]
+        # It is another activation of the same system, which goes through the gate again or finds nothing to do.
+        with contextlib.suppress(LabError):
+            fleet.lab.exec("depot", ["sh", "-c", "timeout 5 cat /var/here && echo go > /var/go"])
+        waited = waiting.communicate(timeout=60)[1]
+    assert first.returncode == 0, said
+    assert waiting.returncode == 0, waited
+    assert second.returncode == 1
+    saw("two operators at once", line_of(second.stderr, "depot"))
+
+
+def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
+    changed(
+        f'system.extraDependencies = [ (derivation {{ name = "gated-{os.getpid()}"; system = builtins.currentSystem; '
+        f'builder = "/bin/sh"; args = [ "-c" "read line < {gate}; echo $line > $out" ]; }}) ];'
+    )
+    process = begin(fleet, *COMMAND)
+    read_until(process, "realise: started")
+    writer = os.open(gate, os.O_WRONLY)
+    killed(process)
+    os.write(writer, b"go\n")
+    os.close(writer)
+    _assert_resumed(fleet, "the program is killed (-9) in a build, then --resume")
+
+
+def test_a_program_that_is_killed_in_a_copy(fleet, changed):
+    changed()
+    process = begin(fleet, *COMMAND)
+    read_until(process, "fetch:portico: started")
+    killed(process)
+    _assert_resumed(fleet, "the program is killed (-9) in a copy, then --resume")
+
+
+def test_a_program_that_is_killed_in_an_activation(fleet, changed):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    with held(fleet) as options:
+        changed(options)
+        process = begin(fleet, *COMMAND)
+        fleet.lab.exec("depot", ["cat", "/var/here"])
+        killed(process)
+        release(fleet)
+        settled(fleet)
+        # Nobody gave the word.
+        assert (fleet.runs("depot"), fleet.boots("depot")) == before
+        again = begin(fleet, "deploy", "-c", "example", "--resume")
+        fleet.lab.exec("depot", ["cat", "/var/here"])
+        release(fleet)
+        said = again.communicate(timeout=120)[1]
+    assert again.returncode == 0, said
+    assert "killed" in fleet.nix_hive("history", "-c", "example").stdout
+    saw("the program is killed (-9) in an activation, then --resume", line_of(said, "depot"))
+
+
+def test_an_sshd_that_is_killed_in_the_middle_of_a_copy(fleet, changed):
+    # Without a relay all of it comes from here, slowly enough to be cut.
+    changed(f'environment.etc."ballast-{os.getpid()}".text = "new";', depot='store = "";')
+    limit = [
+        "tc",
+        "qdisc",
+        "add",
+        "dev",
+        fleet.lab.link,
+        "root",
+        "tbf",
+        "rate",
+        "8mbit",
+        "burst",
+        "32k",
+        "latency",
+        "400ms",
+    ]
+    subprocess.run(limit, check=True)
+    try:
+        process = begin(fleet, "deploy", "-c", "example", "depot")
+        lines = read_until(process, "fetch:depot: started")
+        serving = "until pgrep -f '[n]ix-store --serve' >/dev/null; do :; done; pkill -KILL -f '[s]shd: root'"
+        fleet.lab.exec("depot", ["timeout", "60", "sh", "-c", serving])
+    finally:
+        subprocess.run([*limit[:2], "del", *limit[3:6]], check=True)
+    said = "".join(lines) + process.communicate(timeout=120)[1]
+    assert process.returncode == 1, said
+    saw("sshd is killed in the middle of a copy", line_of(said, "depot").partition(" failed: ")[0] + " failed")
+
+
+def test_a_relay_that_dies_after_it_was_pushed_to(fleet, changed):
+    changed()
+    ended = fleet.nix_hive("push", "-c", "example", "portico")
+    assert ended.returncode == 0, ended.stderr
+    process = begin(fleet, *COMMAND)
+    read_until(process, "push:www>ssh://portico: ")
+    fleet.lab.stop_host("portico")
+    said = process.communicate(timeout=200)[1]
+    fleet.lab.start_host("portico")
+    assert process.returncode == 1
+    again = fleet.nix_hive("deploy", "-c", "example", "--resume")
+    assert again.returncode == 0, again.stderr
+    saw(
+        "the relay (and jump host) dies after it was pushed to", line_of(said, "www-1").partition(": ")[2].split(":")[0]
+    )
+
+
+def _assert_resumed(fleet, fault):
+    ended = fleet.nix_hive("deploy", "-c", "example", "--resume")
+    assert ended.returncode == 0, ended.stderr
+    for host in (*OTHERS, "depot"):
+        assert fleet.runs(host) == fleet.boots(host)
+    status = fleet.nix_hive("status", "-c", "example", "--no", "build")
+    assert status.stdout.count("in sync") == 4, status.stdout
+    saw(fault, _headline(ended.stderr))
+
+
+def _headline(said):
+    return next(line for line in said.splitlines() if " deployed" in line).partition("  (")[0]
