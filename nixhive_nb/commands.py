@@ -340,8 +340,7 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
     if file and not options_of(ctx).get("config"):
         options_of(ctx).update(config=plan.deployment, state=plan.state)
     hive = _hive(ctx)
-    if not force:
-        hive.check_fresh(plan, follow=session.follow)
+    hive.check_fits(plan, force=force, follow=session.follow)
     return _carry_out(ctx, hive, plan, reason)
 
 

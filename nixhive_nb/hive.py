@@ -13,6 +13,7 @@ import getpass
 import platform
 import re
 import socket
+import warnings
 import weakref
 from functools import cache
 from importlib.metadata import version
@@ -70,6 +71,8 @@ _GRACE = 5.0
 """Seconds that a run has to end after a second interrupt."""
 _EVALUATED = ("push", "deploy")
 """Verbs that need what the systems evaluate to."""
+_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
+"""Verbs whose runs end with an outcome for each instance."""
 
 
 class Plan(plans.Plan, frozen=True, kw_only=True):
@@ -138,6 +141,8 @@ class Hive:
         self.state_file = Path(state).absolute()
         self.limits = limits or Limits()
         self.show_trace = show_trace
+        self.warn: Callable[[str], None] = warnings.warn
+        """Tells what is amiss without being a failure."""
         self._loaded = loaded
         self._access: Access | None = None
         _open.add(self)
@@ -305,11 +310,11 @@ class Hive:
         return self._own(self._instance_plan(request, targets, survey), patterns, no, to)
 
     def resume(self, run: str = "", *, follow: Follow | None = None) -> Plan:
-        """Plan a run of this folder anew (the last one, or that of an id), without what hosts say is done.
+        """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
 
         Raises `OptionError` when there is no such run, or when nothing is left to do.
         """
-        entry = history.find(self._folder, run)
+        entry = history.find(self._folder, run) if run else history.last(self._folder, _EVALUATED)
         verb, patterns, how = history.request_of(entry)
         if verb not in _EVALUATED:
             raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
@@ -330,15 +335,19 @@ class Hive:
         Raises `PlanStale`, saying what differs, when the deployment, a derivation or what a host runs has changed
         since (not with `force`), and `RunFailed` when not every instance is as wanted.
         """
-        if not force:
-            self.check_fresh(plan, follow=follow)
+        self.check_fits(plan, force=force, follow=follow)
         report = self._done(plan, follow, Note(reason=reason))
         return frames.build_frame(report) if plan.verb == "build" else frames.outcome_frame(report)
 
-    def check_fresh(self, plan: Plan, *, follow: Follow | None = None) -> None:
-        """Raise `PlanStale` when a plan does not fit any more what is wanted, or how the hosts are."""
+    def check_fits(self, plan: Plan, *, force: bool = False, follow: Follow | None = None) -> None:
+        """Raise `PlanStale` when a plan does not fit any more what is wanted, or how the hosts are.
+
+        With `force` only that it is for this deployment is looked at.
+        """
         if not self.serves(plan):
             raise PlanStale(f"Plan {plan.digest} is for {plan.deployment}, and not for {self._loaded.path}.")
+        if force:
+            return
         options, patterns = plan.options, plan.patterns
         if plan.verb == "build":
             fresh = self._build_plan(patterns, options, plan.no)
@@ -487,11 +496,11 @@ class Hive:
     def _group(self, name: str) -> Collection[str]:
         """Give the instances of `@failed`, `@unreachable` or `@outdated`."""
         if name == "failed":
-            report = history.report_of(history.find(self._folder))
+            report = history.report_of(history.last(self._folder, _ON_INSTANCES))
             return {record.instance for record in report.instances() if record.outcome not in GOOD}
+        wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
         every = select_instances(self._loaded.inventory, ())
         survey = self._survey(every, Asked(evaluate=name == "outdated"))
-        wanted = TO_DEPLOY if name == "outdated" else ("unreachable",)
         return {instance for instance, state in standings(survey).items() if state in wanted}
 
     # How runs are made
@@ -518,6 +527,8 @@ class Hive:
             finally:
                 if journal is not None:
                     journal.end(run.report(), interrupted=interrupted)
+                    if journal.failure:
+                        self.warn(f"The journal of this run is not whole: {journal.failure}.")
         return run.report()
 
     def _backend(self, plan: plans.Plan) -> NixSsh:

@@ -172,6 +172,7 @@ class Session:
             Limits(parallel=self.parallel),
             **{name: options[name] for name in LIMITS if options.get(name)},
         )
+        known.warn = self.warn
         known.show_trace = bool(options.get("show_trace"))
         self._warn_once(known.inventory.warnings)
         return known

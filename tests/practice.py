@@ -35,6 +35,17 @@ class Practice:
             check=False,
         )
 
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start `nix-hive`, and give it while it runs. What it says on standard error can be read."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "nixhive_nb", *words],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def link_bytes(self) -> int:
         """Bytes that left this machine for the fleet, as the interface counts them."""
         return int(Path(f"/sys/class/net/{self.lab.link}/statistics/tx_bytes").read_text())
@@ -44,6 +55,16 @@ class Practice:
 
     def boots(self, instance: str) -> str:
         return self.lab.exec(instance, ["readlink", "-f", "/nix/var/nix/profiles/system"]).strip()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """Read what a program says up to a line with `text`."""
+    lines = []
+    for line in process.stderr or ():
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} was never said:\n{''.join(lines)}")
 
 
 def start(folder: Path, **options) -> Practice:

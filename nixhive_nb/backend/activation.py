@@ -33,6 +33,9 @@ _WARNINGS = {
     4: "switched, but some units failed (exit status 4)",
     100: "switched, but a reboot is needed (exit status 100)",
 }
+NEEDS_REBOOT = 100
+"""NixOS ends so when the new init does not go with the one that runs: it then sets the boot loader alone."""
+_NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
 _MOST_OWNER = 200
 
 
@@ -147,9 +150,9 @@ def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
     return action != "dry-activate" and runs and boots
 
 
-def warning(status: int) -> str:
-    """Give what an exit status of `switch-to-configuration` warns of."""
-    return _WARNINGS.get(status, "")
+def warning(status: int, *, runs: bool) -> str:
+    """Give what an exit status of `switch-to-configuration` warns of; `runs`: the wanted system runs now."""
+    return _NOT_YET if status == NEEDS_REBOOT and not runs else _WARNINGS.get(status, "")
 
 
 def explained(outcome: Outcome, limit: int) -> str:

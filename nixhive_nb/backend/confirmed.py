@@ -64,7 +64,6 @@ class Activation:
         """Nothing is done yet. With checks, the host waits for the word as much longer as they may take."""
         longest = math.ceil(max((check.timeout for check in checks), default=0))
         self._order = msgspec.structs.replace(order, confirm=order.confirm and order.confirm + longest)
-        self._confirm = order.confirm
         self._checks = checks
         self._hosts = hosts
         self._tell = tell
@@ -117,29 +116,26 @@ class Activation:
 
     async def _watch(self) -> None:
         """Begin it and follow it to its end, again where the link is lost."""
-        command = activation.begin(self._order, root=self._root)
-        patience = self._order.confirm + PATIENCE
-        lost: HiveError | None = None
-        until = 0.0
+        try:
+            self._check_begun(await self._listen(activation.begin(self._order, root=self._root)))
+            lost = ""
+        except LinkLost as error:
+            lost = str(error)
+        until = time.monotonic() + self._order.confirm + PATIENCE
         while not (self._ended or self._gone):
+            if time.monotonic() > until:
+                raise LinkLost(f"{lost} It did not answer any more: what it runs is unknown.")
+            await asyncio.sleep(_PAUSE)
             try:
-                ended = await self._listen(command)
-            except (LinkLost, ConnectionFailed) as error:
-                if isinstance(error, ConnectionFailed) and lost is None:
-                    raise  # it was never begun
-                lost = error
-                now = time.monotonic()
-                until = until or now + patience
-                if now > until:
-                    raise LinkLost(f"{lost} It did not answer any more: what it runs is unknown.") from None
-                await asyncio.sleep(_PAUSE)
-            else:
-                self._check_begun(ended)
-                until = 0.0
-            command = activation.follow(self._order, root=self._root)
+                await self._listen(activation.follow(self._order, root=self._root))
+            except LinkLost as error:  # we had it again
+                lost, until = str(error), time.monotonic() + self._order.confirm + PATIENCE
+            except ConnectionFailed as error:
+                lost = str(error)
 
     def _check_begun(self, ended: RemoteResult) -> None:
-        if self._ended or self._gone or ended.exited == 0:
+        """Raise `StepFailed` for a beginning that ended before the worker had anything to say."""
+        if self._ended or self._begun:
             return
         said = activation.last_line(ended.stderr)
         if said.startswith("sudo:"):
@@ -254,6 +250,9 @@ class Activation:
         if outcome.name == "rolled-back":
             by_checks = any(not result.ok for result in self._results)
             raise RolledBack(f"{why}; it is back on what it ran before", by_checks=by_checks)
+        runs_it = after is not None and after.facts.current == order.path
+        if outcome.status == activation.NEEDS_REBOOT and order.type == "test" and not runs_it:
+            raise StepFailed("the new system takes effect by a reboot only (exit status 100). Nothing was changed.")
         if outcome.name == "failed":
             boots = after is not None and after.facts.profile == order.path != before.facts.profile
             raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
@@ -261,7 +260,7 @@ class Activation:
             outcome="warned" if outcome.name == "warned" else "done",
             path=order.path,
             previous=before.facts.current,
-            warning=activation.warning(outcome.status),
+            warning=activation.warning(outcome.status, runs=runs_it),
             checks=self._results,
             reboot=after.facts.reboot_needed if after is not None else None,
             facts=after.facts if after is not None else None,

@@ -83,7 +83,6 @@ class Reboot:
 
 
 def _is_needed(facts: HostFacts) -> bool:
-    """Tell whether what was booted is not what the next boot starts, as far as kernel, initrd and modules go."""
-    if not facts.booted_kernel:
-        return True  # what cannot be compared is rebooted rather than left
-    return facts.booted_kernel != (facts.profile_kernel or facts.current_kernel)
+    """Tell whether the next boot starts another kernel, initrd or modules. A host that has none needs no reboot."""
+    wanted = facts.profile_kernel or facts.current_kernel
+    return bool(facts.booted_kernel and wanted) and facts.booted_kernel != wanted

@@ -17,7 +17,7 @@ from nixhive_nb.plan.plan import Plan, Verb
 from nixhive_nb.plan.report import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from nixhive_nb.plan.report import Report
     from nixhive_nb.plan.step import Step
@@ -73,6 +73,14 @@ def runs(folder: Path) -> tuple[RunEntry, ...]:
     """Give the runs that are noted in `folder` (`.hive`), newest first."""
     found = [entry for file in (folder / RUNS).glob("*.jsonl") if (entry := _entry(file))]
     return tuple(sorted(found, key=lambda entry: (entry.started, entry.run), reverse=True))
+
+
+def last(folder: Path, verbs: Collection[str]) -> RunEntry:
+    """Give the last run that did one of these verbs. Raises `OptionError` when there is none."""
+    for entry in runs(folder):
+        if entry.verb in verbs:
+            return entry
+    raise OptionError(f"No {' or '.join(verbs)} is noted in {folder / RUNS} yet.")
 
 
 def find(folder: Path, run: str = "") -> RunEntry:

@@ -43,14 +43,9 @@ _LOG_OF_BUILD = "%62uild.log"
 """For an instance that is called `build`."""
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
-    """The first line. `time` is seconds since the epoch.
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller knows of a run."""
 
-    What was asked for (verb, patterns and options) stands in the plan.
-    """
-
-    run: str
-    time: float
     who: str
     """`user@machine`."""
     program: str
@@ -63,6 +58,16 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     """The deployment as the user named it."""
     deployment: str
     """Its absolute path."""
+
+
+class Head(Header, frozen=True, kw_only=True, tag="run"):
+    """The first line. `time` is seconds since the epoch.
+
+    What was asked for (verb, patterns and options) stands in the plan.
+    """
+
+    run: str
+    time: float
     digest: str
     plan: msgspec.Raw
 
@@ -75,18 +80,6 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     interrupted: bool
     counts: dict[str, int]
     """Instances (of a build: systems) by outcome."""
-
-
-class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller knows of a run."""
-
-    who: str
-    program: str
-    words: tuple[str, ...] = ()
-    reason: str = ""
-    versions: dict[str, str] = {}
-    source: str
-    deployment: str
 
 
 class Journal:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.practice import start
+from tests.practice import read_until, start
 
 pytestmark = pytest.mark.fleet
 
@@ -22,27 +20,6 @@ def blocked(tmp_path):
     one = start(tmp_path, web=0)
     yield one
     one.lab.down()
-
-
-def begin(practice, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nixhive_nb", *words],
-        cwd=practice.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def read_until(process, text):
-    """Read what a program says up to a line with `text`."""
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if text in line:
-            return lines
-    raise AssertionError(f"{text!r} was never said:\n{''.join(lines)}")
 
 
 @pytest.fixture
@@ -71,7 +48,7 @@ def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, fifo):
         args = [ "-c" "echo waiting >&2; read line < {fifo}; echo $line > $out" ];
       }};
     }}""")
-    process = begin(blocked, "build")
+    process = blocked.begin("build")
     read_until(process, "realise: started")
     # Opening the pipe for writing returns when the builder has opened it for reading: it runs.
     writer = os.open(fifo, os.O_WRONLY)
@@ -91,7 +68,7 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(blocked,
     text = portico.read_text()
     script = 'system.activationScripts.wait = "echo at the gate >&2; read line < /var/go";'
     portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
-    process = begin(blocked, "deploy", "-c", "example", "portico", "*")
+    process = blocked.begin("deploy", "-c", "example", "portico", "*")
     read_until(process, "activate:portico: started")
     process.send_signal(signal.SIGINT)
     lab.exec("portico", ["sh", "-c", "echo go > /var/go"])
@@ -109,7 +86,7 @@ def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, tmp
     text = portico.read_text()
     script = 'system.activationScripts.wait = "echo here > /var/here; read line < /var/go";'
     portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
-    process = begin(blocked, "deploy", "-c", "example", "portico")
+    process = blocked.begin("deploy", "-c", "example", "portico")
     read_until(process, "activate:portico: started")
     lab.exec("portico", ["cat", "/var/here"])
     process.send_signal(signal.SIGINT)

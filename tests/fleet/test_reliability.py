@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from nixhive_nb.lab import LabError
 from tests.fleet.faults import line_of, saw
-from tests.practice import start
+from tests.practice import read_until, start
 
 pytestmark = pytest.mark.fleet
 
@@ -81,26 +80,6 @@ def held(fleet):
 
 def release(fleet):
     fleet.lab.exec("depot", ["sh", "-c", "echo go > /var/go"])
-
-
-def begin(fleet, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nixhive_nb", *words],
-        cwd=fleet.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def read_until(process, text):
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if text in line:
-            return lines
-    raise AssertionError(f"{text!r} was never said:\n{''.join(lines)}")
 
 
 def killed(process):
@@ -181,7 +160,7 @@ def test_a_host_that_is_rebooted_in_the_middle(fleet, changed):
     before = fleet.runs("depot"), fleet.boots("depot")
     with held(fleet) as options:
         changed(options)
-        process = begin(fleet, *COMMAND)
+        process = fleet.begin(*COMMAND)
         fleet.lab.exec("depot", ["cat", "/var/here"])
         with contextlib.suppress(LabError):  # it ends with the host
             fleet.lab.exec("depot", ["reboot"])
@@ -194,10 +173,10 @@ def test_a_host_that_is_rebooted_in_the_middle(fleet, changed):
 def test_two_operators_at_once(fleet, changed):
     with held(fleet) as options:
         changed(options)
-        first = begin(fleet, *COMMAND)
+        first = fleet.begin(*COMMAND)
         fleet.lab.exec("depot", ["cat", "/var/here"])
         second = fleet.nix_hive("deploy", "-c", "example", "depot")
-        waiting = begin(fleet, "deploy", "-c", "example", "--wait", "60", "depot")
+        waiting = fleet.begin("deploy", "-c", "example", "--wait", "60", "depot")
         read_until(waiting, "activate:depot: started")
         release(fleet)
         said = first.communicate(timeout=60)[1]
@@ -216,7 +195,7 @@ def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
         f'system.extraDependencies = [ (derivation {{ name = "gated-{os.getpid()}"; system = builtins.currentSystem; '
         f'builder = "/bin/sh"; args = [ "-c" "read line < {gate}; echo $line > $out" ]; }}) ];'
     )
-    process = begin(fleet, *COMMAND)
+    process = fleet.begin(*COMMAND)
     read_until(process, "realise: started")
     writer = os.open(gate, os.O_WRONLY)
     killed(process)
@@ -227,7 +206,7 @@ def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
 
 def test_a_program_that_is_killed_in_a_copy(fleet, changed):
     changed()
-    process = begin(fleet, *COMMAND)
+    process = fleet.begin(*COMMAND)
     read_until(process, "fetch:portico: started")
     killed(process)
     _assert_resumed(fleet, "the program is killed (-9) in a copy, then --resume")
@@ -237,14 +216,14 @@ def test_a_program_that_is_killed_in_an_activation(fleet, changed):
     before = fleet.runs("depot"), fleet.boots("depot")
     with held(fleet) as options:
         changed(options)
-        process = begin(fleet, *COMMAND)
+        process = fleet.begin(*COMMAND)
         fleet.lab.exec("depot", ["cat", "/var/here"])
         killed(process)
         release(fleet)
         settled(fleet)
         # Nobody gave the word.
         assert (fleet.runs("depot"), fleet.boots("depot")) == before
-        again = begin(fleet, "deploy", "-c", "example", "--resume")
+        again = fleet.begin("deploy", "-c", "example", "--resume")
         fleet.lab.exec("depot", ["cat", "/var/here"])
         release(fleet)
         said = again.communicate(timeout=120)[1]
@@ -273,7 +252,7 @@ def test_an_sshd_that_is_killed_in_the_middle_of_a_copy(fleet, changed):
     ]
     subprocess.run(limit, check=True)
     try:
-        process = begin(fleet, "deploy", "-c", "example", "depot")
+        process = fleet.begin("deploy", "-c", "example", "depot")
         lines = read_until(process, "fetch:depot: started")
         serving = "until pgrep -f '[n]ix-store --serve' >/dev/null; do :; done; pkill -KILL -f '[s]shd: root'"
         fleet.lab.exec("depot", ["timeout", "60", "sh", "-c", serving])
@@ -288,7 +267,7 @@ def test_a_relay_that_dies_after_it_was_pushed_to(fleet, changed):
     changed()
     ended = fleet.nix_hive("push", "-c", "example", "portico")
     assert ended.returncode == 0, ended.stderr
-    process = begin(fleet, *COMMAND)
+    process = fleet.begin(*COMMAND)
     read_until(process, "push:www>ssh://portico: ")
     fleet.lab.stop_host("portico")
     said = process.communicate(timeout=200)[1]

@@ -1,0 +1,203 @@
+"""Plans that look at hosts, and the ways back: on real hosts."""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+
+import pytest
+
+from nixhive_nb import Hive
+from nixhive_nb.errors import OptionError, PlanStale, RunFailed
+from tests.practice import start
+
+pytestmark = pytest.mark.fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    one = start(tmp_path_factory.mktemp("fleet"), web=2)
+    ended = one.nix_hive("deploy", "-c", "example", "portico", "*")
+    assert ended.returncode == 0, ended.stderr
+    yield one
+    one.lab.down()
+
+
+@pytest.fixture
+def hive(fleet, monkeypatch):
+    monkeypatch.chdir(fleet.folder)
+    with Hive.load("example") as one:
+        yield one
+
+
+@pytest.fixture
+def changed(fleet):
+    """Give www another text; afterwards all is deployed as it was."""
+    page = fleet.example / "www.nix"
+    original = page.read_text()
+
+    def change(text, options=""):
+        new = original.replace("This is a web server.", text)
+        page.write_text(new.replace("networking.hostName", f"{options}\n  networking.hostName", 1))
+
+    yield change
+    page.write_text(original)
+    ended = fleet.nix_hive("deploy", "-c", "example", "*")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_plan_tells_what_runs_what_is_wanted_and_what_must_move(fleet, hive, changed):
+    same = hive.plan("deploy", "*", measure=True).table()
+    assert set(same["action"]) == {"nothing: it runs and boots this system"}
+    assert set(same["moves"]) == {0}
+    changed(f"Nobody has built this: {secrets.token_hex(8)}.")
+    new = hive.plan("deploy", "web", measure=True).table()
+    assert set(new["current"]) == {fleet.runs("www-1")}
+    assert (new["wanted"] != new["current"]).all()
+    assert new["moves"].isna().all()  # it is not built yet
+    hive.build("www")
+    built = hive.plan("deploy", "web", measure=True).table()
+    assert (built["moves"] > 0).all()
+
+
+def test_another_kernel_needs_a_reboot(fleet, hive, changed):
+    hive.reboot("web")  # so that there is something that was booted
+    changed("Another kernel.", "boot.kernelPackages = pkgs.linuxPackages_latest;")
+    page = fleet.example / "www.nix"
+    page.write_text(page.read_text().replace("{ lib, ... }:", "{ lib, pkgs, ... }:", 1))
+    hive.build("www")
+    assert hive.plan("deploy", "www-1", measure=True).table()["reboot"].tolist() == [True]
+    hive.deploy("www-1")
+    assert hive.status("www-1")["state"].tolist() == ["reboot needed"]
+    boot = fleet.lab.exec("www-1", ["cat", "/proc/sys/kernel/random/boot_id"])
+    assert hive.reboot("web", reboot="if needed")["outcome"].tolist() == ["done", "unchanged"]
+    assert fleet.lab.exec("www-1", ["cat", "/proc/sys/kernel/random/boot_id"]) != boot
+    assert hive.status("www-1")["state"].tolist() == ["in sync"]
+
+
+def test_a_plan_is_applied_as_it_was_shown_also_from_a_pickle(fleet, hive, changed):
+    changed("From a plan.")
+    plan = pickle.loads(pickle.dumps(hive.plan("deploy", "web")))
+    frame = plan.apply()
+    assert set(frame["outcome"]) == {"done"}
+    assert fleet.runs("www-1") == fleet.boots("www-1") == plan.wanted_of("www").path
+
+
+@pytest.mark.parametrize("what", ["the deployment", "a host"])
+def test_a_plan_is_refused_when_something_has_changed(fleet, hive, changed, what):
+    changed("Planned.")
+    plan = hive.plan("deploy", "web")
+    if what == "the deployment":
+        changed("Changed since.")
+        said = "system www: it evaluates to"
+    else:
+        hive.deploy("www-1")
+        said = "www-1: it runs "
+    before = fleet.runs("www-2")
+    with pytest.raises(PlanStale, match=said):
+        plan.apply()
+    assert fleet.runs("www-2") == before
+    assert set(plan.apply(force=True)["outcome"]) <= {"done", "unchanged"}
+
+
+def test_a_plan_may_wait_in_a_file(fleet, changed):
+    changed("From a file.")
+    planned = fleet.nix_hive("plan", "-c", "example", "--out", "plan.json", "www-1")
+    assert planned.returncode == 0, planned.stderr
+    assert "1 to activate" in planned.stdout
+    applied = fleet.nix_hive("apply", "plan.json")
+    assert applied.returncode == 0, applied.stderr
+    assert "activate:www-1: done" in applied.stderr
+    again = fleet.nix_hive("apply", "plan.json")
+    assert again.returncode == 1
+    assert "does not fit any more" in again.stderr
+    (fleet.folder / "plan.json").write_text("{}")
+    broken = fleet.nix_hive("apply", "plan.json")
+    assert (broken.returncode, "holds no plan" in broken.stderr) == (1, True)
+
+
+def test_a_plan_of_another_deployment_is_refused_also_with_force(fleet, hive):
+    plan = hive.plan("deploy", "web")
+    (fleet.folder / "other.nix").write_text("import ./example")
+    with Hive.load("other.nix") as other, pytest.raises(PlanStale, match="and not for"):
+        other.apply(plan, force=True)
+
+
+def test_a_diff_names_the_packages_though_the_old_system_is_on_the_host_alone(fleet, hive, changed):
+    changed("With a package.", "environment.systemPackages = [ pkgs.nfs-utils ];")
+    page = fleet.example / "www.nix"
+    page.write_text(page.read_text().replace("{ lib, ... }:", "{ lib, pkgs, ... }:", 1))
+    frame = hive.diff("web")
+    added = frame[frame["change"] == "added"]
+    assert "nfs-utils" in set(added["package"])
+    assert set(frame.index) == {"www-1", "www-2"}
+
+
+def test_a_rollback_goes_to_the_generation_before_and_to_one_that_is_named(fleet, hive, changed):
+    first = fleet.runs("www-1")
+    start_at = hive.generations("www-1").query("current")["number"].iloc[0]
+    changed("Second.")
+    hive.deploy("www-1")
+    second = fleet.runs("www-1")
+    assert second != first
+    frame = hive.rollback("www-1")
+    assert frame["outcome"].tolist() == ["done"]
+    assert fleet.runs("www-1") == fleet.boots("www-1") == first
+    assert hive.generations("www-1").query("current")["number"].iloc[0] == start_at
+    assert hive.status("@outdated").index.tolist() == ["www-1", "www-2"]
+    hive.rollback("www-1", to=int(start_at) + 1)
+    assert fleet.runs("www-1") == fleet.boots("www-1") == second
+    with pytest.raises(OptionError, match="There is no generation 999 on"):
+        hive.rollback("www-1", to=999)
+
+
+def test_a_reboot_comes_back_with_what_it_boots(fleet, hive):
+    before = fleet.lab.exec("depot", ["cat", "/proc/sys/kernel/random/boot_id"])
+    frame = hive.reboot("depot")
+    assert frame["outcome"].tolist() == ["done"]
+    assert fleet.lab.exec("depot", ["cat", "/proc/sys/kernel/random/boot_id"]) != before
+    assert fleet.runs("depot") == fleet.boots("depot")
+
+
+def test_a_switch_that_takes_effect_at_the_next_reboot_says_so(fleet, hive, changed):
+    page = fleet.example / "www.nix"
+    original = page.read_text()
+    changed("Another init.", "systemd.package = pkgs.systemd // { interfaceVersion = 3; };")
+    page.write_text(page.read_text().replace("{ lib, ... }:", "{ lib, pkgs, ... }:", 1))
+    before = fleet.runs("www-1")
+    with pytest.raises(RunFailed, match="by a reboot only"):
+        hive.deploy("www-1", type="test")
+    frame = hive.deploy("www-1")
+    assert frame["outcome"].tolist() == ["warned"]
+    assert "takes effect at the next reboot" in frame["reason"].iloc[0]
+    assert fleet.runs("www-1") == before != fleet.boots("www-1")
+    hive.reboot("www-1")
+    assert fleet.runs("www-1") == fleet.boots("www-1") != before
+    # The way back is of the same kind.
+    page.write_text(original)
+    assert hive.deploy("www-1", reboot="if needed")["outcome"].tolist() == ["warned"]
+    hive.reboot("www-1")
+    assert fleet.runs("www-1") == before
+
+
+def test_history_tells_of_each_run_and_failed_is_a_target(fleet, hive, changed):
+    changed("It fails.", "practice.switchExit = 2;")
+    with pytest.raises(RunFailed):
+        hive.deploy("web")
+    newest = hive.history().iloc[0]
+    assert (newest["verb"], newest["state"], newest["rolled_back"]) == ("deploy", "ended", 2)
+    assert set(hive.history(hive.history().index[0])["outcome"]) == {"rolled back"}
+    assert hive.targets("@failed").instances == ("www-1", "www-2")
+    assert hive.targets("@(@failed and not www-2)").instances == ("www-1",)
+
+
+def test_a_host_that_is_down_is_unreachable_and_the_others_are_planned(fleet, hive):
+    fleet.lab.stop_host("www-2")
+    try:
+        assert hive.targets("@unreachable").instances == ("www-2",)
+        status = hive.status("web")
+        assert status["state"].tolist() == ["in sync", "unreachable"]
+        action = hive.plan("deploy", "web").table()["action"]
+        assert action["www-2"].startswith("unreachable: ")
+    finally:
+        fleet.lab.start_host("www-2")
