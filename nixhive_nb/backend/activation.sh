@@ -96,7 +96,10 @@ set_profile() { nix-env --profile "$profile" "$@" 7>&- 8>&- 9>&-; }
 running() { readlink -f /run/current-system; }
 
 take_lock() {
+  # Nobody else may hold it, and so keep us from activating: a lock needs no more than the right to read.
+  umask 077
   exec 9>>"$base/lock"
+  umask 022
   # Whoever looks who holds it takes it for a moment.
   flock -w 1 9 && return
   who=$(head -n 1 "$base/holder" 2>/dev/null)

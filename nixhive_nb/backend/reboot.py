@@ -36,7 +36,7 @@ class Reboot:
     async def run(self, options: Options, wanted: str) -> Result:
         """Reboot it, unless that is only wanted if needed and is not needed. `wanted`: what it must run then, or ""."""
         before = await self._look()
-        if options.reboot == "if needed" and not _is_needed(before):
+        if options.reboot == "if needed" and not _is_needed(before, wanted):
             return Result(outcome="unchanged", path=before.current, previous=before.current, reboot=False, facts=before)
         await self._order(before)
         after = await self._back(before, options.reboot_timeout)
@@ -82,7 +82,9 @@ class Reboot:
         raise LinkLost(f"{self._instance} was told to reboot and did not come back within {seconds:g} s: {reason}")
 
 
-def _is_needed(facts: HostFacts) -> bool:
-    """Tell whether the next boot starts another kernel, initrd or modules. A host that has none needs no reboot."""
-    wanted = facts.profile_kernel or facts.current_kernel
-    return bool(facts.booted_kernel and wanted) and facts.booted_kernel != wanted
+def _is_needed(facts: HostFacts, wanted: str) -> bool:
+    """Tell whether the next boot starts another kernel, initrd or modules, or the wanted system, which does not run."""
+    if wanted and wanted != facts.current:
+        return True
+    kernel = facts.profile_kernel or facts.current_kernel
+    return bool(facts.booted_kernel and kernel) and facts.booted_kernel != kernel

@@ -53,6 +53,11 @@ def test_a_user_with_sudo_activates_and_the_profile_is_set(fleet):
     assert fleet.runs("depot") == fleet.boots("depot") != ""
 
 
+def test_an_activation_leaves_nothing_on_the_host_but_a_lock_that_is_roots_alone(fleet):
+    assert fleet.lab.exec("depot", ["ls", "/run/nixhive"]).split() == ["lock"]
+    assert fleet.lab.exec("depot", ["stat", "-c", "%U %a", "/run/nixhive/lock"]).split() == ["root", "600"]
+
+
 def test_test_changes_what_runs_and_not_what_boots(fleet, changed):
     before = fleet.boots("www-1")
     with changed(MARK):
