@@ -86,7 +86,14 @@ class LinkLost(HiveError):  # noqa: N818 - see above
 
 
 class StepFailed(HiveError):  # noqa: N818 - see above
-    """A step of a plan failed."""
+    """A step of a plan failed.
+
+    `result` is the `nixhive_nb.plan.event.Result` of what was found out all the same, such as how checks went.
+    """
+
+    def __init__(self, message: str, *, log: Sequence[str] = (), result: object = None) -> None:
+        super().__init__(message, log=log)
+        self.result = result
 
 
 class ChecksFailed(StepFailed):
@@ -94,14 +101,7 @@ class ChecksFailed(StepFailed):
 
 
 class RolledBack(StepFailed):
-    """An activation failed, or was not confirmed, and the host went back to what it ran before.
-
-    `by_checks` tells whether a check was the cause.
-    """
-
-    def __init__(self, message: str, *, log: Sequence[str] = (), by_checks: bool = False) -> None:
-        super().__init__(message, log=log)
-        self.by_checks = by_checks
+    """An activation failed, or was not confirmed, and the host went back to what it ran before."""
 
 
 class Locked(StepFailed):

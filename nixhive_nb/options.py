@@ -143,7 +143,7 @@ deploying = _together(
     activation,
     click.option("--reboot", is_flag=True, help="Reboot each instance afterwards."),
     click.option("--reboot-if-needed", is_flag=True,
-                 help="Reboot those that run the new system only then, or whose kernel, initrd or modules were not booted."),
+                 help="Reboot those that run the new system only then, or have another kernel, initrd or modules."),
     reboot_timeout,
 )  # fmt: skip
 """What a deploy takes."""

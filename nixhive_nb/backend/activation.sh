@@ -93,7 +93,8 @@ finish() {
 # What is started must keep none of our locks when we are gone.
 act() { timeout -k 10 "$limit" "$1/bin/switch-to-configuration" "$2" 7>&- 8>&- 9>&-; }
 set_profile() { nix-env --profile "$profile" "$@" 7>&- 8>&- 9>&-; }
-running() { readlink -f /run/current-system; }
+# Nothing on a host that never ran a system: `readlink -f` gives a name also where there is no such thing.
+running() { [ ! -e /run/current-system ] || readlink -f /run/current-system; }
 
 take_lock() {
   # Nobody else may hold it, and so keep us from activating: a lock needs no more than the right to read.

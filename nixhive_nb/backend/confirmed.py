@@ -248,8 +248,8 @@ class Activation:
             advice = "Wait for it with --wait SECONDS." if not order.wait else f"It was waited for, {order.wait} s."
             raise Locked(f"{outcome.why or 'another activation'} is activating there. Nothing was changed. {advice}")
         if outcome.name == "rolled-back":
-            by_checks = any(not result.ok for result in self._results)
-            raise RolledBack(f"{why}; it is back on what it ran before", by_checks=by_checks)
+            found = Result(path=before.facts.current, previous=before.facts.current, checks=self._results)
+            raise RolledBack(f"{why}; it is back on what it ran before", result=found)
         runs_it = after is not None and after.facts.current == order.path
         if outcome.status == activation.NEEDS_REBOOT and order.type == "test" and not runs_it:
             raise StepFailed("the new system takes effect by a reboot only (exit status 100). Nothing was changed.")
@@ -273,7 +273,8 @@ class Activation:
         results = await run_checks(self._checks, self._hosts.kept(self._order.instance))
         problem = complaint(results)
         if problem:
-            raise ChecksFailed(f"{problem}. The new system stays, since it was activated with --no confirm.")
+            kept = "The new system stays, since it was activated with --no confirm."
+            raise ChecksFailed(f"{problem}. {kept}", result=msgspec.structs.replace(result, checks=results))
         return msgspec.structs.replace(result, checks=results)
 
 

@@ -134,5 +134,5 @@ class NixSsh:
         results = await run_checks(self._inventory.instances[step.instance].checks, self._lines.kept(step.instance))
         problem = complaint(results)
         if problem:
-            raise ChecksFailed(f"{problem}.")
+            raise ChecksFailed(f"{problem}.", result=Result(checks=results))
         return Result(outcome="unchanged", checks=results)

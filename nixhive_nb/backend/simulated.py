@@ -246,7 +246,7 @@ class Simulated:
         if by_checks or host.model.exit in (1, 2):
             host.end(now=self._now(), current=before[0], profile=before[1])
             why = _NOT_HELD if by_checks else f"switch-to-configuration failed (exit status {host.model.exit})"
-            raise RolledBack(f"{why}; {host.name} runs what it ran before", by_checks=by_checks)
+            raise RolledBack(f"{why}; {host.name} runs what it ran before")
         host.end(now=self._now(), current=current, profile=profile)
 
     async def _plain(self, host: SimulatedHost, current: str, profile: str) -> None:

@@ -14,7 +14,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nixhive_nb.errors import HiveError, LinkLost, Locked, RolledBack, of_system
+import msgspec
+
+from nixhive_nb.errors import HiveError, LinkLost, Locked, RolledBack, StepFailed, of_system
 from nixhive_nb.plan.event import GOOD, Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.limits import Limits, Locks
 from nixhive_nb.plan.policy import TOUCHES, Policy
@@ -236,7 +238,9 @@ class _Engine:
             # An activation that is left in its middle has an end that we do not know.
             return self._ended(step, "unknown" if step.kind in TOUCHES else "cancelled", _STOPPED)
         except HiveError as error:
-            return self._ended(step, _outcome_of(error, step), str(error), error.log)
+            ended = self._ended(step, _outcome_of(error, step), str(error), error.log)
+            found = error.result if isinstance(error, StepFailed) else None
+            return msgspec.structs.replace(ended, result=found) if isinstance(found, Result) else ended
         except OSError as error:
             return self._ended(step, "failed", str(of_system(error)))
         except Exception as error:  # noqa: BLE001 - our own bug: it fails this step and no other

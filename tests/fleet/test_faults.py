@@ -7,6 +7,8 @@ import re
 import pytest
 
 from nixhive_nb.lab import HostSpec
+from tests.fleet.faults import line_of as outcome_line
+from tests.fleet.faults import saw
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -37,6 +39,11 @@ def line_of(ended, instance):
     """The line of the report that gives the reason for one instance."""
     (line,) = [line for line in ended.stderr.splitlines() if re.match(rf"{instance}: .", line)]
     return line
+
+
+def outcome_of(said, instance):
+    """How an instance ended, without the reason."""
+    return ": ".join(outcome_line(said, instance).split(": ")[:2])
 
 
 def test_the_exit_status_is_one_and_the_headline_counts(ended):
@@ -72,6 +79,9 @@ def test_refused_sudo_says_what_to_do_and_nothing_was_changed(broken, ended):
 
 def test_a_full_disk_is_said_to_be_full(ended):
     assert "No space left on device" in line_of(ended, "depot")
+    saw("the disk of the host is full", f"{outcome_of(ended.stderr, 'depot')}: … No space left on device")
+    saw("the host is down", outcome_of(ended.stderr, "www-2"))
+    saw("the host shows another key", outcome_of(ended.stderr, "www-1"))
 
 
 def test_no_line_of_the_report_is_a_traceback(ended):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
 
 pytestmark = pytest.mark.fleet
@@ -76,6 +77,7 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(blocked,
     assert process.returncode == 130
     assert "activate:portico: done" in rest
     assert "activate:depot: cancelled" in rest
+    saw("a first interrupt during an activation", f"{line_of(rest, 'portico')}; {line_of(rest, 'depot')}")
     assert blocked.runs("portico") == blocked.boots("portico") != ""
     assert "/nix/store" not in blocked.runs("depot")
 
@@ -86,7 +88,7 @@ def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, tmp
     text = portico.read_text()
     script = 'system.activationScripts.wait = "echo here > /var/here; read line < /var/go";'
     portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
-    process = blocked.begin("deploy", "-c", "example", "portico")
+    process = blocked.begin("deploy", "-c", "example", "--confirm", "2", "portico")
     read_until(process, "activate:portico: started")
     lab.exec("portico", ["cat", "/var/here"])
     process.send_signal(signal.SIGINT)
@@ -96,3 +98,7 @@ def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, tmp
     lab.exec("portico", ["sh", "-c", "echo go > /var/go"])
     assert process.returncode == 130
     assert "activate:portico: unknown" in rest
+    # Nobody gives the word: it goes back by itself, to nothing in this case, and sets no profile.
+    lab.exec("portico", ["flock", "/run/nixhive/lock", "true"])
+    assert "system" not in lab.exec("portico", ["ls", "/nix/var/nix/profiles"]).split()
+    saw("a second interrupt during an activation", line_of(rest, "portico"))

@@ -179,6 +179,41 @@ def test_a_switch_that_takes_effect_at_the_next_reboot_says_so(fleet, hive, chan
     assert fleet.runs("www-1") == before
 
 
+def test_a_canary_that_fails_holds_all_others_back(fleet, hive, changed):
+    before = fleet.runs("www-2")
+    changed("A bad one.", "practice.switchExit = 2;")
+    with pytest.raises(RunFailed) as failed:
+        hive.deploy("web", "depot", canary=1)
+    outcomes = {one.instance: one.outcome for one in failed.value.report.instances()}
+    assert outcomes == {"www-1": "rolled back", "www-2": "skipped", "depot": "skipped"}
+    assert fleet.runs("www-2") == before
+
+
+def test_nothing_is_activated_past_the_failures_that_are_allowed(fleet, hive, changed):
+    changed("Another bad one.", "practice.switchExit = 2;")
+    with pytest.raises(RunFailed) as failed:
+        hive.deploy("www-1", "depot", "www-2", max_failures=0)
+    assert [one.outcome for one in failed.value.report.instances()] == ["rolled back", "skipped", "skipped"]
+
+
+def test_between_waves_the_checks_of_the_wave_before_must_still_hold(fleet, hive, changed):
+    """The check holds once, on trial, and never again."""
+    whole = fleet.example / "default.nix"
+    original = whole.read_text()
+    once = 'checks.once = { command = [ "rm" "/var/once" ]; timeout = 1; };'
+    whole.write_text(original.replace("www.configuration = import", f"www.{once} www.configuration = import", 1))
+    changed("It breaks later.")
+    fleet.lab.exec("www-1", ["touch", "/var/once"])
+    try:
+        with pytest.raises(RunFailed) as failed:
+            hive.deploy("www-1", "depot", force=True)
+    finally:
+        whole.write_text(original)
+    first, second = failed.value.report.instances()
+    assert (first.outcome, first.failed_step, second.outcome) == ("failed", "check", "skipped")
+    assert [(one.name, one.ok) for one in first.checks] == [("once", False)]
+
+
 def test_history_tells_of_each_run_and_failed_is_a_target(fleet, hive, changed):
     changed("It fails.", "practice.switchExit = 2;")
     with pytest.raises(RunFailed):

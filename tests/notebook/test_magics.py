@@ -63,6 +63,21 @@ class TestValues:
         assert isinstance(shell["p"], Plan)
         assert "Nothing was changed" not in shell.out
 
+    def test_a_plan_shows_itself_as_a_table(self, shell):
+        shell.run("p = %hive plan web")
+        shown, _ = shell.ip.display_formatter.format(shell["p"])
+        assert "Nothing was changed." in shown["text/plain"]
+        assert "<table" in shown["text/html"]
+
+    def test_apply_carries_out_the_plan_that_was_shown_last(self, shell):
+        assert "apply needs a plan" in str(shell.error("%hive apply"))
+        shell.run("%hive plan web")
+        error = shell.error("%hive apply --reason 'as agreed'")
+        assert type(error) is RunFailed
+        assert "2 failed" in str(error)
+        newest = shell.run("%hive history").iloc[0]
+        assert (newest["verb"], newest["reason"], newest["failed"]) == ("deploy", "as agreed", 2)
+
     def test_text_is_printed_alone_and_assigned_as_text(self, shell):
         assert shell.run("%hive ssh-config") is None
         assert "Host www-1" in shell.out
