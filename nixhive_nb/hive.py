@@ -8,35 +8,27 @@ plan.apply()
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import platform
-import re
-import socket
 import warnings
 import weakref
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
-from nixhive_nb import frames, process
+from nixhive_nb import frames
 from nixhive_nb.asking import checks_of, diffs_of, generations_of, run_everywhere
 from nixhive_nb.backend.access import Access
 from nixhive_nb.backend.nix_ssh import NixSsh
 from nixhive_nb.backend.ssh_config import write_ssh_files
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
-from nixhive_nb.errors import ConnectionFailed, HiveError, OptionError, PlanStale, RunFailed
+from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed
 from nixhive_nb.plan import history
 from nixhive_nb.plan import plan as plans
-from nixhive_nb.plan.engine import Run
 from nixhive_nb.plan.event import GOOD
 from nixhive_nb.plan.goals import confirmed, goals_of
 from nixhive_nb.plan.how import How, options_of
-from nixhive_nb.plan.journal import Header, Journal
+from nixhive_nb.plan.journal import Journal
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.picture import mermaid, svg
 from nixhive_nb.plan.plan_text import plan_text
@@ -45,11 +37,11 @@ from nixhive_nb.plan.stale import differences
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text
 from nixhive_nb.plan.surveys import plan_survey, survey_of
+from nixhive_nb.running import Note, carry_out, user_name
 from nixhive_nb.state import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     import pandas as pd
 
@@ -61,14 +53,11 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Options, Survey, Verb
     from nixhive_nb.plan.planner import Goal
     from nixhive_nb.plan.report import Report
+    from nixhive_nb.running import Follow
 
-    Follow = Callable[[Run], AbstractContextManager[object]]
-    """Shows a run from its start to its end."""
 
 _open: weakref.WeakSet[Hive] = weakref.WeakSet()
 """The deployments that are loaded: a plan is applied with the connections of its own."""
-_GRACE = 5.0
-"""Seconds that a run has to end after a second interrupt."""
 _EVALUATED = ("push", "deploy")
 """Verbs that need what the systems evaluate to."""
 _ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
@@ -105,15 +94,6 @@ class Plan(plans.Plan, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return plan_text(self)
-
-
-class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks for a run, and why: for the journal."""
-
-    program: str = "Python"
-    words: tuple[str, ...] = ()
-    """The words of the command."""
-    reason: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,7 +353,8 @@ class Hive:
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
         at once. The interrupt then goes on up.
         """
-        journal = Journal.begin(self._folder, self._header(note or Note()), plan)
+        header = (note or Note()).header(source=self.path, deployment=self._loaded.path)
+        journal = Journal.begin(self._folder, header, plan)
         return self._carry_out(plan, follow, journal)
 
     def build(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
@@ -512,24 +493,10 @@ class Hive:
         return report
 
     def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
-        backend = self._backend(plan)
-        run = Run(plan, backend, limits=self.limits)
-        interrupted = True
-        if journal is not None:
-            run.subscribe(journal.heard)
-        try:
-            with follow(run) if follow else contextlib.nullcontext():
-                _wait(run.start())
-            interrupted = False
-        finally:
-            try:
-                backend.close()
-            finally:
-                if journal is not None:
-                    journal.end(run.report(), interrupted=interrupted)
-                    if journal.failure:
-                        self.warn(f"The journal of this run is not whole: {journal.failure}.")
-        return run.report()
+        report = carry_out(plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal)
+        if journal is not None and journal.failure:
+            self.warn(f"The journal of this run is not whole: {journal.failure}.")
+        return report
 
     def _backend(self, plan: plans.Plan) -> NixSsh:
         # The deployment as it was planned from: a file that changes now is for the next plan.
@@ -541,23 +508,12 @@ class Hive:
             access.files,
             access.connections,
             plan=plan,
-            owner=f"{_user()} ({plan.verb}, plan {plan.digest})",
+            owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
             folder=self._folder,
             state=self.state_file,
             parallel=self.limits.parallel,
             copies=self.limits.copies,
             show_trace=self.show_trace,
-        )
-
-    def _header(self, note: Note) -> Header:
-        return Header(
-            who=_user(),
-            program=note.program,
-            words=note.words,
-            reason=note.reason,
-            versions=_versions(),
-            source=self.path,
-            deployment=str(self._loaded.path),
         )
 
     @property
@@ -589,39 +545,3 @@ class Hive:
 
 def _flat(patterns: Sequence[Pattern]) -> list[str]:
     return [name for one in patterns for name in ([one] if isinstance(one, str) else one)]
-
-
-def _user() -> str:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # an id without a name
-        name = "somebody"
-    return f"{name}@{socket.gethostname()}"
-
-
-@cache
-def _versions() -> dict[str, str]:
-    """Give the versions of what takes part on this machine."""
-    try:
-        said = process.run(["nix-store", "--version"], timeout=10).stdout
-    except (HiveError, OSError):
-        said = ""
-    nix = re.search(r"\d[\w.]*", said)
-    return {
-        "nixhive_nb": version("nixhive_nb"),
-        "python": platform.python_version(),
-        **({"nix": nix[0]} if nix else {}),
-    }
-
-
-def _wait(run: Run) -> None:
-    try:
-        run.wait()
-    except KeyboardInterrupt:
-        try:
-            run.stop()
-            run.wait()
-        except KeyboardInterrupt:
-            run.abandon()
-            run.wait(_GRACE)
-        raise

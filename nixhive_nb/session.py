@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nixhive_nb.hive import Hive, Note
+from nixhive_nb.hive import Hive
 from nixhive_nb.plan.limits import Limits
+from nixhive_nb.running import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Follow, Plan
+    from nixhive_nb.hive import Plan
     from nixhive_nb.plan.plan import Survey
     from nixhive_nb.plan.report import Report
+    from nixhive_nb.running import Follow
 
 DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"

@@ -23,8 +23,7 @@ A_HOST = 16_000
 def fresh(tmp_path):
     """A fleet that has nothing yet, and systems that no other fleet has had.
 
-    All fleets share this machine's store, and each signs with a key of its own: paths that many had carry many
-    signatures, and these are sent along.
+    All fleets share this machine's store: paths that an earlier one had are signed already, perhaps with several keys.
     """
     one = start(tmp_path)
     nixpkgs = tmp_path / "nixpkgs"

@@ -1,0 +1,116 @@
+"""Carrying a plan out: shown by a face, noted in a journal, ended by an interrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import platform
+import re
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb import process
+from nixhive_nb.errors import HiveError
+from nixhive_nb.plan.engine import Run
+from nixhive_nb.plan.journal import Header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nixhive_nb.backend.nix_ssh import NixSsh
+    from nixhive_nb.plan.journal import Journal
+    from nixhive_nb.plan.limits import Limits
+    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.report import Report
+
+Follow = Callable[[Run], AbstractContextManager[object]]
+"""Shows a run from its start to its end."""
+_GRACE = 5.0
+"""Seconds that a run has to end after a second interrupt."""
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks for a run, and why: for the journal."""
+
+    program: str = "Python"
+    words: tuple[str, ...] = ()
+    """The words of the command."""
+    reason: str = ""
+
+    def header(self, *, source: str, deployment: Path) -> Header:
+        """Give what a journal begins with. `source` is the deployment as the user named it."""
+        return Header(
+            who=user_name(),
+            program=self.program,
+            words=self.words,
+            reason=self.reason,
+            versions=_versions(),
+            source=source,
+            deployment=str(deployment),
+        )
+
+
+def carry_out(plan: Plan, backend: NixSsh, *, limits: Limits, follow: Follow | None, journal: Journal | None) -> Report:
+    """Carry a plan out and give the report, whatever the outcome; the backend is closed, the journal ended.
+
+    An interrupt starts nothing more and lets running activations come to their end; a second one leaves at once. The
+    interrupt then goes on up.
+    """
+    run = Run(plan, backend, limits=limits)
+    interrupted = True
+    if journal is not None:
+        run.subscribe(journal.heard)
+    try:
+        with follow(run) if follow else contextlib.nullcontext():
+            _wait(run.start())
+        interrupted = False
+    finally:
+        try:
+            backend.close()
+        finally:
+            if journal is not None:
+                journal.end(run.report(), interrupted=interrupted)
+    return run.report()
+
+
+def user_name() -> str:
+    """Give `user@machine`: what other operators are told of us."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an id without a name
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Give the versions of what takes part on this machine."""
+    try:
+        said = process.run(["nix-store", "--version"], timeout=10).stdout
+    except (HiveError, OSError):
+        said = ""
+    nix = re.search(r"\d[\w.]*", said)
+    return {
+        "nixhive_nb": version("nixhive_nb"),
+        "python": platform.python_version(),
+        **({"nix": nix[0]} if nix else {}),
+    }
+
+
+def _wait(run: Run) -> None:
+    try:
+        run.wait()
+    except KeyboardInterrupt:
+        try:
+            run.stop()
+            run.wait()
+        except KeyboardInterrupt:
+            run.abandon()
+            run.wait(_GRACE)
+        raise
