@@ -35,6 +35,8 @@ from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive, Plan
     from nixhive_nb.plan.plan import Verb
@@ -93,8 +95,7 @@ def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> 
 
     Without a pattern: all of them.
     """
-    frame = _hive(ctx).instances(*patterns)
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return _listing(_hive(ctx).instances(*patterns), as_json=as_json)
 
 
 @hive_group.command()
@@ -107,8 +108,7 @@ def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Li
 
     Patterns are for names of systems. Without one: all of them.
     """
-    frame = _hive(ctx).systems(*patterns)
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return _listing(_hive(ctx).systems(*patterns), as_json=as_json)
 
 
 @hive_group.command()
@@ -136,8 +136,7 @@ def generations(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -
 
     Those are what a rollback can go back to.
     """
-    frame = _hive(ctx).generations(*patterns)
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return _listing(_hive(ctx).generations(*patterns), as_json=as_json)
 
 
 @hive_group.command()
@@ -166,8 +165,7 @@ def diff(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listi
 
     The systems are built, and compared with what each host runs.
     """
-    frame = _hive(ctx).diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return _listing(_hive(ctx).diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow), as_json=as_json)
 
 
 @hive_group.command(name="history")
@@ -180,8 +178,7 @@ def history_command(ctx: click.Context, run_id: str, *, as_json: bool) -> Listin
 
     RUN is its id, or the end of it.
     """
-    frame = _hive(ctx).history(run_id)
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return _listing(_hive(ctx).history(run_id), as_json=as_json)
 
 
 @hive_group.command()
@@ -445,6 +442,10 @@ def _named(patterns: Sequence[T]) -> Sequence[T]:
     if not patterns:
         raise click.UsageError("Say which instances: a PATTERN, or '*' for all.")
     return patterns
+
+
+def _listing(frame: pd.DataFrame, *, as_json: bool) -> Listing:
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
 
 
 def _hive(ctx: click.Context) -> Hive:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -23,18 +21,7 @@ def blocked(tmp_path):
     one.lab.down()
 
 
-@pytest.fixture
-def fifo():
-    """A pipe that a build user can open, unlike what stands below pytest's own folder."""
-    with tempfile.TemporaryDirectory(prefix="hive-test-") as folder:
-        Path(folder).chmod(0o755)
-        pipe = Path(folder) / "fifo"
-        os.mkfifo(pipe)
-        pipe.chmod(0o666)
-        yield pipe
-
-
-def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, fifo):
+def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, gate):
     (tmp_path / "hive.nix").write_text("""{
       paths.nixpkgs = ./stand-in;
       systems.slow.configuration = { ... }: { };
@@ -46,13 +33,13 @@ def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, fifo):
     (lib / "eval-config.nix").write_text(f"""{{ ... }}: {{
       config.system.build.toplevel = derivation {{
         name = "blocked-{os.getpid()}"; system = builtins.currentSystem; builder = "/bin/sh";
-        args = [ "-c" "echo waiting >&2; read line < {fifo}; echo $line > $out" ];
+        args = [ "-c" "echo waiting >&2; read line < {gate}; echo $line > $out" ];
       }};
     }}""")
     process = blocked.begin("build")
     read_until(process, "realise: started")
     # Opening the pipe for writing returns when the builder has opened it for reading: it runs.
-    writer = os.open(fifo, os.O_WRONLY)
+    writer = os.open(gate, os.O_WRONLY)
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130

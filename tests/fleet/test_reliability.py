@@ -7,8 +7,6 @@ import itertools
 import os
 import signal
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -58,17 +56,6 @@ def changed(fleet):
         file.write_text(texts[name])
     ended = fleet.nix_hive(*COMMAND, "--wait", "60")
     assert ended.returncode == 0, ended.stderr
-
-
-@pytest.fixture
-def gate():
-    """A pipe on this machine that a builder can open."""
-    with tempfile.TemporaryDirectory(prefix="hive-test-") as folder:
-        Path(folder).chmod(0o755)
-        pipe = Path(folder) / "fifo"
-        os.mkfifo(pipe)
-        pipe.chmod(0o666)
-        yield pipe
 
 
 @contextlib.contextmanager
