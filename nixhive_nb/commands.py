@@ -197,7 +197,8 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
     if "build" in no:
         return Known(frame=hive.systems(*patterns), document=hive.document(remembered=True))
     session = session_of(ctx)
-    report = hive.execute(hive.plan("build", *patterns, no=no), follow=session.follow, note=session.note(reason))
+    plan = hive.plan("build", *patterns, follow=session.follow, no=no)
+    report = hive.execute(plan, follow=session.follow, note=session.note(reason))
     return Ended(report=report, document=hive.document(report, remembered=True))
 
 

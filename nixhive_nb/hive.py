@@ -36,7 +36,7 @@ from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan
 from nixhive_nb.plan.stale import differences
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text
-from nixhive_nb.plan.surveys import plan_survey, survey_of
+from nixhive_nb.plan.surveys import plan_evaluation, plan_survey, survey_of
 from nixhive_nb.running import Note, carry_out, user_name
 from nixhive_nb.state import read_state
 
@@ -243,7 +243,7 @@ class Hive:
         targets = self.targets(*patterns)
         instances = self._loaded.inventory.instances
         systems = {name: instances[name].system for name in targets.instances}
-        report = self._done(self.plan("build", sorted(set(systems.values())), no=no), follow)
+        report = self._done(self.plan("build", sorted(set(systems.values())), no=no, follow=follow), follow)
         results = {record.system: record.result for record in report.systems()}
         survey = self._survey(targets, Asked(evaluate=False))
         wanted = {name: results[system] for name, system in systems.items()}
@@ -280,7 +280,7 @@ class Hive:
         options = options_of(how, verb)
         no = tuple(how.get("no", ()))
         if verb == "build":
-            return self._own(self._build_plan(patterns, options, no), patterns, no)
+            return self._own(self._build_plan(patterns, options, no, follow), patterns, no)
         targets = self.targets(*patterns)
         asked = Asked(evaluate=verb in _EVALUATED, measure=measure, no=no)
         survey = self._survey(targets, asked, follow)
@@ -330,7 +330,7 @@ class Hive:
             return
         options, patterns = plan.options, plan.patterns
         if plan.verb == "build":
-            fresh = self._build_plan(patterns, options, plan.no)
+            fresh = self._build_plan(patterns, options, plan.no, follow)
         else:
             targets = self.targets(*patterns)
             survey = self._survey(targets, Asked(evaluate=plan.verb in _EVALUATED, no=plan.no), follow)
@@ -362,7 +362,7 @@ class Hive:
 
         Raises `RunFailed` when a system could not be built.
         """
-        return frames.build_frame(self._done(self.plan("build", *patterns, **how), follow))
+        return frames.build_frame(self._done(self.plan("build", *patterns, follow=follow, **how), follow))
 
     def push(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, and bring the systems to stores and instances. Columns as in `frames.outcome_frame`."""
@@ -424,13 +424,17 @@ class Hive:
 
     # How plans are made
 
-    def _build_plan(self, patterns: Sequence[Pattern], options: Options, no: Sequence[str]) -> plans.Plan:
+    def _build_plan(
+        self, patterns: Sequence[Pattern], options: Options, no: Sequence[str], follow: Follow | None
+    ) -> plans.Plan:
         inventory = self.inventory
         known = self._known(no)
         systems = select_systems(inventory, _flat(patterns))
+        new = [name for name in systems if not known.get(name)]
         if options.realise:
-            check_platforms(inventory, [name for name in systems if not known.get(name)])
-        return plan_build(inventory, systems, options, known)
+            check_platforms(inventory, new)
+        survey = survey_of(self._carry_out(plan_evaluation(inventory, new), follow))
+        return plan_build(inventory, systems, options, known, survey=survey)
 
     def _survey(self, targets: Targets, asked: Asked, follow: Follow | None = None) -> Survey:
         inventory, known = self._loaded.inventory, self._known(asked.no)

@@ -55,11 +55,12 @@ def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), gro
     """
     if not patterns and not inventory.instances:
         return Targets()
+    asked = [(element,) if isinstance(element, str) else tuple(element) for element in patterns or ("*",)]
+    uses_groups(asked)  # a word that is malformed is told before any host is asked
     selection = _Selection(inventory, groups)
     waves = []
     seen: set[str] = set()
-    for element in patterns or ("*",):
-        group = (element,) if isinstance(element, str) else tuple(element)
+    for group in asked:
         wave: list[str] = []
         for pattern in group:
             found = selection.named_by(pattern)

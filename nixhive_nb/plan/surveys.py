@@ -65,6 +65,17 @@ def plan_survey(
     )
 
 
+def plan_evaluation(inventory: Inventory, systems: Sequence[str]) -> Plan:
+    """Give the plan that evaluates systems and asks no host."""
+    return Plan(
+        verb="survey",
+        source=inventory.source,
+        systems=tuple(systems),
+        targets=(),
+        steps=tuple(instantiate_steps(inventory, systems)),
+    )
+
+
 def survey_of(report: Report) -> Survey:
     """Give what a survey found, from the report of its run.
 

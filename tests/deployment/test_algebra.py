@@ -102,6 +102,13 @@ def test_a_group_is_asked_for_once_and_only_when_it_occurs():
     assert asked == ["failed"]
 
 
+def test_a_malformed_word_is_told_before_anybody_is_asked():
+    asked = []
+    with pytest.raises(TargetError, match="malformed"):
+        chosen("@failed", "@((", groups=asked.append)
+    assert asked == []
+
+
 def test_an_empty_group_is_an_error_alone_and_empty_in_an_expression():
     with pytest.raises(TargetError, match="'@failed' is empty: no instance is in another state than wanted"):
         chosen("@failed", groups=lambda _: ())

@@ -100,6 +100,14 @@ def test_a_plan_is_refused_when_something_has_changed(fleet, hive, changed, what
     assert set(plan.apply(force=True)["outcome"]) <= {"done", "unchanged"}
 
 
+def test_a_plan_of_a_build_is_refused_when_a_derivation_has_changed(hive, changed):
+    changed("To be built.")
+    plan = hive.plan("build", "www")
+    changed("Changed since.")
+    with pytest.raises(PlanStale, match="system www: it evaluates to"):
+        plan.apply()
+
+
 def test_a_plan_may_wait_in_a_file(fleet, changed):
     changed("From a file.")
     planned = fleet.nix_hive("plan", "-c", "example", "--out", "plan.json", "www-1")

@@ -157,6 +157,19 @@ def test_a_host_that_is_rebooted_in_the_middle(fleet, changed):
     saw("the host is rebooted during the activation", line_of(said, "depot"))
 
 
+def test_a_link_that_is_lost_during_an_activation(fleet, changed):
+    with held(fleet) as options:
+        changed(options)
+        process = fleet.begin(*COMMAND)
+        fleet.lab.exec("depot", ["cat", "/var/here"])
+        fleet.lab.exec("depot", ["pkill", "-KILL", "-f", "sshd: root"])
+        release(fleet)
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, said
+    assert fleet.runs("depot") == fleet.boots("depot")
+    saw("the link is lost during the activation", line_of(said, "depot"))
+
+
 def test_two_operators_at_once(fleet, changed):
     with held(fleet) as options:
         changed(options)
