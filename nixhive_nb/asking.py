@@ -1,4 +1,4 @@
-"""Asking hosts something outside of a run: a command of the user's, their generations, their checks, their closures."""
+"""Asking hosts something outside of a run: a command of the user's, their generations, their closures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nixhive_nb.backend.activation import LOOK_SECONDS
 from nixhive_nb.backend.asking import ask_all
-from nixhive_nb.backend.checks import run_checks
 from nixhive_nb.backend.host_facts import GENERATIONS, parse_generations
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.measure import closure_sizes, local_closure_sizes
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from nixhive_nb.backend.connections import Connections
-    from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.closure import PackageChange
-    from nixhive_nb.plan.facts import CheckResult, Generation, Seen
+    from nixhive_nb.plan.facts import Generation, Seen
 
 T = TypeVar("T")
 _READ_SCRIPT = "exec /bin/sh -c 'hive_script=$(cat); eval \"$hive_script\" </dev/null'"
@@ -64,19 +62,6 @@ def generations_of(
 
     async def ask(lines: Lines, name: str) -> tuple[Generation, ...]:
         return parse_generations((await lines.remote(name, GENERATIONS, seconds=LOOK_SECONDS)).stdout)
-
-    return _asked(connections, names, ask, parallel)
-
-
-def checks_of(
-    connections: Connections, inventory: Inventory, names: Sequence[str], *, parallel: int
-) -> tuple[dict[str, tuple[CheckResult, ...]], dict[str, str]]:
-    """Give how the checks of each instance went, and why some could not be asked."""
-
-    async def ask(lines: Lines, name: str) -> tuple[CheckResult, ...]:
-        # A host that cannot be reached is one line, not one for each of its checks.
-        await lines.remote(name, ":", seconds=LOOK_SECONDS)
-        return await run_checks(inventory.instances[name].checks, lines.kept(name))
 
     return _asked(connections, names, ask, parallel)
 

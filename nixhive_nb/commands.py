@@ -149,7 +149,7 @@ def check(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> List
 
     They stand in the deployment, in `checks` of systems and instances.
     """
-    frame = _hive(ctx).check(*patterns)
+    frame = _hive(ctx).check(*patterns, follow=session_of(ctx).follow)
     return Listing(
         frame=frame, records=records_of(frame) if as_json else None, ok=bool(frame["ok"].fillna(value=False).all())
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import msgspec
 
 from nixhive_nb import frames
-from nixhive_nb.asking import checks_of, diffs_of, generations_of, run_everywhere
+from nixhive_nb.asking import diffs_of, generations_of, run_everywhere
 from nixhive_nb.backend.access import Access
 from nixhive_nb.backend.nix_ssh import NixSsh
 from nixhive_nb.backend.ssh_config import write_ssh_files
@@ -36,7 +36,7 @@ from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan
 from nixhive_nb.plan.stale import differences
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text
-from nixhive_nb.plan.surveys import plan_evaluation, plan_survey, survey_of
+from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
 from nixhive_nb.running import Note, carry_out, user_name
 from nixhive_nb.state import read_state
 
@@ -220,20 +220,18 @@ class Hive:
         names = self.targets(*patterns).instances
         return frames.generations_frame(*self._generations(names))
 
-    def check(self, *patterns: Pattern) -> pd.DataFrame:
+    def check(self, *patterns: Pattern, follow: Follow | None = None) -> pd.DataFrame:
         """Run the checks of instances now; columns as in `frames.check_frame`. Does not raise for one that fails.
 
         Raises `OptionError` when none of them has a check.
         """
-        inventory = self.inventory
-        names = [name for name in self.targets(*patterns).instances if inventory.instances[name].checks]
-        if not names:
+        plan = plan_checks(self.inventory, self.targets(*patterns))
+        if not plan.steps:
             raise OptionError(
                 f"None of these instances of {self.path} has a check. Write some: `systems.NAME.checks` or "
                 "`instances.NAME.checks`."
             )
-        found, errors = checks_of(self._connections, inventory, names, parallel=self.limits.parallel)
-        return frames.check_frame(found, errors)
+        return frames.check_frame(*checks_of(self._carry_out(plan, follow)))
 
     def diff(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Build what is wanted, and give what differs from what runs; columns as in `frames.diff_frame`.

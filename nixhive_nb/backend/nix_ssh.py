@@ -131,6 +131,8 @@ class NixSsh:
         return await Reboot(step.instance, self._lines, tell).run(self._options, wanted)
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
+        # A host that cannot be reached is one line, not one for each of its checks.
+        await self._lines.remote(step.instance, ":", seconds=LOOK_SECONDS)
         results = await run_checks(self._inventory.instances[step.instance].checks, self._lines.kept(step.instance))
         problem = complaint(results)
         if problem:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.building import instantiate_steps
 from nixhive_nb.plan.event import GOOD
-from nixhive_nb.plan.facts import Seen, Wanted
+from nixhive_nb.plan.facts import CheckResult, Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target
 from nixhive_nb.plan.routes import login_locks
 from nixhive_nb.plan.step import Step
@@ -74,6 +74,34 @@ def plan_evaluation(inventory: Inventory, systems: Sequence[str]) -> Plan:
         targets=(),
         steps=tuple(instantiate_steps(inventory, systems)),
     )
+
+
+def plan_checks(inventory: Inventory, targets: Targets) -> Plan:
+    """Give the plan that runs the checks of those targeted instances that have some."""
+    chosen = tuple(one for one in targets_of(inventory, targets) if inventory.instances[one.instance].checks)
+    return Plan(
+        verb="survey",
+        source=inventory.source,
+        systems=(),
+        targets=chosen,
+        steps=tuple(
+            Step(
+                id=f"check:{target.instance}",
+                kind="check",
+                instance=target.instance,
+                wave=target.wave,
+                locks=login_locks(inventory.instances[target.instance]),
+            )
+            for target in chosen
+        ),
+    )
+
+
+def checks_of(report: Report) -> tuple[dict[str, tuple[CheckResult, ...]], dict[str, str]]:
+    """Give how the checks of each instance went, from the report of `plan_checks`, and why some were not run."""
+    records = {record.subject: record for record in report.steps.values()}
+    found = {name: record.result.checks for name, record in records.items() if record.result}
+    return found, {name: record.reason for name, record in records.items() if name not in found}
 
 
 def survey_of(report: Report) -> Survey:

@@ -233,6 +233,23 @@ def test_history_tells_of_each_run_and_failed_is_a_target(fleet, hive, changed):
     assert hive.targets("@(@failed and not www-2)").instances == ("www-1",)
 
 
+def test_checks_are_a_frame_with_what_is_wrong_and_who_could_not_be_asked(fleet, hive):
+    whole = fleet.example / "default.nix"
+    original = whole.read_text()
+    checks = 'checks = { ssh.tcp = 22; page = { http = "http://localhost:8099/"; timeout = 1; }; };'
+    whole.write_text(original.replace("www.configuration = import", f"www.{checks} www.configuration = import", 1))
+    fleet.lab.stop_host("www-2")
+    try:
+        frame = hive.check("*")
+    finally:
+        fleet.lab.start_host("www-2")
+        whole.write_text(original)
+    assert frame.loc["www-1"].set_index("check")["ok"].to_dict() == {"page": False, "ssh": True}
+    assert "nothing listens there" in frame.loc["www-1"].set_index("check")["reason"]["page"]
+    assert "www-2" in frame.loc["www-2"]["error"]
+    assert "depot" not in frame.index
+
+
 def test_a_host_that_is_down_is_unreachable_and_the_others_are_planned(fleet, hive):
     fleet.lab.stop_host("www-2")
     try:

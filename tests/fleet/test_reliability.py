@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.lab import LabError
 from tests.fleet.faults import line_of, saw
@@ -230,6 +231,29 @@ def test_a_program_that_is_killed_in_an_activation(fleet, changed):
     assert again.returncode == 0, said
     assert "killed" in fleet.nix_hive("history", "-c", "example").stdout
     saw("the program is killed (-9) in an activation, then --resume", line_of(said, "depot"))
+
+
+def test_a_kernel_that_is_killed_in_an_activation(fleet, changed):
+    before = fleet.runs("depot"), fleet.boots("depot")
+    with held(fleet) as options:
+        changed(options)
+        kernel, client = start_new_kernel(kernel_name="python3", cwd=str(fleet.folder))
+        try:
+            client.execute("%load_ext nixhive_nb")
+            client.execute(f"%hive deploy -c example --confirm {CONFIRM} portico *")
+            fleet.lab.exec("depot", ["cat", "/var/here"])
+        finally:
+            client.stop_channels()
+            kernel.shutdown_kernel(now=True)  # SIGKILL
+        release(fleet)
+        settled(fleet)
+        assert (fleet.runs("depot"), fleet.boots("depot")) == before
+        again = fleet.begin("deploy", "-c", "example", "--resume")
+        fleet.lab.exec("depot", ["cat", "/var/here"])
+        release(fleet)
+        said = again.communicate(timeout=120)[1]
+    assert again.returncode == 0, said
+    saw("the kernel is killed (-9) in an activation, then --resume", line_of(said, "depot"))
 
 
 def test_an_sshd_that_is_killed_in_the_middle_of_a_copy(fleet, changed):
