@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import signal
 import subprocess
 
@@ -258,33 +259,26 @@ def test_a_kernel_that_is_killed_in_an_activation(fleet, changed):
 
 def test_an_sshd_that_is_killed_in_the_middle_of_a_copy(fleet, changed):
     # Without a relay all of it comes from here, slowly enough to be cut.
-    changed(f'environment.etc."ballast-{os.getpid()}".text = "new";', depot='store = "";')
-    limit = [
-        "tc",
-        "qdisc",
-        "add",
-        "dev",
-        fleet.lab.link,
-        "root",
-        "tbf",
-        "rate",
-        "8mbit",
-        "burst",
-        "32k",
-        "latency",
-        "400ms",
-    ]
-    subprocess.run(limit, check=True)
+    ballast = f'(pkgs.ballast {{ name = "ballast-{secrets.token_hex(4)}"; kib = 4000; }})'
+    changed(f"environment.systemPackages = [ {ballast} ];", depot='store = "";')
+    depot = fleet.example / "depot.nix"
+    depot.write_text(depot.read_text().replace("{ ... }:", "{ pkgs, ... }:", 1))
+    link = ["dev", fleet.lab.link, "root"]
+    subprocess.run(
+        ["tc", "qdisc", "add", *link, "tbf", "rate", "8mbit", "burst", "32k", "latency", "400ms"], check=True
+    )
     try:
         process = fleet.begin("deploy", "-c", "example", "depot")
         lines = read_until(process, "fetch:depot: started")
-        serving = "until pgrep -f '[n]ix-store --serve' >/dev/null; do :; done; pkill -KILL -f '[s]shd: root'"
+        serving = "until pgrep -f '^nix-store.*--serve' >/dev/null; do :; done; pkill -KILL -f '[s]shd: root'"
         fleet.lab.exec("depot", ["timeout", "60", "sh", "-c", serving])
     finally:
-        subprocess.run([*limit[:2], "del", *limit[3:6]], check=True)
+        subprocess.run(["tc", "qdisc", "del", *link], check=True)
     said = "".join(lines) + process.communicate(timeout=120)[1]
     assert process.returncode == 1, said
-    saw("sshd is killed in the middle of a copy", line_of(said, "depot"))
+    reason = line_of(said, "depot")
+    assert "nix copy to ssh://depot failed" in reason
+    saw("sshd is killed in the middle of a copy", f"{reason.partition(' failed: ')[0]} failed")
 
 
 def test_a_relay_that_dies_after_it_was_pushed_to(fleet, changed):
@@ -292,18 +286,15 @@ def test_a_relay_that_dies_after_it_was_pushed_to(fleet, changed):
     ended = fleet.nix_hive("push", "-c", "example", "portico")
     assert ended.returncode == 0, ended.stderr
     process = fleet.begin(*COMMAND)
-    read_until(process, "push:www>ssh://portico: ")
+    read_until(process, "push:www>ssh://portico: done")
     fleet.lab.stop_host("portico")
     said = process.communicate(timeout=200)[1]
     fleet.lab.start_host("portico")
     assert process.returncode == 1
-    again = fleet.nix_hive("deploy", "-c", "example", "--resume")
-    assert again.returncode == 0, again.stderr
-    outcome = line_of(said, "www-1").split(": ")[1]
-    saw(
-        "the relay (and jump host) dies after it was pushed to, then --resume",
-        f"www-1, which is behind it: {outcome}; then {_headline(again.stderr)}",
-    )
+    # Which of these depends on how far it was at that moment.
+    for host in ("www-1", "www-2", "depot"):
+        assert line_of(said, host).split(": ")[1].split(" ")[1] in ("skipped", "failed", "unknown")
+    _assert_resumed(fleet, "the relay (and jump host) dies after it was pushed to, then --resume")
 
 
 def _assert_resumed(fleet, fault):
@@ -312,9 +303,5 @@ def _assert_resumed(fleet, fault):
     for host in (*OTHERS, "depot"):
         assert fleet.runs(host) == fleet.boots(host)
     status = fleet.nix_hive("status", "-c", "example", "--no", "build")
-    assert status.stdout.count("in sync") == 4, status.stdout
-    saw(fault, _headline(ended.stderr))
-
-
-def _headline(said):
-    return next(line for line in said.splitlines() if " deployed" in line).partition("  (")[0]
+    assert status.stdout.count("in sync") == len(OTHERS) + 1, status.stdout
+    saw(fault, "all hosts run and boot what is wanted")
