@@ -225,7 +225,14 @@ def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended:
 @reason
 @common
 @click.pass_context
-def deploy(ctx: click.Context, /, patterns: list[Pattern], resume: str | None, reason: str, **how: Any) -> Ended:  # noqa: ANN401 - click's values
+def deploy(
+    ctx: click.Context,
+    /,
+    patterns: list[Pattern],
+    resume: str | None,
+    reason: str,
+    **how: Any,  # noqa: ANN401 - click's values
+) -> Ended | Message:
     """Build, push and activate, wave by wave.
 
     Each pattern is a wave: "deploy portico '*'" is portico first, then all others. No pattern means all.
@@ -239,7 +246,10 @@ def deploy(ctx: click.Context, /, patterns: list[Pattern], resume: str | None, r
         return _carry_out(ctx, hive, hive.plan("deploy", *patterns, follow=follow, **keywords), reason)
     if patterns:
         raise click.UsageError("--resume takes its patterns from the run: leave them out.")
-    return _carry_out(ctx, hive, hive.resume(resume, follow=follow), reason)
+    plan = hive.resume(resume, follow=follow)
+    if not plan.targets:
+        return Message(text=f"Nothing is left to do: {_count(len(plan.left_out), 'instance')} as wanted.")
+    return _carry_out(ctx, hive, plan, reason)
 
 
 @hive_group.command()

@@ -290,7 +290,7 @@ class Hive:
     def resume(self, run: str = "", *, follow: Follow | None = None) -> Plan:
         """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
 
-        Raises `OptionError` when there is no such run, or when nothing is left to do.
+        The plan has no targets when nothing is left to do. Raises `OptionError` when there is no such run.
         """
         entry = history.find(self._folder, run) if run else history.last(self._folder, _EVALUATED)
         verb, patterns, how = history.request_of(entry)
@@ -300,8 +300,6 @@ class Hive:
         targets = self.targets(*patterns)
         survey = self._survey(targets, Asked(measure=verb == "push", no=no), follow)
         done = confirmed(survey, verb, options)
-        if len(done) == len(targets.instances):
-            raise OptionError(f"Nothing is left to do of run {entry.run}: all {len(done)} instances are as wanted.")
         plan = plan_transfer(
             self._loaded.inventory, targets, verb, options, self._known(no), survey=survey, leave_out=done
         )

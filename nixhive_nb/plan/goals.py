@@ -34,9 +34,14 @@ def confirmed(survey: Survey, verb: Verb, options: Options) -> frozenset[str]:
     """Give the instances of which the hosts themselves say that nothing is left to do."""
     if verb == "push":
         return frozenset(one.instance for one in survey.seen if one.moves == 0)
-    if verb == "deploy" and options.type == "switch" and options.reboot == "never":
-        return frozenset(name for name, state in standings(survey).items() if state in ("in sync", "reboot needed"))
-    return frozenset()
+    if verb != "deploy" or options.type != "switch":
+        return frozenset()
+    done = {name for name, state in standings(survey).items() if state in ("in sync", "reboot needed")}
+    if options.reboot == "never":
+        return frozenset(done)
+    # A reboot was the last thing to do: what was booted tells whether it was done.
+    booted = {one.instance for one in survey.seen if one.facts is not None and one.facts.booted == one.facts.current}
+    return frozenset(done & booted)
 
 
 def _goal(generations: Sequence[Generation], to: int) -> Goal | None:

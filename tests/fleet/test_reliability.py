@@ -302,6 +302,8 @@ def _assert_resumed(fleet, fault):
     assert ended.returncode == 0, ended.stderr
     for host in (*OTHERS, "depot"):
         assert fleet.runs(host) == fleet.boots(host)
+    again = fleet.nix_hive("deploy", "-c", "example", "--resume")
+    assert (again.returncode, "Nothing is left to do: 4 instances" in again.stdout) == (0, True), again.stderr
     status = fleet.nix_hive("status", "-c", "example", "--no", "build")
     assert status.stdout.count("in sync") == len(OTHERS) + 1, status.stdout
     saw(fault, "all hosts run and boot what is wanted")
