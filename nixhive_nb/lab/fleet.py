@@ -161,6 +161,7 @@ class Lab:
         # Whatever still runs ends first: a host that is between two boots has no first process, yet it will have one.
         kill_all([inode])
         hosts.start([self._host(self._record.spec(name))])
+        network.forget_neighbours(self._record.number)
 
     def down(self) -> None:
         """Take everything down: processes, network, mounts, files. It may be called again."""

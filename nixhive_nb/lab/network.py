@@ -188,6 +188,16 @@ def unplug(number: int, host: str) -> None:
     _ip("link set eth0 down", inside=namespace(number, host))
 
 
+def forget_neighbours(number: int) -> None:
+    """Forget which hosts did not answer.
+
+    Whoever asked for a host that was off waits up to a second more for an answer to a question that the host, back
+    by now, never heard, and every connection made in that second fails with "No route to host".
+    """
+    _ip(f"neigh flush dev {link_name(number)}")
+    _ip("neigh flush dev br0", inside=namespace(number, GATEWAY))
+
+
 def inode(number: int, host: str) -> int | None:
     """The inode of the host's network namespace, which tells its processes from all others; None if it is gone."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import socket
 import subprocess
 from pathlib import Path
 
@@ -179,6 +180,27 @@ def test_a_host_goes_and_comes_back_as_it_was(lab, operator):
     assert after.pid != before.pid
     done = operator.ssh("www-1", f"nix-store --query --hash {path}")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_host_that_is_back_is_not_taken_for_the_one_that_was_off(lab):
+    """Otherwise a connection made in the first second fails: the kernel still waits for the host that was off."""
+    lab.stop_host("portico")
+    try:
+        with socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as early:
+            early.connect_ex((_address_of(lab), 22))
+            assert "INCOMPLETE" in _neighbours(lab)
+    finally:
+        lab.start_host("portico")
+    assert "INCOMPLETE" not in _neighbours(lab)
+    socket.create_connection((_address_of(lab), 22)).close()
+
+
+def _address_of(lab):
+    return next(status.address for status in lab.status() if status.instance == "portico")
+
+
+def _neighbours(lab):
+    return subprocess.run(["ip", "neigh", "show", "dev", lab.link], capture_output=True, text=True, check=True).stdout
 
 
 def test_an_unknown_host_is_named(lab):
