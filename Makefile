@@ -41,7 +41,7 @@ demo: root system setup ## Deploy example/ to a practice fleet from a notebook (
 	@status=0; $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test
-test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system lint ## Check and test everything, on real practice fleets (needs root)
+test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser lint ## Check and test everything, on real practice fleets (needs root)
 ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
@@ -66,6 +66,14 @@ setup: $(READY) ## Make .venv with everything that Python needs
 .PHONY: system
 system: ## Look for the system's programs; install what is missing (as root), or say how
 	@PYTHON=$(PYTHON) tools/system-packages venv $(NEEDED)
+
+.PHONY: browser
+browser: ## Look for Chromium, which the tests open JupyterLab in; install it if it is missing (as root)
+	@tools/system-packages browser
+
+.PHONY: docs
+docs: setup ## Make the documentation site: build/docs/index.html
+	@$(PY) -m sphinx --fail-on-warning --quiet -b html docs build/docs && echo build/docs/index.html; status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: clean
 clean: ## Remove .venv, caches and build/

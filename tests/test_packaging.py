@@ -51,8 +51,8 @@ def _environment() -> tuple[list[str], list[str]]:
 
 def test_every_dependency_has_a_floor_and_no_ceiling():
     extras = PROJECT["optional-dependencies"]
-    for requirement in [*PROJECT["dependencies"], *extras["lab"], *extras["dev"]]:
-        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+|nixhive_nb\[lab\]", requirement), requirement
+    for requirement in [*PROJECT["dependencies"], *(one for extra in extras.values() for one in extra)]:
+        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+|nixhive_nb\[docs,lab\]", requirement), requirement
 
 
 def test_version_stands_in_one_place():
