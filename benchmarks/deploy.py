@@ -45,7 +45,7 @@ def main() -> None:
 
 def measure(folder: Path, rounds: int) -> None:
     """Do each piece of work in all ways, in turns."""
-    quietly([*PROGRAM, "deploy", "portico", "*"], folder)
+    quietly([*PROGRAM, "deploy", "--yes", "portico", "*"], folder)
     hive = Hive.load(folder / "example", state=folder / ".hive.state")
     (folder / "ssh_config").write_text(hive.ssh_config())
     frame = hive.deploy("portico", "*")
@@ -69,7 +69,11 @@ def measure(folder: Path, rounds: int) -> None:
     row = "{:<34}{:>10}{:>12}{:>8}".format
     print(row("", "theirs", "ours", "ratio"))
     for label, theirs, ours in [
-        ("deploy, nothing to change (program)", theirs_deploy, lambda: quietly([*PROGRAM, "deploy", "*"], folder)),
+        (
+            "deploy, nothing to change (program)",
+            theirs_deploy,
+            lambda: quietly([*PROGRAM, "deploy", "--yes", "*"], folder),
+        ),
         ("deploy, nothing to change (notebook)", theirs_deploy, lambda: hive.deploy("*")),
         ("run true on each host (program)", theirs_run, lambda: quietly([*PROGRAM, "run", "*", "true"], folder)),
         ("run true on each host (notebook)", theirs_run, lambda: hive.run("*", "true")),

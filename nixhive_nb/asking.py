@@ -1,10 +1,8 @@
-"""Asking hosts something outside of a run: a command of the user's, their generations, their closures."""
+"""Asking hosts something outside of a run: their generations, their closures."""
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nixhive_nb.backend.activation import LOOK_SECONDS
 from nixhive_nb.backend.asking import ask_all
@@ -13,7 +11,6 @@ from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.measure import closure_sizes, local_closure_sizes
 from nixhive_nb.errors import HiveError
 from nixhive_nb.plan.closure import closure_changes
-from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,36 +20,6 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.facts import Generation, Seen
 
 T = TypeVar("T")
-_READ_SCRIPT = "exec /bin/sh -c 'hive_script=$(cat); eval \"$hive_script\" </dev/null'"
-
-
-def run_everywhere(
-    connections: Connections,
-    names: Sequence[str],
-    command: str,
-    *,
-    script: str,
-    timeout: float | None,
-    parallel: int,
-    on_result: Callable[[dict[str, Any]], None] | None,
-) -> list[dict[str, Any]]:
-    """Run a command or a script on each instance, and give the rows of `frames.run_frame`.
-
-    `on_result` gets each of them too, in the order of the names.
-    """
-    rows = []
-    with ThreadPoolExecutor(max_workers=max(1, min(parallel, len(names)))) as pool:
-        try:
-            for row in pool.map(lambda name: _run_one(connections, name, command, script, timeout), names):
-                rows.append(row)
-                if on_result is not None:
-                    on_result(row)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for name in names:
-                connections.abort(name)
-            raise
-    return rows
 
 
 def generations_of(
@@ -101,25 +68,3 @@ def _asked(
     answers = {name: answer for name, answer in found.items() if not isinstance(answer, HiveError)}
     errors = {name: str(answer) for name, answer in found.items() if isinstance(answer, HiveError)}
     return answers, errors
-
-
-def _run_one(
-    connections: Connections, instance: str, command: str, script: str, timeout: float | None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"instance": instance, "exit_code": None, "stdout": "", "stderr": "", "error": ""}
-    began = time.monotonic()
-    try:
-        # The script comes by standard input, so that no shell on the way reads it, and what it starts gets none.
-        ended = (
-            connections.run(instance, _READ_SCRIPT, stdin=script, timeout=timeout)
-            if script
-            else connections.run(instance, command, timeout=timeout)
-        )
-    except HiveError as error:
-        return row | {"error": str(error), "seconds": time.monotonic() - began}
-    return row | {
-        "exit_code": ended.exited,
-        "seconds": time.monotonic() - began,
-        "stdout": strip_control(ended.stdout),
-        "stderr": strip_control(ended.stderr),
-    }

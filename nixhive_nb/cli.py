@@ -12,11 +12,26 @@ import click
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
+from nixhive_nb.hosts_run import failures
 from nixhive_nb.options import options_of
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
-from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Session, Surveyed, Value
-from nixhive_nb.terminal import follow_in_terminal, frame_text
+from nixhive_nb.session import (
+    Already,
+    Choosing,
+    Ended,
+    Exited,
+    Known,
+    Listing,
+    Message,
+    Planned,
+    Ran,
+    Session,
+    Surveyed,
+    Told,
+    Value,
+)
+from nixhive_nb.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +46,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def call(argv: list[str]) -> int:
     """Run one command and give its exit status."""
-    session = Session(program="nix-hive", follow=follow_in_terminal, warn=_warn, tell=_tell, on_result=_print_row)
+    session = Session(
+        program="nix-hive",
+        follow=follow_in_terminal,
+        warn=_warn,
+        tell=_tell,
+        listen=lambda plain: HostOutputs() if plain else HostLines(),
+        attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
+    )
     try:
         return _show(_command(argv, session))
     except click.exceptions.Exit as leave:
@@ -80,10 +102,10 @@ def _show(value: Value) -> int:
             return _show_report(value)
         case Exited():
             return value.status
-        case Message():
-            click.echo(value.text)
-        case None:
-            pass
+        case Choosing():
+            _print_table(value.frame, value.records)
+        case Told() | Message() | Already():
+            click.echo(str(value.report) if isinstance(value, Told) else value.text)
     return 0
 
 
@@ -105,22 +127,12 @@ def _show_report(ended: Ended) -> int:
 def _show_run(ran: Ran) -> int:
     if ran.records is not None:
         _print_json(ran.records)
-    failed = int((ran.frame["exit_code"].fillna(-1) != 0).sum())
-    if failed:
-        _complain("one instance failed" if failed == 1 else f"{failed} instances failed")
-    return 1 if failed else 0
-
-
-def _print_row(row: dict[str, Any]) -> None:
-    """Show what one instance said, as soon as its turn has come."""
-    click.echo(f"## {row['instance']}", err=True)
-    click.echo(row["stdout"], nl=False)
-    click.echo(row["stderr"], nl=False, err=True)
-    sys.stdout.flush()
-    if row["error"]:
-        click.echo(f"!! {row['error']}", err=True)
-    elif row["exit_code"]:
-        click.echo(f"!! exit status {row['exit_code']}", err=True)
+    bad, rest = failures(ran.frame)
+    if not bad:
+        return 0
+    left_out = f", {rest} not tried" if rest else ""
+    _complain(("one instance failed" if bad == 1 else f"{bad} instances failed") + left_out)
+    return 1
 
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None) -> None:

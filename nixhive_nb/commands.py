@@ -7,18 +7,23 @@ the face decides how to show it. Its options stand in `options`.
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nixhive_nb import process
+from nixhive_nb.consent import ask_leave, check_agreed
+from nixhive_nb.errors import OptionError
 from nixhive_nb.frames import plan_frame, status_frame
 from nixhive_nb.lab_commands import lab_group
 from nixhive_nb.options import (
     activation,
     as_json,
+    background,
     common,
+    consent,
     deploying,
     how_of,
     left_out,
@@ -30,7 +35,21 @@ from nixhive_nb.options import (
     waves,
 )
 from nixhive_nb.plan_file import read_plan, write_plan
-from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Surveyed, records_of
+from nixhive_nb.run_command import run
+from nixhive_nb.session import (
+    Already,
+    Begun,
+    Choosing,
+    Ended,
+    Exited,
+    Known,
+    Listing,
+    Message,
+    Planned,
+    Surveyed,
+    Told,
+    records_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +58,11 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive, Plan
+    from nixhive_nb.once import Claim, Done
+    from nixhive_nb.plan.how import How
     from nixhive_nb.plan.plan import Verb
+    from nixhive_nb.running import Note
+    from nixhive_nb.session import Session
 
 T = TypeVar("T")
 PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
@@ -96,6 +119,22 @@ def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> 
     Without a pattern: all of them.
     """
     return _listing(_hive(ctx).instances(*patterns), as_json=as_json)
+
+
+@hive_group.command()
+@patterns
+@as_json
+@common
+@click.pass_context
+def targets(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Choosing:
+    """Choose instances.
+
+    A notebook shows a picker: what is chosen in it is `@picked`, as in "deploy @picked". A terminal lists what there
+    is. Without a pattern: all instances.
+    """
+    hive = _hive(ctx)
+    frame = hive.instances(*patterns)
+    return Choosing(frame=frame, standings=hive.standings, records=records_of(frame) if as_json else None)
 
 
 @hive_group.command()
@@ -181,6 +220,32 @@ def history_command(ctx: click.Context, run_id: str, *, as_json: bool) -> Listin
     return _listing(_hive(ctx).history(run_id), as_json=as_json)
 
 
+@hive_group.command(name="report")
+@click.argument("run_id", metavar="[RUN]", default="")
+@common
+@click.pass_context
+def report_command(ctx: click.Context, run_id: str) -> Told:
+    """Show the record of an earlier run.
+
+    RUN is its id, or the end of it; without one, the last run. In a notebook its value has timeline() and timings().
+    """
+    return Told(report=_hive(ctx).report(run_id))
+
+
+@hive_group.command()
+@as_json
+@common
+@click.pass_context
+def runs(ctx: click.Context, *, as_json: bool) -> Listing:
+    """List the runs that go on.
+
+    Those of this folder, and those that this notebook began in the background.
+    """
+    known = [run.run for run in session_of(ctx).background]
+    frame = _hive(ctx).history()
+    return _listing(frame[(frame["state"] == "running") | frame.index.isin(known)], as_json=as_json)
+
+
 @hive_group.command()
 @patterns
 @reason
@@ -204,14 +269,17 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 
 @hive_group.command()
 @patterns
+@consent
+@background
 @reason
 @common
 @click.pass_context
-def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended:
+def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Begun:
     """Build, and bring systems to hosts.
 
     Each system goes to the stores and the instances that want it. Nothing is activated.
     """
+    ask_leave(ctx)
     hive = _hive(ctx)
     plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, {}))
     return _carry_out(ctx, hive, plan, reason)
@@ -222,6 +290,9 @@ def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended:
 @deploying
 @click.option("--resume", metavar="[RUN]", is_flag=False, flag_value="", default=None,
               help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
+@click.option("--once", metavar="KEY", help="Do it, and nothing when a deploy with this KEY went well already.")
+@consent
+@background
 @reason
 @common
 @click.pass_context
@@ -230,9 +301,10 @@ def deploy(
     /,
     patterns: list[Pattern],
     resume: str | None,
+    once: str | None,
     reason: str,
     **how: Any,  # noqa: ANN401 - click's values
-) -> Ended | Message:
+) -> Ended | Begun | Already | Message:
     """Build, push and activate, wave by wave.
 
     Each pattern is a wave: "deploy portico '*'" is portico first, then all others. No pattern means all.
@@ -240,16 +312,40 @@ def deploy(
     A host runs the new system on trial until it gets our word over a new connection and its checks hold; else it goes
     back to what it ran. With --no confirm there is no trial.
     """
-    hive, follow = _hive(ctx), session_of(ctx).follow
-    keywords = how_of(ctx, how)
-    if resume is None:
-        return _carry_out(ctx, hive, hive.plan("deploy", *patterns, follow=follow, **keywords), reason)
-    if patterns:
+    ask_leave(ctx)
+    if resume is not None and patterns:
         raise click.UsageError("--resume takes its patterns from the run: leave them out.")
-    plan = hive.resume(resume, follow=follow)
-    if not plan.targets:
-        return Message(text=f"Nothing is left to do: {_count(len(plan.left_out), 'instance')} as wanted.")
-    return _carry_out(ctx, hive, plan, reason)
+    hive = _hive(ctx)
+    claim = hive.claim(once) if once else None
+    if claim is not None and claim.done is not None:
+        with contextlib.closing(claim):
+            return _already(hive, str(once), claim.done)
+    with contextlib.ExitStack() as stack:
+        if claim is not None:
+            stack.callback(claim.close)
+        plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
+        if resume is not None and not plan.targets:
+            return Message(text=f"Nothing is left to do: {_count(len(plan.left_out), 'instance')} as wanted.")
+        ended = _carry_out(ctx, hive, plan, reason, claim)
+        if isinstance(ended, Begun):
+            stack.pop_all()  # it is let go of when the run has ended
+        return ended
+
+
+def _deploy_plan(ctx: click.Context, hive: Hive, patterns: list[Pattern], resume: str | None, how: How) -> Plan:
+    follow = session_of(ctx).follow
+    if resume is not None:
+        return hive.resume(resume, follow=follow)
+    return hive.plan("deploy", *patterns, follow=follow, **how)
+
+
+def _already(hive: Hive, key: str, done: Done) -> Already:
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(done.ended))
+    text = f"Nothing was done: --once {key} was done by run {done.run} on {when} ({' '.join(done.words)})."
+    try:
+        return Already(text=text, report=hive.report(done.run))
+    except OptionError:  # journals are not kept for ever
+        return Already(text=text, report=None)
 
 
 @hive_group.command()
@@ -258,16 +354,27 @@ def deploy(
               help="The generation to go to.  [default: the one before]")  # fmt: skip
 @waves
 @activation
+@consent
+@background
 @reason
 @common
 @click.pass_context
-def rollback(ctx: click.Context, /, patterns: list[Pattern], to: int | None, reason: str, **how: Any) -> Ended:  # noqa: ANN401 - click's values
+def rollback(
+    ctx: click.Context,
+    /,
+    patterns: list[Pattern],
+    to: int | None,
+    reason: str,
+    **how: Any,  # noqa: ANN401 - click's values
+) -> Ended | Begun:
     """Go back to an earlier generation.
 
     It is activated as a deploy activates: on trial, with the checks, wave by wave.
     """
+    named = _named(patterns)
+    ask_leave(ctx)
     hive, follow = _hive(ctx), session_of(ctx).follow
-    plan = hive.plan("rollback", *_named(patterns), to=to or 0, follow=follow, **how_of(ctx, how))
+    plan = hive.plan("rollback", *named, to=to or 0, follow=follow, **how_of(ctx, how))
     return _carry_out(ctx, hive, plan, reason)
 
 
@@ -277,17 +384,21 @@ def rollback(ctx: click.Context, /, patterns: list[Pattern], to: int | None, rea
               help="Only those whose kernel, initrd or modules are not those that were booted.")  # fmt: skip
 @waves
 @reboot_timeout
+@consent
+@background
 @reason
 @common
 @click.pass_context
-def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended:  # noqa: ANN401 - click's values
+def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended | Begun:  # noqa: ANN401 - click's values
     """Reboot hosts, wave by wave.
 
     Each must come back with another boot id, and run the system that it boots.
     """
+    named = _named(patterns)
+    ask_leave(ctx)
     hive, follow = _hive(ctx), session_of(ctx).follow
     how["reboot"] = not how["reboot_if_needed"]
-    plan = hive.plan("reboot", *_named(patterns), follow=follow, **how_of(ctx, how))
+    plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how))
     return _carry_out(ctx, hive, plan, reason)
 
 
@@ -331,10 +442,12 @@ def plan_command(
 @hive_group.command()
 @click.argument("file", required=False)
 @click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
+@consent
+@background
 @reason
 @common
 @click.pass_context
-def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> Ended:
+def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> Ended | Begun:
     """Carry out a plan that was shown.
 
     In a notebook that is the last one; FILE is one that `plan --out` wrote. When what the plan was made from has
@@ -345,6 +458,8 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
     if plan is None:
         where = f"a FILE of `{session.program} plan --out FILE`" if session.has_terminal else "a plan: %hive plan"
         raise click.UsageError(f"apply needs {where}.")
+    ask_leave(ctx)
+    check_agreed(ctx, plan)
     if file and not options_of(ctx).get("config"):
         options_of(ctx).update(config=plan.deployment, state=plan.state)
     hive = _hive(ctx)
@@ -352,46 +467,7 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
     return _carry_out(ctx, hive, plan, reason)
 
 
-class _RunCommand(click.Command):
-    """`run`: what follows the pattern is the command's own, but for `%%hive run`, whose command is the cell."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_interspersed_args = session_of(ctx).script is not None
-        return super().parse_args(ctx, args)
-
-
-@hive_group.command(cls=_RunCommand)
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Give up after this.")
-@as_json
-@click.argument("pattern")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@common
-@click.pass_context
-def run(ctx: click.Context, pattern: str, command: tuple[str, ...], timeout: float | None, *, as_json: bool) -> Ran:
-    """Run a command on hosts, side by side.
-
-    One that fails does not stop the others.
-
-    The words are joined with blanks and given to the host's shell, as `ssh` does. In a notebook, `%%hive run PATTERN`
-    runs the cell's body as a shell script.
-    """
-    session = session_of(ctx)
-    if session.script is not None and command:
-        raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
-    if session.script is None and not command:
-        raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
-    hive = _hive(ctx)
-    (targets,) = session.patterns([pattern])
-    if not as_json:
-        session.on_hosts(hive.targets(targets).instances)
-    frame = hive.run(
-        targets,
-        " ".join(command),
-        script=session.script or "",
-        timeout=timeout,
-        on_result=None if as_json else session.on_result,
-    )
-    return Ran(frame=frame, records=records_of(frame) if as_json else None)
+hive_group.add_command(run)
 
 
 @hive_group.command(context_settings={**_PLAIN_HELP, "allow_interspersed_args": False})
@@ -463,11 +539,24 @@ def _hive(ctx: click.Context) -> Hive:
     return session_of(ctx).hive(options_of(ctx))
 
 
-def _carry_out(ctx: click.Context, hive: Hive, plan: Plan, reason: str) -> Ended:
+def _carry_out(ctx: click.Context, hive: Hive, plan: Plan, reason: str, claim: Claim | None = None) -> Ended | Begun:
     session = session_of(ctx)
+    check_agreed(ctx, plan)
     for warning in plan.warnings:
         session.warn(warning)
-    return Ended(report=hive.execute(plan, follow=session.follow, note=session.note(reason)))
+    note = session.note(reason)
+    if options_of(ctx).get("background"):
+        return _begin(session, hive, plan, note, claim)
+    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim))
+
+
+def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None) -> Begun:
+    if session.follow_background is None:
+        raise click.UsageError("--background goes with a notebook: here, the shell has a way of its own (nohup … &).")
+
+    run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim)
+    session.background.append(run)
+    return Begun(run=run)
 
 
 def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete: bool) -> Exited | Message:

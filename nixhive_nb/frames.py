@@ -14,6 +14,8 @@ from nixhive_nb.plan.event import Outcome
 from nixhive_nb.plan.routes import jump_hosts
 from nixhive_nb.plan.rows import instance_rows, system_rows
 from nixhive_nb.plan.standing import STANDINGS, standings
+from nixhive_nb.plan.step import Kind
+from nixhive_nb.plan.timings import timings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +36,7 @@ _CATEGORIES: dict[str, tuple[str, ...]] = {
     "outcomes": get_args(Outcome),
     "standings": STANDINGS,
     "changes": get_args(Change),
+    "kinds": get_args(Kind),
 }
 """Stand for the dtypes of ordered categories."""
 _EMPTY = ("", "")
@@ -124,6 +127,30 @@ def outcome_frame(report: Report) -> pd.DataFrame:
         "reboot": "boolean",
     }
     return _frame_of(report.instances(), "instance", types)
+
+
+def timings_frame(report: Report) -> pd.DataFrame:
+    """Give when each step of a run ran that was begun, in the order in which they began.
+
+    Index `step`; `instance` (str, empty for what was done once for several), `kind` (category), `subject` (str, the
+    instance, store or systems), `wave` (Int64), `outcome` (category), `start`, `end` (float64, seconds from the start
+    of the run), `seconds`, `queued` (float64, how long it waited for a limit when all that must come before had ended),
+    `moved` (Int64, bytes, of a push or fetch), `reason` (str).
+    """
+    types = {
+        "instance": "str",
+        "kind": "kinds",
+        "subject": "str",
+        "wave": "Int64",
+        "outcome": "outcomes",
+        "start": "float64",
+        "end": "float64",
+        "seconds": "float64",
+        "queued": "float64",
+        "moved": "Int64",
+        "reason": "str",
+    }
+    return _frame_of(timings_of(report), "step", types)
 
 
 def plan_frame(plan: Plan) -> pd.DataFrame:

@@ -8,6 +8,7 @@ plan.apply()
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import weakref
 from pathlib import Path
@@ -16,13 +17,17 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import msgspec
 
 from nixhive_nb import frames
-from nixhive_nb.asking import diffs_of, generations_of, run_everywhere
+from nixhive_nb.asking import diffs_of, generations_of
 from nixhive_nb.backend.access import Access
+from nixhive_nb.backend.errand import errand_of
 from nixhive_nb.backend.nix_ssh import NixSsh
 from nixhive_nb.backend.ssh_config import write_ssh_files
+from nixhive_nb.background import BackgroundRun
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
-from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed
+from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
+from nixhive_nb.hosts_run import RunInterrupted, run_everywhere
+from nixhive_nb.once import Claim, Done
 from nixhive_nb.plan import history
 from nixhive_nb.plan import plan as plans
 from nixhive_nb.plan.event import GOOD
@@ -37,7 +42,8 @@ from nixhive_nb.plan.stale import differences
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text
 from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
-from nixhive_nb.running import Note, carry_out, user_name
+from nixhive_nb.run_report import RunReport
+from nixhive_nb.running import Note, carry_out, under_way, user_name
 from nixhive_nb.state import read_state
 
 if TYPE_CHECKING:
@@ -49,10 +55,12 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.load import Loaded
     from nixhive_nb.deployment.targets import Pattern, Targets
+    from nixhive_nb.hosts_run import Listener
     from nixhive_nb.plan.facts import Generation
     from nixhive_nb.plan.plan import Options, Survey, Verb
     from nixhive_nb.plan.planner import Goal
     from nixhive_nb.plan.report import Report
+    from nixhive_nb.plan.standing import Standing
     from nixhive_nb.running import Follow
 
 
@@ -123,9 +131,12 @@ class Hive:
         self.show_trace = show_trace
         self.warn: Callable[[str], None] = warnings.warn
         """Tells what is amiss without being a failure."""
+        self.picked: Callable[[], Sequence[str]] = tuple
+        """Gives the instances of `@picked`: a notebook's picker."""
+        self.standings: dict[str, Standing] = {}
+        """How instances stood when they were last asked; what was worked on since is not in it."""
         self._loaded = loaded
         self._access: Access | None = None
-        _open.add(self)
 
     @classmethod
     def load(
@@ -141,7 +152,9 @@ class Hive:
         `limits` says how many hosts are worked on at once. Raises `DeploymentError`.
         """
         loaded = load(path, show_trace=show_trace)
-        return cls(loaded, str(path), state=state, limits=limits, show_trace=show_trace)
+        hive = cls(loaded, str(path), state=state, limits=limits, show_trace=show_trace)
+        _open.add(hive)
+        return hive
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +183,11 @@ class Hive:
         """The evaluated deployment. It is evaluated anew only when a file that it depends on has changed."""
         if self._loaded.changed() is not None:
             self.reload()
+        return self._loaded.inventory
+
+    @property
+    def loaded(self) -> Inventory:
+        """The deployment as it was evaluated last. No file is looked at: it may have changed since."""
         return self._loaded.inventory
 
     def reload(self) -> Inventory:
@@ -255,8 +273,11 @@ class Hive:
         """
         if not run:
             return frames.history_frame(history.runs(self._folder))
-        report = history.report_of(history.find(self._folder, run))
-        return frames.build_frame(report) if report.plan.verb == "build" else frames.outcome_frame(report)
+        return self.report(run).table()
+
+    def report(self, run: str = "") -> RunReport:
+        """Give the report of a run of this folder: of the last one, or that of an id. Raises `OptionError`."""
+        return RunReport.of(history.report_of(history.find(self._folder, run)))
 
     # What is done
 
@@ -312,8 +333,7 @@ class Hive:
         since (not with `force`), and `RunFailed` when not every instance is as wanted.
         """
         self.check_fits(plan, force=force, follow=follow)
-        report = self._done(plan, follow, Note(reason=reason))
-        return frames.build_frame(report) if plan.verb == "build" else frames.outcome_frame(report)
+        return self._done(plan, follow, Note(reason=reason)).table()
 
     def check_fits(self, plan: Plan, *, force: bool = False, follow: Follow | None = None) -> None:
         """Raise `PlanStale` when a plan does not fit any more what is wanted, or how the hosts are.
@@ -343,44 +363,90 @@ class Hive:
                 )
             )
 
-    def execute(self, plan: plans.Plan, *, follow: Follow | None = None, note: Note | None = None) -> Report:
+    def execute(
+        self,
+        plan: plans.Plan,
+        *,
+        follow: Follow | None = None,
+        note: Note | None = None,
+        claim: Claim | None = None,
+    ) -> RunReport:
         """Carry out a plan and give the report, whatever the outcome. The run is noted in `.hive/runs`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
-        at once. The interrupt then goes on up.
+        at once. The interrupt then goes on up. A `claim` is settled when all is well.
         """
-        header = (note or Note()).header(source=self.path, deployment=self._loaded.path)
-        journal = Journal.begin(self._folder, header, plan)
-        return self._carry_out(plan, follow, journal)
+        note = note or Note()
+        journal = self._journal(plan, note)
+        self._forget(plan)
+        report = RunReport.of(self._carry_out(plan, follow, journal))
+        _settle(claim, report, journal, note)
+        return report
+
+    def begin(
+        self,
+        plan: plans.Plan,
+        *,
+        follow: Follow | None = None,
+        note: Note | None = None,
+        claim: Claim | None = None,
+    ) -> BackgroundRun:
+        """Carry out a plan in the background, with connections of its own, and give its handle at once.
+
+        A `claim` is settled when all is well, and let go of in any case.
+        """
+        note = note or Note()
+        self._forget(plan)
+        own = Hive(self._loaded, self.path, state=self.state_file, limits=self.limits, show_trace=self.show_trace)
+        journal = self._journal(plan, note)
+
+        def end(run: BackgroundRun) -> None:
+            own.close()
+            if journal.failure:
+                run.warnings.append(f"The journal of this run is not whole: {journal.failure}.")
+            if claim is not None:
+                with contextlib.closing(claim):
+                    _settle(claim, run.report, journal, note)
+
+        carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
+        try:
+            return BackgroundRun(journal.run, carried, end)
+        except BaseException:
+            own.close()
+            raise
+
+    def claim(self, key: str) -> Claim:
+        """Hold a key of `--once`: what it stands for is done by us, or was done. Raises `OptionError`."""
+        return Claim.take(self._folder, key)
 
     def build(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build the systems that patterns name; none means all. Columns as in `frames.build_frame`.
 
         Raises `RunFailed` when a system could not be built.
         """
-        return frames.build_frame(self._done(self.plan("build", *patterns, follow=follow, **how), follow))
+        return self._done(self.plan("build", *patterns, follow=follow, **how), follow).table()
 
     def push(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, and bring the systems to stores and instances. Columns as in `frames.outcome_frame`."""
-        return frames.outcome_frame(self._done(self.plan("push", *patterns, follow=follow, **how), follow))
+        return self._done(self.plan("push", *patterns, follow=follow, **how), follow).table()
 
     def deploy(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, push, and activate on each instance that patterns name, wave by wave.
 
         Columns as in `frames.outcome_frame`. Raises `RunFailed` when not every instance is as wanted.
         """
-        return frames.outcome_frame(self._done(self.plan("deploy", *patterns, follow=follow, **how), follow))
+        return self._done(self.plan("deploy", *patterns, follow=follow, **how), follow).table()
 
     def rollback(
         self, *patterns: Pattern, to: int = 0, follow: Follow | None = None, **how: Unpack[How]
     ) -> pd.DataFrame:
         """Activate the generation before, or generation `to`, on each instance. Columns as in `outcome_frame`."""
         plan = self.plan("rollback", *patterns, to=to, follow=follow, **how)
-        return frames.outcome_frame(self._done(plan, follow))
+        return self._done(plan, follow).table()
 
     def reboot(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Reboot instances, wave by wave, and see that they run what they should. Columns as in `outcome_frame`."""
-        return frames.outcome_frame(self._done(self.plan("reboot", *patterns, follow=follow, **how), follow))
+        return self._done(self.plan("reboot", *patterns, follow=follow, **how), follow).table()
 
     def run(
         self,
@@ -388,24 +454,43 @@ class Hive:
         command: str = "",
         *,
         script: str = "",
+        shell: str | Sequence[str] = (),
+        sudo: bool = False,
+        variables: Mapping[str, str] | None = None,
+        stdin: bytes | str | None = None,
         timeout: float | None = None,
-        on_result: Callable[[dict[str, Any]], None] | None = None,
+        each: bool = False,
+        logs: bool = False,
+        listener: Listener | None = None,
     ) -> pd.DataFrame:
-        """Run a command, or a shell script, on each instance at once. Columns as in `frames.run_frame`.
+        """Run a command, or a script, on each instance at once. Columns as in `frames.run_frame`.
 
-        `command` goes to the login shell of the host, as with `ssh`; `script` is given to `/bin/sh` as it is.
-        `on_result` gets each row in the order of the targets. Does not raise for a command that fails.
+        `command` goes to the login shell of the host, as with `ssh`; `script` is run by `/bin/sh`. `shell` is another
+        program for either, with its first words. `sudo` has root run it, without a password. `variables` are in its
+        environment and `stdin` is its input: neither stands in a list of processes. `timeout` is in seconds, for one
+        host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
+
+        `logs` keeps outputs that are too long for a cell in `.hive/output`; `listener` hears what goes on. Does not
+        raise for a command that fails, or a host that cannot be reached. Raises `OptionError` for a name that cannot be
+        one of a variable. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report` has
+        the hosts that were done.
         """
+        errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
         names = self.targets(patterns).instances
-        rows = run_everywhere(
-            self._connections,
-            names,
-            command,
-            script=script,
-            timeout=timeout,
-            parallel=self.limits.parallel,
-            on_result=on_result,
-        )
+        try:
+            rows = run_everywhere(
+                self._connections,
+                names,
+                errand,
+                parallel=self.limits.parallel,
+                timeout=timeout,
+                each=each,
+                logs=self._folder if logs else None,
+                listener=listener,
+            )
+        except RunInterrupted as error:
+            error.report = frames.run_frame(error.rows)
+            raise
         return frames.run_frame(rows)
 
     def ssh_config(self) -> str:
@@ -439,7 +524,10 @@ class Hive:
             check_platforms(inventory, [name for name in systems if not known.get(name)])
         options = options_of(How(), "survey")
         plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
-        return survey_of(self._carry_out(plan, follow))
+        survey = survey_of(self._carry_out(plan, follow))
+        if asked.evaluate:
+            self.standings |= standings(survey)
+        return survey
 
     def _instance_plan(self, request: plans.Plan, targets: Targets, survey: Survey) -> plans.Plan:
         """Give the plan that a request (the verb, the options, `no` and `to` of a plan) makes of a survey."""
@@ -475,7 +563,9 @@ class Hive:
         return goals_of(found, to)
 
     def _group(self, name: str) -> Collection[str]:
-        """Give the instances of `@failed`, `@unreachable` or `@outdated`."""
+        """Give the instances of `@picked`, `@failed`, `@unreachable` or `@outdated`."""
+        if name == "picked":
+            return self._picked()
         if name == "failed":
             report = history.report_of(history.last(self._folder, _ON_INSTANCES))
             return {record.instance for record in report.instances() if record.outcome not in GOOD}
@@ -484,13 +574,29 @@ class Hive:
         survey = self._survey(every, Asked(evaluate=name == "outdated"))
         return {instance for instance, state in standings(survey).items() if state in wanted}
 
+    def _picked(self) -> Collection[str]:
+        names = self.picked()
+        if not names:
+            raise TargetError("Nothing is picked. In a notebook, `%hive targets` shows a picker for @picked.")
+        gone = [name for name in names if name not in self._loaded.inventory.instances]
+        if gone:
+            raise TargetError(f"@picked: {', '.join(gone)} is not in {self.path} any more. Pick anew: %hive targets.")
+        return names
+
     # How runs are made
 
-    def _done(self, plan: plans.Plan, follow: Follow | None, note: Note | None = None) -> Report:
+    def _forget(self, plan: plans.Plan) -> None:
+        for target in plan.targets:
+            self.standings.pop(target.instance, None)
+
+    def _done(self, plan: plans.Plan, follow: Follow | None, note: Note | None = None) -> RunReport:
         report = self.execute(plan, follow=follow, note=note)
         if not report.ok:
             raise RunFailed(failure_text(report), report)
         return report
+
+    def _journal(self, plan: plans.Plan, note: Note) -> Journal:
+        return Journal.begin(self._folder, note.header(source=self.path, deployment=self._loaded.path), plan)
 
     def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
         report = carry_out(plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal)
@@ -541,6 +647,11 @@ class Hive:
 
     def _known(self, no: Collection[str]) -> dict[str, str]:
         return {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}
+
+
+def _settle(claim: Claim | None, report: Report, journal: Journal, note: Note) -> None:
+    if claim is not None and report.ok:
+        claim.settle(Done(run=journal.run, ended=report.ended, words=note.words))
 
 
 def _flat(patterns: Sequence[Pattern]) -> list[str]:

@@ -49,6 +49,9 @@ def how_of(ctx: click.Context, options: dict[str, Any]) -> How:
     always, if_needed = given.pop("reboot", False), given.pop("reboot_if_needed", False)
     if always or if_needed:
         given["reboot"] = "always" if always else "if needed"
+    standard = session_of(ctx).confirm
+    if standard is not None and "confirm" in options:
+        given.setdefault("confirm", standard)
     return cast("How", {**given, "no": left_out(ctx)})
 
 
@@ -147,6 +150,19 @@ deploying = _together(
     reboot_timeout,
 )  # fmt: skip
 """What a deploy takes."""
+
+consent = _together(
+    click.option("--yes", is_flag=True, expose_value=False, callback=_remember,
+                 help="Do it also when nobody is there to see it, as in a script or a notebook that runs by itself."),
+    click.option("--plan", "agreed", metavar="DIGEST", expose_value=False, callback=_remember,
+                 help="Do it only if it is exactly this plan, which was looked at."),
+)  # fmt: skip
+"""What a command that changes hosts needs when no person is there."""
+
+background = click.option(
+    "--background", is_flag=True, expose_value=False, callback=_remember,
+    help="In a notebook: give a handle at once (wait, cancel, report), while the run goes on.",
+)  # fmt: skip
 
 reason = click.option("--reason", metavar="TEXT", default="", help="Why: it is noted in the journal.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -21,6 +21,7 @@ from nixhive_nb.plan.engine import Run
 from nixhive_nb.plan.journal import Header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nixhive_nb.backend.nix_ssh import NixSsh
@@ -62,21 +63,33 @@ def carry_out(plan: Plan, backend: NixSsh, *, limits: Limits, follow: Follow | N
     An interrupt starts nothing more and lets running activations come to their end; a second one leaves at once. The
     interrupt then goes on up.
     """
-    run = Run(plan, backend, limits=limits)
+    with under_way(plan, backend, limits=limits, follow=follow, journal=journal) as run:
+        _wait(run)
+    return run.report()
+
+
+@contextlib.contextmanager
+def under_way(
+    plan: Plan, backend: NixSsh, *, limits: Limits, follow: Follow | None, journal: Journal | None
+) -> Iterator[Run]:
+    """Begin to carry a plan out, and give the run; leave when it has ended, on any thread.
+
+    On leaving the last is shown, the backend closed and the journal ended.
+    """
+    run = Run(plan, backend, limits=limits, journal=str(journal.path) if journal is not None else "")
     interrupted = True
     if journal is not None:
         run.subscribe(journal.heard)
     try:
         with follow(run) if follow else contextlib.nullcontext():
-            _wait(run.start())
+            yield run.start()
         interrupted = False
     finally:
         try:
             backend.close()
         finally:
             if journal is not None:
-                journal.end(run.report(), interrupted=interrupted)
-    return run.report()
+                journal.end(run.report(), interrupted=interrupted or run.stopping)
 
 
 def user_name() -> str:

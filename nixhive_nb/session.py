@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from nixhive_nb.errors import RunFailed
 from nixhive_nb.hive import Hive
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import Note
+from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pandas as pd
 
+    from nixhive_nb.background import BackgroundRun
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Plan
+    from nixhive_nb.hosts_run import Listener
     from nixhive_nb.plan.plan import Survey
-    from nixhive_nb.plan.report import Report
+    from nixhive_nb.plan.standing import Standing
+    from nixhive_nb.run_report import RunReport
     from nixhive_nb.running import Follow
 
 DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
+Policy = Literal["attended", "always", "free"]
+"""Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
 LIMITS = ("parallel", "copies", "per_jump", "per_store")
 """The options that are fields of `plan.limits.Limits`."""
 
@@ -51,8 +59,39 @@ class Known:
 class Ended:
     """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
 
-    report: Report
+    report: RunReport
     document: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that goes on in the background."""
+
+    run: BackgroundRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Already:
+    """What `--once` found done: nothing was done now. `report` is of the run that did it, if that is still known."""
+
+    text: str
+    report: RunReport | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """The report of an earlier run."""
+
+    report: RunReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing:
+    """The instances to choose from: columns as in `frames.instances_frame`, and how they stood when last asked."""
+
+    frame: pd.DataFrame
+    standings: dict[str, Standing]
+    records: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +148,7 @@ def _plain(cell: object) -> object:
     return cell.isoformat() if hasattr(cell, "isoformat") else cell
 
 
-Value = Listing | Known | Ended | Planned | Surveyed | Ran | Message | Exited | None
+Value = Listing | Known | Ended | Begun | Already | Told | Choosing | Planned | Surveyed | Ran | Message | Exited | None
 
 
 class Session:
@@ -122,22 +161,34 @@ class Session:
         follow: Follow,
         warn: Callable[[str], None],
         tell: Callable[[str], None] = lambda _: None,
-        on_hosts: Callable[[Sequence[str]], None] = lambda _: None,
-        on_result: Callable[[dict[str, Any]], None] | None = None,
+        listen: Callable[[bool], Listener | None] = lambda _: None,
         has_terminal: bool = True,
+        attended: Callable[[], bool] = lambda: False,
+        follow_background: Follow | None = None,
     ) -> None:
         """`program` is `nix-hive` or `%hive`.
 
-        `warn` shows a warning, `tell` a word on what goes on. Of a `run`, `on_hosts` gets the names of the hosts
-        before it begins, and `on_result` each row as it comes.
+        `attended` tells whether a person is there. Where runs can go on in the background, `follow_background` shows
+        them.
+
+        `warn` shows a warning, `tell` a word on what goes on. `listen` gives what shows a `run`: plainly, where it is
+        given True.
         """
         self.program = program
         self.follow = follow
         self.warn = warn
         self.tell = tell
-        self.on_hosts = on_hosts
-        self.on_result = on_result
+        self.listen = listen
         self.has_terminal = has_terminal
+        self.attended = attended
+        self.follow_background = follow_background
+        self.policy: Policy = "attended"
+        self.confirm: float | None = None
+        """The default of `--confirm`, in seconds; None for that of the toolkit."""
+        self.picked: Callable[[], Sequence[str]] = tuple
+        """Gives the instances of `@picked`."""
+        self.background: list[BackgroundRun] = []
+        """The runs that were begun in the background, the oldest first."""
         self.script: str | None = None
         """The body of a `%%hive run` cell."""
         self.groups: dict[str, tuple[str, ...]] = {}
@@ -167,7 +218,7 @@ class Session:
         same = known is not None and known.path == config and known.state_file == Path(state).absolute()
         if known is None or not same or anew:
             fresh = Hive.load(config, state=state, show_trace=bool(options.get("show_trace")))
-            self.close()
+            self._leave()
             known = self._hive = fresh
             self.config, self.state = config, state
         known.limits = msgspec.structs.replace(
@@ -175,13 +226,14 @@ class Session:
             **{name: options[name] for name in LIMITS if options.get(name)},
         )
         known.warn = self.warn
+        known.picked = self.picked
         known.show_trace = bool(options.get("show_trace"))
         self._warn_once(known.inventory.warnings)
         return known
 
     def note(self, reason: str) -> Note:
         """Give who asks for a run and why, for the journal."""
-        return Note(program=f"{self.program} {self.place}".rstrip(), words=self.words, reason=reason)
+        return Note(program=f"{self.program} {self.place}".rstrip(), words=self.words, reason=strip_control(reason))
 
     def patterns(self, words: Sequence[str]) -> list[Pattern]:
         """Give the words of a command as patterns; one that stood for several makes one wave of them."""
@@ -192,7 +244,20 @@ class Session:
         return [one for word in words for one in self.groups.get(word, (word,))]
 
     def close(self) -> None:
-        """Close the connections of the deployment in use."""
+        """Stop what runs in the background, wait for that, and close the connections of the deployment in use.
+
+        Activations that run come to their end; a host whose activation waits for our word goes back if it gets none.
+        """
+        going = [run for run in self.background if run.running]
+        for run in going:
+            run.cancel()
+        for run in going:
+            with contextlib.suppress(RunFailed):
+                run.wait()
+        self.background.clear()
+        self._leave()
+
+    def _leave(self) -> None:
         if self._hive is not None:
             self._hive.close()
             self._hive = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+import threading
+import time
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,13 +14,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nixhive_nb.hosts_run import Listener, untried
 from nixhive_nb.plan.event import BAD, StepEnded, StepStarted, Stopping
-from nixhive_nb.plan.progress import progress_of
+from nixhive_nb.plan.progress import Meter, progress_of
 from nixhive_nb.plan.summary import report_text
-from nixhive_nb.text import seconds_text, size_text, table_text
+from nixhive_nb.text import table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 PER_SECOND = 4
 ROWS = 12
+MOST_NAME = 24
+"""How far the names of hosts are filled up, so that what stands after them lines up."""
 STOPPING = "Stopping: what is being activated comes to its end. Interrupt again to leave at once."
 _QUIET = ("wave",)
 
@@ -49,7 +54,13 @@ def follow_in_terminal(run: Run) -> Iterator[None]:
 def _following(run: Run) -> Iterator[None]:
     console = Console(stderr=True)
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=PER_SECOND, transient=True, get_renderable=lambda: _view(run)):
+        meter = Meter()
+        with Live(
+            console=console,
+            refresh_per_second=PER_SECOND,
+            transient=True,
+            get_renderable=lambda: _view(run, meter),
+        ):
             yield
     else:
         kinds = {step.id: step.kind for step in run.plan.steps}
@@ -58,12 +69,76 @@ def _following(run: Run) -> Iterator[None]:
         yield
 
 
+class HostLines(Listener):
+    """Prints what hosts say as it comes: whole lines, with the name of the host before each.
+
+    A command's standard error, and how it failed, go to our own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._width = 0
+
+    def hosts(self, names: Sequence[str], what: str) -> None:  # noqa: ARG002 - whoever gave the command knows it
+        """See how wide the names are."""
+        self._width = min(MOST_NAME, max(map(len, names), default=0))
+
+    def said(self, instance: str, stream: str, line: str) -> None:
+        """Print a line."""
+        with self._lock:
+            _print(f"{instance:<{self._width}} | {line}\n", error=stream == "stderr")
+
+    def ended(self, row: dict[str, Any]) -> None:
+        """Print how a host failed."""
+        name = "" if row["error"].startswith(row["instance"]) else f"{row['instance']}: "
+        with self._lock:
+            _print_failure(row, name)
+
+
+class HostOutputs(Listener):
+    """Prints what hosts said as it is, each host whole when its turn has come, its name on standard error."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._waiting: dict[str, dict[str, Any]] = {}
+
+    def hosts(self, names: Sequence[str], what: str) -> None:  # noqa: ARG002 - see above
+        """Take the order of the hosts."""
+        self._names = list(reversed(names))
+
+    def ended(self, row: dict[str, Any]) -> None:
+        """Print a host, and those after it that waited for it."""
+        self._waiting[row["instance"]] = row
+        while self._names and self._names[-1] in self._waiting:
+            ready = self._waiting.pop(self._names.pop())
+            if untried(ready):
+                continue
+            _print(f"## {ready['instance']}\n", error=True)
+            _print(ready["stdout"])
+            _print(ready["stderr"], error=True)
+            _print_failure(ready)
+
+
 def frame_text(frame: pd.DataFrame) -> str:
     """Give a DataFrame as a table of text, whole: index first, empty cells for what is missing."""
     header = [str(frame.index.name or ""), *map(str, frame.columns)]
     plain = frame.astype(object)
     rows = [list(map(_cell, row)) for row in plain.where(plain.notna(), "").itertuples()]
     return table_text(header, rows)
+
+
+def _print(text: str, *, error: bool = False) -> None:
+    stream = sys.stderr if error else sys.stdout
+    stream.write(text)
+    stream.flush()
+
+
+def _print_failure(row: dict[str, Any], name: str = "") -> None:
+    """Print how a command failed, unless its turn never came: the last line of all counts those."""
+    if row["error"] and not untried(row):
+        _print(f"!! {name}{row['error']}\n", error=True)
+    elif row["exit_code"]:
+        _print(f"!! {name}exit status {row['exit_code']}\n", error=True)
 
 
 def _cell(value: object) -> str:
@@ -91,18 +166,17 @@ def _tell_trouble(kinds: Mapping[str, str], event: Event) -> None:
         _tell(kinds, event)
 
 
-def _view(run: Run) -> Group:
+def _view(run: Run, meter: Meter) -> Group:
     progress = progress_of(run.report())
+    rate = meter.rate(progress.moved, time.monotonic())
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for row in progress.rows[:ROWS]:
         table.add_row(row.name, Text(row.state, style=row.style), row.amount, row.line[:60])
-    return Group(_head(progress), table, Text(STOPPING if run.stopping else progress.counts, style="dim"))
+    return Group(_head(progress, rate), table, Text(STOPPING if run.stopping else progress.counts, style="dim"))
 
 
-def _head(progress: Progress) -> Table:
+def _head(progress: Progress, rate: float | None) -> Table:
     head = Table.grid(padding=(0, 2, 0, 0))
-    bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=30)
-    moved = f" · {size_text(progress.moved)}" if progress.moved else ""
-    words = f"{progress.done} of {progress.total} steps{moved} · {seconds_text(progress.seconds)}"
-    head.add_row(Text(progress.title, style="bold"), bar, words)
+    bar = ProgressBar(total=1, completed=progress.fraction, width=30)
+    head.add_row(Text(progress.title, style="bold"), bar, progress.facts(rate))
     return head

@@ -7,10 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from nixhive_nb.commands import hive_group
 from nixhive_nb.lab import Lab
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ROOT = Path(__file__).parent.parent
+CHANGING = ("deploy", "push", "rollback", "reboot", "apply")
+"""The commands that need leave when nobody is there, as here."""
 
 
 class Practice:
@@ -25,7 +32,7 @@ class Practice:
         """Run `nix-hive` as a user does, in the folder, with no terminal."""
         env = {**os.environ, "NO_COLOR": "1"}
         return subprocess.run(
-            [sys.executable, "-m", "nixhive_nb", *words],
+            [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
             cwd=self.folder,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -38,7 +45,7 @@ class Practice:
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start `nix-hive`, and give it while it runs. What it says on standard error can be read."""
         return subprocess.Popen(
-            [sys.executable, "-m", "nixhive_nb", *words],
+            [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -55,6 +62,13 @@ class Practice:
 
     def boots(self, instance: str) -> str:
         return self.lab.exec(instance, ["readlink", "-f", "/nix/var/nix/profiles/system"]).strip()
+
+
+def with_leave(words: Sequence[str]) -> list[str]:
+    """Give the words of a command with the `--yes` that a script has to say."""
+    at = next((at for at, word in enumerate(words) if word in hive_group.commands), len(words))
+    leave = ["--yes"] if at < len(words) and words[at] in CHANGING and "--plan" not in words else []
+    return [*words[: at + 1], *leave, *words[at + 1 :]]
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:

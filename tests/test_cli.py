@@ -82,11 +82,15 @@ def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["deploy", "wwww-1"], 1, "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1, www-2"),
-        (["deploy", "[a"], 1, "[a"),
+        (
+            ["deploy", "--yes", "wwww-1"],
+            1,
+            "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1, www-2",
+        ),
+        (["deploy", "--yes", "[a"], 1, "[a"),
         (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of 'switch', 'boot', 'test', 'dry-activate'"),
         (["build", "--no", "bild"], 2, "'bild' is not a step that can be left out"),
-        (["deploy", "--no", "realise", "*"], 1, "--no realise goes with build alone"),
+        (["deploy", "--yes", "--no", "realise", "*"], 1, "--no realise goes with build alone"),
         (["depoy", "*"], 2, "No such command 'depoy'"),
         (["instances", "-c", "gone.nix"], 1, "gone.nix"),
         (["deploy", "--parallel", "0", "*"], 2, "0 is not in the range"),

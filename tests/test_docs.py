@@ -1,40 +1,55 @@
-"""Every example of the README and the docs runs, and the README names every command."""
+"""Every command of the README and the docs is one of ours, and runs; and the README names every command."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
+import shutil
 import sys
-import textwrap
+import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.deployment.load import load
+from nixhive_nb.lab import Lab
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
+from nixhive_nb.session import Session
+from tests.follow import RUN, Follower
+from tests.pages import ROOT, calls, pages, words_of
+from tests.practice import Practice
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
+PAGES = pages()
+FOLLOWED = [page for page in PAGES if any(block.language in RUN for block in page.blocks())]
+HOMES = (ROOT, ROOT / "nixhive_nb")
+OPTIONS_OF_OTHERS = {"--builders", "--allow-root", "--help-notebook"}
 
 
-def examples(language):
+def by_name(page):
+    return page.name
+
+
+def deployments():
+    """The Nix that stands for a whole deployment: what is no file of a walk."""
     return [
-        pytest.param(textwrap.dedent(found["text"]), id=f"{page.name}-{number}")
+        pytest.param(block.text, id=f"{page.name}:{block.line}")
         for page in PAGES
-        for number, found in enumerate(FENCE.finditer(page.read_text()), start=1)
-        if found["language"] == language
+        for block in page.blocks()
+        if block.language == "nix" and "file" not in block.marks
     ]
 
 
-def test_no_example_is_of_a_kind_that_nobody_runs():
-    known = {"nix", "python", "ipython", "console"}
-    assert {found["language"] for page in PAGES for found in FENCE.finditer(page.read_text())} <= known
+def test_no_block_is_of_a_kind_that_nobody_tries():
+    for page in PAGES:
+        for block in page.blocks():
+            known = block.language in (*RUN, "nix") or "file" in block.marks
+            assert known, f"{page.name}:{block.line}: who runs {block.language}?"
 
 
-@pytest.mark.parametrize("text", examples("nix"))
+@pytest.mark.parametrize("text", deployments())
 def test_a_deployment_of_the_docs_evaluates_without_a_warning(text, tmp_path, monkeypatch):
     monkeypatch.setenv("NIX_PATH", f"nixpkgs={STAND_IN}")
     (tmp_path / "www.nix").write_text("{ ... }: { }")
@@ -44,45 +59,122 @@ def test_a_deployment_of_the_docs_evaluates_without_a_warning(text, tmp_path, mo
     assert inventory.instances
 
 
-@pytest.mark.parametrize("text", examples("console"))
-def test_a_command_of_the_docs_runs(text, tmp_path):
-    commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-    assert commands
-    for command in commands:
-        subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)
+@pytest.fixture
+def parse(monkeypatch):
+    """Parses a command as it stands in a text, and does nothing else with it."""
+    monkeypatch.setattr(click.Command, "invoke", lambda command, context: None)
+
+    def parse(call):
+        session = Session(program="nix-hive", follow=None, warn=pytest.fail)
+        session.script = "" if call.startswith("%%") else None
+        try:
+            with hive_group.make_context("nix-hive", words_of(call), obj=session) as context:
+                hive_group.invoke(context)
+        except click.exceptions.Exit:
+            assert {"--help", "--version"} & set(words_of(call))
+        except click.ClickException as error:
+            pytest.fail(f"{call}: {error.format_message()}")
+
+    return parse
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_the_commands_of_a_page_are_in_the_grammar(page, parse):
+    for call in calls(page):
+        parse(call)
+
+
+def test_the_commands_of_the_readmes_table_are_in_the_grammar(parse):
+    for words in commands_of_the_readme():
+        parse(f"nix-hive {words}")
+
+
+def options(command):
+    own = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return {"--help"}.union(own, *(options(one) for one in below))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_the_options_of_a_page_are_in_the_grammar(page):
+    named = {option for span in page.inline() for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
+    assert named - OPTIONS_OF_OTHERS <= options(hive_group)
+
+
+@pytest.fixture(scope="module")
+def follower(tmp_path_factory):
+    """One practice fleet for all pages, where `lab up` finds it; and what a reader's machine has."""
+    folder = tmp_path_factory.mktemp("pages")
+    programs = Path(sys.executable).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("NIX_PATH", f"nixpkgs={STAND_IN}")
+        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        patch.setenv("NO_COLOR", "1")
+        for name in ("example", "notebooks"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("lab.nix", ".*"))
+        with Lab.up(deployment=folder / "example") as lab:
+            yield Follower(Practice(folder, lab), patch.chdir)
 
 
 @pytest.mark.fleet
-@pytest.mark.parametrize("text", examples("python"))
-def test_the_python_of_the_docs_runs(text, practice):
-    subprocess.run([sys.executable, "-c", text], cwd=practice.folder, check=True, timeout=240)
+@pytest.mark.parametrize("page", FOLLOWED, ids=by_name)
+def test_a_page_can_be_followed_from_top_to_bottom(page, follower):
+    follower.follow(page)
 
 
-@pytest.mark.fleet
-@pytest.mark.parametrize("text", examples("ipython"))
-def test_the_cells_of_the_docs_run(text, practice):
-    (practice.folder / "hive.nix").write_text("import ./example")
-    arguments = ["-m", "IPython", "--no-banner", "--colors=nocolor", "-c", text]
-    ended = subprocess.run(
-        [sys.executable, *arguments], cwd=practice.folder, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "5 of 5 deployed" in ended.stdout + ended.stderr
+def test_few_commands_are_not_run(capsys):
+    left_out = [
+        f"{page.name}:{block.line}: {block.marks['not run']}"
+        for page in PAGES
+        for block in page.blocks()
+        if "not run" in block.marks
+    ]
+    with capsys.disabled():
+        sys.stdout.write("\n  ".join(["\nNot run, of all blocks of the docs:", *(left_out or ["none"]), ""]))
+    assert len(left_out) <= 3
+    assert all(line.rpartition(": ")[2] for line in left_out)
+
+
+def commands_of_the_readme():
+    """What stands in the first column of its table, without `%hive`."""
+    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    return [words.replace("\\|", "|") for row in table for words in re.findall(r"`([^`]+)`", row)]
 
 
 def test_the_readme_names_every_command_and_no_other():
-    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    named = {words.split()[0] for row in table for words in re.findall(r"`([^`]+)`", row)}
-    assert named == set(hive_group.commands)
+    assert {words.split()[0] for words in commands_of_the_readme()} == set(hive_group.commands)
 
 
-def test_the_links_between_the_pages_lead_somewhere():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_the_links_between_the_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.text):
+        assert (page.path.parent / target).exists(), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
 def test_a_notebook_is_kept_without_outputs(path):
     cells = json.loads(path.read_text())["cells"]
     assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
+
+
+@pytest.fixture
+def named():
+    """The files and folders that the architecture names."""
+    page = next(page for page in PAGES if page.name == "docs/architecture.md")
+    return {span for span in page.inline() if re.fullmatch(r"[\w/.-]+\.(?:py|sh|nix)|[\w/]+/", span)}
+
+
+def test_the_files_that_the_architecture_names_are_there(named):
+    assert len(named) > 20
+    # `hive.nix` is anybody's.
+    missing = {name for name in named - {"hive.nix"} if not any((place / name).exists() for place in HOMES)}
+    assert not missing
+
+
+def test_the_architecture_names_every_room(named):
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = next(one["layers"] for one in contracts if one["id"] == "floors")
+    rooms = {room for floor in floors for room in re.findall(r"\w+", floor)} - {"__main__"}
+    assert {room for room in rooms if not {f"{room}.py", f"{room}/"} & named} == set()

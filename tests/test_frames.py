@@ -13,7 +13,7 @@ from nixhive_nb import frames
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.plan.closure import PackageChange
-from nixhive_nb.plan.event import Outcome, Result, StepEnded
+from nixhive_nb.plan.event import Outcome, Result, StepEnded, StepStarted
 from nixhive_nb.plan.facts import CheckResult, Generation, HostFacts, Seen, Wanted
 from nixhive_nb.plan.history import RunEntry
 from nixhive_nb.plan.plan import Options, Survey, Target
@@ -39,6 +39,17 @@ def deploy_plan(inventory):
 
 def report(plan):
     return Tally(plan).report()
+
+
+def told(plan):
+    """A run in which each step took a second and a half, but for the last one, which still goes on."""
+    tally = Tally(plan, started=100.0)
+    steps = [step for step in plan.steps if step.kind != "wave"]
+    for number, step in enumerate(steps):
+        tally.add(StepStarted(time=100.5 + number, step=step.id))
+        if number + 1 < len(steps):
+            tally.add(StepEnded(time=102.0 + number, step=step.id, outcome="done"))
+    return tally.report()
 
 
 OLD, NEW = "/nix/store/old-www", "/nix/store/new-www"
@@ -108,6 +119,7 @@ FRAMES = {
     "systems": lambda inv: frames.systems_frame(inv, inv.systems),
     "build": lambda inv: frames.build_frame(report(plan_build(inv, list(inv.systems), Options()))),
     "deploy": lambda inv: frames.outcome_frame(report(deploy_plan(inv))),
+    "timings": lambda inv: frames.timings_frame(told(deploy_plan(inv))),
     "plan": lambda inv: frames.plan_frame(deploy_plan(inv)),
     "plan build": lambda inv: frames.plan_frame(plan_build(inv, list(inv.systems), Options())),
     "status": lambda inv: frames.status_frame(SURVEY if inv.instances else Survey()),
@@ -232,3 +244,13 @@ def test_outcomes_tell_what_ran_before_and_whether_a_reboot_is_needed():
     assert frame.loc["www-1", "previous"] == OLD
     assert bool(frame.loc["www-1", "reboot"])
     assert pd.isna(frame.loc["www-2", "reboot"])
+
+
+def test_timings_are_seconds_from_the_start_of_the_run():
+    frame = FRAMES["timings"](INVENTORY)
+    assert frame["start"].is_monotonic_increasing
+    assert frame["start"].iloc[0] == 0.5
+    assert frame["seconds"].iloc[0] == 1.5
+    last = frame.iloc[-1]
+    assert (last["instance"], last["kind"], last["wave"]) == ("www-2", "activate", 1)
+    assert last[["end", "seconds", "outcome"]].isna().all()

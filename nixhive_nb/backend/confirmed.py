@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.activation import Order, Outcome
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.connections import RemoteResult
-    from nixhive_nb.backend.transfer import Remote
+    from nixhive_nb.backend.remote import Remote
     from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.plan.facts import CheckResult
 

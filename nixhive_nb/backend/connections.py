@@ -108,15 +108,21 @@ class Connections:
         on_line: Callable[[str, str], None] | None = None,
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
+        ending: bytes = b"",
     ) -> RemoteResult:
         """Run a command in the login shell of a host and wait for its end. A non-zero exit is a result.
 
-        `timeout`: seconds that the command may take, login apart. `on_line(stream, line)` gets each line as it comes,
-        one at a time, from a thread of ours; `stream` is `stdout` or `stderr`. Without `stdin` the input is empty.
-        `on_call` gets the call before it is sent, so that another thread can cancel this command alone.
-        Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when its end is not known.
+        `timeout`: seconds that the command may take, login apart. Then the connection is given up. With `ending`, which
+        a command may know as the word to end at, that is sent after its input, and others in the connection go on.
+        `on_line(stream, line)` gets each line as it comes, one at a time, from a thread of ours; `stream` is `stdout`
+        or `stderr`. Without `stdin` the input is empty.
+        `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone.
+        Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
+        its end, or that is not known.
         """
-        return self._run(self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call)
+        return self._run(
+            self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, ending=ending
+        )
 
     @contextlib.contextmanager
     def fresh(self, instance: str) -> Iterator[Fresh]:
@@ -168,12 +174,13 @@ class Connections:
         on_line: Callable[[str, str], None] | None,
         stdin: bytes | str | None,
         on_call: Callable[[Call], None] | None,
+        ending: bytes = b"",
     ) -> RemoteResult:
         instance, attempt = host.name, host.attempt
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
         def perform() -> RemoteResult:
-            call = Call(data, on_line)
+            call = Call(data, on_line, ending=ending)
             if on_call is not None:
                 on_call(call)
             return self._perform(host, attempt, command, call, timeout=timeout)
@@ -249,22 +256,32 @@ class Connections:
         self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
     ) -> RemoteResult:
         opened = self._opened(host, attempt)
+        if call.reason:
+            raise Cancelled
         link, began = opened.link, time.monotonic()
-        with self._watchdog.limit(timeout, lambda: link.break_(f"no answer in {timeout:g} s")):
+
+        def give_up() -> None:
+            if call.ending:
+                call.end_aside(f"it took longer than {timeout:g} s")
+            else:
+                link.break_(f"no answer in {timeout:g} s")
+
+        with self._watchdog.limit(timeout, give_up):
             try:
                 exited = opened.connection.perform(command, call)
             except ThreadException:
                 if call.failure is not None:
                     raise call.failure from None
-                # One of our readers ran into the end of the link.
-                link.break_()
+                # One of our readers ran into the end of the link, or of the session.
+                if not call.reason:
+                    link.break_()
                 exited = -1
             except (paramiko.SSHException, OSError, EOFError) as error:
                 if not call.sent and not link.reason:
                     raise self._not_sent(host, opened, error) from None
                 exited = -1
-        if exited == -1:
-            raise self._lost(host, opened, sent=call.sent)
+        if exited == -1 or call.reason:
+            raise self._lost(host, opened, call, ended=exited != -1)
         seconds = time.monotonic() - began
         return RemoteResult(exited=exited, stdout=call.stdout.text(), stderr=call.stderr.text(), seconds=seconds)
 
@@ -276,12 +293,13 @@ class Connections:
         host.drop(opened)
         return _NotSent(text)
 
-    def _lost(self, host: _Host, opened: Opened, *, sent: bool) -> LinkLost:
-        reason = opened.link.reason or ("the host ended the session" if opened.alive else "the connection broke")
+    def _lost(self, host: _Host, opened: Opened, call: Call, *, ended: bool) -> LinkLost:
+        reason = call.reason or opened.link.reason
+        reason = reason or ("the host ended the session" if opened.alive else "the connection broke")
         if not opened.alive:
             host.drop(opened)
-        rest = "What ran there may still run." if sent else "The command was not sent."
-        return LinkLost(f"{host.name}: {reason}. {rest}")
+        rest = "What ran there may still run." if call.sent else "The command was not sent."
+        return LinkLost(f"{host.name}: {reason}. {'It was ended there.' if ended else rest}")
 
 
 class Fresh:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import fabric
@@ -25,19 +26,29 @@ _ENDED = (OSError, EOFError, paramiko.SSHException)
 """What sending raises when the command or the link has ended; the reading side then says how."""
 _LOOK = 0.5
 """Seconds between looks at whether a reader has failed; the end of the command is noticed at once."""
+_LAST_SECONDS = 2.0
+"""How long a command has to end after it was told to."""
+_GLANCE = 0.02
+"""Seconds between looks at whether it has ended then."""
 
 
 class Call:
     """One command on its way: its input, where its lines go, and whether it has left this machine."""
 
-    def __init__(self, stdin: bytes | None, on_line: Callable[[str, str], None] | None) -> None:
+    def __init__(self, stdin: bytes | None, on_line: Callable[[str, str], None] | None, *, ending: bytes = b"") -> None:
+        """`ending` after the input has the host end the command; for that the input is kept open."""
         self.stdin = stdin
+        self.ending = ending
+        self.fed = False
+        """Whether the host has all of the input, and waits for the `ending`."""
         self.sent = False
         self.cancelled = False
-        self.channel: paramiko.Channel | None = None
+        self.channel: Any = None
         """The session that it runs in, once it does."""
         self.failure: BaseException | None = None
         """What the receiver of lines raised."""
+        self.reason = ""
+        """Why it was ended before its own end; empty when it was not."""
         self.stdout = Output("stdout", self)
         self.stderr = Output("stderr", self)
         self._on_line = on_line
@@ -48,6 +59,28 @@ class Call:
         self.cancelled = True
         if self.channel is not None:
             self.channel.close()
+
+    def end(self, reason: str) -> None:
+        """Have the host end this command, if it knows a word for that, and let go of it. Blocks for a moment."""
+        if self.channel is not None and self.channel.exit_status_ready():
+            return
+        self.reason = self.reason or reason
+        self.cancelled = True
+        channel = self.channel
+        if channel is None:
+            return
+        if self.fed and channel.out_window_size > len(self.ending):
+            with channel.transport.input_of(channel), contextlib.suppress(*_ENDED):
+                channel.sendall(self.ending)
+            deadline = time.monotonic() + _LAST_SECONDS
+            # Not only its status: what it wrote at last comes, too, before the host closes the session.
+            while not channel.closed and time.monotonic() < deadline:
+                time.sleep(_GLANCE)
+        channel.close()
+
+    def end_aside(self, reason: str) -> None:
+        """Do what `end` does in a thread of its own, and return at once."""
+        threading.Thread(target=self.end, args=(reason,), name="hive-end", daemon=True).start()
 
     def line(self, stream: str, text: str) -> None:
         """Hand a line on. Both streams have a thread of their own; the receiver sees one line at a time."""
@@ -121,11 +154,14 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
         _read(self.channel.recv_stderr, output)
 
     def handle_stdin(self, input_: Call, output: Output, echo: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Send the whole input and then its end."""
+        """Send the whole input and then its end, unless it is kept open."""
         # A command that ends without reading its input is its own affair, as with a local pipe.
         with self.channel.transport.input_of(self.channel), contextlib.suppress(*_ENDED):
             self.channel.sendall(input_.stdin)
-            self.channel.shutdown_write()
+            if input_.ending:
+                input_.fed = True
+            else:
+                self.channel.shutdown_write()
 
     def wait(self) -> None:
         """Wait for the end of the command, or of a thread that reads from it."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.backend.connections import RemoteResult
-    from nixhive_nb.backend.transfer import Remote
+    from nixhive_nb.backend.remote import Remote
     from nixhive_nb.plan.facts import HostFacts
 
 LOOK_SECONDS = 120

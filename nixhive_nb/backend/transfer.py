@@ -6,25 +6,27 @@ import asyncio
 import os
 import re
 import shlex
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from nixhive_nb import process
 from nixhive_nb.backend import nix
+from nixhive_nb.backend.measure import lacking
 from nixhive_nb.backend.nix_log import NixLog
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
-from nixhive_nb.errors import StepFailed
+from nixhive_nb.errors import HiveError, StepFailed
 from nixhive_nb.plan.event import Result
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.builds import Built
     from nixhive_nb.backend.connections import RemoteResult
+    from nixhive_nb.backend.remote import Remote
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.plan.step import Step
 
@@ -33,24 +35,6 @@ FETCH_TIMEOUT = 6 * 3600
 _COPYING = re.compile(r"copying path '([^']+)' from")
 _COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
 _SSH_SCHEMES = ("ssh", "ssh-ng")
-
-
-class Remote(Protocol):
-    """Runs a command on an instance over our kept connection, and tells each line as it comes."""
-
-    async def __call__(
-        self,
-        instance: str,
-        command: str,
-        *,
-        seconds: float,
-        on_line: Callable[[str], None] | None = None,
-        stdin: str | None = None,
-    ) -> RemoteResult:
-        """Give the result, whatever its exit status, within so many seconds. `stdin` is its input.
-
-        Raises `ConnectionFailed` or `LinkLost`.
-        """
 
 
 class SshStore(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +92,7 @@ class Transfer:
             ended = await self._realise_there(where, built.path, counter)
             if ended.exited == 0:
                 return _fetched(built, counter, "got by itself")
-        return await self._copy(built, step.store, tell)
+        return await self._copy(built, step.store, tell, asked=where.host if where and self._is_ours(where) else "")
 
     async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
@@ -117,7 +101,7 @@ class Transfer:
         ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         if ended.exited == 0:
             return _fetched(built, counter, "from relay" if step.store else "from its caches")
-        copied = await self._copy(built, nix.instance_store(step.instance), tell)
+        copied = await self._copy(built, nix.instance_store(step.instance), tell, asked=step.instance)
         if not step.store:
             return copied
         warning = f"did not take it from {step.store} ({_why(ended.stderr)}): copied from here"
@@ -125,18 +109,31 @@ class Transfer:
 
     async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> RemoteResult | _Ended:
         command = nix.remote_realise(path, timeout=FETCH_TIMEOUT)
-        if where.host in self._instances and not where.user and not where.port:
+        if self._is_ours(where):
             return await self._remote(where.host, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         argv = where.argv(str(self._files.batch), nix.posix(command))
         ended = await process.stream(argv, on_stderr=counter.heard)
         return _Ended(exited=ended.status)
 
-    async def _copy(self, built: Built, store: str, tell: Tell) -> Result:
+    def _is_ours(self, where: SshStore) -> bool:
+        """Tell whether a store is that of an instance, as we reach it."""
+        return where.host in self._instances and not where.user and not where.port
+
+    async def _lacks(self, instance: str, sizes: Mapping[str, int]) -> int:
+        """Give the bytes that an instance lacks; of one that cannot tell, all."""
+        try:
+            return await lacking(self._remote, instance, sizes)
+        except (HiveError, OSError):  # the copy itself will say what is wrong
+            return sum(sizes.values())
+
+    async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "") -> Result:
+        """Copy from here. `asked` is the instance whose store it is, where there is one: it tells what it lacks."""
         if not built.local:
             raise StepFailed(
                 f"{built.path} is not in this machine's store, and {store} cannot get it by itself. "
                 "Build it: leave out --no build."
             )
+        expected = await self._lacks(asked, built.sizes) if asked else built.size
         log = NixLog(built.sizes)
         said: list[str] = []
 
@@ -144,7 +141,7 @@ class Transfer:
             for text in log.feed(line):
                 said.append(text)
                 tell.line(text)
-            tell.progress(log.bytes_copied, built.size)
+            tell.progress(log.bytes_copied, expected)
 
         url, ssh_words = store_for_nix(store)
         options = " ".join(
@@ -165,12 +162,15 @@ class _Ended(msgspec.Struct, frozen=True):
 
 
 class _Counter:
-    """Counts the content that a host says it takes from elsewhere."""
+    """Counts the content that a host says it takes from elsewhere.
+
+    Nix first lists the paths that will be fetched, then names each as it begins with it.
+    """
 
     def __init__(self, built: Built, tell: Tell) -> None:
         self._sizes = built.sizes
-        self._total = built.size
         self._tell = tell
+        self._listed: dict[str, int] = {}
         self.paths: list[str] = []
 
     def heard(self, line: str) -> None:
@@ -178,13 +178,23 @@ class _Counter:
         if found:
             # What else it says matters only if nothing else helps, and then it is in the warning.
             self._tell.line(strip_control(line))
-            # Nix names a path as it begins with it: those before it are there.
-            moved = sum(self._sizes.get(path, 0) for path in self.paths)
+            self._say()  # those before it are there
             self.paths.append(found[1])
-            self._tell.progress(moved, self._total)
+        elif not self.paths and line.startswith("  ") and line.strip() in self._sizes:
+            self._listed[line.strip()] = self._sizes[line.strip()]
+
+    def end(self) -> None:
+        """Say that all of it is there."""
+        if self.paths:
+            self._say()
+
+    def _say(self) -> None:
+        moved = sum(self._sizes.get(path, 0) for path in self.paths)
+        self._tell.progress(moved, sum(self._listed.values()) or sum(self._sizes.values()))
 
 
 def _fetched(built: Built, counter: _Counter, how: str) -> Result:
+    counter.end()
     if counter.paths:
         return Result(path=built.path, how=how, size=built.size)
     return Result(outcome="unchanged", path=built.path, how="present", size=built.size)

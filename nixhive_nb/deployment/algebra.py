@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 KNOWN_GROUPS = {
+    "picked": "picked",
     "failed": "in another state than wanted after the last run",
     "unreachable": "out of reach now",
     "outdated": "running or booting something else than what is wanted",

@@ -114,7 +114,7 @@ class _Reader:
             name=name,
             system=system,
             store=self.string(members, "store", of),
-            tags=self.strings(members, "tags", of, "tag"),
+            tags=self.tags(members, of),
             ssh=self.ssh(node, name),
             host_keys=self.host_keys(members, of),
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
@@ -170,6 +170,12 @@ class _Reader:
         if _CONTROL.search(text.replace("\t", " ")):
             self.problem(holder, f"{what} holds a line break or another control character")
         return text
+
+    def tags(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
+        found = self.strings(members, "tags", of, "tag")
+        if any(_CONTROL.search(tag) for tag in found):
+            self.problem(members["tags"], f"`tags`{of} holds a tag with a line break or another control character")
+        return found
 
     def host_keys(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
         keys = tuple(key.strip() for key in self.strings(members, "hostKeys", of, "key"))

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 import msgspec
+import pandas as pd
+from IPython.core.getipython import get_ipython
 
 from nixhive_nb import frames
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.notebook.bundle import Bundle, show
+from nixhive_nb.notebook.picker import PickerRow, picker_for
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.run_output import failure_of
+from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.status_view import StatusView
 from nixhive_nb.plan.summary import failure_text
-from nixhive_nb.session import Ended, Exited, Known, Listing, Message, Planned, Ran, Surveyed
+from nixhive_nb.session import (
+    Already,
+    Begun,
+    Choosing,
+    Ended,
+    Exited,
+    Known,
+    Listing,
+    Message,
+    Planned,
+    Ran,
+    Surveyed,
+    Told,
+)
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from nixhive_nb.plan.report import Report
+    from nixhive_nb.notebook.picker import Widgets
+    from nixhive_nb.run_report import RunReport
     from nixhive_nb.session import Value
 
 
@@ -49,6 +65,8 @@ def answer_to(value: Value) -> Answer:
             return _looked_up(value)
         case Ended() | Ran():
             return _carried_out(value)
+        case Begun() | Already() | Told() | Choosing():
+            return _live(value)
         case Exited():
             return _exited(value)
         case Message():
@@ -70,19 +88,45 @@ def _looked_up(value: Listing | Known | Planned | Surveyed) -> Answer:
 def _carried_out(value: Ended | Ran) -> Answer:
     """Give a table; the record, or the output, is in the cell already and is all that is shown of it."""
     if isinstance(value, Ended):
-        return Answer(value=_frame(value.report), shown="", failure=_failure(value.report))
+        return Answer(value=value.report.table(), shown="", failure=_failure(value.report))
     failure = failure_of(value.frame)
     if value.records is not None:
         return Answer(value=value.records, failure=failure)
     return Answer(value=value.frame, shown="", failure=failure)
 
 
-def _frame(report: Report) -> pd.DataFrame:
-    return frames.build_frame(report) if report.plan.verb == "build" else frames.outcome_frame(report)
-
-
-def _failure(report: Report) -> RunFailed | None:
+def _failure(report: RunReport) -> RunFailed | None:
     return None if report.ok else RunFailed(strip_control(failure_text(report)), report)
+
+
+def _live(value: Begun | Already | Told | Choosing) -> Answer:
+    """Give a handle, a report, a picker, or the table of the run that did it before."""
+    if isinstance(value, Begun):
+        return Answer(value=value.run)
+    if isinstance(value, Told):
+        return Answer(value=value.report)
+    if isinstance(value, Choosing):
+        return _choosing(value)
+    # That nothing was done now is said wherever the value goes.
+    click.echo(value.text)
+    return Answer(value=value.report.table() if value.report is not None else pd.DataFrame(), shown="")
+
+
+def _choosing(value: Choosing) -> Answer:
+    """Give a picker, or plain records."""
+    if value.records is not None:
+        return Answer(value=value.records)
+    rows = [
+        PickerRow(
+            instance=str(name),
+            system=row["system"],
+            tags=row["tags"],
+            via=row["jump"],
+            runs=value.standings.get(str(name), ""),
+        )
+        for name, row in value.frame.to_dict("index").items()
+    ]
+    return Answer(value=picker_for(rows, widgets=cast("Widgets", settings_of(get_ipython()).widgets)))
 
 
 def _exited(ended: Exited) -> Answer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from IPython.display import display
 
-from nixhive_nb.notebook import html
+from nixhive_nb import markup as html
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:

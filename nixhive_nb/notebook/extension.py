@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.hive import Plan
+from nixhive_nb.notebook.completion import MATCHER, Completer
+from nixhive_nb.notebook.help import ask_for_help
 from nixhive_nb.notebook.magics import HiveMagics
 from nixhive_nb.notebook.plan_view import PlanView
+from nixhive_nb.notebook.settings import Hive, settings_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
 _NAME = HiveMagics.__name__
@@ -16,17 +21,26 @@ _MAGIC = "hive"
 
 
 def load(shell: InteractiveShell) -> None:
-    """Register the magics; those of an earlier load are taken away first."""
+    """Register the magics; those of an earlier load are taken away first.
+
+    Raises `UsageError`, in a line, for a setting of the configuration that cannot be.
+    """
     unload(shell)
+    parts: Any = shell
+    parts.configurables.append(settings_for(shell))
     shell.register_magics(HiveMagics)
+    magics = parts.magics_manager.registry[_NAME]
+    parts.Completer.custom_matchers.append(Completer(shell, magics.session).matcher)
+    parts.input_transformers_cleanup.append(ask_for_help)
     html, plain = _formatters(shell)
     html.for_type(Plan, lambda plan: PlanView(plan).html())
     plain.for_type(Plan, lambda plan, printer, _cycle: printer.text(repr(PlanView(plan))))
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take the magics away and close their connections. IPython itself has no such thing."""
-    manager = shell.magics_manager
+    """Take away all that `load` and the commands have brought in. IPython itself has no such thing."""
+    parts: Any = shell
+    manager = parts.magics_manager
     magics = manager.registry.pop(_NAME, None)
     if magics is None:
         return
@@ -34,8 +48,15 @@ def unload(shell: InteractiveShell) -> None:
         formatter.pop(Plan, None)
     for kind in ("line", "cell"):
         manager.magics[kind].pop(_MAGIC, None)
-    shell.configurables[:] = [one for one in shell.configurables if one is not magics]
-    magics.close()
+    _keep(parts.Completer.custom_matchers, lambda one: getattr(one, "matcher_identifier", "") != MATCHER)
+    _keep(parts.input_transformers_cleanup, lambda one: one is not ask_for_help)
+    _keep(parts.configurables, lambda one: not isinstance(one, (HiveMagics, Hive)))
+    magics.leave()
+
+
+def _keep(parts: list[Any], wanted: Callable[[Any], bool]) -> None:
+    """Leave in a list of IPython's what is wanted there."""
+    parts[:] = filter(wanted, parts)
 
 
 def _formatters(shell: InteractiveShell) -> tuple[Any, Any]:

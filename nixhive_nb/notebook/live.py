@@ -1,62 +1,73 @@
-"""Following a run in a cell: a view that is renewed at most twice a second, and the record in its place at the end."""
+"""Following a run in a cell: the tracker while it goes on, and the record in its place at the end."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
+import time
 from typing import TYPE_CHECKING
 
-from IPython.core.getipython import get_ipython
-
-from nixhive_nb.notebook import html
+from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle, Live, show
+from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel
 from nixhive_nb.notebook.record import Record
-from nixhive_nb.plan.progress import progress_of
+from nixhive_nb.notebook.tracked import PlainView, TrackedRow, TrackedView, TrackedWave
+from nixhive_nb.notebook.tracking import track
+from nixhive_nb.plan.progress import Meter, progress_of
 from nixhive_nb.terminal import follow_in_terminal
-from nixhive_nb.text import seconds_text, size_text
+from nixhive_nb.text import seconds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from nixhive_nb.plan.engine import Run
     from nixhive_nb.plan.progress import Progress, Row
+    from nixhive_nb.plan.report import Report
 
-PAUSE = 0.5
-"""Seconds between two updates."""
-ROWS = 20
+__all__ = ["PAUSE", "ProgressView", "Pump", "RunSource", "follow", "follow_in_notebook", "in_kernel"]
+
 SURVEY_PAUSE = 1.0
 """Seconds after which a survey is shown while it goes on."""
 
 
-class ProgressView(Bundle):
-    """Where a run is, at one moment."""
+class RunSource:
+    """A run, as a cell follows it."""
+
+    def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
+        """Follow `run`; `clock` gives seconds, from whatever moment."""
+        self._run = run
+        self._clock = clock
+        self._meter = Meter()
+        self._report: Report = run.report()
+        self._steps: dict[str, str] = {}
+
+    def view(self) -> TrackedView:
+        """Give where the run is now."""
+        self._report = self._run.report()
+        progress = progress_of(self._report)
+        self._steps = {row.id: row.step for row in progress.rows}
+        rate = self._meter.rate(progress.moved, self._clock())
+        return tracked_view(progress, rate=rate, stopping=self._run.stopping)
+
+    def tail(self, row: str) -> Sequence[str]:
+        """Give the last lines of the step that a row was about when it was shown last."""
+        step = self._steps.get(row)
+        return self._report.steps[step].log if step is not None else ()
+
+    def cancel(self) -> None:
+        """Start nothing more, and let running activations come to their end; the second time, leave at once."""
+        if self._run.stopping:
+            self._run.abandon()
+        else:
+            self._run.stop()
+
+
+class ProgressView(PlainView):
+    """Where a run is, at one moment, as HTML and text."""
 
     def __init__(self, progress: Progress) -> None:
         """Show `progress`."""
+        super().__init__(tracked_view(progress))
         self.progress = progress
-
-    def text(self) -> str:
-        """Give the head and the counts in a line."""
-        return f"{self.progress.title}: {self._facts()} · {self.progress.counts}"
-
-    def html(self) -> str:
-        """Give the head with a bar, and a row for each step that failed or runs."""
-        progress = self.progress
-        title = f'<span style="font-weight:600;font-size:110%">{html.escaped(progress.title)}</span>'
-        bar = html.bar(progress.done, progress.total, width=220)
-        parts = [
-            f'<div style="margin-bottom:4px">{title}&ensp;{bar}&ensp;{html.dim(html.escaped(self._facts()))}</div>'
-        ]
-        if progress.rows:
-            parts.append(html.table(_HEADER, map(_row, progress.rows[:ROWS])))
-        more = len(progress.rows) - ROWS
-        rest = f" · {more} of these not shown" if more > 0 else ""
-        return "".join([*parts, html.note(html.escaped(progress.counts + rest))])
-
-    def _facts(self) -> str:
-        progress = self.progress
-        moved = f" · {size_text(progress.moved)} moved" if progress.moved else ""
-        return f"{progress.done} of {progress.total} steps{moved} · {seconds_text(progress.seconds)}"
 
 
 class Looked(Bundle):
@@ -75,49 +86,18 @@ class Looked(Bundle):
         return html.note(html.escaped(self.text()))
 
 
-class Pump:
-    """A thread that publishes when something has changed, and then pauses."""
-
-    def __init__(self, publish: Callable[[], None], *, ended: threading.Event | None = None) -> None:
-        """`publish` is called on the thread of the pump alone."""
-        self._publish = publish
-        self._changed = threading.Event()
-        self._ended = ended or threading.Event()
-        self._thread = threading.Thread(target=self._work, name="hive-display", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def note(self, _: object = None) -> None:
-        """Take notice that something has changed. Quick, and safe on any thread."""
-        self._changed.set()
-
-    def stop(self) -> None:
-        """End; when this returns, nothing more is published."""
-        self._ended.set()
-        self._changed.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._ended.wait(PAUSE):
-            self._changed.wait()
-            self._changed.clear()
-            if not self._ended.is_set():
-                # A view that cannot be made is no reason to fail; what broke the run itself is told by `Run.report`.
-                with contextlib.suppress(Exception):
-                    self._publish()
-
-
 @contextlib.contextmanager
-def follow(run: Run) -> Iterator[None]:
-    """Show a run in the cell, or in the terminal that IPython runs in, and leave its record there."""
+def follow(run: Run, *, blocking: bool = True) -> Iterator[None]:
+    """Show a run in the cell, or in the terminal that IPython runs in, and leave its record there.
+
+    `blocking` says that the cell waits for the run; one in the background is cancelled otherwise.
+    """
     if run.plan.verb == "survey":
         with _follow_survey(run):
             yield
         return
     if in_kernel():
-        with follow_in_notebook(run):
+        with follow_in_notebook(run, blocking=blocking):
             yield
         return
     try:
@@ -128,17 +108,11 @@ def follow(run: Run) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def follow_in_notebook(run: Run, *, ended: threading.Event | None = None) -> Iterator[None]:
+def follow_in_notebook(run: Run, *, blocking: bool = True) -> Iterator[None]:
     """Show a run in one output of the cell; what stays is its record, also after an interrupt."""
-    handle = Live(ProgressView(progress_of(run.report())))
-    pump = Pump(lambda: handle.update(ProgressView(progress_of(run.report()))), ended=ended)
-    run.subscribe(pump.note)
-    pump.start()
-    try:
+    with track(RunSource(run), lambda: Record(run.report()), blocking=blocking) as changed:
+        run.subscribe(changed)
         yield
-    finally:
-        pump.stop()
-        handle.update(Record(run.report()))
 
 
 @contextlib.contextmanager
@@ -168,22 +142,32 @@ def _follow_survey(run: Run) -> Iterator[None]:
             shown[0].update(Looked(progress_of(run.report())))
 
 
-def in_kernel() -> bool:
-    """Tell whether we run in a kernel, where what was displayed can be renewed."""
-    return getattr(get_ipython(), "kernel", None) is not None
+def tracked_view(progress: Progress, *, rate: float | None = None, stopping: bool = False) -> TrackedView:
+    """Give progress as a cell shows it. `rate` is in bytes a second."""
+    return TrackedView(
+        title=progress.title,
+        done=progress.done,
+        total=progress.total,
+        fraction=progress.fraction,
+        facts=progress.facts(rate),
+        waves=tuple(
+            TrackedWave(label=wave.label, done=wave.done, failed=wave.failed, total=wave.total)
+            for wave in progress.waves
+        ),
+        rows=tuple(map(_tracked_row, progress.rows)),
+        rest=progress.counts,
+        stopping=stopping,
+    )
 
 
-_HEADER = [("on", False), ("step", False), ("", False), ("how far", True), ("time", True), ("last line", False)]
-
-
-def _row(row: Row) -> str:
-    colour = html.BAD if row.failed else html.RUN
-    bar = html.bar(row.moved, row.expected) if row.expected and not row.failed else ""
-    return (
-        html.cell(html.escaped(row.name, most=60))
-        + html.cell(html.coloured(colour, html.escaped(row.state)))
-        + html.cell(bar)
-        + html.cell(row.amount, number=True)
-        + html.cell(seconds_text(row.seconds), number=True)
-        + html.cell(html.dim(html.escaped(row.line, most=100)))
+def _tracked_row(row: Row) -> TrackedRow:
+    return TrackedRow(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        tone="bad" if row.failed else "run",
+        fraction=row.fraction,
+        amount=row.amount,
+        seconds=row.seconds,
+        line=row.line,
     )

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import click
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
-from traitlets import Int, Unicode, observe
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
+from nixhive_nb.hosts_run import RunInterrupted
 from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
 from nixhive_nb.notebook.live import follow
-from nixhive_nb.notebook.run_output import RunWatch
+from nixhive_nb.notebook.picker import Picker
+from nixhive_nb.notebook.run_watch import RunWatch
+from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.slots import command_word, slot_after
+from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.notebook.words import Line, read_line
 from nixhive_nb.options import options_of
-from nixhive_nb.plan.limits import Limits
-from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from nixhive_nb.session import Session
+from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.utils.bunch import Bunch
 
     from nixhive_nb.notebook.answer import Answer
     from nixhive_nb.notebook.words import Slot
@@ -38,6 +40,14 @@ if TYPE_CHECKING:
 PROGRAM = "%hive"
 _LISTED = 100
 """Columns of the help."""
+FOR_SESSION = {
+    "deployment": "config",
+    "state": "state",
+    "parallel": "parallel",
+    "confirm": "confirm",
+    "policy": "policy",
+}
+"""Which attribute of the session a setting is."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -51,27 +61,36 @@ class Interrupted(KeyboardInterrupt):
 class HiveMagics(Magics):
     """`%hive` and `%%hive`. The deployment in use and its connections stay from cell to cell."""
 
-    deployment = Unicode(DEFAULT_CONFIG, help="The deployment: a file, or a folder with default.nix.").tag(config=True)
-    state = Unicode(DEFAULT_STATE, help="The state file.").tag(config=True)
-    parallel = Int(Limits().parallel, min=1, help="How many hosts to work on at once.").tag(config=True)
-
     def __init__(self, shell: InteractiveShell) -> None:
         """Make the magics of one IPython."""
         super().__init__(shell)
         self._shell = shell
-        self._watch = RunWatch(time.monotonic)
+        self._watch = RunWatch()
+        self._pickers: list[Picker] = []
         self.session = Session(
             program=PROGRAM,
             follow=follow,
             warn=_warn,
             tell=_tell,
-            on_hosts=self._watch.begin,
-            on_result=self._watch.add,
+            listen=lambda _: self._watch,
             has_terminal=False,
+            attended=self._attended,
+            follow_background=functools.partial(follow, blocking=False),
         )
-        self._use_traits()
+        self.settings = settings_of(shell)
+        for name in FOR_SESSION:
+            self._use_setting(name)
+        self.settings.observe(lambda change: self._use_setting(change.name), list(FOR_SESSION))
         # Also when Python ends.
         self.close = weakref.finalize(self, self.session.close)
+
+    def leave(self) -> None:
+        """Take away what this IPython shows and holds of us: widgets, runs in the background, connections."""
+        for picker in self._pickers:
+            picker.close()
+        self.settings.unobserve_all()
+        self.close()
+        close_ended()
 
     @needs_local_scope
     @no_var_expand
@@ -95,6 +114,7 @@ class HiveMagics(Magics):
         ::
 
           load [PATH]                        evaluate the deployment anew
+          targets [PATTERN]...               choose instances: those picked are @picked
           systems, instances [PATTERN]...    list them
           status [PATTERN]...                ask hosts what they run, and how that stands to what is wanted
           diff [PATTERN]...                  which packages change
@@ -103,10 +123,12 @@ class HiveMagics(Magics):
           build [PATTERN]...                 build systems
           push [PATTERN]...                  build, and bring them to stores and instances
           deploy [PATTERN]...                build, push, and activate
-          rollback PATTERN...                go back to an earlier generation (see generations)
+          generations [PATTERN]...           list what a rollback can go back to
+          rollback PATTERN...                go back to an earlier generation
           reboot PATTERN...                  reboot, and see that hosts come back
           check [PATTERN]...                 run the checks that the deployment has
-          history [RUN]                      earlier runs
+          history [RUN], runs                earlier runs, and those that go on
+          report [RUN]                       the record of a run; its value has timeline() and timings()
           run PATTERN COMMAND...             run a command on each instance
           ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
           ssh-config                         print that configuration
@@ -114,7 +136,7 @@ class HiveMagics(Magics):
           help [COMMAND]                     show the help
 
         PATTERN is a name of an instance, of a system, or a tag, or a glob of one: '*', "*" and * are the same.
-        '@(web and not www-2)' is an expression; @failed, @unreachable and @outdated are groups.
+        '@(web and not www-2)' is an expression; @picked, @failed, @unreachable and @outdated are groups.
 
         `$name` and `{expression}` stand for values of the notebook. One that stands alone may hold several (a list, a
         Series, an Index, or a DataFrame, of which it is the index), which together make one wave. Nothing is expanded
@@ -123,7 +145,10 @@ class HiveMagics(Magics):
 
         `df = %hive build` gives a DataFrame, `p = %hive plan` the Plan; `--out NAME` puts it into a variable, also when
         hosts failed; `--json` gives plain Python lists. Hosts that fail raise RunFailed, so that Run All stops; its
-        `report` tells all. Settings: %config HiveMagics.
+        `report` tells all.
+
+        Tab completes commands, options, names, groups, files and variables; `%hive deploy?` is the help of a command.
+        Settings: `%config Hive`.
         """
         alone = stands_alone(sys._getframe())  # noqa: SLF001 - the way to one's caller
         names = {**self._shell.user_ns, **(local_ns or {})}
@@ -134,7 +159,7 @@ class HiveMagics(Magics):
             return None
         except click.ClickException as error:
             raise _usage_error(error) from None
-        except (TargetError, OptionError) as error:
+        except (TargetError, OptionError, UsageError) as error:
             raise UsageError(_one_line(str(error))) from None
         except KeyboardInterrupt:
             # What was under way is in the record; a stack of our waiting would tell nothing.
@@ -142,6 +167,8 @@ class HiveMagics(Magics):
         except OSError as error:
             raise of_system(error) from None
         except HiveError as error:
+            # A message may repeat what a host said, or a variable that holds it.
+            error.args = (strip_control(str(error)),)
             # Out of its context, which could be a group of errors: IPython would show all of that.
             raise error from None
         return self._give(answer, out, alone=alone, quiet=parsed.quiet)
@@ -155,11 +182,32 @@ class HiveMagics(Magics):
         session.words = tuple(argv)
         try:
             with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
-                value: Value = hive_group.invoke(ctx)
-                return answer_to(value), str(options_of(ctx).get("out") or "")
+                answer = answer_to(self._value(ctx))
+                if isinstance(answer.value, Picker):
+                    self._pickers.append(answer.value)
+                    session.picked = functools.partial(getattr, answer.value, "value")
+                return answer, str(options_of(ctx).get("out") or "")
         finally:
             session.script, session.groups = None, {}
             self._watch.end()
+
+    def _value(self, ctx: click.Context) -> Value:
+        try:
+            value: Value = hive_group.invoke(ctx)
+        except RunInterrupted as error:
+            out = options_of(ctx).get("out")
+            if out:
+                self._shell.user_ns[out] = error.report
+            raise
+        return value
+
+    def _attended(self) -> bool:
+        """Tell whether a person is there: somebody who could be asked something."""
+        kernel = getattr(self._shell, "kernel", None)
+        if kernel is not None:
+            # nbclient and papermill say with each cell that nobody can be asked.
+            return bool(getattr(kernel, "_allow_stdin", False))
+        return sys.stdin is not None and sys.stdin.isatty()
 
     def _argv(self, line: Line) -> list[str]:
         """Give the arguments for click. What holds several values is one word there, and the session knows them."""
@@ -179,15 +227,9 @@ class HiveMagics(Magics):
         answer.show()
         return None
 
-    @observe("deployment", "state", "parallel")
-    def _changed(self, _: Bunch) -> None:
-        # traitlets tells of the first values before there is a session.
-        if hasattr(self, "session"):
-            self._use_traits()
-
-    def _use_traits(self) -> None:
-        self.session.config, self.session.state = self.deployment, self.state
-        self.session.parallel = self.parallel
+    def _use_setting(self, name: str) -> None:
+        """Give the session one setting. Only that: a `-c` of an earlier command holds on when another one changes."""
+        setattr(self.session, FOR_SESSION[name], getattr(self.settings, name))
 
 
 def _slot(argv: Sequence[str], cell: str | None) -> Slot:
@@ -212,7 +254,7 @@ def _usage_error(error: click.ClickException) -> UsageError:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(strip_control(text).split())
 
 
 def _warn(text: str) -> None:
@@ -220,4 +262,4 @@ def _warn(text: str) -> None:
 
 
 def _tell(text: str) -> None:
-    click.echo(text)
+    click.echo(strip_control(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from nixhive_nb.notebook import html
+from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle
 from nixhive_nb.plan.picture import svg
 from nixhive_nb.plan.plan_text import (

@@ -1,152 +1,231 @@
-"""What a command said on each host: one output of the cell, which counts while it runs."""
+"""What a command said on hosts, as it stays in the cell: hosts that said the same stand together."""
 
 from __future__ import annotations
 
+import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from nixhive_nb import markup as html
 from nixhive_nb.errors import RunFailed
-from nixhive_nb.notebook import html
-from nixhive_nb.notebook.bundle import Bundle, Live, show
-from nixhive_nb.notebook.live import PAUSE, in_kernel
-from nixhive_nb.text import seconds_text, strip_control
+from nixhive_nb.hosts_run import LONG_LINE, LONG_LINES, failed, failures, untried
+from nixhive_nb.notebook.bundle import Bundle
+from nixhive_nb.text import seconds_text, size_text, strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
-HOSTS = 50
-LINES = 40
-"""How many lines of a host's output are shown; the DataFrame holds all."""
+GROUPS = 50
+"""How many different outputs are shown; the DataFrame holds all."""
+NAMES = 6
+"""How many hosts of a group are named."""
+OPEN_LINES = 12
+"""How many lines need not be folded."""
 MOST_FAILURES = 10
+_CHARACTERS = 60_000
+_FEWEST = 800
+"""So many characters are shown in all, and so many of each group at least."""
+_ELSEWHERE = "the DataFrame has them all"
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Hosts whose command ended in the same way and said the same; the rows are as in `frames.run_frame`."""
+
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The row of one of them."""
+        return self.rows[0]
+
+    @property
+    def bad(self) -> bool:
+        """Whether the command failed on them."""
+        return failed(self.first)
+
+    @property
+    def untried(self) -> bool:
+        """Whether their turn never came."""
+        return untried(self.first)
+
+    @property
+    def log(self) -> str:
+        """The log that has the whole output, as a path from here; empty where there is none."""
+        log = str(self.first.get("log") or "")
+        near = os.path.relpath(log) if log else ""
+        return log if near.startswith("..") else near
+
+    def count(self) -> str:
+        """Give the host, or how many there are: `www-1`, `17 hosts`."""
+        return str(self.first["instance"]) if len(self.rows) == 1 else f"{len(self.rows)} hosts"
+
+    def names(self) -> str:
+        """Give which they are, where they are several: `www-1, www-2 … and 15 more`."""
+        more = f" … and {len(self.rows) - NAMES} more" if len(self.rows) > NAMES else ""
+        names = ", ".join(str(row["instance"]) for row in self.rows[:NAMES])
+        return f"{names}{more}" if len(self.rows) > 1 else ""
+
+    def who(self) -> str:
+        """Give both: `17 hosts said: www-1, www-2 … and 15 more`."""
+        said = "" if self.untried else " said" if self.lines() else " said nothing"
+        return f"{self.count()}{said}: {self.names()}" if len(self.rows) > 1 else self.count()
+
+    def status(self) -> str:
+        """Give how it ended, as a symbol and words."""
+        if self.untried:
+            return "○ not tried"
+        if self.first["error"]:
+            return "✕ not run to its end"
+        return f"{'✕' if self.bad else '✓'} exit status {self.first['exit_code']}"
+
+    def took(self) -> str:
+        """Give how long it took, of several from the quickest to the slowest."""
+        seconds = [row["seconds"] for row in self.rows if row["seconds"] is not None]
+        ends = dict.fromkeys([seconds_text(min(seconds)), seconds_text(max(seconds))] if seconds else [])
+        return " to ".join(ends)
+
+    def lines(self) -> list[str]:
+        """Give all that they said: output, errors, and why it did not run to its end."""
+        row = self.first
+        said = (*_lines(row["stdout"]), *_lines(row["stderr"]))
+        return [*said, *([_reason(row)] if row["error"] else [])]
 
 
 class RunOutput(Bundle):
-    """What hosts said, each with its exit status; those that failed first."""
+    """What hosts said, each output once, with its exit status; those that failed first."""
 
     def __init__(self, rows: Sequence[dict[str, Any]], total: int) -> None:
-        """Show `rows`, as in `frames.run_frame`, of `total` hosts."""
-        self.rows = sorted(rows, key=lambda row: not failed(row))
+        """Show `rows`, as in `frames.run_frame` with their logs, of `total` hosts."""
+        self.groups = _grouped(rows)
+        self.done = len(rows)
         self.total = total
+        shown = min(len(self.groups), GROUPS)
+        self._most = max(_FEWEST, _CHARACTERS // max(1, shown))
 
     def text(self) -> str:
         """Give it as a terminal shows it."""
-        return "\n".join([self._headline(), *map(_host_text, self.rows[:HOSTS]), *self._rest()])
+        groups = (self._group_text(group) for group in self.groups[:GROUPS])
+        return "\n".join([self._headline(), *groups, *self._rest()])
 
     def html(self) -> str:
-        """Give it with a heading for each host."""
-        bad = any(map(failed, self.rows))
-        hosts = "".join(map(_host_html, self.rows[:HOSTS]))
-        colour = html.BAD if bad else html.OK
-        return html.head(self._headline(), [], colour) + hosts + "".join(map(html.note, self._rest()))
+        """Give it with a heading for each output; what has one line stands in a table."""
+        colour = html.BAD if any(group.bad for group in self.groups) else html.OK
+        parts = [html.head(self._headline(), [], colour)]
+        for short, found in itertools.groupby(self.groups[:GROUPS], _is_short):
+            groups = list(found)
+            parts += [_table(groups)] if short else map(self._group_html, groups)
+        return "".join([*parts, *(html.note(html.escaped(line)) for line in self._rest())])
 
     def _headline(self) -> str:
-        bad = sum(map(failed, self.rows))
-        done = f"{len(self.rows)} of {self.total} hosts done" if len(self.rows) < self.total else ""
-        words = [done or _count(self.total), f"{bad} failed" if bad else "" if done else "exit status 0"]
-        return ", ".join(filter(None, words))
+        left_out = sum(len(group.rows) for group in self.groups if group.untried)
+        bad = sum(len(group.rows) for group in self.groups if group.bad) - left_out
+        done = self.done - left_out
+        whole = done == self.total
+        how = f"{bad} failed" if bad else "exit status 0" if whole else ""
+        rest = f"{left_out} not tried" if left_out else ""
+        return ", ".join(filter(None, [_count(done) if whole else f"{done} of {_count(self.total)} done", how, rest]))
 
     def _rest(self) -> list[str]:
-        more = len(self.rows) - HOSTS
-        return [f"… and {_count(more)} more: the DataFrame has them all."] if more > 0 else []
+        more = sum(len(group.rows) for group in self.groups[GROUPS:])
+        return [f"… and {_count(more)} more: {_ELSEWHERE}."] if more else []
 
+    def _group_text(self, group: Group) -> str:
+        return "\n".join([f"## {group.who()}  {group.status()}", *_cut(group, self._most)])
 
-class Counting(Bundle):
-    """How many hosts are done, while a command runs."""
-
-    def __init__(self, done: int, total: int) -> None:
-        """Show `done` of `total`."""
-        self.done = done
-        self.total = total
-
-    def text(self) -> str:
-        """Give the line."""
-        return f"{self.done} of {self.total} hosts done"
-
-    def html(self) -> str:
-        """Give the line with a bar."""
-        return f"<div>{html.bar(self.done, self.total)}&ensp;{html.dim(self.text())}</div>"
-
-
-class RunWatch:
-    """Shows a `run` while it goes on, and what came of it; also what had come when it was interrupted."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds, from whatever moment."""
-        self._clock = clock
-        self._handle: Live | None = None
-        self._rows: list[dict[str, Any]] = []
-        self._total = 0
-        self._shown = 0.0
-
-    def begin(self, hosts: Sequence[str]) -> None:
-        """Begin with the names of the hosts."""
-        self._rows, self._total, self._shown = [], len(hosts), self._clock()
-        self._handle = Live(Counting(0, self._total)) if in_kernel() else None
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Take what one host said."""
-        self._rows.append(row)
-        now = self._clock()
-        if self._handle is not None and now - self._shown >= PAUSE:
-            self._shown = now
-            self._handle.update(Counting(len(self._rows), self._total))
-
-    def end(self) -> None:
-        """Show what there is. Nothing, when no run had begun."""
-        if not self._total:
-            return
-        output = RunOutput(self._rows, self._total)
-        if self._handle is not None:
-            self._handle.update(output)
-        else:
-            show(output)
-        self._handle, self._rows, self._total = None, [], 0
-
-
-def failed(row: dict[str, Any]) -> bool:
-    """Tell whether a host's command did not end well."""
-    return bool(row["error"]) or row["exit_code"] != 0
+    def _group_html(self, group: Group) -> str:
+        said = " said" if len(group.rows) > 1 else ""
+        facts = [_status_html(group), html.dim(group.took()), html.dim(html.escaped(group.names()))]
+        title = "&ensp;".join([f"<b>{html.escaped(group.count())}{said}</b>", *facts])
+        lines = _cut(group, self._most)
+        block = html.block("\n".join(map(html.escaped, lines))) if lines else ""
+        if len(lines) > OPEN_LINES:
+            size = size_text(sum(len(line) + 1 for line in group.lines()))
+            place = f" · {html.escaped(group.log)}" if group.log else ""
+            block = html.folded(f"{len(group.lines())} lines, {size}{place}", block, is_open=group.bad)
+        return f'<div style="margin-top:6px">{title}</div>{block}'
 
 
 def failure_of(frame: pd.DataFrame) -> RunFailed | None:
     """Give the error of a run with hosts that failed: a short table."""
-    bad = frame[frame["exit_code"].fillna(-1) != 0]
-    if bad.empty:
+    count, left_out = failures(frame)
+    if not count:
         return None
-    lines = [f"{len(bad)} of {_count(len(frame))} failed"]
+    not_tried = f", {left_out} not tried" if left_out else ""
+    lines = [f"{count} of {_count(len(frame))} failed{not_tried}"]
+    bad = frame[frame["exit_code"].fillna(-1) != 0]
     rows: list[dict[str, Any]] = bad.iloc[:MOST_FAILURES].reset_index().to_dict("records")  # type: ignore[assignment]
     for row in rows:
-        said = row["error"] or next(reversed(str(row["stderr"]).split("\n")[:-1]), "")
-        lines.append(strip_control(f"  {row['instance']}  {_status(row)}  {said[: html.MOST_TEXT]}").rstrip())
-    if len(bad) > MOST_FAILURES:
-        lines.append(f"  … and {len(bad) - MOST_FAILURES} more")
+        if not untried(row):
+            said = row["error"] or next(reversed(_lines(row["stderr"])), "")
+            status = Group(rows=(row,)).status()
+            lines.append(strip_control(f"  {row['instance']}  {status}  {said[: html.MOST_TEXT]}").rstrip())
+    if count > MOST_FAILURES:
+        lines.append(f"  … and {count - MOST_FAILURES} more")
     return RunFailed("\n".join(lines), frame)
 
 
-def _status(row: dict[str, Any]) -> str:
-    return "✕ not run to its end" if row["error"] else f"{'✕' if failed(row) else '✓'} exit status {row['exit_code']}"
+def _grouped(rows: Iterable[dict[str, Any]]) -> list[Group]:
+    """Give the groups, those that failed first, then those with the most hosts."""
+    found: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["exit_code"], row["stdout"], row["stderr"], _reason(row)), []).append(row)
+    groups = [Group(rows=tuple(same)) for same in found.values()]
+    return sorted(groups, key=lambda group: (not group.bad, group.untried, -len(group.rows)))
 
 
-def _said(row: dict[str, Any]) -> list[str]:
-    """Give the lines of a host, those in the middle left out when there are many."""
-    text = strip_control(str(row["stdout"])) + strip_control(str(row["stderr"]))
-    lines = [*text.splitlines(), *([str(row["error"])] if row["error"] else [])]
-    if len(lines) <= LINES:
-        return lines
-    half = LINES // 2
-    return [*lines[:half], f"… {len(lines) - LINES} lines are not shown: the DataFrame has them all …", *lines[-half:]]
+def _reason(row: dict[str, Any]) -> str:
+    """Give why a command did not run to its end, without the name of the host, which is another for each."""
+    return strip_control(str(row["error"])).removeprefix(f"{row['instance']}: ")
 
 
-def _host_text(row: dict[str, Any]) -> str:
-    return "\n".join([f"## {row['instance']}  {_status(row)}", *(line[: html.MOST_TEXT] for line in _said(row))])
+def _lines(text: object) -> list[str]:
+    return strip_control(str(text)).splitlines()
 
 
-def _host_html(row: dict[str, Any]) -> str:
-    status = html.coloured(html.BAD if failed(row) else html.OK, html.escaped(_status(row)))
-    title = f"<b>{html.escaped(row['instance'])}</b>&ensp;{status}&ensp;{html.dim(seconds_text(row['seconds']))}"
-    lines = "\n".join(map(html.escaped, _said(row)))
-    return f"<div>{title}</div>" + (html.block(lines) if lines else "")
+def _cut(group: Group, most: int) -> list[str]:
+    """Give the lines of a group; where there are too many, the first and the last of them, and where the rest is."""
+    lines = [line if len(line) <= LONG_LINE else f"{line[: LONG_LINE - 1]}…" for line in group.lines()]
+    head = list(_within(lines, LONG_LINES // 2, most // 2))
+    tail = list(_within(reversed(lines[len(head) :]), LONG_LINES // 2, most // 2))[::-1]
+    hidden = len(lines) - len(head) - len(tail)
+    if not hidden:
+        return [*head, *tail, *([f"… the whole: {group.log}"] if group.log else [])]
+    return [*head, f"… {hidden} lines are not shown: {f'see {group.log}' if group.log else _ELSEWHERE} …", *tail]
+
+
+def _within(lines: Iterable[str], count: int, characters: int) -> Iterator[str]:
+    """Give the first lines, so many at most, and so many characters in all; one at least."""
+    left = characters
+    for number, line in enumerate(lines):
+        left -= len(line)
+        if number == count or (number and left < 0):
+            return
+        yield line
+
+
+def _is_short(group: Group) -> bool:
+    return len(group.lines()) <= 1 and not group.log
+
+
+def _table(groups: Iterable[Group]) -> str:
+    header = [("on", False), ("", False), ("time", True), ("said", False)]
+    rows = [
+        html.cell(f"<b>{html.escaped(group.count())}</b>&ensp;{html.dim(html.escaped(group.names()))}", prose=True)
+        + html.cell(_status_html(group))
+        + html.cell(html.dim(group.took()), number=True)
+        + html.cell("".join(map(html.escaped, group.lines())), prose=True)
+        for group in groups
+    ]
+    return html.table(header, rows)
+
+
+def _status_html(group: Group) -> str:
+    colour = html.DIM if group.untried else html.BAD if group.bad else html.OK
+    return html.coloured(colour, html.escaped(group.status()))
 
 
 def _count(number: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.notebook import html
+from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle
 from nixhive_nb.plan.plan_text import change_text
 from nixhive_nb.plan.standing import STANDINGS, Standing, standings

@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 from IPython.core.error import UsageError
 
+from nixhive_nb.notebook.picker import Picker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -219,6 +221,8 @@ def _values(piece: Piece, value: Any, *, several: bool) -> tuple[str, ...]:  # n
         raise UsageError(f"{piece.source} is {_kind(value)}, which is neither text nor a list of names.")
     if not several:
         raise UsageError(f"{piece.source} is {_kind(value)}: only one value can stand here.")
+    if not found and isinstance(value, Picker):
+        raise UsageError(f"{piece.source}: nothing is picked, and no pattern would mean all. Nothing was done.")
     if not found:
         raise UsageError(f"{piece.source} is empty, and no pattern would mean all. Nothing was done.")
     texts = [_text(one) for one in found]
@@ -229,7 +233,9 @@ def _values(piece: Piece, value: Any, *, several: bool) -> tuple[str, ...]:  # n
 
 
 def _several(value: object) -> list[Any] | None:
-    """Give the values of what has an order; of a table that is its index."""
+    """Give the values of what has an order; of a table that is its index, of a picker what is picked."""
+    if isinstance(value, Picker):
+        return list(value.value)
     if isinstance(value, pd.DataFrame):
         value = value.index
     if isinstance(value, (pd.Series, pd.Index)) or (isinstance(value, np.ndarray) and value.ndim == 1):

@@ -45,16 +45,17 @@ class Run:
         limits: Limits | None = None,
         clock: Clock = time.time,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        journal: str = "",
     ) -> None:
         """Make a run; `start` begins it.
 
         `clock` gives the times of events, `loop_factory` the loop that it runs in: together they make a run in a time
-        of its own.
+        of its own. `journal` is the path of its journal, if any: reports name it.
         """
         self.plan = plan
         self.stopping = False
         """Whether the user stopped it."""
-        self._tally = Tally(plan, clock())
+        self._tally = Tally(plan, clock(), journal=journal)
         self._engine = _Engine(plan, backend, limits or Limits(), self._heard, clock)
         self._loop_factory = loop_factory
         self._listeners: list[OnEvent] = []

@@ -112,7 +112,7 @@ def report_of(entry: RunEntry) -> Report:
     journal is `cancelled`. Raises `OptionError` when the plan cannot be read.
     """
     lines, plan = _read(entry)
-    return _report(lines, plan, entry.started, entry.state)
+    return msgspec.structs.replace(_report(lines, plan, entry.started, entry.state), journal=entry.path)
 
 
 def request_of(entry: RunEntry) -> tuple[Verb, tuple[tuple[str, ...], ...], How]:

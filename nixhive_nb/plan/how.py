@@ -97,6 +97,23 @@ def _canary(value: int) -> int:
     return value
 
 
+def command_words(options: Options, no: Collection[str]) -> list[str]:
+    """Give the words of a command line that lead to these options; what is as usual is left out."""
+    usual = words_of(Options(), ())
+    words: list[str] = []
+    for name, value in words_of(options, no).items():
+        if value == usual.get(name):
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if name == "reboot":
+            words[-1] = "--reboot-if-needed" if value == "if needed" else "--reboot"
+        elif name == "no":
+            words.append(",".join(no))
+        elif not isinstance(value, bool):
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return words
+
+
 def words_of(options: Options, no: Collection[str]) -> How:
     """Give the keywords that lead to these options; `no` are the steps that were left out."""
     return How(

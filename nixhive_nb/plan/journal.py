@@ -16,11 +16,11 @@ import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import msgspec
 
 from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
+from nixhive_nb.plan.logs import log_file
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -38,9 +38,6 @@ _SYNC_SECONDS = 0.1
 _SYNC_SHARE = 20
 """A disk that takes long (Nix writes to it as well) may hold up the engine for one part in so many."""
 _SECRET = re.compile(r"(https?://)[^/\s?#:@]+@|(://[^/\s:@]*:)[^/\s]*@")
-_BUILD_LOG = "build.log"
-_LOG_OF_BUILD = "%62uild.log"
-"""For an instance that is called `build`."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +92,7 @@ class Journal:
         self._guard = threading.Lock()
         self._logs = file.with_suffix("")
         self._steps = {step.id: step for step in plan.steps}
+        self._over = False
         self._torn = False
         self._unsynced = False
         self._next_sync = 0.0
@@ -143,21 +141,25 @@ class Journal:
 
     def end(self, report: Report, *, interrupted: bool) -> None:
         """Write the last line and let go of the file. What is heard later is not written."""
-        self._write(End(time=report.ended, ok=report.ok, interrupted=interrupted, counts=report.counts()))
+        end = End(time=report.ended, ok=report.ok, interrupted=interrupted, counts=report.counts())
+        self._write(end, last=True)
         self._sync()
         with self._guard:
             self._stream.close()
 
     def log_of(self, instance: str) -> Path:
-        """Give the file that holds what an instance said; it is there once something was said."""
-        name = f"{quote(instance, safe='')}.log"
-        return self._logs / (name if name != _BUILD_LOG else _LOG_OF_BUILD)
+        """Give the file that holds what an instance said, without one what was said on this machine.
 
-    def _write(self, line: msgspec.Struct) -> None:
+        It is there once something was said.
+        """
+        return log_file(self.path, instance)
+
+    def _write(self, line: msgspec.Struct, *, last: bool = False) -> None:
         data = _encoded(line) + b"\n"
         with self._guard:
-            if self._stream.closed:
+            if self._over:
                 return
+            self._over = last
             rest = b"\n" + data if self._torn else data
             self._torn = True
             try:
@@ -183,7 +185,7 @@ class Journal:
 
     def _log(self, name: str, when: float, text: str) -> None:
         step = self._steps[name]
-        file = self.log_of(step.instance) if step.instance else self._logs / _BUILD_LOG
+        file = self.log_of(step.instance)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
         try:
             self._logs.mkdir(mode=0o700, exist_ok=True)

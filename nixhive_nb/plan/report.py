@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.plan.event import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.facts import CheckResult
+from nixhive_nb.plan.logs import log_file
 from nixhive_nb.plan.plan import Plan, Target
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     kind: str
     subject: str
+    instance: str = ""
+    """The instance that it ran on, or for; empty for what was done once for several."""
     outcome: Outcome | None = None
     reason: str = ""
     cause: str = ""
@@ -74,6 +78,9 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     reboot: bool | None = None
     """Whether it needs a reboot now; None where that is not known."""
     log: tuple[str, ...] = ()
+    """The last lines of the step that is the cause."""
+    log_file: str = ""
+    """The file with all of them; empty for a run that is not noted."""
 
 
 class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +95,7 @@ class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     seconds: float | None = None
     log: tuple[str, ...] = ()
+    log_file: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,11 +105,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     ended: float
     steps: dict[str, StepRecord]
+    journal: str = ""
+    """The absolute path of its journal; empty for a run that is not noted."""
 
     @property
     def ok(self) -> bool:
         """Whether every instance (of a build: every system) is as it is wanted, if with warnings."""
         return all(record.outcome in GOOD for record in self._subjects())
+
+    @property
+    def run(self) -> str:
+        """The id of the run; empty for one that is not noted."""
+        return Path(self.journal).stem
 
     @property
     def sent(self) -> int:
@@ -151,6 +166,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             size=result.size,
             seconds=self._build_seconds(name),
             log=record.log,
+            log_file=self._log_file(record),
         )
 
     def _build_seconds(self, system: str) -> float | None:
@@ -188,7 +204,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             checks=next((result.checks for result in reversed(results) if result.checks), ()),
             reboot=next((result.reboot for result in reversed(results) if result.reboot is not None), None),
             log=root.log if root else (),
+            log_file=self._log_file(root),
         )
+
+    def _log_file(self, record: StepRecord | None) -> str:
+        return str(log_file(Path(self.journal), record.instance)) if record and self.journal else ""
 
     def _seconds_of(self, step: str) -> float | None:
         record = self.steps.get(step)
@@ -236,6 +256,7 @@ class _Open:
             step=self.step.id,
             kind=self.step.kind,
             subject=self.step.subject,
+            instance=self.step.instance,
             started=self.started,
             moved=self.moved,
             expected=self.expected,
@@ -256,9 +277,10 @@ class _Open:
 class Tally:
     """Adds up the events of a run. One thread adds; any thread may ask for the report."""
 
-    def __init__(self, plan: Plan, started: float | None = None) -> None:
-        """Begin with nothing done, now or when the run started."""
+    def __init__(self, plan: Plan, started: float | None = None, *, journal: str = "") -> None:
+        """Begin with nothing done, now or when the run started; `journal` is the path of its journal, if any."""
         self._plan = plan
+        self._journal = journal
         self._steps = {step.id: _Open(step) for step in plan.steps}
         self._started = time.time() if started is None else started
         self._last = self._started
@@ -282,4 +304,4 @@ class Tally:
     def report(self) -> Report:
         """Give what is known by now."""
         steps = {name: step.record() for name, step in self._steps.items()}
-        return Report(plan=self._plan, started=self._started, ended=self._last, steps=steps)
+        return Report(plan=self._plan, started=self._started, ended=self._last, steps=steps, journal=self._journal)

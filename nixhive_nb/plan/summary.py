@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.event import GOOD
+from nixhive_nb.plan.how import command_words
+from nixhive_nb.plan.logs import short_file
 from nixhive_nb.plan.report import WORST_FIRST, InstanceRecord, SystemRecord
-from nixhive_nb.text import seconds_text, size_text, table_text
+from nixhive_nb.text import seconds_text, size_text, strip_control, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +38,20 @@ _DONE_WORDS = {
     "reboot": "rebooted",
     "survey": "looked at",
 }
+NIX_HIVE = "nix-hive"
+_SOURCE = "hive.nix"
+"""The deployment that a terminal takes when none is named."""
+_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
+"""Verbs after which `@failed` are the instances that are not as wanted."""
 _MOVING = ("push", "deploy")
 """Verbs that bring systems to instances."""
 _WORDS: dict[str, str] = {"warned": "done, with warnings"}
 MOST_FAILURES = 10
+LINES = 60
+"""How many lines of logs are shown in all where space is short; each log has at least `FEWEST`."""
+FEWEST = 5
+LINE = 240
+"""How many characters of such a line."""
 
 
 def headline(report: Report) -> str:
@@ -61,11 +74,13 @@ def headline(report: Report) -> str:
 
 
 def details(report: Report) -> str:
-    """Give the facts that stand beside the headline: when, how long, which plan, what left this machine."""
+    """Give the facts that stand beside the headline: when, how long, which plan and run, what left this machine."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.started))
     parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
     if report.plan.verb in _MOVING:
         parts.append(f"{size_text(report.sent)} left this machine")
+    if report.run:
+        parts.append(f"run {report.run}")
     return " · ".join(parts)
 
 
@@ -86,19 +101,50 @@ def outcome_text(record: InstanceRecord | SystemRecord) -> str:
     return f"{SYMBOLS[record.outcome]} {words}"
 
 
-def report_text(report: Report, *, most: int | None = None) -> str:
-    """Give a whole report as text; with `most`, that many rows and as many reasons, and the rest counted."""
-    records, reasons, said = ordered(report), notes(report), dry_runs(report)
+def again_text(report: Report, program: str) -> str:
+    """Give the command that does it again for what failed; empty where nothing failed, or `@failed` is not known.
+
+    `program` is what stands before its words, such as `%hive`, which knows of the deployment by itself.
+    """
+    plan = report.plan
+    if plan.verb not in _ON_INSTANCES or report.ok or not report.run:
+        return ""
+    words = [*command_words(plan.options, plan.no), *(["--to", str(plan.to)] if plan.to else [])]
+    if program == NIX_HIVE and plan.source != _SOURCE:
+        words += ["-c", strip_control(plan.source)]
+    return " ".join([program, plan.verb, "@failed", *map(shlex.quote, words)])
+
+
+def report_text(report: Report, *, most: int | None = None, program: str = NIX_HIVE) -> str:
+    """Give a whole report as text; with `most`, that many rows, and a few reasons with a few lines each.
+
+    `program` is what a user calls to do it again.
+    """
+    records, said = ordered(report), _said(report)
+    few = said if most is None else said[:MOST_FAILURES]
     lines = [f"{headline(report)}  ({details(report)})", table_text(*_table(report, records[:most]))]
     if most is not None and len(records) > most:
         lines.append(rest_text(records[most:]))
-    for name, reason, log in reasons[:most]:
-        lines += [f"{name}: {reason}", *(f"  | {line}" for line in log)]
-    for names, log in said[:most]:
-        lines += [f"{names}:", *(f"  | {line}" for line in log)]
-    if most is not None and len(reasons) > most:
-        lines.append(f"… and {len(reasons) - most} more reasons")
+    for title, log, file in few:
+        shown = log if most is None else tail(log, len(few))
+        lines += [title, *(f"  | {line}" for line in shown), *([f"  whole log: {file}"] if file else [])]
+    if len(said) > len(few):
+        lines.append(f"… and {len(said) - len(few)} more reasons")
+    if again := again_text(report, program):
+        lines.append(f"Again, for what failed: {again}")
     return "\n".join(lines)
+
+
+def _said(report: Report) -> list[tuple[str, Sequence[str], str]]:
+    """Give (title, lines, log file) of each reason, and of what dry activations said."""
+    reasons = [(f"{name}: {reason}", log, file) for name, reason, log, file in notes(report)]
+    return [*reasons, *((f"{names}:", log, "") for names, log in dry_runs(report))]
+
+
+def tail(log: Sequence[str], logs: int) -> list[str]:
+    """Give the last lines of a log where there is room for `logs` of them, too long ones cut."""
+    shown = log[-max(FEWEST, LINES // logs) :]
+    return [line if len(line) <= LINE else f"{line[: LINE - 1]}…" for line in shown]
 
 
 def rest_text(records: Sequence[InstanceRecord | SystemRecord]) -> str:
@@ -107,19 +153,22 @@ def rest_text(records: Sequence[InstanceRecord | SystemRecord]) -> str:
     return f"… and {len(records)} more: {', '.join(f'{number} {outcome}' for outcome, number in counts.items())}"
 
 
-def notes(report: Report) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Give (name, reason, last lines) of every record that has a reason, equal ones together: `www-1 and 2 more`.
+def notes(report: Report) -> list[tuple[str, str, tuple[str, ...], str]]:
+    """Give (name, reason, last lines, log file) of each record with a reason, equal ones together: `www-1 and 2 more`.
 
-    The last lines are those of the first that failed so; a warning has none.
+    The last lines and the file are those of the first that failed so; a warning has none.
     """
     found: dict[str, list[InstanceRecord | SystemRecord]] = {}
     for record in ordered(report):
         if record.reason:
             found.setdefault(record.reason, []).append(record)
     return [
-        (several([name_of(record) for record in group]), reason, () if group[0].outcome in GOOD else group[0].log)
-        for reason, group in found.items()
+        (several([name_of(record) for record in group]), reason, *_log_of(group[0])) for reason, group in found.items()
     ]
+
+
+def _log_of(record: InstanceRecord | SystemRecord) -> tuple[tuple[str, ...], str]:
+    return ((), "") if record.outcome in GOOD else (record.log, short_file(record.log_file) if record.log_file else "")
 
 
 def dry_runs(report: Report) -> list[tuple[str, tuple[str, ...]]]:

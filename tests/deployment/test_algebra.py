@@ -76,7 +76,10 @@ def test_an_expression_is_one_wave_and_counts_once():
         ("@(not s)", "leaves no instance"),
         ("@(a or [)", "The pattern '[' is malformed"),
         ("@(a))", "')' stands where and, or or ) was expected"),
-        ("@faild", "There is no group '@faild'. Near: @failed. The groups are @failed, @unreachable, @outdated."),
+        (
+            "@faild",
+            "There is no group '@faild'. Near: @failed. The groups are @picked, @failed, @unreachable, @outdated.",
+        ),
         ("@(a or @faild)", "There is no group '@faild'. Near: @failed."),
         ("@web and not a1", "There is no group '@web and not a1'. The groups are"),
         ("@", "There is no group '@'"),

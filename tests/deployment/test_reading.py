@@ -80,6 +80,13 @@ def test_a_tag_that_is_not_a_string(tmp_path: Path) -> None:
     ]
 
 
+def test_a_tag_brings_no_terminal_control(tmp_path: Path) -> None:
+    tags = r"""tags = [ (builtins.fromJSON "\"\\u001b[2J\"") ];"""
+    assert problems(tmp_path, WWW, f'instances.www-1 = {{ system = "www"; {tags} }};') == [
+        "default.nix:3: `tags` of instance www-1 holds a tag with a line break or another control character."
+    ]
+
+
 def test_tags_that_are_no_list(tmp_path: Path) -> None:
     assert problems(tmp_path, WWW, 'instances.www-1 = { system = "www"; tags = "web"; };') == [
         "default.nix:3: `tags` of instance www-1 is a string; write a list of strings."

@@ -96,22 +96,6 @@ def test_the_python_api_gives_a_frame(practice, first, monkeypatch):
         assert list(answers["exit_code"]) == [0, 0, 0]
 
 
-def test_a_script_goes_to_the_host_as_it_is(practice, first, monkeypatch):
-    monkeypatch.chdir(practice.folder)
-    script = "x='a  b'\necho \"$x\" ${x#a} 'it''s' `echo back` \\\\ {1..2}\nread line; echo \"read: $line\"\n"
-    with Hive.load("example") as hive:
-        (answer,) = hive.run("www-1", script=script)["stdout"]
-    assert answer == "a  b b its back \\ {1..2}\nread: \n"
-
-
-def test_run_in_a_terminal_prints_each_host_in_order(practice, first):
-    ended = practice.nix_hive("run", "-c", "example", "web", "hostname; test $(hostname) != www-2")
-    assert ended.returncode == 1
-    assert ended.stdout.split() == ["www-1", "www-2", "www-3"]
-    lines = ended.stderr.splitlines()
-    assert lines == ["## www-1", "## www-2", "!! exit status 1", "## www-3", "nix-hive: one instance failed"]
-
-
 def test_no_build_deploys_what_the_last_build_gave(practice, inventory):
     motd = practice.example / "instance.nix"
     before = motd.read_text()

@@ -60,6 +60,19 @@ def test_a_plan_tells_what_runs_what_is_wanted_and_what_must_move(fleet, hive, c
     assert (built["moves"] > 0).all()
 
 
+def test_the_bytes_that_a_run_tells_are_those_that_move(fleet, hive, changed):
+    changed(f"A change that is small: {secrets.token_hex(8)}.")
+    report = hive.execute(hive.plan("deploy", "portico", "www-1"))
+    lacked = None
+    for name in ("push:www>ssh://portico", "fetch:www-1"):
+        step = report.steps[name]
+        assert step.outcome == "done"
+        assert 0 < step.moved == step.expected < step.result.size
+        # The host lacks what its relay lacked.
+        lacked = lacked or step.expected
+        assert step.expected == lacked
+
+
 def test_another_kernel_needs_a_reboot(fleet, hive, changed):
     hive.reboot("web")  # so that there is something that was booted
     changed("Another kernel.", "boot.kernelPackages = pkgs.linuxPackages_latest;")

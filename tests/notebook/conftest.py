@@ -37,7 +37,7 @@ class Shell:
     """A shell that keeps what its cells printed."""
 
     def __init__(self, **config):
-        settings = Config({"HistoryManager": {"enabled": False}, "HiveMagics": config})
+        settings = Config({"HistoryManager": {"enabled": False}, "Hive": config})
         self.ip = InteractiveShell(config=settings)
         self.out = ""
 

@@ -53,7 +53,7 @@ threading.Thread(target=interrupt, daemon=True).start()
 
 
 def test_a_usage_error_is_one_line(folder):
-    _, outputs = execute(folder, LOAD, "%hive deploy wwww-1")
+    _, outputs = execute(folder, LOAD, "%hive deploy --yes wwww-1")
     text = "".join(output.get("text", "") for output in outputs)
     assert text.count("\n") == 1
     assert text.startswith("UsageError: 'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1")

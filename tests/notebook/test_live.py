@@ -7,12 +7,15 @@ import threading
 
 import pytest
 
-from nixhive_nb.notebook import live
-from nixhive_nb.notebook.live import ProgressView, Pump, follow_in_notebook
+from nixhive_nb.notebook import tracking
+from nixhive_nb.notebook.live import ProgressView, Pump, RunSource, follow_in_notebook
 from nixhive_nb.notebook.record import Record
-from nixhive_nb.notebook.run_output import Counting, RunOutput, RunWatch
+from nixhive_nb.notebook.tracked import PlainView
+from nixhive_nb.notebook.tracking import track
 from nixhive_nb.plan.engine import Run
 from nixhive_nb.plan.event import Result
+from nixhive_nb.plan.progress import progress_of
+from tests.notebook.shows import Ended, Scripted
 from tests.notebook.values import deploy_plan
 
 
@@ -33,15 +36,18 @@ class Clock(threading.Event):
 
 
 class Screen:
-    """Stands where `Live` does, and keeps what it was given."""
+    """Stands where IPython's `display` does, and keeps what it was given."""
 
-    views: list[object]
+    def __init__(self):
+        self.views = []
 
-    def __init__(self, view):
-        Screen.views = [view]
+    def __call__(self, view, *, display_id):
+        assert display_id
+        self.views.append(view)
+        return self
 
     def update(self, view):
-        Screen.views.append(view)
+        self.views.append(view)
 
 
 class Quick:
@@ -55,10 +61,25 @@ class Quick:
         return Result()
 
 
+class Held:
+    """A backend whose steps go on until a test lets them."""
+
+    def __init__(self):
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    async def perform(self, step, tell):
+        tell.line(f"{step.id} speaks")
+        self.begun.set()
+        await asyncio.to_thread(self.go.wait)
+        return Result()
+
+
 @pytest.fixture
 def screen(monkeypatch):
-    monkeypatch.setattr(live, "Live", Screen)
-    return Screen
+    one = Screen()
+    monkeypatch.setattr(tracking, "display", one)
+    monkeypatch.setattr(tracking, "in_kernel", lambda: True)
+    return one
 
 
 def settled(condition):
@@ -72,7 +93,7 @@ def settled(condition):
 class TestPump:
     def test_it_publishes_once_a_pause_however_much_happens(self):
         clock, published = Clock(), []
-        pump = Pump(lambda: published.append(1), ended=clock)
+        pump = Pump(lambda: published.append(1), first=0.3, ended=clock)
         pump.start()
         for wanted in (1, 2, 3):
             for _ in range(1000):
@@ -81,7 +102,7 @@ class TestPump:
             assert settled(lambda wanted=wanted: len(published) == wanted)
         pump.stop()
         assert len(published) == 3
-        assert set(clock.pauses) == {0.5}
+        assert clock.pauses == [0.3, 0.5, 0.5, 0.5]
 
     def test_it_publishes_nothing_when_nothing_changes(self):
         clock, published = Clock(), []
@@ -91,6 +112,14 @@ class TestPump:
             clock.ticks.release()
         pump.stop()
         assert published == []
+
+    def test_time_may_go_on_though_nothing_changes(self):
+        clock, published = Clock(), threading.Event()
+        pump = Pump(published.set, idle=0.01, ended=clock)
+        pump.start()
+        clock.ticks.release()
+        assert published.wait(5)
+        pump.stop()
 
     def test_a_view_that_cannot_be_made_does_no_harm(self):
         clock, tried = Clock(), threading.Event()
@@ -112,7 +141,7 @@ class TestFollow:
         run = Run(deploy_plan(), Quick())
         with follow_in_notebook(run):
             assert run.start().wait(30)
-        assert isinstance(screen.views[0], ProgressView)
+        assert isinstance(screen.views[0], PlainView)
         assert isinstance(screen.views[-1], Record)
         assert screen.views[-1].report.ok
         assert len(screen.views) <= 4
@@ -129,19 +158,74 @@ class TestFollow:
         names = {thread.name for thread in threading.enumerate()}
         assert "hive-display" not in names
 
+    def test_it_may_be_left_on_another_thread(self, screen):
+        tracked = track(Scripted(), Ended, blocking=False)
+        tracked.__enter__()
+        leaver = threading.Thread(target=tracked.__exit__, args=(None, None, None))
+        leaver.start()
+        leaver.join()
+        assert isinstance(screen.views[-1], Ended)
 
-class TestRunWatch:
-    def test_it_counts_at_most_twice_a_second(self, monkeypatch):
-        monkeypatch.setattr("nixhive_nb.notebook.run_output.Live", Screen)
-        monkeypatch.setattr("nixhive_nb.notebook.run_output.in_kernel", lambda: True)
-        now = [0.0]
-        watch = RunWatch(lambda: now[0])
-        watch.begin([f"www-{number}" for number in range(100)])
-        for number in range(100):
-            now[0] += 0.01
-            watch.add(
-                {"instance": f"www-{number}", "exit_code": 0, "stdout": "", "stderr": "", "error": "", "seconds": 0}
-            )
-        watch.end()
-        assert [type(view) for view in Screen.views] in ([Counting, Counting, RunOutput], [Counting] * 3 + [RunOutput])
-        assert len(Screen.views[-1].rows) == 100
+    def test_a_record_that_cannot_be_made_leaves_what_was_shown_last(self, screen):
+        def broken():
+            raise RuntimeError("a bug")
+
+        with pytest.raises(RuntimeError, match="a bug"), track(Scripted(), broken):
+            pass
+        assert isinstance(screen.views[-1], PlainView)
+
+    def test_widgets_that_cannot_be_made_are_done_without(self, screen, monkeypatch):
+        def missing(*_, **__):
+            raise ImportError
+
+        monkeypatch.setattr("nixhive_nb.notebook.tracker.RunTracker.__init__", missing)
+        source = Scripted()
+        with track(source, Ended) as changed:
+            source.lines.append("shown as HTML")
+            changed(None)
+            assert settled(lambda: len(screen.views) > 1)
+        assert [type(view) for view in screen.views] == [PlainView] * (len(screen.views) - 1) + [Ended]
+        assert "shown as HTML" in screen.views[1].html()
+
+    def test_outside_a_kernel_nothing_is_shown(self, monkeypatch):
+        screen = Screen()
+        monkeypatch.setattr(tracking, "display", screen)
+        with track(Scripted(), Ended) as changed:
+            changed(None)
+        assert screen.views == []
+
+
+class TestRunSource:
+    @pytest.fixture
+    def held(self):
+        """A run in its midst, and what holds it."""
+        backend = Held()
+        run = Run(deploy_plan(), backend).start()
+        assert backend.begun.wait(10)
+        yield run, backend
+        backend.go.set()
+        run.abandon()
+        assert run.wait(10)
+
+    def test_a_row_has_its_last_lines(self, held):
+        source = RunSource(held[0])
+        assert source.tail("not there") == ()
+        row = source.view().rows[0]
+        assert row.state == "● evaluating"
+        assert source.tail(row.id) == (f"{row.id} speaks",)
+
+    def test_the_first_cancel_is_in_good_order_and_the_second_at_once(self, held, monkeypatch):
+        run, said = held[0], []
+        stop = run.stop
+        monkeypatch.setattr(run, "stop", lambda: (said.append("stop"), stop()))
+        monkeypatch.setattr(run, "abandon", lambda: said.append("abandon"))
+        source = RunSource(run)
+        assert not source.view().stopping
+        source.cancel()
+        assert source.view().stopping
+        source.cancel()
+        monkeypatch.undo()
+        assert said == ["stop", "abandon"]
+
+    def test_the_html_of_a_report_is_that_of_its_progress(self, held):
+        assert "● evaluating" in ProgressView(progress_of(held[0].report())).html()

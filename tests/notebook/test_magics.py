@@ -8,20 +8,8 @@ import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 
-import nixhive_nb
 from nixhive_nb import RunFailed
 from nixhive_nb.plan.plan import Plan
-from tests.notebook.conftest import Shell
-
-
-def magics_of(shell):
-    return shell.ip.magics_manager.registry["HiveMagics"]
-
-
-def traces(shell):
-    manager = shell.ip.magics_manager
-    names = {kind: sorted(known) for kind, known in manager.magics.items()}
-    return [type(one).__name__ for one in shell.ip.configurables], names, sorted(manager.registry)
 
 
 class TestValues:
@@ -72,7 +60,7 @@ class TestValues:
     def test_apply_carries_out_the_plan_that_was_shown_last(self, shell):
         assert "apply needs a plan" in str(shell.error("%hive apply"))
         shell.run("%hive plan web")
-        error = shell.error("%hive apply --reason 'as agreed'")
+        error = shell.error("%hive apply --yes --reason 'as agreed'")
         assert type(error) is RunFailed
         assert "2 failed" in str(error)
         newest = shell.run("%hive history").iloc[0]
@@ -93,12 +81,6 @@ class TestValues:
         assert "Usage: %hive deploy" in shell.out
         assert shell.run("%%hive run --help\nuptime") is None
         assert "Usage: %hive run" in shell.out
-
-    def test_the_question_mark_shows_commands_and_examples(self, shell):
-        text = shell.ip.find_line_magic("hive").__doc__
-        assert "%hive deploy portico '*'" in text
-        for command in ("load", "plan", "ssh-config", "lab"):
-            assert command in text
 
 
 class TestVariables:
@@ -131,8 +113,8 @@ class TestMistakes:
             ("deploy --tpye boot", "No such option"),
             ("deploy --tpye boot", "See %hive deploy --help."),
             ("deploy -t never", "'never' is not one of"),
-            ("deploy wwww-1", "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1"),
-            ("push --no realise", "--no realise goes with build alone"),
+            ("deploy --yes wwww-1", "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1"),
+            ("push --yes --no realise", "--no realise goes with build alone"),
             ("run web", "run needs a command: %hive run web uptime"),
             ("deploy 'a", "No closing quotation mark"),
             ("instances ''", "''"),
@@ -260,42 +242,3 @@ class TestState:
         assert "sytems" in shell.out
         shell.run("%hive systems")
         assert "warning" not in shell.out
-
-    def test_settings_are_traits(self, shell, folder):
-        (folder / "hive.nix").rename(folder / "mine.nix")
-        shell.run("%config HiveMagics.deployment = 'mine.nix'\n%config HiveMagics.parallel = 3")
-        assert list(shell.run("%hive systems").index) == ["db", "www"]
-        assert magics_of(shell).session.current.limits.parallel == 3
-
-    def test_settings_may_come_from_a_configuration_file(self, folder):
-        one = Shell(deployment="mine.nix", state="other.state")
-        (folder / "hive.nix").rename(folder / "mine.nix")
-        one.run("%load_ext nixhive_nb")
-        one.run("%hive build www")
-        assert (folder / "other.state").exists()
-        one.run("%unload_ext nixhive_nb")
-
-    def test_unloading_leaves_nothing(self, folder):
-        one = Shell()
-        before = traces(one)
-        nixhive_nb.load_ipython_extension(one.ip)
-        one.run("%hive systems")
-        session = magics_of(one).session
-        nixhive_nb.unload_ipython_extension(one.ip)
-        assert traces(one) == before
-        assert session.current is None
-        nixhive_nb.unload_ipython_extension(one.ip)
-
-    def test_reloading_leaves_one_instance(self, shell):
-        for _ in range(2):
-            shell.run("%reload_ext nixhive_nb")
-        names = [type(one).__name__ for one in shell.ip.configurables]
-        assert names.count("HiveMagics") == 1
-        assert list(shell.run("%hive systems").index) == ["db", "www"]
-
-    def test_two_shells_do_not_know_each_other(self, shell):
-        other = Shell()
-        other.run("%load_ext nixhive_nb")
-        shell.run("%hive load")
-        assert magics_of(other).session.current is None
-        other.run("%unload_ext nixhive_nb")

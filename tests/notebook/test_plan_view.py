@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 
-from nixhive_nb.notebook import html
+from nixhive_nb import markup as html
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.plan.picture import svg
 from tests.notebook.test_display import bundle, read

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 
-from nixhive_nb.notebook import html
+import msgspec
+import pytest
+
+from nixhive_nb import markup as html
 from nixhive_nb.notebook.record import Record
 from nixhive_nb.plan.event import Result, StepEnded, StepStarted
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.report import Tally
-from tests.notebook.test_display import read
+from nixhive_nb.plan.summary import FEWEST, LINE, LINES
+from tests.notebook.test_display import bundle, read
+from tests.notebook.values import Story, deploy_plan, deployed, inventory
 from tests.plan.looked import looked, path
+
+RUN = "20261122T211402Z-7f3a01"
 
 
 def ended(plan, **ends):
@@ -74,3 +81,86 @@ def test_a_reboot_has_a_span_of_its_own():
 def test_one_that_needs_a_reboot_says_so():
     found = read(Record(ended(looked(), portico=("done", "", Result(reboot=True))))).text
     assert found.count("reboot needed") == 1
+
+
+def noted(report, folder):
+    """The same report of a run that has a journal."""
+    return msgspec.structs.replace(report, journal=str(folder / ".hive" / "runs" / f"{RUN}.jsonl"))
+
+
+class TestLogs:
+    def test_below_the_last_lines_stands_where_all_are(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        record = Record(noted(deployed({"fetch:www-2": "disk full"}), tmp_path))
+        found = read(record).text
+        log = f"whole log: .hive/runs/{RUN}/www-2.log"
+        assert found.index("last line of fetch:www-2") < found.index("whole log: ")
+        for text in (re.sub(" +", " ", found), record.text()):
+            assert log in text
+        assert str(tmp_path) not in "".join(bundle(record).values())
+
+    def test_what_failed_for_several_is_in_the_log_of_this_machine(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        record = Record(noted(deployed({"build:www": "builder failed"}), tmp_path))
+        assert f".hive/runs/{RUN}/build.log" in record.text()
+        assert "www-1.log" not in record.text()
+
+    def test_a_log_elsewhere_is_named_from_home_or_whole(self, tmp_path, monkeypatch):
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        report = noted(deployed({"fetch:www-2": "disk full"}), tmp_path / "there")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert f"whole log: ~/there/.hive/runs/{RUN}/www-2.log" in Record(report).text()
+        monkeypatch.setenv("HOME", "/nowhere")
+        assert f"whole log: {tmp_path}/there/.hive/runs/{RUN}/www-2.log" in Record(report).text()
+
+    def test_a_run_that_is_not_noted_names_no_log(self):
+        record = Record(deployed({"fetch:www-2": "disk full"}))
+        assert "whole log" not in read(record).text + record.text()
+
+    def test_what_went_well_names_no_log(self, tmp_path):
+        record = Record(noted(deployed(), tmp_path))
+        assert "whole log" not in read(record).text + record.text()
+
+    def test_long_logs_are_cut(self, tmp_path):
+        story = Story(deploy_plan(inventory(tuple(f"www-{number}" for number in range(30)))))
+        for number in range(30):
+            story.end(
+                f"fetch:www-{number}", "failed", f"reason {number}", [f"{at:02} " + "x" * 9999 for at in range(20)]
+            )
+        record = Record(noted(story.rest(), tmp_path))
+        for text in bundle(record).values():
+            lines = re.findall(r"\d\d x+…", text)
+            assert len(lines) <= max(LINES, 10 * FEWEST)
+            assert max(map(len, lines)) == LINE
+            assert f"19 {'x' * 99}" in text
+            assert "… and 20 more reasons" in text
+        assert len(bundle(record)["text/html"]) < 75_000
+
+
+class TestAgain:
+    def again(self, report):
+        return re.sub(" +", " ", read(Record(report)).text).partition("Again, for what failed: ")[2].strip()
+
+    def test_what_failed_can_be_done_again(self, tmp_path):
+        report = noted(deployed({"fetch:www-2": "disk full"}), tmp_path)
+        assert self.again(report) == "%hive deploy @failed"
+        assert Record(report).text().endswith("Again, for what failed: %hive deploy @failed")
+
+    @pytest.mark.parametrize("failing", [{}, {"fetch:www-2": "disk full"}])
+    def test_it_is_said_only_where_it_would_work(self, failing, tmp_path):
+        report = deployed(failing)
+        assert not self.again(report if failing else noted(report, tmp_path))
+
+    def test_it_is_done_in_the_same_way(self, tmp_path):
+        options = Options(type="boot", batch="10%", pause=1.5, reboot="if needed", force=True, confirm=0.0)
+        plan = msgspec.structs.replace(looked(options=options), no=("confirm", "checks"))
+        report = noted(ended(plan, www_1=("failed", "no luck", None)), tmp_path)
+        words = "--type boot --force --no confirm,checks --batch 10% --pause 1.5 --reboot-if-needed"
+        assert self.again(report) == f"%hive deploy @failed {words}"
+
+
+def test_it_names_its_run(tmp_path):
+    record = Record(noted(deployed(), tmp_path))
+    for text in (read(record).text, record.text()):
+        assert f"run {RUN}" in text

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 
+from nixhive_nb.notebook.picker import PickerRow, picker_for
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.words import read_line
 
 FRAME = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["www-1", "www-2"], name="instance"))
+HOSTS = [PickerRow(instance=f"www-{n}", system="www", tags=(), via="") for n in (1, 2, 3)]
 NAMES = {
     "env": "prod",
     "n": 3,
@@ -21,6 +23,8 @@ NAMES = {
     "frame": FRAME,
     "series": pd.Series(["x", "y"]),
     "array": np.array(["p", "q"]),
+    "picker": picker_for(HOSTS, picked=["www-3", "www-1"], widgets="none"),
+    "unpicked": picker_for(HOSTS, widgets="none"),
     "path": Path("/tmp/my hive"),
     "blank": "two words",
     "glob": "web-*",
@@ -82,6 +86,8 @@ def test_words_are_split_as_in_a_shell(line, expected):
         ("deploy $frame {frame.index} $series $array", ["deploy", *["www-1", "www-2"] * 2, "x", "y", "p", "q"]),
         ("deploy { {'web': 'www'}['web'] }", ["deploy", "www"]),
         ("deploy {dict(a=1).keys()}", ["deploy", "a"]),
+        ("deploy $picker portico", ["deploy", "www-3", "www-1", "portico"]),
+        ("deploy {picker.value[:1]}", ["deploy", "www-3"]),
         (
             "-c $path --parallel {n} deploy --parallel=$n",
             ["-c", "/tmp/my hive", "--parallel", "3", "deploy", "--parallel=3"],
@@ -121,6 +127,9 @@ def test_in_a_cell_what_stands_after_the_pattern_is_ours_too():
         ("deploy a\\", "nothing after the backslash"),
         ("deploy $empty", "$empty is empty"),
         ("deploy {hosts[9:]}", "{hosts[9:]} is empty"),
+        ("deploy $unpicked", "$unpicked: nothing is picked"),
+        ("deploy x-$picker", "$picker is of type Picker"),
+        ("deploy --parallel $picker", "only one value"),
         ("deploy $nothing", "$nothing is empty text"),
         ("deploy $none", "$none is nothing (None)"),
         ("deploy $yes", "$yes is of type bool"),

@@ -1,8 +1,8 @@
-"""The HTML of cells, in small pieces.
+"""HTML in small pieces, for what a notebook keeps: cells, records and timelines.
 
 JupyterLab drops `<style>`, `<svg>`, `role` and `aria-*` from saved notebooks: meaning is in words, looks are inline.
 Colours are those of the theme; each has a fallback that can be read on light and on dark ground. In a notebook from
-somebody else JupyterLab keeps `color` and `background-color` with `var(…)` only where that falls back to `rgb(…)`,, and
+somebody else JupyterLab keeps `color` and `background-color` with `var(…)` only where that falls back to `rgb(…)`, and
 not `background`, `border-bottom` and other shorthands (measured on 4.6).
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import html
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from nixhive_nb.text import strip_control
 
@@ -20,6 +22,8 @@ OK = "var(--jp-success-color0,rgb(56,142,60))"
 BAD = "var(--jp-error-color1,rgb(229,72,77))"
 RUN = "var(--jp-brand-color1,rgb(30,136,229))"
 WARN = "var(--jp-warn-color0,rgb(217,115,13))"
+AWAY = "rgb(195,80,140)"
+"""For a host that reboots."""
 DIM = "var(--jp-content-font-color2,rgb(128,128,128))"
 LINE = "var(--jp-border-color2,rgb(128,128,128))"
 SOFT = "var(--jp-cell-editor-background,rgba(128,128,128,0.15))"
@@ -32,6 +36,11 @@ _LINE = (
 )
 _CELL = "text-align:left;padding:2px 12px 2px 0;border:none;white-space:nowrap"
 _NUMBER = "text-align:right;padding:2px 12px 2px 0;border:none;white-space:nowrap"
+_SHADE = "rgba(128,128,128,0.13)"
+_FRAMED = "box-sizing:border-box;border-width:1px;border-style:dashed;border-color:rgb(128,128,128)"
+_LINES = "linear-gradient(to right,rgba(128,128,128,0.4) 1px,transparent 1px)"
+_LEAST = 0.7
+"""How many percent of a lane a span has at least."""
 _PROSE = "text-align:left;padding:2px 12px 2px 0;border:none;white-space:normal"
 
 
@@ -97,16 +106,52 @@ def bar(done: float, total: float, width: int = 120) -> str:
     return f'<progress value="{done:.0f}" max="{max(1.0, total):.0f}" style="width:{width}px"></progress>'
 
 
-def lane(spans: Iterable[tuple[float, float, str, str]], total: float) -> str:
-    """Give a lane on a time axis from 0 to `total` seconds; a span is (start, end, colour, what it is)."""
-    parts, at, scale = [], 0.0, 100 / max(total, 1e-9)
-    for start, end, colour, title in sorted(spans):
-        begin = max(start, at)
+def code(text: str) -> str:
+    """Give words that can be typed as they stand, such as a command or a path; the caller has escaped them."""
+    return f'<span style="font-family:monospace">{text}</span>'
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a lane, from `start` to `end` seconds."""
+
+    start: float
+    end: float
+    colour: str
+    """Empty for one that is only framed."""
+    title: str
+    """What it is, as escaped text: it is shown to those who point at it."""
+    mark: str = ""
+    """A sign at its end."""
+
+
+def lane(spans: Iterable[Span], total: float, *, width: int = 180, height: int = 8, tick: float = 0.0) -> str:
+    """Give a lane on a time axis from 0 to `total` seconds, `width` and `height` in pixels; a line every `tick`."""
+    scale = 100 / max(total, 1e-9)
+    parts = []
+    for span in spans:
+        left = min(max(span.start, 0.0) * scale, 100 - _LEAST)
         # Too short a span could not be seen at all.
-        width = max((end - begin) * scale, 0.7)
-        if begin > at:
-            parts.append(f'<div style="width:{(begin - at) * scale:.1f}%"></div>')
-        parts.append(f'<div title="{title}" style="width:{width:.1f}%;background-color:{colour}"></div>')
-        at = max(end, at)
-    looks = f"display:flex;width:180px;height:8px;overflow:hidden;background-color:{SOFT}"
+        wide = min(max((span.end - span.start) * scale, _LEAST), 100 - left)
+        looks = f"background-color:{span.colour}" if span.colour else _FRAMED
+        parts.append(
+            f'<div title="{span.title}" style="{_at(left)};width:{wide:.1f}%;height:{height}px;{looks}"></div>'
+        )
+        if span.mark:
+            mark = (
+                f"{_at(min(left + wide + _LEAST, 96))};color:{span.colour};line-height:{height}px;font-size:{height}px"
+            )
+            parts.append(f'<div style="{mark}">{span.mark}</div>')
+    lines = f";background-image:{_LINES};background-size:{tick * scale:.3f}% 100%" if tick else ""
+    looks = f"position:relative;width:{width}px;height:{height}px;background-color:{_SHADE}{lines}"
     return f'<div style="{looks}">{"".join(parts)}</div>'
+
+
+def axis(ticks: Iterable[tuple[float, str]], total: float, *, width: int) -> str:
+    """Give the words over such a lane; a tick is (seconds, text)."""
+    scale = 100 / max(total, 1e-9)
+    words = "".join(f'<div style="{_at(when * scale)}">{text}</div>' for when, text in ticks)
+    return f'<div style="position:relative;width:{width}px;height:1.5em">{words}</div>'
+
+
+def _at(left: float) -> str:
+    return f"position:absolute;left:{left:.1f}%"

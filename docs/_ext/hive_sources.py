@@ -1,0 +1,76 @@
+"""What pages need to be read both here and on GitHub.
+
+Links to what stands outside of `docs/` lead to the page of this site that shows it. The quickstart is shown with the
+outputs of the last `make demo`, where that ran the notebook as it is now; otherwise without any.
+"""
+
+# ruff: noqa: INP001 - Sphinx imports this file by its name
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ELSEWHERE = re.compile(
+    r"\[(?P<text>[^\]]+)\]\((?:\.\./)+(?P<path>(?:notebooks/[\w-]+\.ipynb|example/|CHANGELOG\.md|README\.md))[^)]*\)"
+)
+QUICKSTART = "notebooks/01-quickstart"
+EXECUTED = ROOT / "build" / "quickstart.ipynb"
+RAN = "*The outputs below are those of the last `make demo` in this checkout.*"
+NOT_RUN = "*The outputs are left out here. `make demo` runs this notebook, and keeps it with its outputs in `build/`.*"
+
+
+def on_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Change the text of a page before it is read."""
+    if docname.startswith("notebooks/"):
+        app.env.note_reread()  # another run may follow
+        notebook = json.loads(source[0])
+        shown = quickstart(notebook) if docname == QUICKSTART else notebook
+        source[0] = json.dumps(with_magics(shown))
+    else:
+        source[0] = ELSEWHERE.sub(link, source[0])
+
+
+def with_magics(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Give a notebook that says that its Python has magics; one that no kernel ran does not say so."""
+    metadata = notebook["metadata"]
+    return {**notebook, "metadata": {**metadata, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}}
+
+
+def link(found: re.Match[str]) -> str:
+    """Give a link to a page of the site in place of one to a file of the checkout."""
+    text = found["text"].replace("`", "")
+    return f"{{doc}}`{text} <{page(found['path'])}>`"
+
+
+def page(path: str) -> str:
+    """Give the page of the site that shows a file of the checkout."""
+    if path.startswith("notebooks/"):
+        return f"/{path.removesuffix('.ipynb')}"
+    return {"example/": "/reference/example", "CHANGELOG.md": "/changes", "README.md": "/index"}[path]
+
+
+def quickstart(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Give the notebook as it ran, and say so; as it is where it did not run since it was changed."""
+    ran = json.loads(EXECUTED.read_text()) if EXECUTED.is_file() else None
+    same = ran is not None and sources(ran) == sources(notebook)
+    shown = ran if ran is not None and same else notebook
+    note = {"cell_type": "markdown", "id": "how-it-ran", "metadata": {}, "source": RAN if same else NOT_RUN}
+    return {**shown, "cells": [shown["cells"][0], note, *shown["cells"][1:]]}
+
+
+def sources(notebook: dict[str, Any]) -> list[str]:
+    """Give what stands in the cells, in their order."""
+    return ["".join(cell["source"]) for cell in notebook["cells"]]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx of it."""
+    app.connect("source-read", on_source)
+    return {"parallel_read_safe": True}

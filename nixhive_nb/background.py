@@ -1,0 +1,100 @@
+"""A run in the background: a handle that waits, cancels and reports, while the notebook goes on."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from nixhive_nb.errors import RunFailed
+from nixhive_nb.plan.progress import progress_of
+from nixhive_nb.plan.summary import failure_text, headline
+from nixhive_nb.run_report import RunReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from nixhive_nb.plan.engine import Run
+    from nixhive_nb.plan.plan import Plan
+
+
+class BackgroundRun:
+    """A run that goes on while the notebook does other things. It has connections of its own."""
+
+    def __init__(
+        self,
+        run_id: str,
+        carried: AbstractContextManager[Run],
+        on_end: Callable[[BackgroundRun], None] = lambda _: None,
+    ) -> None:
+        """Begin: enter `carried` (see `running.under_way`) here, and leave it on a thread of ours when it has ended.
+
+        `on_end` is called on that thread, last of all.
+        """
+        self.run = run_id
+        """The id of the run, as in `history`."""
+        self.warnings: list[str] = []
+        """What is amiss with the run itself, beside what its report tells."""
+        self._failure: BaseException | None = None
+        self._carried = carried
+        self._on_end = on_end
+        self._run = carried.__enter__()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._see_out, name=f"hive-background-{run_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def plan(self) -> Plan:
+        """What it carries out."""
+        return self._run.plan
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return not self._ended.is_set()
+
+    @property
+    def report(self) -> RunReport:
+        """What is known by now; all of it when the run has ended."""
+        return RunReport.of(self._run.report())
+
+    def wait(self, timeout: float | None = None) -> RunReport:
+        """Wait until the run has ended, and give its report.
+
+        `timeout` is in seconds. Raises `RunFailed` when not every instance is as wanted, and `TimeoutError`. An
+        interrupt ends the waiting alone: the run goes on.
+        """
+        if not self._ended.wait(timeout):
+            raise TimeoutError(f"Run {self.run} still goes on after {timeout:g} seconds.")
+        if self._failure is not None:
+            raise self._failure
+        report = self.report
+        if not report.ok:
+            raise RunFailed(failure_text(report), report)
+        return report
+
+    def cancel(self, *, now: bool = False) -> None:
+        """Start nothing more, and let running activations come to their end; with `now` leave them at once.
+
+        It returns at once; `wait` tells when the run has ended.
+        """
+        if now:
+            self._run.abandon()
+        else:
+            self._run.stop()
+
+    def __repr__(self) -> str:
+        if self.running:
+            progress = progress_of(self.report)
+            return f"BackgroundRun({self.run}: {progress.title.lower()}, {progress.done} of {progress.total} steps)"
+        return f"BackgroundRun({self.run}: {headline(self.report)})"
+
+    def _see_out(self) -> None:
+        self._run.wait()
+        try:
+            self._carried.__exit__(None, None, None)
+            self._on_end(self)
+        except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+            self._failure = error
+        finally:
+            self._ended.set()

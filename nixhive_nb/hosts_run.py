@@ -1,0 +1,290 @@
+"""A command of the user's on many hosts: told while it goes on, a row for each host in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from nixhive_nb.backend.activation import refused
+from nixhive_nb.backend.errand import refusal
+from nixhive_nb.errors import HiveError
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from nixhive_nb.backend.connections import Connections
+    from nixhive_nb.backend.errand import Errand
+    from nixhive_nb.backend.fabric_run import Call
+
+LONG_LINES = 40
+LONG_LINE = 600
+"""How many lines a cell shows of what a host said, and how many characters of a line. What is longer has a log."""
+NOT_TRIED = "not tried"
+"""How the error of a host begins whose turn never came, since one before it failed."""
+_INTERRUPTED = "interrupted"
+_GRACE = 5.0
+"""Seconds that running commands have to end after an interrupt."""
+_OUTPUT = "output"
+_KEPT = 50
+"""Of how many runs the logs are kept."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """An interrupt on its way up. `rows` are of the hosts that were done, or interrupted, in the order of the hosts."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self.rows = rows
+        self.report: pd.DataFrame | None = None
+        """They as `frames.run_frame`, when it comes from `Hive.run`."""
+
+
+class Listener:
+    """Hears of a run while it goes on; each method does nothing until it is made to.
+
+    `began` and `said` are called on threads of the hosts, of several at once; the others on the thread of the run.
+    """
+
+    def hosts(self, names: Sequence[str], what: str) -> None:
+        """Hear which hosts there are, in their order, and what runs there: the command, or `a script`."""
+
+    def began(self, instance: str) -> None:
+        """Hear that a host's turn has come."""
+
+    def said(self, instance: str, stream: str, line: str) -> None:
+        """Hear a line without terminal control. `stream` is `stdout` or `stderr`."""
+
+    def ended(self, row: dict[str, Any]) -> None:
+        """Hear what came of a host: a row of `frames.run_frame`, with the path of its log as `log`."""
+
+
+def run_everywhere(
+    connections: Connections,
+    names: Sequence[str],
+    errand: Errand,
+    *,
+    parallel: int,
+    timeout: float | None = None,
+    each: bool = False,
+    logs: Path | None = None,
+    listener: Listener | None = None,
+) -> list[dict[str, Any]]:
+    """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
+
+    `timeout` is in seconds, for one host. With `each` it is one host after the other, up to the first that fails; the
+    rest have rows that say so. `logs` (`.hive`) is where long outputs are kept. An interrupt ends what runs and goes on
+    up as `RunInterrupted`.
+    """
+    listener = listener or Listener()
+    listener.hosts(names, errand.what)
+    run = _HostsRun(connections, errand, timeout, OutputLogs(logs) if logs else None, listener)
+    try:
+        if each:
+            run.one_by_one(names)
+        else:
+            run.side_by_side(names, parallel)
+    except KeyboardInterrupt:
+        raise RunInterrupted([run.rows[name] for name in names if name in run.rows]) from None
+    return [run.rows[name] for name in names]
+
+
+def failed(row: dict[str, Any]) -> bool:
+    """Tell whether the command of a host did not end well."""
+    return bool(row["error"]) or row["exit_code"] != 0
+
+
+def untried(row: dict[str, Any]) -> bool:
+    """Tell whether a host's turn never came."""
+    return str(row["error"]).startswith(NOT_TRIED)
+
+
+def failures(frame: pd.DataFrame) -> tuple[int, int]:
+    """Give how many hosts of `frames.run_frame` failed, and of how many the turn never came."""
+    rest = int(frame["error"].str.startswith(NOT_TRIED).sum())
+    return int((frame["exit_code"].fillna(-1) != 0).sum()) - rest, rest
+
+
+class OutputLogs:
+    """Keeps what is too long to be shown: `.hive/output/TIME-ID/INSTANCE.log`, for us alone (0600)."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is written until something is long."""
+        self._parent = folder / _OUTPUT
+        self._made: Path | None = None
+
+    def keep(self, row: dict[str, Any]) -> str:
+        """Give the path of the log of a row; empty for one that is short, or cannot be kept."""
+        if not _is_long(row["stdout"] + row["stderr"]):
+            return ""
+        try:
+            file = self._folder() / f"{quote(row['instance'], safe='')}.log"
+            with open(file, "x", encoding="utf-8", errors="replace", opener=_private) as log:
+                log.write(row["stdout"])
+                log.write(row["stderr"])
+        except OSError:
+            return ""  # the DataFrame has it
+        return str(file)
+
+    def _folder(self) -> Path:
+        if self._made is None:
+            self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for old in sorted(self._parent.iterdir())[: -(_KEPT - 1)]:
+                shutil.rmtree(old, ignore_errors=True)
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            self._made = self._parent / f"{stamp}-{secrets.token_hex(3)}"
+            self._made.mkdir(mode=0o700)
+        return self._made
+
+
+class _HostsRun:
+    """One command on its way to all of its hosts."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        errand: Errand,
+        timeout: float | None,
+        logs: OutputLogs | None,
+        listener: Listener,
+    ) -> None:
+        self._connections = connections
+        self._errand = errand
+        self._timeout = timeout
+        self._logs = logs
+        self._listener = listener
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._calls: dict[str, Call] = {}
+        """What goes on."""
+        self._futures: dict[str, Future[dict[str, Any]]] = {}
+        self._stopping = False
+
+    def side_by_side(self, names: Sequence[str], parallel: int) -> None:
+        with self._pool(min(parallel, len(names))) as pool:
+            for name in names:
+                self._begin(pool, name)
+            for future in as_completed(self._futures.values()):
+                self._take(future.result())
+
+    def one_by_one(self, names: Sequence[str]) -> None:
+        with self._pool(1) as pool:
+            for at, name in enumerate(names):
+                self._take(self._begin(pool, name).result())
+                if failed(self.rows[name]):
+                    for later in names[at + 1 :]:
+                        self._take(_row(later, error=f"{NOT_TRIED}, since {name} failed"))
+                    return
+
+    @contextlib.contextmanager
+    def _pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
+        pool = ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="hive-run")
+        try:
+            yield pool
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._stop()
+            # Whoever heard of the rows is what failed, unless it is an interrupt.
+            if isinstance(error, KeyboardInterrupt):
+                self._take_the_rest()
+            raise
+        finally:
+            pool.shutdown(wait=False)
+
+    def _begin(self, pool: ThreadPoolExecutor, name: str) -> Future[dict[str, Any]]:
+        self._futures[name] = pool.submit(self._run_one, name)
+        return self._futures[name]
+
+    def _take(self, row: dict[str, Any]) -> None:
+        row["log"] = self._logs.keep(row) if self._logs is not None else ""
+        self.rows[row["instance"]] = row
+        self._listener.ended(row)
+
+    def _stop(self) -> None:
+        """End what runs on hosts, and wait a moment for that."""
+        self._stopping = True
+        for name, call in tuple(self._calls.items()):
+            call.end_aside(_INTERRUPTED)
+            if not self._connections.is_open(name):
+                self._connections.abort(name)  # it is still logging in
+        wait([future for future in self._futures.values() if not future.cancelled()], timeout=_GRACE)
+
+    def _take_the_rest(self) -> None:
+        """Take what has come of the hosts whose turn had come."""
+        for name, future in self._futures.items():
+            if name in self.rows or future.cancelled():
+                continue
+            if not future.done():
+                self._take(self._heard(name, f"{name}: {_INTERRUPTED}. What ran there may still run."))
+            elif future.exception() is None:
+                self._take(future.result())
+
+    def _run_one(self, name: str) -> dict[str, Any]:
+        self._listener.began(name)
+        began = time.monotonic()
+        try:
+            ended = self._connections.run(
+                name,
+                self._errand.command,
+                stdin=self._errand.stdin,
+                timeout=self._timeout,
+                on_line=lambda stream, line: self._listener.said(name, stream, strip_control(line)),
+                on_call=lambda call: self._note(name, call),
+                ending=self._errand.ending,
+            )
+            why = refusal(self._errand, ended)
+            if why:
+                return self._heard(name, f"{name}: {refused(why)}", time.monotonic() - began)
+        except HiveError as error:
+            return self._heard(name, str(error), time.monotonic() - began)
+        finally:
+            self._calls.pop(name, None)
+        seconds = time.monotonic() - began
+        return _row(name, ended.exited, seconds=seconds, stdout=ended.stdout, stderr=ended.stderr)
+
+    def _note(self, name: str, call: Call) -> None:
+        self._calls[name] = call
+        if self._stopping:
+            call.end(_INTERRUPTED)
+
+    def _heard(self, name: str, error: str, seconds: float | None = None) -> dict[str, Any]:
+        """Give the row of a command that did not run to its end, with what it had said."""
+        call = self._calls.get(name)
+        said = (call.stdout.text(), call.stderr.text()) if call is not None else ("", "")
+        return _row(name, error=error, seconds=seconds, stdout=said[0], stderr=said[1])
+
+
+def _row(
+    name: str,
+    exit_code: int | None = None,
+    *,
+    error: str = "",
+    seconds: float | None = None,
+    stdout: str = "",
+    stderr: str = "",
+) -> dict[str, Any]:
+    return {
+        "instance": name,
+        "exit_code": exit_code,
+        "seconds": seconds,
+        "stdout": strip_control(stdout),
+        "stderr": strip_control(stderr),
+        "error": error,
+    }
+
+
+def _is_long(text: str) -> bool:
+    lines = text.splitlines()
+    return len(lines) > LONG_LINES or any(len(line) > LONG_LINE for line in lines)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)

@@ -1,0 +1,282 @@
+"""Completing `%hive …`, `x = %hive …` and the first line of `%%hive …`: by the grammar, and from what is known.
+
+It never evaluates, and asks no host: JupyterLab waits a second for it, and the kernel does nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import click
+import msgspec
+from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
+
+from nixhive_nb.commands import PLANNED, hive_group, ssh_flag_takes_value
+from nixhive_nb.notebook import offers
+from nixhive_nb.notebook.live import in_kernel
+from nixhive_nb.notebook.offers import Offer
+from nixhive_nb.notebook.place import Place
+from nixhive_nb.notebook.slots import slot_after
+from nixhive_nb.notebook.typed import Quote, typed_before
+from nixhive_nb.plan.how import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.completer import CompletionContext
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.notebook.typed import Typed
+    from nixhive_nb.session import Session
+
+MATCHER = "nixhive_nb"
+"""What IPython knows the matcher by."""
+_MOST = 500
+"""IPython gives no more to the page."""
+_VARIABLE = re.compile(r"(?<![$\\])(\$\{?)\w*$")
+_FILES = ("FILE", "PATH")
+"""How the grammar calls the value of an option that is a file."""
+# In an expression (see `deployment.algebra`): the word at its end, and what an operand comes after.
+_TAIL = re.compile(r'[^\s()"]*$')
+_OPERAND = re.compile(r"(?:^|\(|(?:^|[\s(])(?:and|or|not)\s)\s*$")
+_PLAIN = re.compile(r"[\w@%+:,./~^*?\[\]!=-][\w@%+:,./~^*?\[\]!=#-]*")
+"""What needs no quotes."""
+_RESERVED = ("and", "or", "not")
+
+
+class Next(msgspec.Struct, frozen=True, kw_only=True):
+    """What may stand in place of the end of a line."""
+
+    value: str
+    """What is typed of it, without quotes."""
+    raw: str
+    """The same as it is written: this is replaced."""
+    quote: Quote = ""
+    bare: bool = False
+    """Whether it stands inside a word, where it gets no quotes of its own."""
+    offers: Iterable[Offer] = ()
+
+    def of(self, found: Iterable[Offer]) -> Next:
+        """Give the same place with what may stand there."""
+        return msgspec.structs.replace(self, offers=found)
+
+    def end(self, value: str, found: Iterable[Offer]) -> Next:
+        """Give what may stand in place of `value`, at the end of a word; none where it is written in another way."""
+        return Next(value=value, raw=value, bare=True, offers=found) if self.raw.endswith(value) else self
+
+
+class Completer:
+    """Completes for one IPython. Its `matcher` goes into `Completer.custom_matchers`."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        """Know the names of the notebook, and what `%hive` has loaded."""
+        self._shell = shell
+        self._session = session
+        self._inventory: Inventory | None = None
+        self._targets: list[Offer] = []
+        self._by_name: dict[str, Callable[[Place, str], Iterable[Offer]]] = {
+            "patterns": self._patterns,
+            "pattern": self._patterns,
+            "words": self._words,
+            "config": lambda _, value: offers.paths(value, ".nix"),
+            "path": lambda _, value: offers.paths(value, ".nix"),
+            "file": lambda _, value: offers.paths(value),
+            "run_id": lambda *_: self._runs(),
+            "resume": lambda *_: self._runs(),
+            "agreed": lambda *_: self._digest(),
+            "command": self._commands,
+        }
+
+    @context_matcher(identifier=MATCHER, priority=1)  # type: ignore[untyped-decorator]
+    def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
+        """Give what may come next at the cursor, and nothing beside it, in a line of `%hive`; nothing elsewhere."""
+        typed = typed_before(context.full_text, context.cursor_line, context.cursor_position)
+        found = self.next(typed) if typed is not None else None
+        if typed is None or found is None:
+            return SimpleMatcherResult(completions=[])
+        told = _kind_of if in_kernel() else _about
+        matching = (offer for offer in found.offers if offer.fits(found.value))
+        completions = [
+            SimpleCompletion(_written(offer, found, closed=typed.closed), type=told(offer))
+            for offer in itertools.islice(matching, _MOST)
+        ]
+        return SimpleMatcherResult(
+            completions=completions or _Nothing(), matched_fragment=found.raw, suppress=True, ordered=True
+        )
+
+    def next(self, typed: Typed) -> Next | None:
+        """Give what may come next; None where that is for Python to say: between braces."""
+        here = Next(value=typed.value, raw=typed.raw, quote=typed.quote)
+        if typed.kind == "comment" or slot_after(typed.words, cell=typed.cell) == "verbatim":
+            return here
+        if typed.kind == "python":
+            return None
+        variable = _VARIABLE.search(typed.raw) if typed.quote != "'" else None
+        if variable is not None:
+            names, hidden = self._shell.user_ns, self._shell.user_ns_hidden
+            return here.end(variable[0], offers.variables(names, hidden, variable[1]))
+        place = Place(typed.words)
+        if typed.value.startswith("-") and place.option is None and not place.ended:
+            return self._options(place, here)
+        return self._values(place, here, cell=typed.cell)
+
+    def _options(self, place: Place, here: Next) -> Next:
+        name, has_value, value = here.value.partition("=")
+        if not has_value:
+            return here.of(offers.options(place.options()))
+        option = place.find(name)
+        if option is None or option.is_flag or not here.raw.startswith(name):
+            return here
+        after = msgspec.structs.replace(here, value=value, raw=here.raw.partition("=")[2])
+        return self._of_param(place, option, after)
+
+    def _values(self, place: Place, here: Next, *, cell: bool) -> Next:
+        if place.option is None and isinstance(place.command, click.Group):
+            found = offers.commands(place.command)
+            return here.of(offer for offer in found if offer.text == "run" or not cell)
+        param = place.option or place.argument()
+        if param is not None and not (cell and param.name == "command"):  # the cell is the command
+            return self._of_param(place, param, here)
+        # Nothing but options can follow: no need to type a - to see that.
+        return here if here.raw else here.of(offers.options(place.options()))
+
+    def _of_param(self, place: Place, param: click.Parameter, here: Next) -> Next:
+        """Give the values of an option or argument."""
+        name = str(param.name)
+        if name == "no":
+            return _steps(here)
+        if name in ("pattern", "patterns", "words") and here.value.startswith("@("):
+            return self._operands(here)
+        if isinstance(param.type, click.Choice):
+            return here.of(Offer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices)
+        if name in self._by_name:
+            return here.of(self._by_name[name](place, here.value))
+        return here.of(offers.paths(here.value) if param.metavar in _FILES else ())
+
+    def _commands(self, place: Place, _: str) -> Iterable[Offer]:
+        return offers.commands(hive_group) if _name_of(place) == "help" else ()
+
+    def _patterns(self, place: Place, _: str) -> Iterable[Offer]:
+        return self._systems() if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
+
+    def _words(self, place: Place, value: str) -> Iterable[Offer]:
+        """Give the words of a command that takes them as they come: plan, ssh and scp."""
+        if _name_of(place) == "ssh":
+            flag = place.last.startswith("-") and ssh_flag_takes_value(place.last)
+            return () if flag else self._instances("")
+        if _name_of(place) == "scp":
+            return (*self._instances(":"), *offers.paths(value))
+        if place.args[:1] == ["build"]:
+            return self._systems()
+        verbs = () if place.args else [Offer(verb, "command", f"what {verb} would do") for verb in PLANNED]
+        return (*verbs, *self._groups_and_targets(place))
+
+    def _groups_and_targets(self, place: Place) -> Iterable[Offer]:
+        named = frozenset(place.args)
+        opening = Offer("@(", "expression", "such as '@(web and not www-2)'", goes_on=True)
+        every = itertools.chain(offers.groups(), [opening], self._known_targets())
+        return (offer for offer in every if offer.text not in named)
+
+    def _operands(self, here: Next) -> Next:
+        """Give what may come next in an expression."""
+        inside = here.value[2:]
+        tail = _TAIL.search(inside)
+        word = tail[0] if tail else ""
+        before = inside[: len(inside) - len(word)]
+        if before.count('"') % 2 or before.endswith('"'):
+            return here
+        if not _OPERAND.search(before):
+            return here.end(word, [Offer("and", "word", "in both"), Offer("or", "word", "in one or the other")])
+        negation = Offer("not", "word", "all others")
+        named = (_in_expression(offer, here.quote) for offer in self._known_targets())
+        return here.end(word, itertools.chain(offers.groups(), [negation], filter(None, named)))
+
+    # What is known
+
+    def _known_targets(self) -> list[Offer]:
+        """Give tags and systems, then instances. Of 10,000 the list is made once."""
+        inventory = self._known()
+        if inventory is not self._inventory:
+            self._inventory = inventory
+            self._targets = list(offers.targets(inventory)) if inventory is not None else []
+        return self._targets
+
+    def _known(self) -> Inventory | None:
+        """Give the deployment as it was evaluated last: the property would look whether a file has changed."""
+        hive = self._session.current
+        return hive.loaded if hive is not None else None
+
+    def _systems(self) -> Iterable[Offer]:
+        inventory = self._known()
+        return offers.systems(inventory) if inventory is not None else ()
+
+    def _instances(self, end: str) -> Iterable[Offer]:
+        inventory = self._known()
+        return offers.instances(inventory, end) if inventory is not None else ()
+
+    def _runs(self) -> Iterable[Offer]:
+        hive = self._session.current
+        return offers.runs(self._session.state if hive is None else hive.state_file)
+
+    def _digest(self) -> Iterable[Offer]:
+        plan = self._session.plan
+        return [Offer(plan.digest, "plan", f"the {plan.verb} that was shown last")] if plan is not None else ()
+
+
+class _Nothing(Sequence[SimpleCompletion]):
+    """No completion at all. IPython asks others when a list is empty, and they offer their `%%` and Python's names."""
+
+    def __len__(self) -> int:
+        return 1
+
+    @overload
+    def __getitem__(self, index: int) -> SimpleCompletion: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SimpleCompletion]: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        raise IndexError(index)
+
+
+def _kind_of(offer: Offer) -> str:
+    """Give what a page shows beside an offer, in a colour of its own: a word, as JupyterLab has no place for more."""
+    return offer.kind
+
+
+def _about(offer: Offer) -> str:
+    """Give what a terminal shows beside an offer."""
+    return offer.about or offer.kind
+
+
+def _name_of(place: Place) -> str:
+    return (place.command.name if place.command is not None else None) or ""
+
+
+def _steps(here: Next) -> Next:
+    """Give the steps that can be left out, after those that are named already."""
+    *named, word = here.value.split(",")
+    return here.end(word, [Offer(step, "step") for step in STEPS if step not in named])
+
+
+def _in_expression(offer: Offer, quote: str) -> Offer | None:
+    """Give a name as it stands in an expression; None where it would have to be quoted twice."""
+    if _PLAIN.fullmatch(offer.text) and offer.text not in _RESERVED:
+        return offer
+    if quote != "'" or {"'", '"'} & set(offer.text):
+        return None
+    return msgspec.structs.replace(offer, text=f'"{offer.text}"', name=offer.text)
+
+
+def _written(offer: Offer, found: Next, *, closed: bool) -> str:
+    """Give an offer as it is written in the line: in the quotes that are open, or that it needs."""
+    text = offer.text
+    if found.bare or (not found.quote and _PLAIN.fullmatch(text)):
+        return text
+    quote = '"' if "'" in text else found.quote or "'"
+    inner = re.sub(r'(["\\${}])', r"\\\1", text) if quote == '"' else text
+    return f"{quote}{inner}{'' if closed or offer.goes_on else quote}"

@@ -1,0 +1,55 @@
+"""`%hive deploy?`: the help of a command, where IPython alone would look for a variable `deploy`."""
+
+from __future__ import annotations
+
+import re
+
+from IPython.core.inputtransformer2 import make_tokens_by_line
+
+from nixhive_nb.notebook.place import Place
+
+# `%hive deploy?`, and `?%hive deploy`; `%hive?` is IPython's own.
+_AFTER = re.compile(r"%hive[ \t]+(?P<words>.*?)[ \t]*\?{1,2}\s*$")
+_BEFORE = re.compile(r"\?{1,2}%{1,2}hive[ \t]+(?P<words>.*?)[ \t]*$")
+
+
+def ask_for_help(lines: list[str]) -> list[str]:
+    """Turn the lines of a cell that ask for the help of a command into `%hive COMMAND --help`.
+
+    Nothing that ends in an open `?` is ever carried out. This goes into `input_transformers_cleanup`.
+    """
+    if not any("%hive" in line for line in lines):
+        return lines
+    if lines[0].startswith("%%"):
+        found = _found_in_cell(lines)
+        return lines if found is None else [found]
+    changed = list(lines)
+    # In tokens, so that a line inside a longer text stays what it is.
+    for tokens in make_tokens_by_line(lines):
+        words = [token for token in tokens if token.string.strip()]
+        if words and (words[0].string == "?" or words[-1].string == "?"):
+            row, column = words[0].start[0] - 1, words[0].start[1]
+            found = _found(lines[row][column:])
+            if found is not None:
+                changed[row] = lines[row][:column] + found
+    return changed
+
+
+def _found_in_cell(lines: list[str]) -> str | None:
+    """Give what the first line of a `%%hive` cell that asks for help is to say; IPython wants a body otherwise."""
+    if not re.match(r"%%hive[ \t]", lines[0]):
+        return None
+    words = lines[0].rstrip("? \t\n").split()[1:]
+    asks = {"--help", "-h"} & set(words) and not "".join(lines[1:]).strip()
+    # Here `%%hive run www-?` is a pattern: IPython has no opinion on it.
+    return _help_of(words) if asks or (lines[0].rstrip().endswith("?") and not Place(words).args) else None
+
+
+def _found(line: str) -> str | None:
+    """Give what a line that asks for help is to say; None for one that asks nothing, or not us."""
+    found = _AFTER.match(line) or _BEFORE.match(line)
+    return _help_of(found["words"].split()) if found is not None else None
+
+
+def _help_of(words: list[str]) -> str:
+    return f"{' '.join(['%hive', *Place(words).path])} --help\n"

@@ -1,0 +1,305 @@
+"""Choosing targets: what a picker holds, and what it shows where no widget can be.
+
+A `Picker` has a `value`, the names of the instances that are picked, in order. What chooses them is a widget of our
+own (`picker_own`), one of the parts of ipywidgets (`picker_plain`), or nobody but Python. Its display holds a table as
+well, for notebooks on the web, for exports and for terminals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+import traitlets
+
+from nixhive_nb import markup as html
+from nixhive_nb.deployment.near import near
+from nixhive_nb.errors import OptionError
+from nixhive_nb.notebook.live import in_kernel
+from nixhive_nb.text import strip_control, table_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from nixhive_nb.notebook.picker_own import OwnPicker
+    from nixhive_nb.notebook.picker_plain import PlainPicker
+
+Widgets = Literal["auto", "own", "plain", "none"]
+"""What chooses: a widget of our own, one of the parts of ipywidgets, none, or the best that there is."""
+
+ROWS = 50
+"""How many instances the table shows."""
+NAMED = 8
+"""How many names the line about the selection shows."""
+_Text = TypeVar("_Text", str, tuple[str, ...])
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_HEADER = ("", "instance", "system", "tags", "via", "runs")
+
+_TONES: dict[str, tuple[str, str]] = {
+    "wanted": ("●", "ok"),
+    "in sync": ("✓", "ok"),
+    "reboot needed": ("⚠", "warn"),
+    "outdated": ("◐", "warn"),
+    "older": ("◐", "warn"),
+    "never deployed": ("○", "warn"),
+    "unreachable": ("✕", "bad"),
+    "unknown": ("?", "bad"),
+}
+"""Symbol and tone of what an instance runs; other words stand back."""
+_COLOURS = {"ok": html.OK, "warn": html.WARN, "bad": html.BAD, "dim": html.DIM}
+
+
+class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance that can be picked."""
+
+    instance: str
+    system: str
+    tags: tuple[str, ...]
+    via: str
+    """The relay or jump host that it is reached by; empty for none."""
+    runs: str = ""
+    """What it runs (`wanted`, `outdated`, `unreachable`; more may follow a comma); empty when that is not known."""
+
+
+def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets: Widgets = "auto") -> Picker:
+    """Give a picker for instances, each with a name of its own, with some of them picked.
+
+    `auto` takes the best that can be shown: in a kernel a widget, elsewhere the table. Raises `OptionError` for widgets
+    that want a package which is not installed, and `traitlets.TraitError` for a picked name that no row has.
+    """
+    package = {"own": "anywidget", "plain": "ipywidgets"}.get(widgets)
+    if package and not find_spec(package):
+        raise OptionError(f"widgets '{widgets}' wants the Python package {package}, which is not installed here.")
+    return Picker(rows, picked=picked, widgets=_best() if widgets == "auto" else widgets)
+
+
+def _best() -> Literal["own", "plain", "none"]:
+    if not in_kernel():
+        return "none"
+    return "own" if find_spec("anywidget") else "plain" if find_spec("ipywidgets") else "none"
+
+
+class _Names(traitlets.TraitType["tuple[str, ...]", "Iterable[str]"]):
+    """Names of instances, in order."""
+
+    default_value = ()
+
+    def validate(self, obj: Picker, value: object) -> tuple[str, ...]:
+        return obj.checked(value)
+
+
+class Picker(traitlets.HasTraits):
+    """Instances, and those of them that are picked.
+
+    `value` can be set to any names in an order, and followed with `observe(…, "value")`; names that are no instance's
+    are refused with a `traitlets.TraitError`, and the second of two equal ones is dropped.
+    """
+
+    value = _Names()
+
+    def __init__(
+        self,
+        rows: Sequence[PickerRow],
+        *,
+        picked: Sequence[str] = (),
+        widgets: Literal["own", "plain", "none"] = "none",
+    ) -> None:
+        """Hold `rows`, with the widget that is asked for."""
+        super().__init__()
+        self.rows = tuple(rows)
+        self._names = {row.instance: row for row in self.rows}
+        self.value = tuple(picked)
+        self.widget = self._widget(widgets)
+        """What is shown in a notebook, None for the table alone."""
+        if self.widget is not None:
+            traitlets.link((self, "value"), (self.widget, "value"), transform=(list, tuple))
+
+    def checked(self, value: object) -> tuple[str, ...]:
+        """Give names that `value` may be set to; raises `traitlets.TraitError` for others."""
+        if isinstance(value, (str, bytes, dict, set, frozenset)) or not isinstance(value, Iterable):
+            raise traitlets.TraitError(f"What is picked is a list of names in an order, not of type {_type(value)}.")
+        names = list(value)
+        for name in names:
+            if not isinstance(name, str):
+                raise traitlets.TraitError(f"What is picked is a list of names, and {name!r} is of type {_type(name)}.")
+            if name not in self._names:
+                raise traitlets.TraitError(self._unknown(name))
+        return tuple(dict.fromkeys(names))
+
+    def close(self) -> None:
+        """Take the widget away; what was picked stays."""
+        if self.widget is not None:
+            self.widget.close()
+            self.widget = None
+
+    def text(self) -> str:
+        """Give the table as plain text, those that are picked first."""
+        header, rows = self._table()
+        cells = [[_short(row[name]) for name in header] for row in rows]
+        table = [table_text(header, cells)] if rows else []
+        return "\n".join([self._headline(), *table, *self._notes()])
+
+    def html(self) -> str:
+        """Give the table as HTML, those that are picked first; every text is escaped."""
+        header, rows = self._table()
+        parts = [html.head(html.escaped(self._headline()), [])]
+        if rows:
+            cells = ("".join(_cell(name, row) for name in header) for row in rows)
+            parts.append(html.table([(name, False) for name in header], cells))
+        return "".join([*parts, *(html.note(html.escaped(note)) for note in self._notes())])
+
+    def __repr__(self) -> str:
+        names = f": {_listed(self.value)}" if self.value else ""
+        return f"<Picker: {len(self.value):,} of {_instances(len(self.rows))} picked{names}>"
+
+    def _repr_mimebundle_(
+        self,
+        include: Collection[str] | None = None,  # noqa: ARG002 - IPython's protocol; it filters by itself
+        exclude: Collection[str] | None = None,  # noqa: ARG002 - the same
+    ) -> dict[str, Any]:
+        view = {} if self.widget is None else {_VIEW: self.widget.get_view_spec()}
+        return {"text/plain": self.text(), "text/html": self.html(), **view}
+
+    def _widget(self, widgets: Literal["own", "plain", "none"]) -> OwnPicker | PlainPicker | None:
+        # Both are slow to import, and may not be there.
+        if widgets == "own":
+            from nixhive_nb.notebook.picker_own import OwnPicker  # noqa: PLC0415
+
+            return OwnPicker(compact(self.rows), self.checked)
+        if widgets == "plain":
+            from nixhive_nb.notebook.picker_plain import PlainPicker  # noqa: PLC0415
+
+            return PlainPicker([(row.instance, tuple(_words(row))) for row in self.rows], self.checked, selection_line)
+        return None
+
+    def _unknown(self, name: str) -> str:
+        hint = near(name, self._names)
+        said = f" Near: {', '.join(hint)}." if hint else ""
+        return strip_control(f"There is no instance {name!r} to pick.{said}")
+
+    def _headline(self) -> str:
+        counts = Counter(_state(row.runs) for row in self.rows)
+        known = ", ".join(f"{count:,} {state}" for state, count in counts.most_common() if state)
+        return _instances(len(self.rows)) + (f": {known}" if known else "")
+
+    def _table(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Give the columns that say something, and a row of them for each instance that is shown."""
+        picked = dict.fromkeys(self.value)
+        first = [self._names[name] for name in self.value[:ROWS]]
+        others = (row for row in self.rows if row.instance not in picked)
+        shown = [*first, *(row for row, _ in zip(others, range(ROWS - len(first)), strict=False))]
+        rows = [_cells(row, "☑" if row.instance in picked else "☐") for row in shown]
+        header = [name for name in _HEADER if name in _HEADER[1:3] or any(row[name] for row in rows)]
+        return (header if self.value else [name for name in header if name]), rows
+
+    def _notes(self) -> list[str]:
+        left = len(self.rows) - ROWS
+        more = [f"… and {left:,} more"] if left > 0 else []
+        how = "Pick some in Python: picker.value = ['NAME', …]"
+        if self.value:
+            return [*more, selection_line(self.value)]
+        return [*more, *([how] if self.rows and self.widget is None else [])]
+
+
+def selection_line(names: Sequence[str]) -> str:
+    """Give the line about the names that are selected."""
+    if not names:
+        return "Nothing is selected."
+    order = ", in this order" if len(names) > 1 else ""
+    return f"{len(names):,} selected{order}: {_listed(names)} → %hive deploy @picked"
+
+
+def compact(rows: Sequence[PickerRow]) -> dict[str, Any]:
+    """Give the rows as JSON for the page: each text once, and for each row the places of its texts.
+
+    `names` are as they are, since they come back; those that cannot be shown so have their text in `plain`, by place.
+    `sets` are the sets of tags that occur, each as places in `tags`; `runs` are objects of text, state, symbol, tone.
+    Row n is names[n], systems[system[n]], sets[set[n]], vias[via[n]] and runs[run[n]].
+    """
+    names = [row.instance for row in rows]
+    systems, system = _coded([_one_line(row.system) for row in rows])
+    vias, via = _coded([_one_line(row.via) for row in rows])
+    texts, run = _coded([_one_line(row.runs) for row in rows])
+    sets, tags_of = _coded([tuple(dict.fromkeys(map(_one_line, row.tags))) for row in rows])
+    tags, _ = _coded([tag for one in sets for tag in one])
+    places = {tag: place for place, tag in enumerate(tags)}
+    shown = ((place, name, _one_line(name)) for place, name in enumerate(names))
+    return {
+        "names": names,
+        "plain": {str(place): text for place, name, text in shown if text != name},
+        "systems": systems,
+        "system": system,
+        "tags": tags,
+        "sets": [[places[tag] for tag in one] for one in sets],
+        "set": tags_of,
+        "vias": vias,
+        "via": via,
+        "runs": [_run(text) for text in texts],
+        "run": run,
+    }
+
+
+def _coded(values: Sequence[_Text]) -> tuple[list[_Text], list[int]]:
+    """Give the values that differ, in order, and for each value its place among them."""
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return list(places), [places[value] for value in values]
+
+
+def _run(text: str) -> dict[str, str]:
+    state = _state(text)
+    symbol, tone = _TONES.get(state, ("", "dim"))
+    return {"text": text, "state": state, "symbol": symbol, "tone": tone}
+
+
+def _state(runs: str) -> str:
+    """Give the words before the first comma, and `unreachable` of `unreachable since 09:12`."""
+    state = _one_line(runs).partition(",")[0]
+    return next((known for known in _TONES if state.startswith(f"{known} ")), state)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(strip_control(text).split())
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _words(row: PickerRow) -> list[str]:
+    """Give the texts that a filter looks at; the first is the name."""
+    return [_one_line(text) for text in (row.instance, row.system, *row.tags, row.via)]
+
+
+def _cells(row: PickerRow, mark: str) -> dict[str, str]:
+    run = _run(_one_line(row.runs))
+    return {
+        "": mark,
+        "instance": _one_line(row.instance),
+        "system": _one_line(row.system),
+        "tags": " ".join(map(_one_line, row.tags)),
+        "via": _one_line(row.via),
+        "runs": f"{run['symbol']} {run['text']}".strip(),
+        "tone": run["tone"],
+    }
+
+
+def _cell(name: str, row: dict[str, str]) -> str:
+    text = html.escaped(row[name], most=60)
+    colour = _COLOURS[row["tone"]] if name == "runs" else html.DIM if name == "tags" else ""
+    return html.cell(html.coloured(colour, text) if colour and text else text)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(_short(_one_line(name)) for name in names[:NAMED])
+    return shown + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+
+
+def _instances(count: int) -> str:
+    return "1 instance" if count == 1 else f"{count:,} instances"
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

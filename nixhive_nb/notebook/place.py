@@ -1,0 +1,81 @@
+"""Where in the grammar a line has come to: in which command, and what it waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from nixhive_nb.commands import hive_group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+class Place:
+    """Where the words of a line lead."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """Go through `words`, which stand between `%hive` and the one that is typed."""
+        self.command: click.Command | None = hive_group
+        """The command they name, the group as long as they name none; None for one that is not there."""
+        self.path: list[str] = []
+        """The words that name it, such as lab and up."""
+        self.option: click.Option | None = None
+        """The option whose value comes next."""
+        self.args: list[str] = []
+        """The words of the command itself."""
+        self.ended = False
+        """Whether `--` has ended the options."""
+        self.last = ""
+        """The word before the one that is typed."""
+        self._given: set[str] = set()
+        for word in words:
+            self._take(word)
+
+    def _take(self, word: str) -> None:
+        option, self.option, self.last = self.option, None, word
+        if not self.ended and word.startswith("-") and word != "-":
+            self._take_option(word)
+        elif option is not None:
+            pass  # its value
+        elif isinstance(self.command, click.Group):
+            self.command = self.command.commands.get(word)
+            self.path.append(word)
+        else:
+            self.args.append(word)
+
+    def _take_option(self, word: str) -> None:
+        name, has_value, _ = word.partition("=")
+        self.ended = word == "--"
+        option = self.find(name)
+        if option is None and not name.startswith("--"):
+            option, has_value = self.find(name[:2]), name[2:]  # -cPATH
+        if option is not None:
+            self._given.add(str(option.name))
+            self.option = None if option.is_flag or has_value else option
+
+    def find(self, name: str) -> click.Option | None:
+        """Give the option of a name such as `-c`, None when the command has none."""
+        return next((option for option in self._options() if name in option.opts + option.secondary_opts), None)
+
+    def options(self) -> Iterator[click.Option]:
+        """Give the options that may still come."""
+        return (option for option in self._options() if option.multiple or option.name not in self._given)
+
+    def argument(self) -> click.Argument | None:
+        """Give the argument that the next word is, None when the command takes no more."""
+        left = len(self.args)
+        for param in self._params():
+            if isinstance(param, click.Argument):
+                if param.nargs < 0 or left < param.nargs:
+                    return param
+                left -= param.nargs
+        return None
+
+    def _options(self) -> Iterator[click.Option]:
+        return (param for param in self._params() if isinstance(param, click.Option) and not param.hidden)
+
+    def _params(self) -> Sequence[click.Parameter]:
+        command = self.command
+        return [] if command is None else command.get_params(click.Context(command, resilient_parsing=True))

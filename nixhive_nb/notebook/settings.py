@@ -1,0 +1,85 @@
+"""What a person sets once: `%config Hive.parallel = 4`, or `c.Hive.parallel = 4` in `ipython_config.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast, get_args
+
+from IPython.core.error import UsageError
+from traitlets import Enum, Float, Int, TraitError, Unicode
+from traitlets.config import Configurable
+
+from nixhive_nb.plan.limits import Limits
+from nixhive_nb.plan.plan import CONFIRM
+from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+FASTEST = 5.0
+"""Updates a second: more of them and a browser falls behind."""
+
+
+class Hive(Configurable):
+    """The settings of `%hive`. An option of a command goes before them."""
+
+    # `config` would be the better name, but every Configurable has that already: all values that were configured.
+    deployment = Unicode(DEFAULT_CONFIG, help="The deployment, as -c: a file, or a folder with default.nix.").tag(
+        config=True
+    )
+    state = Unicode(DEFAULT_STATE, help="The state file, as -s.").tag(config=True)
+    parallel = Int(Limits().parallel, min=1, help="How many hosts to work on at once, as --parallel.").tag(config=True)
+    confirm = Float(
+        None,
+        allow_none=True,
+        min=1,
+        help="Seconds after which a host goes back that got no word from us over a new connection, as --confirm. "
+        f"None is {CONFIRM:g}.",
+    ).tag(config=True)
+    refresh = Float(
+        4.0, min=0.1, max=FASTEST, help=f"How often a second a run is shown anew, at most {FASTEST:g} times."
+    ).tag(config=True)
+    widgets = Enum(
+        ("auto", "own", "plain", "none"),
+        "auto",
+        help="How to choose targets and follow runs. own: by the widgets of nixhive_nb. plain: by those of ipywidgets. "
+        "none: by tables. auto: by the first of these that can be had.",
+    ).tag(config=True)
+    policy = Enum(
+        get_args(Policy),
+        "attended",
+        help="When a command that changes hosts needs --yes or --plan DIGEST. attended: where no person is there, as "
+        "in a notebook that papermill runs. always: everywhere. free: nowhere.",
+    ).tag(config=True)
+
+    def update_config(self, config: Config) -> None:
+        """Take values over, all or none. Raises `TraitError` for a bad one, which `%config` shows in a line."""
+        try:
+            self._check_names(config.get(type(self).__name__, ()))
+            super().update_config(config)
+        except TraitError:
+            # `%config` gives the same object to the shell next, which would keep the value for the next load.
+            config.pop(type(self).__name__, None)
+            raise
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        known = self.trait_names(config=True)
+        for name in names:
+            if name not in known:
+                raise TraitError(f"Hive has no setting '{name}': {', '.join(known)}.")
+
+
+def settings_for(shell: InteractiveShell) -> Hive:
+    """Make the settings of an IPython from its configuration. Raises `UsageError` for a bad value, in a line."""
+    try:
+        return Hive(parent=shell)
+    except TraitError as error:
+        raise UsageError(f"Configuration of Hive: {' '.join(str(error).split())}") from None
+
+
+def settings_of(shell: InteractiveShell | None) -> Hive:
+    """Give the settings of an IPython; where `%hive` is not loaded, the defaults."""
+    configurables = cast("list[Configurable]", shell.configurables) if shell is not None else []
+    return next((one for one in configurables if isinstance(one, Hive)), None) or Hive()

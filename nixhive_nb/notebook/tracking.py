@@ -1,0 +1,136 @@
+"""Following something in a cell while it goes on, and the record that takes its place.
+
+In a browser it is a widget (`tracker.py`); without widgets it is HTML that is renewed at most twice a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
+from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel
+from nixhive_nb.notebook.settings import settings_of
+from nixhive_nb.notebook.tracked import PlainView, Source, Tone, TrackedRow, TrackedView, TrackedWave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from IPython.display import DisplayHandle
+
+    from nixhive_nb.notebook.bundle import Bundle
+    from nixhive_nb.notebook.settings import Hive
+    from nixhive_nb.notebook.tracker import RunTracker
+
+__all__ = ["Source", "Tone", "TrackedRow", "TrackedView", "TrackedWave", "close_ended", "track"]
+
+_FIRST = 0.4
+"""Seconds before there is a widget: what has ended by then needs none."""
+_GRACE = 60.0
+"""Seconds for which the widget of what has ended is kept, not shown by anything, and how many of them at most."""
+_KEPT = 3
+_ended: deque[RunTracker] = deque()
+_IDLE = 1.0
+"""Seconds after which the time goes on though nothing happens."""
+
+
+@contextlib.contextmanager
+def track(source: Source, record: Callable[[], Bundle], *, blocking: bool = True) -> Iterator[Callable[[object], None]]:
+    """Show a source in the cell while it goes on; what stays there is its record, also after an interrupt.
+
+    It gives what is to be called with whatever has changed, by any thread. It may be left on another thread than it
+    was entered on. `blocking` says that the cell waits for the source: an interrupt of the kernel then ends it; where
+    nobody waits, `source.cancel` does. Outside a kernel nothing is shown.
+    """
+    if not in_kernel():
+        yield _unheard
+        return
+    shown = _Shown(source, blocking=blocking, settings=settings_of(get_ipython()))
+    shown.pump.start()
+    try:
+        yield shown.pump.note
+    finally:
+        try:
+            shown.pump.stop()
+        finally:
+            shown.end(record)
+
+
+def close_ended() -> None:
+    """Close the widgets of what has ended, without delay."""
+    while _ended:
+        _ended.popleft().close()
+
+
+def _close_later(widget: RunTracker) -> None:
+    """Close a widget that nothing shows any more, in a while.
+
+    A page that was loaded anew while the kernel was busy cannot be given the record, and asks for the widget only when
+    the kernel is free again. It then finds the record in there, as text.
+    """
+    _ended.append(widget)
+    while len(_ended) > _KEPT:
+        _ended.popleft().close()
+    timer = threading.Timer(_GRACE, widget.close)
+    timer.daemon = True
+    timer.start()
+
+
+def _unheard(_: object) -> None:
+    """Take no notice."""
+
+
+class _Shown:
+    """One output of a cell: HTML at first, then the widget, in the end the record."""
+
+    def __init__(self, source: Source, *, blocking: bool, settings: Hive) -> None:
+        self._source = source
+        self._blocking = blocking
+        self._own = settings.widgets in ("auto", "own") and find_spec("anywidget") is not None
+        self._widget: RunTracker | None = None
+        pause = 1 / settings.refresh
+        self.pump = Pump(self._publish, pause=pause if self._own else max(PAUSE, pause), first=_FIRST, idle=_IDLE)
+        self._last: Bundle = PlainView(source.view())
+        # This belongs to the cell that runs now; what comes later finds it by its id, on whatever thread.
+        self._handle: DisplayHandle = display(self._last, display_id=True)  # type: ignore[no-untyped-call]
+
+    def _publish(self) -> None:
+        view = self._source.view()
+        self._last = PlainView(view)
+        if self._widget is not None:
+            self._widget.show(view, self._source.tail)
+            return
+        if self._own:
+            self._begin(view)
+        self._handle.update(self._widget or self._last)  # type: ignore[no-untyped-call]
+
+    def end(self, record: Callable[[], Bundle]) -> None:
+        """Put the record in its place: no notebook keeps a widget that cannot be shown."""
+        try:
+            self._last = record()
+            if self._widget is not None:
+                self._widget.finish(repr(self._last))
+        finally:
+            self._handle.update(self._last)  # type: ignore[no-untyped-call]
+            if self._widget is not None:
+                _close_later(self._widget)
+
+    def _begin(self, view: TrackedView) -> None:
+        """Make the widget, or do without: whatever is amiss with widgets in this kernel, HTML can be shown."""
+        try:
+            # Half a second of imports.
+            from nixhive_nb.notebook.tracker import RunTracker  # noqa: PLC0415
+
+            self._widget = RunTracker(view, self._source.tail, blocking=self._blocking, on_cancel=self._cancel)
+        except Exception:  # noqa: BLE001 - see above
+            self._own = False
+            self.pump.pause = max(PAUSE, self.pump.pause)
+
+    def _cancel(self) -> None:
+        self._source.cancel()
+        self.pump.note()

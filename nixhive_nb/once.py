@@ -1,0 +1,83 @@
+"""`--once KEY`: what was done already is not done again. A file for each key, `.hive/once/KEY.json`, written whole.
+
+It is no state of the fleet: remove the file, and the same command does its work again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import OptionError
+from nixhive_nb.files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import IO
+
+ONCE = "once"
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@:-]{0,99}")
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that did what a key stands for."""
+
+    run: str
+    ended: float
+    """Seconds since the epoch."""
+    words: tuple[str, ...] = ()
+    """The words of the command."""
+
+
+class Claim:
+    """A key that we hold: nobody else can do what it stands for until we let it go."""
+
+    def __init__(self, file: Path, lock: IO[bytes]) -> None:
+        """Use `take`."""
+        self._file = file
+        self._lock = lock
+
+    @classmethod
+    def take(cls, folder: Path, key: str) -> Claim:
+        """Hold a key of `folder` (`.hive`). Raises `OptionError` for a key that is none, and for one that is held."""
+        check_key(key)
+        place = folder / ONCE
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (place / f"{key}.lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise OptionError(f"--once {key}: somebody does that right now ({error.strerror}).") from None
+        return cls(place / f"{key}.json", lock)
+
+    @property
+    def done(self) -> Done | None:
+        """The run that did it, None when none has. Raises `OptionError` when the file cannot be read."""
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=Done)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise OptionError(f"{self._file} is not whole ({error}). Remove it to do its work again.") from None
+
+    def settle(self, done: Done) -> None:
+        """Note that it is done. Raises `OSError`."""
+        write_whole(self._file, msgspec.json.encode(done))
+
+    def close(self) -> None:
+        """Let it go."""
+        with contextlib.suppress(ValueError):
+            self._lock.close()
+
+
+def check_key(key: str) -> None:
+    """Raise `OptionError` for a key that cannot be the name of a file."""
+    if not _KEY.fullmatch(key):
+        raise OptionError(
+            f"--once {key}: a key is up to 100 letters, digits and . _ + @ : -, and begins with a letter or digit."
+        )

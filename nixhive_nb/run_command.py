@@ -1,0 +1,135 @@
+"""`run`: a command or a script of the user's on hosts."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nixhive_nb.backend.errand import check_name
+from nixhive_nb.errors import OptionError
+from nixhive_nb.options import as_json, common, options_of, session_of
+from nixhive_nb.session import Ran, records_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class _RunCommand(click.Command):
+    """`run`: what follows the pattern is the command's own, but for `%%hive run`, whose command is the cell."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = session_of(ctx).script is not None
+        return super().parse_args(ctx, args)
+
+
+def _variables(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
+    """Give the values by name; a name alone takes its value from our own environment."""
+    found = {}
+    for word in words:
+        name, given, value = word.partition("=")
+        try:
+            check_name(name)
+        except OptionError as error:
+            raise click.BadParameter(str(error)) from None
+        if not given and name not in os.environ:
+            raise click.BadParameter(f"'{name}' is not set here: write {name}=VALUE, or set it before.")
+        found[name] = value if given else os.environ[name]
+    return found
+
+
+def _program(_ctx: click.Context, _param: click.Parameter, words: str | None) -> list[str]:
+    if words is None:
+        return []
+    try:
+        found = shlex.split(words)
+    except ValueError as error:
+        raise click.BadParameter(f"{error} in: {words}") from None
+    if not found:
+        raise click.BadParameter("it wants the name of a program.")
+    return found
+
+
+def _content(ctx: click.Context, _param: click.Parameter, file: IO[bytes] | None) -> bytes | None:
+    """Give what is in a file; `-` is the standard input, which a notebook has not."""
+    if file is None:
+        return None
+    if file.name == "<stdin>" and not session_of(ctx).has_terminal:
+        raise click.BadParameter("a notebook has no standard input: name a file.")
+    return file.read()
+
+
+def _options(function: F) -> F:
+    """Add what says how a command is run."""
+    for decorate in reversed((
+        click.option("--sudo", is_flag=True, help="Run it as root, by sudo without a password."),
+        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                     help="On each host, end it after so long."),
+        click.option("--each", is_flag=True, help="One host after the other, and none after one that fails."),
+        click.option("--shell", metavar="PROGRAM", callback=_program,
+                     help="What runs it, such as bash or 'python3 -u': it gets the script as a file.  "
+                          "[default: the login shell, and /bin/sh for a cell]"),
+        click.option("-v", "--var", "variables", metavar="NAME[=VALUE]", multiple=True, callback=_variables,
+                     help="A variable for it, which no list of processes shows. Without =VALUE: as it is here."),
+        click.option("--stdin-from", "stdin", metavar="FILE", type=click.File("rb"), callback=_content,
+                     help="Its standard input; - is that of this command. Without it, it is empty."),
+        click.option("--plain", is_flag=True,
+                     help="In a terminal: each host's output as it is, whole, in the order of the hosts."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+@click.command(cls=_RunCommand)
+@_options
+@as_json
+@click.argument("pattern")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@common
+@click.pass_context
+def run(
+    ctx: click.Context,
+    pattern: str,
+    command: tuple[str, ...],
+    *,
+    sudo: bool,
+    timeout: float | None,
+    each: bool,
+    shell: Sequence[str],
+    variables: dict[str, str],
+    stdin: bytes | None,
+    plain: bool,
+    as_json: bool,
+) -> Ran:
+    """Run a command on hosts, side by side.
+
+    One that fails does not stop the others (but see --each).
+
+    The words are joined with blanks and given to the host's shell, as `ssh` does. In a notebook, `%%hive run PATTERN`
+    runs the cell's body as a shell script.
+    """
+    session = session_of(ctx)
+    if session.script is not None and command:
+        raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
+    if session.script is None and not command:
+        raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
+    hive = session.hive(options_of(ctx))
+    (targets,) = session.patterns([pattern])
+    frame = hive.run(
+        targets,
+        " ".join(command),
+        script=session.script or "",
+        shell=shell,
+        sudo=sudo,
+        variables=variables,
+        stdin=stdin,
+        timeout=timeout,
+        each=each,
+        logs=not (session.has_terminal or as_json),
+        listener=None if as_json else session.listen(plain),
+    )
+    return Ran(frame=frame, records=records_of(frame) if as_json else None)

@@ -1,0 +1,144 @@
+"""Someone who follows a page of the docs on a practice fleet, from top to bottom, as it says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+from nixhive_nb.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.pages import Block, Page
+    from tests.practice import Practice
+
+RUN = ("console", "ipython", "python")
+
+
+class Follower:
+    """Follows pages, each in a folder like a checkout; what stands for the reader's own fleet is the practice fleet."""
+
+    def __init__(self, practice: Practice, chdir: Callable[[Path], None]) -> None:
+        self._practice = practice
+        self._chdir = chdir
+        self._folders: dict[str, Path] = {}
+        self._theirs = own_fleet(practice)
+
+    def follow(self, page: Page) -> None:
+        """Do what a page says, and compare what it says comes of it."""
+        folder = self._folder(page)
+        self._chdir(folder)
+        with contextlib.closing(Notebook()) as notebook:
+            for block in page.blocks():
+                if "not run" not in block.marks:
+                    self._do(page, block, folder, notebook)
+        self._folders[page.name] = folder
+
+    def _folder(self, page: Page) -> Path:
+        if page.before is None:
+            folder = self._practice.folder / page.path.stem
+            shutil.rmtree(folder, ignore_errors=True)  # of a walk that did not come to its end
+            folder.mkdir()
+            for name in ("example", "notebooks"):
+                shutil.copytree(self._practice.folder / name, folder / name)
+            (folder / "hive.nix").write_text("import ./example")
+            return folder
+        if page.before.name not in self._folders:
+            self.follow(page.before)
+        return self._folders[page.before.name]
+
+    def _do(self, page: Page, block: Block, folder: Path, notebook: Notebook) -> None:
+        if "file" in block.marks:
+            (folder / block.marks["file"]).write_text(block.text + "\n")
+        elif block.language in RUN:
+            run = terminal if block.language == "console" else notebook.run
+            said = ""
+            for number, cell in enumerate(block.cells, start=1):
+                wrong = "fails" in block.marks and number == len(block.cells)
+                text, failed = run(cell, attended="nobody is there" not in block.marks)
+                assert failed == wrong, f"{page.name}:{block.line}: {cell}\n{text}"
+                said += text
+            assert shows(said, block.output), f"{page.name}:{block.line} says\n{block.output}\nand not\n{said}"
+        for name, content in self._theirs.items():
+            if (folder / name).exists():
+                (folder / name).write_text(content)
+
+
+class Notebook:
+    """A notebook in which `%hive` is loaded, with a person before it."""
+
+    def __init__(self) -> None:
+        self._ip = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+        self._ip.run_line_magic("load_ext", "nixhive_nb")
+        self._session = self._ip.magics_manager.registry["HiveMagics"].session
+
+    def run(self, cell: str, *, attended: bool) -> tuple[str, bool]:
+        """Run a cell. Give what it shows, and whether it ended with an error."""
+        self._session.attended = lambda: attended
+        with capture_output() as caught, contextlib.redirect_stdout(io.StringIO()) as printed:
+            ended = self._ip.run_cell(cell, store_history=False)
+        error = ended.error_in_exec or ended.error_before_exec
+        shown = [output.data.get("text/plain", "") for output in caught.outputs]
+        return strip_control(
+            "\n".join([printed.getvalue(), caught.stdout, caught.stderr, *shown, str(error or "")])
+        ), bool(error)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ip.run_line_magic("unload_ext", "nixhive_nb")
+
+
+def terminal(command: str, *, attended: bool) -> tuple[str, bool]:
+    """Run a command of a shell, at a terminal if somebody is there. Give what it prints, and whether it failed."""
+    ours, theirs = pty.openpty()
+    try:
+        ended = subprocess.run(
+            command,
+            shell=True,
+            stdin=theirs if attended else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return strip_control(ended.stdout), ended.returncode != 0
+
+
+def shows(said: str, wanted: str) -> bool:
+    """Tell whether a text has these lines in their order; `…` in a line is anything, and so is blank space."""
+    parts = [re.escape(part).replace(r"\ ", r"\s+") for part in re.split(r"\s*…\s*|\n", wanted) if part]
+    return re.search(".*?".join(parts), said, re.DOTALL) is not None
+
+
+def own_fleet(practice: Practice) -> dict[str, str]:
+    """Give the files that a reader writes about their own fleet, for the practice fleet."""
+    expression = f"import {practice.example / 'lab.nix'}"
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
+    lab = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    hosts = {
+        name: one["ssh"] | ({} if name == "portico" else {"ProxyJump": "portico"})
+        for name, one in lab["instances"].items()
+    }
+    return {
+        "hosts.json": json.dumps(hosts),
+        "host-keys.json": json.dumps({name: one["hostKeys"] for name, one in lab["instances"].items()}),
+        "hive.secret": practice.lab.signing_key.read_text(),
+        "hive.public": lab["publicKey"],
+    }

@@ -1,0 +1,93 @@
+"""What kernels of the tests follow: a run of many instances in real time, and a source that does as it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from nixhive_nb.backend.simulated import SimulatedFleet
+from nixhive_nb.backend.simulated_world import HostModel, World
+from nixhive_nb.deployment.inventory import Instance, Inventory, System
+from nixhive_nb.deployment.targets import select_instances
+from nixhive_nb.notebook.bundle import Bundle
+from nixhive_nb.notebook.live import follow_in_notebook
+from nixhive_nb.notebook.tracking import TrackedRow, TrackedView
+from nixhive_nb.plan.engine import Run
+from nixhive_nb.plan.limits import Limits
+from nixhive_nb.plan.plan import Options
+from nixhive_nb.plan.planner import plan_transfer
+
+
+class Wall:
+    """The time of everybody, for a simulated fleet that is to be watched."""
+
+    time = staticmethod(time.time)
+
+
+def simulated_run(instances=1000, seconds=3.0):
+    """Give a deploy to so many instances; some of them fail."""
+    names = [f"host-{number:04}" for number in range(instances)]
+    systems = {"web": System(name="web", platform="x86_64-linux")}
+    inventory = Inventory(
+        source="hive.nix", systems=systems, instances={name: Instance(name=name, system="web") for name in names}
+    )
+    plan = plan_transfer(inventory, select_instances(inventory, ["*"]), "deploy", Options())
+    parallel = max(1, instances // 4)
+    each = seconds * parallel / instances / 2
+    model = HostModel(latency=0.0, bandwidth=1e8 / each, activation=each)
+    full = HostModel(latency=0.0, bandwidth=1e8 / each, activation=each, faults=("disk full",))
+    hosts = {name: full if number % 50 == 0 else model for number, name in enumerate(names)}
+    fleet = SimulatedFleet(World(hosts=hosts, size=100_000_000, evaluation=0.1, building=0.1), Wall())
+    return Run(plan, fleet.backend(plan), limits=Limits(parallel=parallel, copies=parallel))
+
+
+def deploy_many(instances=1000, seconds=3.0):
+    """Run it in this cell."""
+    run = simulated_run(instances, seconds)
+    with follow_in_notebook(run):
+        try:
+            run.start().wait()
+        except KeyboardInterrupt:
+            run.stop()
+            run.wait()
+            raise
+
+
+class Ended(Bundle):
+    """A record."""
+
+    def text(self):
+        return "ended as it should"
+
+    def html(self):
+        return "<b>ended as it should</b>"
+
+
+class Scripted:
+    """A source with one row, which does what a test says."""
+
+    def __init__(self, name="host"):
+        self.name = name
+        self.lines = ["first line"]
+        self.cancelled = threading.Event()
+        self.cancels = 0
+
+    def view(self):
+        row = TrackedRow(id=self.name, name=self.name, state="● going", tone="run", line=self.lines[-1])
+        return TrackedView(
+            title="Testing",
+            done=0,
+            total=1,
+            fraction=0.5,
+            facts="0 of 1",
+            rows=(row,),
+            rest="1 going",
+            stopping=self.cancelled.is_set(),
+        )
+
+    def tail(self, row):
+        return self.lines if row == self.name else ()
+
+    def cancel(self):
+        self.cancels += 1
+        self.cancelled.set()

@@ -1,0 +1,80 @@
+"""`%hive targets`, `@picked`, and the leave that a notebook without a person has to give."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.error import UsageError
+from jupyter_client.manager import start_new_kernel
+
+from nixhive_nb.notebook.picker import Picker
+from tests.notebook.conftest import Shell, execute
+
+
+def said(outputs):
+    return "".join(output.get("text", "") + "\n".join(output.get("traceback", ())) for output in outputs)
+
+
+@pytest.mark.parametrize("words", ["@picked", "$picker", "{picker.value}", "'@(@picked)'"])
+def test_what_is_picked_are_targets(shell, words):
+    shell.run("picker = %hive targets")
+    assert isinstance(shell["picker"], Picker)
+    shell["picker"].value = ["www-2"]
+    assert list(shell.run(f"%hive instances {words}").index) == ["www-2"]
+
+
+def test_the_picker_that_was_shown_last_counts(shell):
+    shell.run("first = %hive targets")
+    shell["first"].value = ["db-1"]
+    shell.run("second = %hive targets web")
+    assert [row.instance for row in shell["second"].rows] == ["www-1", "www-2"]
+    error = shell.error("%hive instances @picked")
+    assert type(error) is UsageError
+    assert str(error) == "Nothing is picked. In a notebook, `%hive targets` shows a picker for @picked."
+
+
+def test_what_is_picked_and_gone_from_the_deployment_is_named(shell, folder):
+    shell.run("picker = %hive targets")
+    shell["picker"].value = ["www-2", "db-1"]
+    text = (folder / "hive.nix").read_text()
+    (folder / "hive.nix").write_text(
+        text.replace('db-1 = { system = "db"; ssh = NOWHERE; };', "").replace("db-1", "db-9")
+    )
+    error = shell.error("%hive instances @picked")
+    assert "@picked: db-1 is not in hive.nix any more. Pick anew: %hive targets." in str(error)
+
+
+def test_a_notebook_that_runs_by_itself_has_to_say_yes(folder):
+    load, refused, leave = execute(
+        folder, "%load_ext nixhive_nb", "%hive deploy www-1", "%hive deploy www-1 --yes --no confirm"
+    )
+    assert load == []
+    assert "Nobody is here to see what it does: say --yes, or --plan DIGEST" in said(refused)
+    assert "--yes, or" not in said(leave)
+    assert "0 of 1 deployed" in said(leave)
+
+
+def test_a_notebook_with_a_person_need_not(folder):
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        outputs = []
+        for cell in ("%load_ext nixhive_nb", "%hive deploy www-1"):
+            client.execute_interactive(
+                cell,
+                allow_stdin=True,
+                output_hook=lambda message: outputs.append(message["content"]),
+                timeout=60,
+            )
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "--yes, or" not in said(outputs)
+    assert "0 of 1 deployed" in said(outputs)
+
+
+def test_the_policy_is_a_setting():
+    with_policy = Shell(policy="always")
+    with_policy.run("%load_ext nixhive_nb")
+    assert "The policy asks for a clear word: say --yes" in str(with_policy.error("%hive deploy '*'"))
+    with_policy.run("%config Hive.policy = 'free'")
+    assert "--yes" not in str(with_policy.error("%hive deploy '*'"))
+    with_policy.run("%unload_ext nixhive_nb")

@@ -1,0 +1,274 @@
+"""The picker holds a checked selection in order, and can be shown wherever a notebook is read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import traitlets
+from nbconvert import HTMLExporter, MarkdownExporter
+
+from nixhive_nb.errors import OptionError
+from nixhive_nb.notebook.picker import PickerRow, compact, picker_for
+from tests.notebook.conftest import execute
+from tests.notebook.test_display import NASTY, read
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def rows(count=4):
+    return [
+        PickerRow(
+            instance=f"www-{at}",
+            system="www",
+            tags=("web", "eu" if at % 2 else "us"),
+            via="portico",
+            runs={2: "outdated, generation 41", 3: "unreachable since 09:12"}.get(at, "wanted"),
+        )
+        for at in range(1, count + 1)
+    ]
+
+
+@pytest.fixture(params=["own", "plain", "none"])
+def picker(request):
+    one = picker_for(rows(), widgets=request.param)
+    yield one
+    one.close()
+
+
+class TestValue:
+    def test_it_keeps_the_order_and_drops_doubles(self, picker):
+        assert picker.value == ()
+        picker.value = ["www-3", "www-1", "www-3"]
+        assert picker.value == ("www-3", "www-1")
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            (["www-1", "wwww-2"], "There is no instance 'wwww-2' to pick. Near: www-2, www-1, www-3."),
+            (["portico"], "There is no instance 'portico' to pick."),
+            (["\x1b[31m"], r"There is no instance '\x1b[31m' to pick."),
+            ("www-1", "a list of names in an order, not of type str"),
+            ({"www-1"}, "not of type set"),
+            (None, "not of type NoneType"),
+            ([1], "1 is of type int"),
+        ],
+    )
+    def test_what_is_no_name_is_refused(self, picker, value, said):
+        picker.value = ["www-4"]
+        with pytest.raises(traitlets.TraitError) as caught:
+            picker.value = value
+        assert said in str(caught.value)
+        assert picker.value == ("www-4",)
+
+    def test_it_can_be_followed(self, picker):
+        seen = []
+        picker.observe(lambda change: seen.append(change.new), "value")
+        picker.value = ["www-2"]
+        picker.value = ["www-2", "www-2"]
+        assert seen == [("www-2",)]
+
+    def test_what_was_picked_before_is_checked_as_well(self):
+        assert picker_for(rows(), picked=["www-2", "www-1"]).value == ("www-2", "www-1")
+        with pytest.raises(traitlets.TraitError, match="no instance 'gone'"):
+            picker_for(rows(), picked=["gone"])
+
+
+class TestOwn:
+    @pytest.fixture
+    def picker(self):
+        one = picker_for(rows(), picked=["www-2"], widgets="own")
+        yield one
+        one.close()
+
+    def test_the_page_and_python_hold_the_same(self, picker):
+        assert picker.widget.get_state()["value"] == ["www-2"]
+        picker.widget.set_state({"value": ["www-3", "www-2"]})
+        assert picker.value == ("www-3", "www-2")
+        picker.value = []
+        assert picker.widget.get_state()["value"] == []
+
+    def test_a_page_cannot_pick_what_is_not_there(self, picker):
+        with pytest.raises(traitlets.TraitError, match="no instance '@all'"):
+            picker.widget.set_state({"value": ["@all"]})
+        assert picker.value == ("www-2",)
+        assert picker.widget.value == ["www-2"]
+
+    def test_the_files_are_plain_and_small_and_load_nothing(self, picker):
+        state = picker.widget.get_state()
+        assert len(state["_esm"].encode()) < 50_000
+        assert "hive-picker" in state["_css"]
+        assert not any(word in state["_esm"] for word in ("innerHTML", "import ", "http:", "https:"))
+        assert "url(" not in state["_css"]
+
+    def test_ten_thousand_rows_are_one_modest_message(self):
+        assert len(json.dumps(compact(rows(10_000)))) < 300_000
+
+    def test_closing_takes_the_widget_away_and_keeps_what_was_picked(self, picker):
+        widget = picker.widget
+        picker.close()
+        assert widget.comm is None
+        assert picker.value == ("www-2",)
+        assert set(picker._repr_mimebundle_()) == {"text/plain", "text/html"}
+
+
+def test_texts_are_sent_once_and_those_that_cannot_be_shown_are_cleaned():
+    table = compact([*rows(2), PickerRow(instance=f"x{NASTY}", system=NASTY, tags=(NASTY,), via=NASTY, runs=NASTY)])
+    assert table["names"] == ["www-1", "www-2", f"x{NASTY}"]
+    assert table["systems"][0] == "www"
+    assert table["system"] == [0, 0, 1]
+    assert table["tags"][:3] == ["web", "eu", "us"]
+    assert [table["sets"][place] for place in table["set"]] == [[0, 1], [0, 2], [3]]
+    outdated = {"text": "outdated, generation 41", "state": "outdated", "symbol": "◐", "tone": "warn"}
+    assert table["runs"][table["run"][1]] == outdated
+    assert list(table["plain"]) == ["2"]
+    del table["names"]
+    assert "\x1b" not in json.dumps(table, ensure_ascii=False)
+    assert "\u202e" not in json.dumps(table, ensure_ascii=False)
+
+
+class TestPlain:
+    @pytest.fixture
+    def picker(self):
+        one = picker_for(rows(), widgets="plain")
+        yield one
+        one.close()
+
+    def parts(self, picker):
+        """Its field, its list and its line."""
+        return picker.widget.children
+
+    def choose(self, picker, *names):
+        self.parts(picker)[1].value = names
+
+    def test_what_is_chosen_in_the_list_is_picked_in_the_order_of_choosing(self, picker):
+        self.choose(picker, "www-3")
+        self.choose(picker, "www-1", "www-3")
+        assert picker.value == ("www-3", "www-1")
+        assert self.parts(picker)[2].value == "2 selected, in this order: www-3, www-1 → %hive deploy @picked"
+        self.choose(picker, "www-1")
+        assert picker.value == ("www-1",)
+
+    def test_python_chooses_in_the_list(self, picker):
+        picker.value = ["www-3", "www-1"]
+        assert self.parts(picker)[1].value == ("www-1", "www-3")
+
+    def test_the_field_filters_and_what_it_hides_stays_picked(self, picker):
+        self.choose(picker, "www-2")
+        field, chosen, _ = self.parts(picker)
+        field.value = "WEB eu"
+        assert chosen.options == (
+            ("www-1 · www · web · eu · portico", "www-1"),
+            ("www-3 · www · web · eu · portico", "www-3"),
+        )
+        assert chosen.value == ()
+        self.choose(picker, "www-1")
+        assert picker.value == ("www-2", "www-1")
+        field.value = "www-?"
+        assert len(chosen.options) == 4
+        assert chosen.value == ("www-1", "www-2")
+        field.value = "nothing like it"
+        assert chosen.options == ()
+        assert picker.value == ("www-2", "www-1")
+
+
+class TestStatic:
+    def test_the_table_tells_what_there_is(self):
+        found = read(picker_for(rows(), widgets="none")).text
+        assert "4 instances: 2 wanted, 1 outdated, 1 unreachable" in found
+        assert "◐ outdated, generation 41" in found
+        assert "picker.value = ['NAME', …]" in found
+        assert "☐" not in found
+
+    def test_what_is_picked_stands_first_in_its_order(self):
+        picker = picker_for(rows(100), picked=["www-90", "www-80"], widgets="none")
+        found = read(picker).text
+        assert found.index("☑ www-90") < found.index("☑ www-80") < found.index("☐ www-1 ")
+        assert "2 selected, in this order: www-90, www-80 → %hive deploy @picked" in found
+
+    def test_ten_thousand_stay_short(self):
+        picker = picker_for(rows(10_000), widgets="none")
+        picker.value = [row.instance for row in picker.rows]
+        found = read(picker).text
+        assert found.count("portico") == 50
+        assert "… and 9,950 more" in found
+        assert "www-8 and 9,992 more → " in found
+        assert sum(map(len, picker._repr_mimebundle_().values())) < 100_000
+        assert repr(picker).startswith("<Picker: 10,000 of 10,000 instances picked: www-1, www-2,")
+        assert len(repr(picker)) < 200
+
+    def test_columns_that_say_nothing_are_left_out(self):
+        one = PickerRow(instance="www", system="web", tags=(), via="")
+        assert picker_for([one]).text().splitlines()[:2] == ["1 instance", "instance  system"]
+        assert picker_for([]).text() == "0 instances"
+        assert repr(picker_for([])) == "<Picker: 0 of 0 instances picked>"
+
+    def test_text_from_a_deployment_is_harmless(self):
+        one = PickerRow(instance=f"x{NASTY}", system=NASTY, tags=(NASTY,), via=NASTY, runs=NASTY)
+        picker = picker_for([one], picked=[one.instance], widgets="none")
+        assert "<script" not in picker._repr_mimebundle_()["text/html"]
+        assert "alert('x')" in read(picker).text
+        assert "\x1b" not in repr(picker)
+
+    @pytest.mark.parametrize("exporter", [HTMLExporter, MarkdownExporter])
+    def test_an_exported_notebook_shows_the_table(self, exporter):
+        picker = picker_for(rows(), widgets="own")
+        output = nbformat.v4.new_output("display_data", data=picker._repr_mimebundle_())
+        cell = nbformat.v4.new_code_cell("%hive targets", outputs=[output])
+        body, _ = exporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+        picker.close()
+        assert "4 instances: 2 wanted" in body
+        assert "unreachable since 09:12" in body
+
+
+SETUP = """
+from nixhive_nb.notebook.picker import PickerRow, picker_for
+rows = [PickerRow(instance=f"www-{n}", system="www", tags=(), via="") for n in (1, 2, 3)]
+"""
+
+
+def test_the_best_that_there_is_shows_itself_in_a_kernel(folder):
+    _, shown, own, plain, none, refused = execute(
+        folder,
+        SETUP + "from unittest.mock import patch; import sys",
+        "display(picker_for(rows))",
+        "picker = picker_for(rows); print(type(picker.widget).__name__); picker",
+        "with patch.dict(sys.modules, anywidget=None): one = picker_for(rows)\nprint(type(one.widget).__name__); one",
+        "with patch.dict(sys.modules, anywidget=None, ipywidgets=None): one = picker_for(rows)\nprint(one.widget); one",
+        "with patch.dict(sys.modules, anywidget=None): picker_for(rows, widgets='own')",
+    )
+    assert set(shown[0].data) == {VIEW, "text/plain", "text/html"}
+    assert own[0].text == "OwnPicker\n"
+    assert set(own[1].data) == {VIEW, "text/plain", "text/html"}
+    assert own[1].data["text/plain"].startswith("3 instances")
+    assert plain[0].text == "PlainPicker\n"
+    assert VIEW in plain[1].data
+    assert none[0].text == "None\n"
+    assert set(none[1].data) == {"text/plain", "text/html"}
+    assert refused[0].traceback == [
+        "OptionError: widgets 'own' wants the Python package anywidget, which is not installed here."
+    ]
+
+
+def test_in_a_terminal_it_is_a_table_of_text(tmp_path):
+    source = SETUP + "picker = picker_for(rows, picked=['www-2'])\npicker\n"
+    argv = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "--HistoryManager.enabled=False", "-c"]
+    done = subprocess.run(
+        [*argv, source],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin", "IPYTHONDIR": str(tmp_path)},
+    )
+    assert "3 instances\n" in done.stdout
+    assert "☑  www-2     www" in done.stdout
+    assert "1 selected: www-2 → %hive deploy @picked" in done.stdout
+
+
+def test_widgets_that_are_not_installed_are_refused_in_a_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with pytest.raises(OptionError, match="package ipywidgets, which is not installed"):
+        picker_for(rows(), widgets="plain")

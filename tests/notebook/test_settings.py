@@ -1,0 +1,116 @@
+"""`%config Hive.…`, and `c.Hive.…` in a configuration file."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from nixhive_nb.notebook.settings import Hive, settings_of
+from tests.notebook.conftest import Shell
+
+
+@pytest.fixture
+def configured(folder):
+    """Give a shell with settings of its own."""
+    shells = []
+
+    def make(**settings):
+        shells.append(Shell(**settings))
+        shells[-1].run("%load_ext nixhive_nb")
+        return shells[-1]
+
+    yield make
+    for one in shells:
+        one.run("%unload_ext nixhive_nb")
+
+
+def session_of(shell):
+    return shell.ip.magics_manager.registry["HiveMagics"].session
+
+
+def test_a_setting_holds_from_the_next_command(shell, folder):
+    (folder / "hive.nix").rename(folder / "mine.nix")
+    shell.run("%config Hive.deployment = 'mine.nix'\n%config Hive.parallel = 3")
+    assert list(shell.run("%hive systems").index) == ["db", "www"]
+    assert session_of(shell).current.limits.parallel == 3
+
+
+def test_an_option_goes_before_a_setting(shell):
+    shell.run("%config Hive.parallel = 3")
+    shell.run("%hive systems --parallel 5")
+    assert session_of(shell).current.limits.parallel == 5
+    shell.run("%hive systems")
+    assert session_of(shell).current.limits.parallel == 3
+
+
+def test_settings_come_from_a_configuration_file(configured, folder):
+    (folder / "hive.nix").rename(folder / "mine.nix")
+    one = configured(deployment="mine.nix", state="other.state", confirm=90, policy="always")
+    one.run("%hive build www")
+    assert (folder / "other.state").exists()
+    assert (session_of(one).confirm, session_of(one).policy) == (90, "always")
+
+
+def test_a_deployment_in_use_stays_when_another_setting_changes(shell, folder):
+    (folder / "other.nix").write_text("{ systems = { }; }")
+    shell.run("%hive load -c other.nix")
+    shell.run("%config Hive.parallel = 3\n%config Hive.confirm = 60")
+    assert list(shell.run("%hive systems").index) == []
+
+
+def test_the_settings_explain_themselves(shell):
+    shell.run("%config Hive")
+    for name, trait in Hive.class_traits(config=True).items():
+        assert f"Hive.{name}=" in shell.out
+        assert trait.help
+    assert shell.run("%config Hive.parallel") == 32
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("parallel = 0", "should not be less than 1"),
+        ("parallel = 'many'", "expected an int"),
+        ("refresh = 50", "should not be greater than 5"),
+        ("confirm = 0.1", "should not be less than 1"),
+        ("widgets = 'nice'", "['auto', 'own', 'plain', 'none']"),
+        ("policy = 'never'", "['attended', 'always', 'free']"),
+        ("paralel = 4", "Hive has no setting 'paralel': confirm, deployment, parallel"),
+    ],
+)
+def test_a_bad_value_is_one_line_and_changes_nothing(shell, caplog, setting, said):
+    name = setting.split()[0]
+    before = shell.run(f"%config Hive.{name}") if name != "paralel" else None
+    shell.run(f"%config Hive.{setting}")
+    [record] = caplog.records
+    assert said in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert "Traceback" not in shell.out
+    # Nor does it come back with the next load.
+    shell.run("%reload_ext nixhive_nb")
+    if name != "paralel":
+        assert shell.run(f"%config Hive.{name}") == before
+
+
+def test_a_bad_value_in_a_configuration_file_is_one_line_at_the_load(folder):
+    one = Shell(parallel=0)
+    error = one.error("%load_ext nixhive_nb")
+    assert type(error) is UsageError
+    assert str(error).startswith("Configuration of Hive: ")
+    assert "parallel" in str(error)
+    assert "\n" not in str(error)
+    assert "HiveMagics" not in one.ip.magics_manager.registry
+
+
+def test_settings_hold_over_a_reload(configured):
+    one = configured(parallel=7)
+    one.run("%config Hive.confirm = 60\n%reload_ext nixhive_nb")
+    assert (one.run("%config Hive.parallel"), one.run("%config Hive.confirm")) == (7, 60)
+    assert session_of(one).parallel == 7
+
+
+def test_there_are_settings_where_nothing_is_loaded():
+    plain = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    assert settings_of(plain).widgets == settings_of(None).widgets == "auto"

@@ -1,0 +1,94 @@
+"""The report that a user gets of a run."""
+
+from __future__ import annotations
+
+import pickle
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+from IPython.core.formatters import DisplayFormatter
+
+from nixhive_nb import frames
+from nixhive_nb.backend.simulated_world import HostModel, World
+from nixhive_nb.notebook.record import Record
+from nixhive_nb.plan.engine import Run
+from nixhive_nb.plan.journal import Journal
+from nixhive_nb.run_report import RunReport
+from tests.notebook.values import Story, build_plan, deployed
+from tests.plan.fleets import deploy, fleet_of, instance, inventory
+from tests.plan.test_journal import HEADER
+
+
+@cache
+def failed():
+    return RunReport.of(deployed({"fetch:www-2": "disk full"}))
+
+
+def test_any_report_becomes_one_and_stays_one():
+    report = deployed()
+    mine = RunReport.of(report)
+    assert RunReport.of(mine) is mine
+    assert {name: getattr(mine, name) for name in report.__struct_fields__} == {
+        name: getattr(report, name) for name in report.__struct_fields__
+    }
+
+
+def test_it_is_a_plain_value():
+    assert pickle.loads(pickle.dumps(failed())) == failed()
+    with pytest.raises(AttributeError):
+        failed().started = 0.0
+
+
+def test_a_cell_shows_its_record():
+    found, _ = DisplayFormatter().format(failed())
+    assert found["text/html"] == Record(failed()).html()
+    assert found["text/plain"] == str(failed())
+
+
+def test_its_timeline_has_html_and_text():
+    found, _ = DisplayFormatter().format(failed().timeline())
+    assert found["text/html"].count("✕ failed at fetch") == 1
+    assert found["text/plain"] == str(failed().timeline())
+
+
+def test_its_tables_are_those_of_the_frames():
+    assert failed().table().equals(frames.outcome_frame(failed()))
+    assert failed().timings().equals(frames.timings_frame(failed()))
+    build = RunReport.of(Story(build_plan()).rest())
+    assert build.table().equals(frames.build_frame(build))
+
+
+def test_in_short_it_says_how_the_run_ended():
+    assert repr(failed()) == "RunReport(deploy: 3 of 4 deployed, 1 failed)"
+    named = msgspec.structs.replace(failed(), journal="/somewhere/20261122T211402Z-7f3a01.jsonl")
+    assert repr(named) == "RunReport(deploy 20261122T211402Z-7f3a01: 3 of 4 deployed, 1 failed)"
+
+
+def test_as_text_it_tells_a_terminal_how_to_do_it_again():
+    named = msgspec.structs.replace(failed(), journal="/somewhere/20261122T211402Z-7f3a01.jsonl")
+    assert str(named).endswith("Again, for what failed: nix-hive deploy @failed -c example/")
+    usual = msgspec.structs.replace(named, plan=msgspec.structs.replace(named.plan, source="hive.nix"))
+    assert str(usual).endswith("Again, for what failed: nix-hive deploy @failed")
+
+
+def test_the_logs_that_it_names_are_there(tmp_path):
+    fleet = fleet_of(World(hosts={"b": HostModel(faults=("disk full",))}, unbuildable=("two",)))
+    plan = deploy(inventory(instance("a"), instance("b"), instance("c", "two")))
+    journal = Journal.begin(tmp_path, HEADER, plan)
+    run = Run(
+        plan,
+        fleet.backend(plan),
+        clock=fleet.clock.time,
+        loop_factory=fleet.clock.loop,
+        journal=str(journal.path),
+    )
+    run.subscribe(journal.heard)
+    assert run.start().wait(60)
+    journal.end(run.report(), interrupted=False)
+    report = RunReport.of(run.report())
+    assert report.run == journal.run
+    files = {record.instance: record.log_file for record in report.instances()}
+    assert "failed: No space left on device." in Path(files["b"]).read_text()
+    assert "build: failed: the builder of two failed" in Path(files["c"]).read_text()

@@ -1,0 +1,107 @@
+"""A real JupyterLab in a real browser, which see no settings of the user, and of which nothing stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.practice import start
+from tests.ui.gates import Gates
+from tests.ui.notebook import JupyterLab
+from tests.ui.server import ROOT, Server
+
+_WORDS = (
+    "--disable-gpu",
+    # In containers, shared memory is often small.
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    # Root has no sandbox; where the tests are not run as root, containers often have none.
+    "--no-sandbox",
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep what was to be seen when a test failed: build/ui/TEST.png."""
+    report = yield
+    if report.failed and call.when == "call" and "lab" in item.funcargs:
+        item.funcargs["lab"].page.screenshot(path=ROOT / "build" / "ui" / f"{item.name}.png")
+    return report
+
+
+@pytest.fixture(scope="package")
+def chromium():
+    """The browser's program. Only who leaves the fleets out may do without; for all others that is a failure."""
+    program = shutil.which("chromium")
+    if program is None and os.environ.get("NIXHIVE_TEST_WITHOUT_FLEET"):
+        pytest.skip("there is no chromium on PATH")
+    assert program, "there is no chromium on PATH; `make browser` installs it"
+    return program
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory):
+    """A JupyterLab that sees the folders of the tests. When it is stopped, nothing of it may be left."""
+    one = Server(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("home"))
+    try:
+        yield one
+    finally:
+        one.stop()
+        left = one.left()
+    assert not left
+
+
+@pytest.fixture(scope="package")
+def browser(chromium, server):
+    """One browser for all pages. It has the mark of the server, so that it is missed if it stays."""
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=chromium, args=[*_WORDS], env=server.environment)
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, server):
+    """One page for the tests of a module: loading JupyterLab is most of what a test takes."""
+    one = browser.new_page(viewport={"width": 1120, "height": 900}, device_scale_factor=2, reduced_motion="reduce")
+    yield JupyterLab(one, server)
+    one.close()
+
+
+@pytest.fixture
+def lab(page):
+    """The page, light, with nothing open. What is opened in a test is closed at its end."""
+    yield page
+    try:
+        page.leave()
+        page.theme("Light")
+    finally:
+        errors, page.errors[:] = [*page.errors], []
+    assert not errors
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A practice fleet with two web servers, deployed once; notebooks that stand in its folder deploy to it."""
+    one = start(tmp_path_factory.mktemp("fleet"), web=2)
+    try:
+        ended = one.nix_hive("deploy", "-c", "example", "portico", "*")
+        assert ended.returncode == 0, ended.stderr
+        yield one
+    finally:
+        one.lab.down()
+
+
+@pytest.fixture
+def gates(fleet):
+    """Give systems something new, and an activation that waits until its gate is opened."""
+    one = Gates(fleet)
+    yield one
+    one.leave()

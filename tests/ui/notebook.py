@@ -1,0 +1,180 @@
+"""JupyterLab as a person sees it: notebooks that are opened, run, looked at, saved and closed in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+    from tests.ui.server import Server
+
+PATIENCE = 30_000
+"""Milliseconds that anything may take."""
+KNOWN = ("Could not restore the debugger state",)  # a kernel was ended while the page was asking it
+"""How complaints of the page begin that are JupyterLab's own."""
+_KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+_BUTTON = '.jp-NotebookPanel-toolbar jp-button[data-command="{}"]'
+
+
+class JupyterLab:
+    """A page with JupyterLab."""
+
+    def __init__(self, page: Page, server: Server) -> None:
+        self.page = page
+        self.server = server
+        self.errors: list[str] = []
+        """What the page complained about: a test in which it did has failed."""
+        self._open: list[Notebook] = []
+        self._made = 0
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self._heard(said.type, said.text))
+        page.on("request", lambda asked: self._outside(asked.url))
+        page.add_init_script(path=Path(__file__).with_name("page.js"))
+        page.goto(f"{server.url}/lab?reset")
+        self.wait_until_ready()
+        self.command("application:toggle-left-area")
+
+    def wait_until_ready(self) -> None:
+        """Wait until the page takes commands."""
+        self.page.wait_for_function("() => window.jupyterapp")
+        self.ask("window.jupyterapp.restored")
+
+    def ask(self, expression: str, *arguments: object) -> Any:
+        """Give the value of a JavaScript expression, once its promise is kept; its arguments are in `a`."""
+        return self.page.evaluate(f"(a) => tests.within({PATIENCE}, {expression})", arguments)
+
+    def command(self, name: str, **arguments: object) -> None:
+        """Give JupyterLab a command."""
+        self.ask("window.jupyterapp.commands.execute(a[0], a[1]).then(() => null)", name, arguments)
+
+    def notebook(self, folder: Path, *cells: str) -> Notebook:
+        """Make a notebook of these cells in a folder, and open it with a kernel of its own."""
+        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        made.metadata.kernelspec = _KERNEL
+        self._made += 1
+        file = folder / f"notebook-{self._made}.ipynb"
+        nbformat.write(made, file)
+        return self.open(file)
+
+    def open(self, file: Path) -> Notebook:
+        """Open a notebook that is there."""
+        one = Notebook(self, file)
+        self._open.append(one)
+        return one
+
+    def theme(self, name: str) -> None:
+        """Change the theme: `Light` or `Dark`."""
+        self.command("apputils:change-theme", theme=f"JupyterLab {name}")
+        light = "true" if name == "Light" else "false"
+        self.page.locator(f'body[data-jp-theme-light="{light}"]').wait_for(state="attached")
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+    def reload(self) -> None:
+        """Load the page anew, as a person does; notebooks that are open come back."""
+        self.page.reload()
+        self.wait_until_ready()
+
+    def leave(self) -> None:
+        """Close what is open, with the kernels."""
+        for one in self._open:
+            if one.is_open:
+                one.close()
+        self._open.clear()
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind == "error" and not text.startswith(KNOWN):
+            self.errors.append(text)
+
+    def _outside(self, url: str) -> None:
+        if url.startswith("http") and not url.startswith(self.server.url):
+            self.errors.append(f"it went to another machine: {url}")
+
+
+class Notebook:
+    """A notebook in a page. Its cells are counted from 0."""
+
+    def __init__(self, lab: JupyterLab, file: Path) -> None:
+        self.lab = lab
+        self.page = lab.page
+        self.file = file
+        self.path = str(file.relative_to(lab.server.root))
+        self.attach()
+
+    def attach(self, *, is_busy: bool = False) -> None:
+        """Open it, or take it up in a page that was loaded anew; a kernel that is busy is not waited for."""
+        self._panel = self.page.locator(f"#{self.lab.ask('tests.open(...a)', self.path, is_busy)}")
+        self.is_open = True
+
+    def begin(self, cell: int) -> None:
+        """Run a cell, and do not wait for it."""
+        self.page.evaluate("(a) => tests.begin(...a)", [self.path, "notebook:run-cell", cell])
+
+    def begin_all(self) -> None:
+        """Run all cells, and do not wait for them."""
+        self.page.evaluate("(a) => tests.begin(...a)", [self.path, "notebook:run-all-cells", None])
+
+    def ended(self) -> bool:
+        """Wait until what was begun last has ended; tell whether all of it went well."""
+        return self.lab.ask("tests.ended(a[0])", self.path)
+
+    def run(self, *cells: int) -> None:
+        """Run cells that must go well, all of them where none is named."""
+        if not cells:
+            self.begin_all()
+            assert self.ended(), self.saved()
+        for cell in cells:
+            self.begin(cell)
+            assert self.ended(), self.cell(cell).inner_text()
+
+    def cell(self, number: int) -> Locator:
+        """Give a cell."""
+        return self._panel.locator(".jp-Cell").nth(number)
+
+    def output(self, number: int) -> Locator:
+        """Give what stands below a cell."""
+        return self.cell(number).locator(".jp-Cell-outputArea")
+
+    def prompt(self, number: int) -> str:
+        """Give what stands beside a cell: `[1]:`, `[*]:` while it runs or waits, `[ ]:` where it was not run."""
+        return self.cell(number).locator(".jp-InputPrompt").inner_text()
+
+    def focus(self, number: int) -> None:
+        """Put the cursor into a cell, without the mouse."""
+        self.page.evaluate("(a) => { tests.panels[a[0]].content.activeCellIndex = a[1] }", [self.path, number])
+        self.lab.command("notebook:enter-edit-mode")
+
+    def interrupt(self) -> None:
+        """Press the button of the toolbar."""
+        self._panel.locator(_BUTTON.format("notebook:interrupt-kernel")).click()
+
+    def told(self) -> list[dict[str, str]]:
+        """Give what the kernel told this page: id, type, parent and channel of each message."""
+        return self.page.evaluate("(path) => tests.told[path]", self.path)
+
+    def saved(self) -> nbformat.NotebookNode:
+        """Save it, and give what is in the file."""
+        self.lab.ask("tests.save(a[0])", self.path)
+        return nbformat.read(self.file, as_version=4)
+
+    def close(self) -> None:
+        """Close it, and end its kernel."""
+        self.is_open = False
+        self.lab.ask("tests.close(a[0])", self.path)
+
+    def reopen(self) -> None:
+        """Save it, close it, and open what was saved, with a new kernel."""
+        self.saved()
+        self.close()
+        self.attach()
+
+
+def assert_harmless(shown: Locator) -> None:
+    """Say that what is shown is text alone: nothing that was made of it, nothing that was run."""
+    assert shown.locator("script, img").count() == 0
+    assert not set("\x1b\x07\u202e") & set(shown.inner_text())
+    assert shown.page.evaluate("window.harmed") is None

@@ -1,0 +1,89 @@
+// Put into every page of the tests: a notebook is found by its path, whatever else is open.
+
+window.tests = {
+  panels: {},
+  told: {}, // by path: what the kernel told on its channels
+  runs: {}, // by path: the cells that were begun, in their order
+
+  async open(path, isBusy) {
+    const app = window.jupyterapp;
+    await app.restored;
+    const panel = await app.commands.execute("docmanager:open", { path, factory: "Notebook" });
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    const { kernel } = panel.sessionContext.session;
+    // The indicator says "idle" before there is a kernel, and what is run then is lost.
+    if (!isBusy) await kernel.info;
+    this.panels[path] = panel;
+    this.told[path] = [];
+    this.runs[path] = [];
+    kernel.anyMessage.connect((_, { msg, direction }) => {
+      if (direction !== "recv") return;
+      const { header, parent_header, channel } = msg;
+      this.told[path].push({ id: header.msg_id, type: header.msg_type, parent: parent_header.msg_id, channel });
+    });
+    return panel.id;
+  },
+
+  begin(path, command, cell) {
+    const panel = this.panels[path];
+    window.jupyterapp.shell.activateById(panel.id);
+    if (cell !== null) panel.content.activeCellIndex = cell;
+    this.runs[path].push(window.jupyterapp.commands.execute(command));
+  },
+
+  // Whether all cells of what was begun last ended well.
+  async ended(path) {
+    return String(await this.runs[path].at(-1)) === "true";
+  },
+
+  async save(path) {
+    await this.panels[path].context.save();
+  },
+
+  async close(path) {
+    const panel = this.panels[path];
+    delete this.panels[path];
+    await panel.sessionContext.shutdown();
+    panel.dispose();
+  },
+
+  // Reject where something takes too long: a test would wait for ever.
+  within(milliseconds, promise) {
+    const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it took too long")), milliseconds));
+    return Promise.race([promise, late]);
+  },
+};
+
+// How well can what an element shows be read? Contrast as WCAG 2 has it.
+{
+  const parse = (color) => {
+    const [red, green, blue, alpha = 1] = color.match(/[\d.]+/g).map(Number);
+    return { rgb: [red, green, blue], alpha };
+  };
+  const over = (top, below) => top.rgb.map((part, at) => part * top.alpha + below[at] * (1 - top.alpha));
+  const luminance = (rgb) => {
+    const [red, green, blue] = rgb.map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const ground = (element) => {
+    if (!element) return [255, 255, 255];
+    const own = parse(getComputedStyle(element).backgroundColor);
+    return own.alpha === 1 ? own.rgb : over(own, ground(element.parentElement));
+  };
+  const contrast = (element) => {
+    const below = ground(element);
+    const [dark, light] = [below, over(parse(getComputedStyle(element).color), below)].map(luminance).sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  const says = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+
+  // Give the texts with less contrast than `least`, each with its contrast.
+  window.tests.faint = (shown, least) =>
+    [...shown.querySelectorAll("*")]
+      .filter((element) => says(element) && element.checkVisibility() && contrast(element) < least)
+      .map((element) => `${element.className || element.tagName} "${element.textContent.trim()}": ${contrast(element).toFixed(1)}`);
+}
