@@ -66,6 +66,7 @@ class BackgroundRun:
         """
         if not self._ended.wait(timeout):
             raise TimeoutError(f"Run {self.run} still goes on after {timeout:g} seconds.")
+        self._thread.join()  # it has nothing more to do
         if self._failure is not None:
             raise self._failure
         report = self.report

@@ -39,8 +39,9 @@ class HiveError(Exception):
         self.log = tuple(log)
 
     def _render_traceback_(self) -> list[str]:
-        """Give the lines that IPython shows in place of a traceback."""
-        return [f"{type(self).__name__}: {self}"]
+        """Give the lines that IPython shows in place of a traceback, without terminal control."""
+        text = f"{type(self).__name__}: {self}"
+        return ["".join(one for one in text if one.isprintable() or one in "\n\t\xa0")]
 
 
 def of_system(error: OSError) -> HiveError:

@@ -197,7 +197,7 @@ class _HostsRun:
                 self._take_the_rest()
             raise
         finally:
-            pool.shutdown(wait=False)
+            pool.shutdown(wait=not self._stopping)
 
     def _begin(self, pool: ThreadPoolExecutor, name: str) -> Future[dict[str, Any]]:
         self._futures[name] = pool.submit(self._run_one, name)

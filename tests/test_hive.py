@@ -136,3 +136,8 @@ def test_a_mistake_is_told_before_anything_is_done(folder, call, error, said):
     with Hive.load() as hive, pytest.raises(error, match=said):
         call(hive)
     assert not (folder / ".hive").exists()
+
+
+def test_an_error_shows_no_terminal_control():
+    (shown,) = TargetError("'\x1b[31mred\u202e\x07' matches\nnothing")._render_traceback_()
+    assert shown == "TargetError: '[31mred' matches\nnothing"

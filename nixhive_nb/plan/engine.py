@@ -74,7 +74,10 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, at most `timeout` seconds; tell whether it has."""
-        return self._ended.wait(timeout)
+        ended = self._ended.wait(timeout)
+        if ended:
+            self._thread.join()  # it has nothing more to do
+        return ended
 
     def stop(self) -> None:
         """Start nothing more, end builds and copies, and let running activations and reboots come to their end."""

@@ -58,7 +58,7 @@ def record_html(report: Report) -> str:
     records = ordered(report)
     title = html.escaped(headline(report))
     parts = [
-        html.head(title, [html.escaped(details(report))], html.OK if report.ok else html.BAD),
+        html.head(title, map(_unbroken, details(report).split(" · ")), html.OK if report.ok else html.BAD),
         _systems(records[:ROWS]) if report.plan.verb == "build" else _instances(report, records[:ROWS]),
     ]
     if len(records) > ROWS:
@@ -75,6 +75,11 @@ def outcome_html(record: InstanceRecord | SystemRecord) -> str:
     text = html.coloured(colour, html.escaped(outcome_text(record)))
     needs_reboot = isinstance(record, InstanceRecord) and record.reboot
     return f"{text} · {html.coloured(html.WARN, 'reboot needed')}" if needs_reboot else text
+
+
+def _unbroken(fact: str) -> str:
+    """Give a fact that stays in one line: an id that is cut in two cannot be read, or copied."""
+    return f'<span style="white-space:nowrap">{html.escaped(fact)}</span>'
 
 
 def _systems(records: Iterable[InstanceRecord | SystemRecord]) -> str:

@@ -6,13 +6,14 @@ import os
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.practice import start
 from tests.ui.gates import Gates
-from tests.ui.notebook import JupyterLab
+from tests.ui.notebook import PATIENCE, JupyterLab
 from tests.ui.server import ROOT, Server
 
+expect.set_options(timeout=PATIENCE)
 _WORDS = (
     "--disable-gpu",
     # In containers, shared memory is often small.

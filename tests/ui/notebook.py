@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.ui.server import Server
 
-PATIENCE = 30_000
+PATIENCE = 60_000
 """Milliseconds that anything may take."""
 KNOWN = ("Could not restore the debugger state",)  # a kernel was ended while the page was asking it
 """How complaints of the page begin that are JupyterLab's own."""
@@ -35,7 +35,7 @@ class JupyterLab:
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("request", lambda asked: self._outside(asked.url))
         page.add_init_script(path=Path(__file__).with_name("page.js"))
-        page.goto(f"{server.url}/lab?reset")
+        page.goto(f"{server.url}/lab?reset&token={server.token}")
         self.wait_until_ready()
         self.command("application:toggle-left-area")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import select
 import subprocess
 import sys
@@ -22,12 +23,13 @@ _NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
 
 class Server:
-    """A JupyterLab on this machine alone, without a password: it serves what is below `root`."""
+    """A JupyterLab for whoever has its token: it serves what is below `root`."""
 
     def __init__(self, root: Path, home: Path) -> None:
         self.root = root
         self.log: list[str] = []
         self.mark = str(home)
+        self.token = secrets.token_hex(16)
         folders = {"HOME": ".", "IPYTHONDIR": "ipython", "XDG_CONFIG_HOME": "xdg", "XDG_CACHE_HOME": "cache"}
         folders |= {f"JUPYTER_{name}_DIR": f"jupyter-{name.lower()}" for name in ("CONFIG", "DATA", "RUNTIME")}
         for folder in folders.values():
@@ -40,6 +42,8 @@ class Server:
             "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
             # Kernels show what stands in the tests as well.
             "PYTHONPATH": str(ROOT),
+            # Anybody on this machine can knock at a port.
+            "JUPYTER_TOKEN": self.token,
             MARK: self.mark,
         }
         settings = home / "jupyter-config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
@@ -51,8 +55,6 @@ class Server:
             *(sys.executable, "-m", "jupyter", "lab"),
             *("--no-browser", "--expose-app-in-browser", "--ip=127.0.0.1", "--port=0"),
             *(["--allow-root"] if os.getuid() == 0 else []),
-            "--IdentityProvider.token=",
-            "--ServerApp.password=",
             f"--ServerApp.root_dir={root}",
             "--ServerApp.terminals_enabled=False",
         ]

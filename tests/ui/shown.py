@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from nixhive_nb.backend.simulated import SimulatedFleet
 from nixhive_nb.backend.simulated_world import HostModel, World
@@ -26,22 +27,32 @@ LINES = {"fetch": "copying path '/nix/store/…-nixos-system-www'", "activate": 
 
 
 class Talking:
-    """A simulated fleet whose hosts say what they do."""
+    """A simulated fleet whose hosts say what they do. The fetch of www-2 never ends; a pipe tells it to go on a bit."""
 
-    def __init__(self, world, plan):
+    def __init__(self, world, plan, pipe):
         self._backend = SimulatedFleet(world, Wall()).backend(plan)
+        self._pipe = pipe
 
     async def perform(self, step, tell):
         if step.kind in LINES:
             tell.line(LINES[step.kind])
+        if (step.kind, step.instance) == ("fetch", "www-2"):
+            await self._fetch(tell)
         return await self._backend.perform(step, tell)
+
+    async def _fetch(self, tell):
+        tell.progress(30 * _MEGABYTE, 60 * _MEGABYTE)
+        if self._pipe:
+            await asyncio.to_thread(Path(self._pipe).read_text)
+            tell.progress(45 * _MEGABYTE, 60 * _MEGABYTE)
+        await asyncio.Event().wait()
 
     def close(self):
         pass
 
 
-def deploy_some():
-    """Deploy to hosts one of which has a full disk, one activates for ever, and one fetches slowly."""
+def deploy_some(pipe=""):
+    """Deploy to hosts one of which has a full disk; one activates for ever, and one fetches."""
     behind = {"system": "www", "store": "ssh://portico", "ssh": (("ProxyJump", ("portico",)),)}
     inventory = Inventory(
         source="hive.nix",
@@ -54,12 +65,11 @@ def deploy_some():
     hosts = {
         "portico": HostModel(bandwidth=200 * _MEGABYTE, activation=0.2),
         "www-1": HostModel(bandwidth=200 * _MEGABYTE, activation=600.0),
-        "www-2": HostModel(bandwidth=10 * _MEGABYTE, activation=600.0),
         "www-3": HostModel(bandwidth=200 * _MEGABYTE, faults=("disk full",)),
     }
     world = World(hosts=hosts, size=60 * _MEGABYTE, evaluation=0.1, building=0.1)
     plan = plan_transfer(inventory, select_instances(inventory, ["portico", "*"]), "deploy", Options())
-    carry_out(plan, Talking(world, plan), limits=Limits(), follow=follow, journal=None)
+    carry_out(plan, Talking(world, plan, pipe), limits=Limits(), follow=follow, journal=None)
 
 
 class Nasty:

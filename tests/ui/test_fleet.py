@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.ui.gates import AT_THE_GATE
-from tests.ui.notebook import PATIENCE, assert_harmless
+from tests.ui.notebook import assert_harmless
 from tests.ui.pictures import take
 
 pytestmark = [pytest.mark.ui, pytest.mark.fleet]
@@ -134,7 +134,7 @@ def test_a_keyboard_is_enough(lab, fleet, gates):
     press("Enter")
     write("%hive deploy @picked")
     press("Control+Enter")
-    expect(book.output(2)).to_contain_text("1 of 1 deployed", timeout=PATIENCE)
+    expect(book.output(2)).to_contain_text("1 of 1 deployed")
     assert fleet.runs("portico") != before[0]
     assert fleet.runs("www-1") == before[1]
 

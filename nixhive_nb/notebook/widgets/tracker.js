@@ -258,8 +258,8 @@ class Tracker {
     const head = node("div", "hive-head");
     this.title = node("b");
     this.bar = bar("The whole run");
-    this.facts = node("span", "hive-dim");
-    head.append(this.title, this.bar, this.facts, node("span", "hive-space"), this.cancel.button);
+    this.facts = node("span", "hive-dim hive-facts");
+    head.append(this.title, this.bar, this.facts, this.cancel.button);
     this.waves = node("ul", "hive-waves");
     this.waves.setAttribute("aria-label", "Waves");
     const table = node("table");
@@ -295,6 +295,7 @@ class Tracker {
     say(this.title, head.stopping ? "Stopping…" : head.title);
     setBar(this.bar, head.fraction);
     say(this.facts, head.facts);
+    this.facts.title = head.facts;
     say(this.rest, [head.rest, head.more ? `${head.more} more not shown` : ""].filter(Boolean).join(" · "));
     this.cancel.draw();
     this.drawWaves(this.state.waves || []);
