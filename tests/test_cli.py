@@ -157,3 +157,12 @@ def test_a_folder_that_cannot_be_written_is_named(folder):
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert str(folder / ".hive") in line
+
+
+def test_the_record_of_an_earlier_run_is_printed(folder):
+    assert "No run is noted" in nix_hive(folder, "report").stderr
+    nix_hive(folder, "deploy", "--yes", "www-1")
+    shown = nix_hive(folder, "report")
+    assert shown.returncode == 0, shown.stderr
+    assert "0 of 1 deployed" in shown.stdout
+    assert shown.stdout.count("www-1") >= 1

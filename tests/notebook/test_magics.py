@@ -57,6 +57,15 @@ class TestValues:
         assert "Nothing was changed." in shown["text/plain"]
         assert "<table" in shown["text/html"]
 
+    def test_the_report_of_the_last_run_has_its_timings_and_its_timeline(self, shell):
+        assert "No run is noted" in str(shell.error("%hive report"))
+        shell.error("%hive deploy --yes web")
+        shell.run("report = %hive report")
+        assert shell["report"].run == shell.run("%hive history").index[0]
+        assert "fetch:www-1" in shell["report"].timings().index
+        assert "www-2" in str(shell["report"].timeline())
+        assert "0 of 2 deployed" in str(shell["report"])
+
     def test_apply_carries_out_the_plan_that_was_shown_last(self, shell):
         assert "apply needs a plan" in str(shell.error("%hive apply"))
         shell.run("%hive plan web")
