@@ -7,7 +7,8 @@ import os
 import secrets
 import shutil
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -34,6 +35,8 @@ NOT_TRIED = "not tried"
 _INTERRUPTED = "interrupted"
 _GRACE = 5.0
 """Seconds that running commands have to end after an interrupt."""
+_AWAKE = 1.0
+"""Seconds after which a wait looks for an interrupt."""
 _OUTPUT = "output"
 _KEPT = 50
 """Of how many runs the logs are kept."""
@@ -166,19 +169,21 @@ class _HostsRun:
         self._calls: dict[str, Call] = {}
         """What goes on."""
         self._futures: dict[str, Future[dict[str, Any]]] = {}
+        self._ended: SimpleQueue[Future[dict[str, Any]]] = SimpleQueue()
         self._stopping = False
 
     def side_by_side(self, names: Sequence[str], parallel: int) -> None:
         with self._pool(min(parallel, len(names))) as pool:
             for name in names:
                 self._begin(pool, name)
-            for future in as_completed(self._futures.values()):
-                self._take(future.result())
+            for _ in names:
+                self._take(self._next())
 
     def one_by_one(self, names: Sequence[str]) -> None:
         with self._pool(1) as pool:
             for at, name in enumerate(names):
-                self._take(self._begin(pool, name).result())
+                self._begin(pool, name)
+                self._take(self._next())
                 if failed(self.rows[name]):
                     for later in names[at + 1 :]:
                         self._take(_row(later, error=f"{NOT_TRIED}, since {name} failed"))
@@ -199,9 +204,18 @@ class _HostsRun:
         finally:
             pool.shutdown(wait=not self._stopping)
 
-    def _begin(self, pool: ThreadPoolExecutor, name: str) -> Future[dict[str, Any]]:
+    def _begin(self, pool: ThreadPoolExecutor, name: str) -> None:
         self._futures[name] = pool.submit(self._run_one, name)
-        return self._futures[name]
+        self._futures[name].add_done_callback(self._ended.put)
+
+    def _next(self) -> dict[str, Any]:
+        """Wait for the next host that is done, and give its row.
+
+        An interrupt that comes just as Python begins to wait is not seen before the wait ends: so no wait is long.
+        """
+        while True:
+            with contextlib.suppress(Empty):
+                return self._ended.get(timeout=_AWAKE).result()
 
     def _take(self, row: dict[str, Any]) -> None:
         row["log"] = self._logs.keep(row) if self._logs is not None else ""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Follow = Callable[[Run], AbstractContextManager[object]]
 """Shows a run from its start to its end."""
+_AWAKE = 1.0
+"""Seconds after which a wait looks for an interrupt."""
 _GRACE = 5.0
 """Seconds that a run has to end after a second interrupt."""
 
@@ -118,12 +120,18 @@ def _versions() -> dict[str, str]:
 
 def _wait(run: Run) -> None:
     try:
-        run.wait()
+        _wait_awake(run)
     except KeyboardInterrupt:
         try:
             run.stop()
-            run.wait()
+            _wait_awake(run)
         except KeyboardInterrupt:
             run.abandon()
             run.wait(_GRACE)
         raise
+
+
+def _wait_awake(run: Run) -> None:
+    """Wait in short pieces: an interrupt that comes just as Python begins to wait is not seen before the wait ends."""
+    while not run.wait(_AWAKE):
+        pass
