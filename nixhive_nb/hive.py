@@ -408,8 +408,8 @@ class Hive:
                 with contextlib.closing(claim):
                     _settle(claim, run.report, journal, note)
 
-        carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
         try:
+            carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
             return BackgroundRun(journal.run, carried, end)
         except BaseException:
             own.close()

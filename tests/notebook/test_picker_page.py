@@ -13,6 +13,8 @@ import pytest
 
 import nixhive_nb.notebook
 from nixhive_nb.notebook.picker import PickerRow, compact
+from tests.notebook import browser
+from tests.notebook.browser import answers
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -81,21 +83,9 @@ def fleet(count=40):
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        one, errors = browser.new_page(viewport={"width": 1000, "height": 700}), []
-        one.on("pageerror", lambda error: errors.append(str(error)))
-        one.route("**/*", _answer)
+    serve = answers("picker", FILES, PAGE)
+    with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         yield one, errors
-        browser.close()
-
-
-def _answer(route):
-    name = route.request.url.rpartition("/")[2]
-    if name.startswith("picker."):
-        route.fulfill(path=FILES / name)
-    else:
-        route.fulfill(body="" if name else PAGE, content_type="text/html")
 
 
 @pytest.fixture

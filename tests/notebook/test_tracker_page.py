@@ -13,6 +13,8 @@ import pytest
 
 from nixhive_nb.notebook import tracker
 from nixhive_nb.notebook.tracker import delta_of, state_of
+from tests.notebook import browser
+from tests.notebook.browser import answers
 from tests.notebook.test_tracker import NASTY, row, view, wave
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -62,22 +64,10 @@ FACTS = "26 of 40 steps · 39.2 of 61.4 MB · 21.0 MB/s, moved in about 4 s · 0
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        one, errors = browser.new_page(viewport={"width": 1000, "height": 700}), []
-        one.on("pageerror", lambda error: errors.append(str(error)))
-        one.route("**/*", _answer)
+    serve = answers("tracker", FILES, PAGE)
+    with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         one.clock.install()
         yield one, errors
-        browser.close()
-
-
-def _answer(route):
-    name = route.request.url.rpartition("/")[2]
-    if name.startswith("tracker."):
-        route.fulfill(path=FILES / name)
-    else:
-        route.fulfill(body="" if name else PAGE, content_type="text/html")
 
 
 class Told:
