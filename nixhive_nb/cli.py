@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.options import options_of
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
 from nixhive_nb.hosts_run import failures
-from nixhive_nb.options import options_of
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
 from nixhive_nb.session import (

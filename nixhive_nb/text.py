@@ -39,6 +39,11 @@ def size_text(size: int | None) -> str:
     return f"{size} B" if unit == _UNITS[0] else f"{value:.1f} {unit}"
 
 
+def count_text(number: int, noun: str, plural: str = "") -> str:
+    """Give a number of things: `1 host`, `1,204 hosts`; `plural` where an `s` does not make it."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def seconds_text(seconds: float | None) -> str:
     """Give a duration as `2.1 s`, `1 min 04 s` or `2 h 05 min`; empty for None."""
     if seconds is None:

@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.options import options_of
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
 from nixhive_nb.hosts_run import RunInterrupted
 from nixhive_nb.notebook.answer import answer_to
@@ -24,7 +25,6 @@ from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.notebook.words import Line, read_line
-from nixhive_nb.options import options_of
 from nixhive_nb.session import Session
 from nixhive_nb.text import strip_control
 

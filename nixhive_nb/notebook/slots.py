@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nixhive_nb.commands import hive_group, ssh_flag_takes_value
+from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.openssh import ssh_flag_takes_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.routes import store_host
 from nixhive_nb.plan.rows import InstanceRow, SystemRow, instance_rows, system_rows
-from nixhive_nb.text import seconds_text, size_text, strip_control, table_text
+from nixhive_nb.text import count_text, seconds_text, size_text, strip_control, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,14 +71,14 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
     facts = [f"{plan.verb} {strip_control(plan.source)}"]
     if plan.targets:
         facts.append(counts_text(plan, rows))
-        facts.append(_count(len({target.wave for target in plan.targets}), "wave"))
+        facts.append(count_text(len({target.wave for target in plan.targets}), "wave"))
         batches = len({(target.wave, target.batch) for target in plan.targets})
         if batches > len({target.wave for target in plan.targets}):
-            facts.append(_count(batches, "batch", "batches"))
+            facts.append(count_text(batches, "batch", "batches"))
     facts += _systems(plan)
     pushes = sum(1 for step in plan.steps if step.kind == "push")
     if pushes:
-        facts.append(_count(pushes, "push to a store", "pushes to stores"))
+        facts.append(count_text(pushes, "push to a store", "pushes to stores"))
     return facts + _bytes([row for row in rows if isinstance(row, InstanceRow)])
 
 
@@ -188,7 +188,7 @@ def _systems(plan: Plan) -> list[str]:
     known = sum(1 for step in plan.steps if step.kind == "build" and step.path)
     verb = "build" if plan.options.realise else "instantiate"
     new = len(plan.systems) - known
-    return [f"{_count(new, 'system')} to {verb}", *([f"{known} as last built"] if known else [])]
+    return [f"{count_text(new, 'system')} to {verb}", *([f"{known} as last built"] if known else [])]
 
 
 def _bytes(rows: Sequence[InstanceRow]) -> list[str]:
@@ -201,7 +201,3 @@ def _bytes(rows: Sequence[InstanceRow]) -> list[str]:
     relayed = sum(row.moves or 0 for row in acting if row.store)
     facts = [f"{least}{size_text(direct)} from here"]
     return [*facts, f"{least}{size_text(relayed)} from stores"] if relayed else facts
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"

@@ -10,10 +10,11 @@ import click
 import msgspec
 
 from nixhive_nb import lab as practice
+from nixhive_nb.commands.options import as_json, common, options_of, session_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
-from nixhive_nb.options import as_json, common, options_of, session_of
 from nixhive_nb.session import Listing, Message, records_of
+from nixhive_nb.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +42,11 @@ def up(ctx: click.Context, web: int) -> Message:
     with _lab_errors():
         fleet = _fleet()
         if fleet is not None and _serves(fleet, web, Path(deployment)):
-            return Message(text=f"The practice fleet is up already: {_count(len(fleet.instances), 'host')}.")
+            return Message(text=f"The practice fleet is up already: {count_text(len(fleet.instances), 'host')}.")
         fleet = practice.Lab.up(web=web, deployment=deployment, keep=True, on_progress=session.tell)
-    return Message(text=f"The practice fleet is up: {_count(len(fleet.instances), 'host')}. It stays until `lab down`.")
+    return Message(
+        text=f"The practice fleet is up: {count_text(len(fleet.instances), 'host')}. It stays until `lab down`."
+    )
 
 
 @lab_group.command()
@@ -89,7 +92,3 @@ def _lab_errors() -> Iterator[None]:
         yield
     except practice.LabError as error:
         raise HiveError(str(error)) from None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

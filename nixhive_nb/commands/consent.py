@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nixhive_nb.commands.options import options_of, session_of
 from nixhive_nb.errors import PlanStale
-from nixhive_nb.options import options_of, session_of
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Plan

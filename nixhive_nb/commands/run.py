@@ -9,8 +9,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from nixhive_nb.backend.errand import check_name
+from nixhive_nb.commands.options import as_json, common, options_of, session_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.options import as_json, common, options_of, session_of
 from nixhive_nb.session import Ran, records_of
 
 if TYPE_CHECKING:

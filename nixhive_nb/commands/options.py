@@ -10,15 +10,19 @@ import click
 from nixhive_nb.plan.how import STEPS, TYPES
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS
-from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    import pandas as pd
+
+    from nixhive_nb.hive import Hive
     from nixhive_nb.plan.how import How
 
 F = TypeVar("F", bound="Callable[..., Any]")
-_OPTIONS = "nixhive_nb.options"
+T = TypeVar("T")
+_OPTIONS = "nixhive_nb.commands.options"
 _DEFAULTS = Limits()
 _SECONDS = click.FloatRange(min=0)
 
@@ -35,6 +39,23 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
     """Give the options that may stand before or after the command word, those after it first."""
     found: dict[str, Any] = ctx.find_root().meta.setdefault(_OPTIONS, {})
     return found
+
+
+def hive_of(ctx: click.Context) -> Hive:
+    """Give the deployment that a command is about."""
+    return session_of(ctx).hive(options_of(ctx))
+
+
+def listing_of(frame: pd.DataFrame, *, as_json: bool) -> Listing:
+    """Give a table as a command gives it, with what `--json` prints where that is asked for."""
+    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+
+
+def must_name(patterns: Sequence[T]) -> Sequence[T]:
+    """Give the patterns of a command that does not take their absence for all instances."""
+    if not patterns:
+        raise click.UsageError("Say which instances: a PATTERN, or '*' for all.")
+    return patterns
 
 
 def left_out(ctx: click.Context) -> tuple[str, ...]:

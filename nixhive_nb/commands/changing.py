@@ -1,0 +1,216 @@
+"""The commands that build and change: each plans, asks for leave, and carries the plan out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nixhive_nb.commands.consent import ask_leave, check_agreed
+from nixhive_nb.commands.options import (
+    activation,
+    background,
+    common,
+    consent,
+    deploying,
+    hive_of,
+    how_of,
+    left_out,
+    must_name,
+    options_of,
+    patterns,
+    reason,
+    reboot_timeout,
+    session_of,
+    waves,
+)
+from nixhive_nb.errors import OptionError
+from nixhive_nb.session import Already, Begun, Ended, Known, Message
+from nixhive_nb.text import count_text
+
+if TYPE_CHECKING:
+    from nixhive_nb.deployment.targets import Pattern
+    from nixhive_nb.hive import Hive, Plan
+    from nixhive_nb.once import Claim, Done
+    from nixhive_nb.plan.how import How
+    from nixhive_nb.running import Note
+    from nixhive_nb.session import Session
+
+
+@click.command()
+@patterns
+@reason
+@common
+@click.pass_context
+def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Known:
+    """Build systems.
+
+    Without a pattern: all of them. A terminal prints the inventory as JSON.
+
+    With --no build nothing is built: it lists what is known. With --no realise the systems are only instantiated.
+    """
+    hive, no = hive_of(ctx), left_out(ctx)
+    if "build" in no:
+        return Known(frame=hive.systems(*patterns), document=hive.document(remembered=True))
+    session = session_of(ctx)
+    plan = hive.plan("build", *patterns, follow=session.follow, no=no)
+    report = hive.execute(plan, follow=session.follow, note=session.note(reason))
+    return Ended(report=report, document=hive.document(report, remembered=True))
+
+
+@click.command()
+@patterns
+@consent
+@background
+@reason
+@common
+@click.pass_context
+def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Begun:
+    """Build, and bring systems to hosts.
+
+    Each system goes to the stores and the instances that want it. Nothing is activated.
+    """
+    ask_leave(ctx)
+    hive = hive_of(ctx)
+    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, {}))
+    return carry_out(ctx, hive, plan, reason)
+
+
+@click.command()
+@patterns
+@deploying
+@click.option("--resume", metavar="[RUN]", is_flag=False, flag_value="", default=None,
+              help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
+@click.option("--once", metavar="KEY", help="Do it, and nothing when a deploy with this KEY went well already.")
+@consent
+@background
+@reason
+@common
+@click.pass_context
+def deploy(
+    ctx: click.Context,
+    /,
+    patterns: list[Pattern],
+    resume: str | None,
+    once: str | None,
+    reason: str,
+    **how: Any,  # noqa: ANN401 - click's values
+) -> Ended | Begun | Already | Message:
+    """Build, push and activate, wave by wave.
+
+    Each pattern is a wave: "deploy portico '*'" is portico first, then all others. No pattern means all.
+
+    A host runs the new system on trial until it gets our word over a new connection and its checks hold; else it goes
+    back to what it ran. With --no confirm there is no trial.
+    """
+    ask_leave(ctx)
+    if resume is not None and patterns:
+        raise click.UsageError("--resume takes its patterns from the run: leave them out.")
+    hive = hive_of(ctx)
+    claim = hive.claim(once) if once else None
+    if claim is not None and claim.done is not None:
+        with contextlib.closing(claim):
+            return _already(hive, str(once), claim.done)
+    with contextlib.ExitStack() as stack:
+        if claim is not None:
+            stack.callback(claim.close)
+        plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
+        if resume is not None and not plan.targets:
+            return Message(text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.")
+        ended = carry_out(ctx, hive, plan, reason, claim)
+        if isinstance(ended, Begun):
+            stack.pop_all()  # it is let go of when the run has ended
+        return ended
+
+
+@click.command()
+@patterns
+@click.option("--to", metavar="GENERATION", type=click.IntRange(min=1),
+              help="The generation to go to.  [default: the one before]")  # fmt: skip
+@waves
+@activation
+@consent
+@background
+@reason
+@common
+@click.pass_context
+def rollback(
+    ctx: click.Context,
+    /,
+    patterns: list[Pattern],
+    to: int | None,
+    reason: str,
+    **how: Any,  # noqa: ANN401 - click's values
+) -> Ended | Begun:
+    """Go back to an earlier generation.
+
+    It is activated as a deploy activates: on trial, with the checks, wave by wave.
+    """
+    named = must_name(patterns)
+    ask_leave(ctx)
+    hive, follow = hive_of(ctx), session_of(ctx).follow
+    plan = hive.plan("rollback", *named, to=to or 0, follow=follow, **how_of(ctx, how))
+    return carry_out(ctx, hive, plan, reason)
+
+
+@click.command()
+@patterns
+@click.option("--if-needed", "reboot_if_needed", is_flag=True,
+              help="Only those whose kernel, initrd or modules are not those that were booted.")  # fmt: skip
+@waves
+@reboot_timeout
+@consent
+@background
+@reason
+@common
+@click.pass_context
+def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended | Begun:  # noqa: ANN401 - click's values
+    """Reboot hosts, wave by wave.
+
+    Each must come back with another boot id, and run the system that it boots.
+    """
+    named = must_name(patterns)
+    ask_leave(ctx)
+    hive, follow = hive_of(ctx), session_of(ctx).follow
+    how["reboot"] = not how["reboot_if_needed"]
+    plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how))
+    return carry_out(ctx, hive, plan, reason)
+
+
+def _deploy_plan(ctx: click.Context, hive: Hive, patterns: list[Pattern], resume: str | None, how: How) -> Plan:
+    follow = session_of(ctx).follow
+    if resume is not None:
+        return hive.resume(resume, follow=follow)
+    return hive.plan("deploy", *patterns, follow=follow, **how)
+
+
+def _already(hive: Hive, key: str, done: Done) -> Already:
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(done.ended))
+    text = f"Nothing was done: --once {key} was done by run {done.run} on {when} ({' '.join(done.words)})."
+    try:
+        return Already(text=text, report=hive.report(done.run))
+    except OptionError:  # journals are not kept for ever
+        return Already(text=text, report=None)
+
+
+def carry_out(ctx: click.Context, hive: Hive, plan: Plan, reason: str, claim: Claim | None = None) -> Ended | Begun:
+    """Carry out a plan that there is leave for, in the background where that is asked for."""
+    session = session_of(ctx)
+    check_agreed(ctx, plan)
+    for warning in plan.warnings:
+        session.warn(warning)
+    note = session.note(reason)
+    if options_of(ctx).get("background"):
+        return _begin(session, hive, plan, note, claim)
+    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim))
+
+
+def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None) -> Begun:
+    if session.follow_background is None:
+        raise click.UsageError("--background goes with a notebook: here, the shell has a way of its own (nohup … &).")
+
+    run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim)
+    session.background.append(run)
+    return Begun(run=run)

@@ -1,0 +1,80 @@
+"""`ssh`, `scp` and `ssh-config`: OpenSSH with the deployment's hosts, jumps and keys."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nixhive_nb import process
+from nixhive_nb.commands.options import common, hive_of, session_of
+from nixhive_nb.session import Exited, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The flags of ssh that take a value, from its manual page: what follows them is not the host.
+_SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
+_PLAIN_HELP: dict[str, Any] = {"help_option_names": ["--help"], "ignore_unknown_options": True}
+
+
+@click.command(context_settings={**_PLAIN_HELP, "allow_interspersed_args": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SSH-FLAGS] HOST [COMMAND]...")
+@click.pass_context
+def ssh(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
+    """Run ssh with the deployment's hosts.
+
+    All flags after the word are ssh's.
+    """
+    return _openssh(ctx, "ssh", words, complete=_has_command(words))
+
+
+@click.command(context_settings={**_PLAIN_HELP, "allow_interspersed_args": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCP-FLAGS] SOURCE... TARGET")
+@click.pass_context
+def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
+    """Run scp with the deployment's hosts.
+
+    All flags after the word are scp's.
+    """
+    return _openssh(ctx, "scp", session_of(ctx).flat(words), complete=True)
+
+
+@click.command(name="ssh-config")
+@common
+@click.pass_context
+def ssh_config(ctx: click.Context) -> Message:
+    """Print the generated ssh configuration.
+
+    It extends your own.
+    """
+    return Message(text=hive_of(ctx).ssh_config().rstrip("\n"))
+
+
+def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete: bool) -> Exited | Message:
+    session = session_of(ctx)
+    hive = hive_of(ctx)
+    if session.has_terminal:
+        return Exited(status=process.run_attached(hive.ssh_argv(program, words)))
+    if not complete:
+        return Message(text=f"In a terminal: nix-hive -c {hive.path} {program} {' '.join(words)}")
+    ended = process.run(hive.ssh_argv(program, words, batch=True))
+    return Exited(status=ended.status, stdout=ended.stdout, stderr=ended.stderr)
+
+
+def ssh_flag_takes_value(flag: str) -> bool:
+    """Tell whether the word after a flag of ssh is its value."""
+    return flag[-1] in _SSH_VALUED
+
+
+def _has_command(words: Sequence[str]) -> bool:
+    """Tell whether the words of an ssh command hold more than flags and a host."""
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        flag = rest.pop(0)
+        if ssh_flag_takes_value(flag) and rest:
+            rest.pop(0)
+    with contextlib.suppress(ValueError):
+        rest.remove("--")
+    return len(rest) > 1

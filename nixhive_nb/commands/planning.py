@@ -1,0 +1,104 @@
+"""`plan` and `apply`: what would be done, and doing exactly that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nixhive_nb.commands.changing import carry_out
+from nixhive_nb.commands.consent import ask_leave, check_agreed
+from nixhive_nb.commands.options import (
+    as_json,
+    background,
+    common,
+    consent,
+    deploying,
+    hive_of,
+    how_of,
+    must_name,
+    options_of,
+    reason,
+    session_of,
+)
+from nixhive_nb.frames import plan_frame
+from nixhive_nb.plan_file import read_plan, write_plan
+from nixhive_nb.session import Begun, Ended, Planned, records_of
+
+if TYPE_CHECKING:
+    from nixhive_nb.plan.plan import Verb
+
+PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
+"""What can be planned."""
+
+
+@click.command(name="plan")
+@click.argument("words", nargs=-1, metavar="[deploy|push|build|rollback|reboot] [PATTERN]...")
+@click.option("--to", metavar="GENERATION", type=click.IntRange(min=1), help="For a rollback: where to go.")
+@deploying
+@as_json
+@common
+@click.pass_context
+def plan_command(
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    to: int | None,
+    *,
+    as_json: bool,
+    **how: Any,  # noqa: ANN401 - click's values
+) -> Planned:
+    """Show what would be done, and do nothing.
+
+    The verb is deploy, push, build, rollback or reboot; without one, deploy. Hosts are asked, and nothing is changed.
+    `apply` carries exactly this plan out; in a terminal, --out FILE keeps it for that.
+    """
+    session = session_of(ctx)
+    verb, rest = _verb(words)
+    if verb in ("rollback", "reboot"):
+        must_name(rest)
+    if verb == "reboot" and not how["reboot_if_needed"]:
+        how["reboot"] = True
+    plan = hive_of(ctx).plan(
+        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how)
+    )
+    session.plan = plan
+    out = options_of(ctx).get("out")
+    if out and session.has_terminal:
+        write_plan(plan, Path(out))
+    return Planned(plan=plan, records=records_of(plan_frame(plan)) if as_json else None)
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
+@consent
+@background
+@reason
+@common
+@click.pass_context
+def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> Ended | Begun:
+    """Carry out a plan that was shown.
+
+    In a notebook that is the last one; FILE is one that `plan --out` wrote. When what the plan was made from has
+    changed since, it says what, and does nothing.
+    """
+    session = session_of(ctx)
+    plan = read_plan(Path(file)) if file else session.plan
+    if plan is None:
+        where = f"a FILE of `{session.program} plan --out FILE`" if session.has_terminal else "a plan: %hive plan"
+        raise click.UsageError(f"apply needs {where}.")
+    ask_leave(ctx)
+    check_agreed(ctx, plan)
+    if file and not options_of(ctx).get("config"):
+        options_of(ctx).update(config=plan.deployment, state=plan.state)
+    hive = hive_of(ctx)
+    hive.check_fits(plan, force=force, follow=session.follow)
+    return carry_out(ctx, hive, plan, reason)
+
+
+def _verb(words: tuple[str, ...]) -> tuple[Verb, tuple[str, ...]]:
+    """Give the verb that a plan is for, deploy without one, and the words after it."""
+    verb = next((verb for verb in PLANNED if words[:1] == (verb,)), None)
+    return ("deploy", words) if verb is None else (verb, words[1:])
