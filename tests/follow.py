@@ -19,9 +19,10 @@ from traitlets.config import Config
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from nixhive_nb.hive import Hive
     from tests.pages import Block, Page
     from tests.practice import Practice
 
@@ -46,6 +47,16 @@ class Follower:
                 if "not run" not in block.marks:
                     self._do(page, block, folder, notebook)
         self._folders[page.name] = folder
+
+    @contextlib.contextmanager
+    def at_the_end(self, page: Page) -> Iterator[tuple[Path, Notebook]]:
+        """Give the folder of a page as it is at its end, and a notebook there."""
+        if page.name not in self._folders:
+            self.follow(page)
+        folder = self._folders[page.name]
+        self._chdir(folder)
+        with contextlib.closing(Notebook()) as notebook:
+            yield folder, notebook
 
     def _folder(self, page: Page) -> Path:
         if page.before is None:
@@ -85,7 +96,7 @@ class Notebook:
         self._ip.run_line_magic("load_ext", "nixhive_nb")
         self._session = self._ip.magics_manager.registry["HiveMagics"].session
 
-    def run(self, cell: str, *, attended: bool) -> tuple[str, bool]:
+    def run(self, cell: str, *, attended: bool = True) -> tuple[str, bool]:
         """Run a cell. Give what it shows, and whether it ended with an error."""
         self._session.attended = lambda: attended
         with capture_output() as caught, contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -95,6 +106,24 @@ class Notebook:
         return strip_control(
             "\n".join([printed.getvalue(), caught.stdout, caught.stderr, *shown, str(error or "")])
         ), bool(error)
+
+    def wait(self) -> None:
+        """Wait for what runs in the background."""
+        for run in self._session.background:
+            run.wait()
+
+    def pick(self, *names: str) -> None:
+        """Pick instances in the picker that was shown last."""
+        (picker, _) = self._session.picked.args
+        picker.value = names
+
+    def hive(self) -> Hive:
+        """Give the deployment in use."""
+        return self._session.hive({})
+
+    def digest(self) -> str:
+        """Give the digest of the plan that was shown last."""
+        return self._session.plan.digest
 
     def close(self) -> None:
         """Close the connections."""

@@ -109,7 +109,12 @@ def pages() -> list[Page]:
 def calls(page: Page) -> list[str]:
     """Give the commands of ours that a page shows, in blocks and between backticks."""
     in_blocks = [line for block in page.blocks() for cell in block.cells for line in _lines(cell)]
-    return [text for text in [*in_blocks, *page.inline()] if _CALL.match(text)]
+    return [*(text for text in in_blocks if _CALL.match(text)), *calls_in_sentences(page)]
+
+
+def calls_in_sentences(page: Page) -> list[str]:
+    """Give the commands of ours that a page shows between backticks."""
+    return [text for text in page.inline() if _CALL.match(text)]
 
 
 def _lines(cell: str) -> list[str]:

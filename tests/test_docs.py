@@ -18,9 +18,10 @@ from nixhive_nb.deployment.load import load
 from nixhive_nb.lab import Lab
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.session import Session
-from tests.follow import RUN, Follower
+from tests.follow import RUN, Follower, terminal
 from tests.pages import ROOT, calls, pages, words_of
 from tests.practice import Practice
+from tests.sentences import LAST, Reader, commands_of_the_readme, spoken
 
 PAGES = pages()
 FOLLOWED = [page for page in PAGES if any(block.language in RUN for block in page.blocks())]
@@ -65,7 +66,8 @@ def parse(monkeypatch):
     monkeypatch.setattr(click.Command, "invoke", lambda command, context: None)
 
     def parse(call):
-        session = Session(program="nix-hive", follow=None, warn=pytest.fail)
+        has_terminal = call.startswith("nix-hive")
+        session = Session(program="nix-hive", follow=None, warn=pytest.fail, has_terminal=has_terminal)
         session.script = "" if call.startswith("%%") else None
         try:
             with hive_group.make_context("nix-hive", words_of(call), obj=session) as context:
@@ -124,6 +126,24 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, follower):
     follower.follow(page)
 
 
+@pytest.mark.fleet
+@pytest.mark.parametrize("page", [page for page in PAGES if spoken(page)], ids=by_name)
+def test_the_commands_in_the_sentences_of_a_page_run(page, follower):
+    with follower.at_the_end(page) as (folder, notebook):
+        reader = Reader(folder, notebook)
+        for call in spoken(page):
+            if call != LAST:
+                reader.type(call)
+
+
+@pytest.mark.fleet
+def test_the_practice_fleet_goes_down_as_the_docs_say(follower):
+    assert LAST in {call for page in PAGES for call in spoken(page)}
+    said, failed = terminal(LAST, attended=True)
+    assert not failed, said
+    assert "The practice fleet is down." in said
+
+
 def test_few_commands_are_not_run(capsys):
     left_out = [
         f"{page.name}:{block.line}: {block.marks['not run']}"
@@ -135,12 +155,6 @@ def test_few_commands_are_not_run(capsys):
         sys.stdout.write("\n  ".join(["\nNot run, of all blocks of the docs:", *(left_out or ["none"]), ""]))
     assert len(left_out) <= 3
     assert all(line.rpartition(": ")[2] for line in left_out)
-
-
-def commands_of_the_readme():
-    """What stands in the first column of its table, without `%hive`."""
-    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    return [words.replace("\\|", "|") for row in table for words in re.findall(r"`([^`]+)`", row)]
 
 
 def test_the_readme_names_every_command_and_no_other():

@@ -77,6 +77,16 @@ def test_a_page_loads_nothing_from_elsewhere(looked):
         )
 
 
+def test_the_reference_has_no_option_that_every_command_has(site):
+    assert "Show this message and exit" not in text_of(site, "reference/commands.html")
+
+
+def test_pictures_have_one_for_a_dark_page(site):
+    page = (site / "index.html").read_text()
+    for name in ("record", "picker", "tracker"):
+        assert re.search(rf'<img[^>]*class="[^"]*only-dark[^"]*"[^>]*{name}-dark\.png', page), name
+
+
 def test_no_markup_is_left_in_the_text(site):
     for path in site.rglob("*.html"):
         assert not re.search(r"\{\w+\}`", text_of(site, path.relative_to(site))), path

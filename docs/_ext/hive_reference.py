@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 PROGRAM = "nix-hive"
+OPTION = re.compile(r"((?<![\w-])--?[a-z][\w-]*)")
 COMMON = frozenset(param.name for param in hive_group.params)
 
 
@@ -95,7 +96,7 @@ def section(command: click.Command, context: click.Context) -> nodes.section:
 
 def own_option(param: click.Parameter) -> bool:
     """Tell whether an option is one that not every command takes."""
-    return isinstance(param, click.Option) and param.name not in COMMON and param.name != "help"
+    return isinstance(param, click.Option) and param.name not in COMMON and "--help" not in param.opts
 
 
 def record(param: click.Parameter, context: click.Context) -> tuple[str, str]:
@@ -129,8 +130,20 @@ def prose(text: str) -> nodes.paragraph:
     found = nodes.paragraph()
     for number, part in enumerate(re.split(r"`([^`]+)`", text)):
         if part:
-            found += nodes.literal(part, part) if number % 2 else nodes.Text(part)
+            found += [nodes.literal(part, part)] if number % 2 else plain(part)
     return found
+
+
+def plain(text: str) -> list[nodes.Node]:
+    """Give a text whose options are not broken at the end of a line; the class is that of words in a literal."""
+    parts = enumerate(OPTION.split(text))
+    return [nodes.inline(part, part, classes=["pre"]) if number % 2 else nodes.Text(part) for number, part in parts]
+
+
+def on_docstring(_app: Sphinx, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
+    """Have the indented parts of a docstring stand as they are."""
+    text = re.sub(r"^(?! )(.*)\n\n(?=    )", r"\1\n\n::\n\n", "\n".join(lines), flags=re.MULTILINE)
+    lines[:] = text.split("\n")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -138,4 +151,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("hive-commands", Commands)
     app.add_directive("hive-common-options", CommonOptions)
     app.add_directive("hive-settings", SettingsTable)
+    app.connect("autodoc-process-docstring", on_docstring)
     return {"parallel_read_safe": True}

@@ -1,7 +1,8 @@
 """What pages need to be read both here and on GitHub.
 
-Links to what stands outside of `docs/` lead to the page of this site that shows it. The quickstart is shown with the
-outputs of the last `make demo`, where that ran the notebook as it is now; otherwise without any.
+Links to what stands outside of `docs/` lead to the page of this site that shows it. A picture gives way to its dark
+twin in the dark, where it has one. The quickstart is shown with the outputs of the last `make demo`, where that ran the
+notebook as it is now; otherwise without any.
 """
 
 # ruff: noqa: INP001 - Sphinx imports this file by its name
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ELSEWHERE = re.compile(
     r"\[(?P<text>[^\]]+)\]\((?:\.\./)+(?P<path>(?:notebooks/[\w-]+\.ipynb|example/|CHANGELOG\.md|README\.md))[^)]*\)"
 )
+PICTURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\((?P<path>images/[\w-]+)\.png\)$", re.MULTILINE)
 QUICKSTART = "notebooks/01-quickstart"
 EXECUTED = ROOT / "build" / "quickstart.ipynb"
 RAN = "*The outputs below are those of the last `make demo` in this checkout.*"
@@ -34,7 +36,7 @@ def on_source(app: Sphinx, docname: str, source: list[str]) -> None:
         shown = quickstart(notebook) if docname == QUICKSTART else notebook
         source[0] = json.dumps(with_magics(shown))
     else:
-        source[0] = ELSEWHERE.sub(link, source[0])
+        source[0] = PICTURE.sub(picture, ELSEWHERE.sub(link, source[0]))
 
 
 def with_magics(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +49,15 @@ def link(found: re.Match[str]) -> str:
     """Give a link to a page of the site in place of one to a file of the checkout."""
     text = found["text"].replace("`", "")
     return f"{{doc}}`{text} <{page(found['path'])}>`"
+
+
+def picture(found: re.Match[str]) -> str:
+    """Give a picture for the light and its twin for the dark; one without a twin as it is."""
+    path, alt = found["path"], found["alt"]
+    if not (ROOT / "docs" / f"{path}-dark.png").is_file():
+        return found[0]
+    kinds = ((f"{path}.png", "only-light"), (f"{path}-dark.png", "only-dark"))
+    return "\n\n".join(f"```{{image}} {file}\n:alt: {alt}\n:class: {kind}\n```" for file, kind in kinds)
 
 
 def page(path: str) -> str:
