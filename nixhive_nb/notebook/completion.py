@@ -120,7 +120,8 @@ class Completer:
         variable = _VARIABLE.search(typed.raw) if typed.quote != "'" else None
         if variable is not None:
             names, hidden = self._shell.user_ns, self._shell.user_ns_hidden
-            return here.end(variable[0], offers.variables(names, hidden, variable[1]))
+            end = "}" if variable[1] == "${" and not typed.braced else ""
+            return here.end(variable[0], offers.variables(names, hidden, variable[1], end))
         place = Place(typed.words)
         if typed.value.startswith("-") and place.option is None and not place.ended:
             return self._options(place, here)
@@ -131,7 +132,8 @@ class Completer:
         if not has_value:
             return here.of(offers.options(place.options()))
         option = place.find(name)
-        if option is None or option.is_flag or not here.raw.startswith(name):
+        # After a short name (`-c=x`) the sign would be a part of the value.
+        if option is None or option.is_flag or not name.startswith("--") or not here.raw.startswith(name):
             return here
         after = msgspec.structs.replace(here, value=value, raw=here.raw.partition("=")[2])
         return self._of_param(place, option, after)
@@ -279,6 +281,8 @@ def _written(offer: Offer, found: Next, *, closed: bool) -> str:
     text = offer.text
     if found.bare or (not found.quote and _PLAIN.fullmatch(text)):
         return text
+    if closed and found.quote == "'":
+        return "'" + text.replace("'", r"'\''")
     quote = '"' if "'" in text else found.quote or "'"
     inner = re.sub(r'(["\\${}])', r"\\\1", text) if quote == '"' else text
     return f"{quote}{inner}{'' if closed or offer.goes_on else quote}"

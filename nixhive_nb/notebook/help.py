@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from IPython.core.inputtransformer2 import make_tokens_by_line
+from IPython.core.inputtransformer2 import (
+    assemble_continued_line,
+    find_end_of_continued_line,
+    make_tokens_by_line,
+)
 
 from nixhive_nb.notebook.place import Place
 
@@ -29,10 +33,12 @@ def ask_for_help(lines: list[str]) -> list[str]:
         words = [token for token in tokens if token.string.strip()]
         if words and (words[0].string == "?" or words[-1].string == "?"):
             row, column = words[0].start[0] - 1, words[0].start[1]
-            found = _found(lines[row][column:])
+            # It may go on over several lines, each but the last with a backslash at its end.
+            last = min(find_end_of_continued_line(lines, row), len(lines) - 1)
+            found = _found(assemble_continued_line(lines, (row, column), last))
             if found is not None:
-                changed[row] = lines[row][:column] + found
-    return changed
+                changed[row : last + 1] = [lines[row][:column] + found, *[""] * (last - row)]
+    return [line for line in changed if line]
 
 
 def _found_in_cell(lines: list[str]) -> str | None:
@@ -52,4 +58,7 @@ def _found(line: str) -> str | None:
 
 
 def _help_of(words: list[str]) -> str:
-    return f"{' '.join(['%hive', *Place(words).path])} --help\n"
+    place = Place(words)
+    # Who asks for the help of `help deploy` wants that of deploy.
+    asked = place.args if place.path == ["help"] and place.args else place.path
+    return f"{' '.join(['%hive', *asked])} --help\n"

@@ -20,12 +20,13 @@ from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
 from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.picker import Picker
+from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.notebook.run_watch import RunWatch
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.notebook.words import Line, read_line
-from nixhive_nb.session import Session
+from nixhive_nb.session import DEFAULT_CONFIG, Session
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class HiveMagics(Magics):
         self._shell = shell
         self._watch = RunWatch()
         self._pickers: list[Picker] = []
+        self._passing: Picker | None = None
         self.session = Session(
             program=PROGRAM,
             follow=follow,
@@ -85,12 +87,17 @@ class HiveMagics(Magics):
         self.close = weakref.finalize(self, self.session.close)
 
     def leave(self) -> None:
-        """Take away what this IPython shows and holds of us: widgets, runs in the background, connections."""
+        """Take away what this IPython shows and holds of us: runs in the background, connections, and widgets.
+
+        What was picked stays in the cells, as tables.
+        """
         for picker in self._pickers:
             picker.close()
         self.settings.unobserve_all()
-        self.close()
-        close_ended()
+        try:
+            self.close()
+        finally:
+            close_ended()
 
     @needs_local_scope
     @no_var_expand
@@ -171,6 +178,8 @@ class HiveMagics(Magics):
             error.args = (strip_control(str(error)),)
             # Out of its context, which could be a group of errors: IPython would show all of that.
             raise error from None
+        if isinstance(answer.value, Picker):
+            self._choose_with(answer.value, only_shown=alone and not out)
         return self._give(answer, out, alone=alone, quiet=parsed.quiet)
 
     def _call(self, line: Line, cell: str | None) -> tuple[Answer, str]:
@@ -182,14 +191,22 @@ class HiveMagics(Magics):
         session.words = tuple(argv)
         try:
             with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
-                answer = answer_to(self._value(ctx))
-                if isinstance(answer.value, Picker):
-                    self._pickers.append(answer.value)
-                    session.picked = functools.partial(getattr, answer.value, "value")
-                return answer, str(options_of(ctx).get("out") or "")
+                return answer_to(self._value(ctx)), str(options_of(ctx).get("out") or "")
         finally:
             session.script, session.groups = None, {}
             self._watch.end()
+
+    def _choose_with(self, picker: Picker, *, only_shown: bool) -> None:
+        """Make a picker that of `@picked`, and end the one before if it has no name: nothing would hear its clicks."""
+        if self._passing is not None and not self._has_name(self._passing):
+            self._passing.close()
+        self._passing = picker if only_shown else None
+        self._pickers = [*(one for one in self._pickers if one.widget is not None), picker]
+        self.session.picked = functools.partial(getattr, picker, "value")
+
+    def _has_name(self, picker: Picker) -> bool:
+        """Tell whether the user has given it a name; `_` and `_3` are IPython's own."""
+        return any(value is picker for name, value in self._shell.user_ns.items() if not name.startswith("_"))
 
     def _value(self, ctx: click.Context) -> Value:
         try:
@@ -203,11 +220,7 @@ class HiveMagics(Magics):
 
     def _attended(self) -> bool:
         """Tell whether a person is there: somebody who could be asked something."""
-        kernel = getattr(self._shell, "kernel", None)
-        if kernel is not None:
-            # nbclient and papermill say with each cell that nobody can be asked.
-            return bool(getattr(kernel, "_allow_stdin", False))
-        return sys.stdin is not None and sys.stdin.isatty()
+        return is_attended() if in_kernel() else sys.stdin is not None and sys.stdin.isatty()
 
     def _argv(self, line: Line) -> list[str]:
         """Give the arguments for click. What holds several values is one word there, and the session knows them."""
@@ -229,7 +242,10 @@ class HiveMagics(Magics):
 
     def _use_setting(self, name: str) -> None:
         """Give the session one setting. Only that: a `-c` of an earlier command holds on when another one changes."""
-        setattr(self.session, FOR_SESSION[name], getattr(self.settings, name))
+        value = getattr(self.settings, name)
+        if name == "deployment" and value == DEFAULT_CONFIG:
+            value = None  # nobody named one
+        setattr(self.session, FOR_SESSION[name], value)
 
 
 def _slot(argv: Sequence[str], cell: str | None) -> Slot:

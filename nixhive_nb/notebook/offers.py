@@ -122,15 +122,17 @@ def paths(value: str, suffix: str = "") -> Iterator[Offer]:
 def _entries(folder: str) -> list[tuple[str, bool]]:
     """Give the names in a folder, and whether each is a folder; none where it cannot be read."""
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(Path(folder).expanduser()) as found:
             return [(entry.name, entry.is_dir()) for entry in itertools.islice(found, _MOST_FILES)]
-    except OSError:
+    except (OSError, RuntimeError):  # the latter for the home folder of nobody
         return []
 
 
-def variables(names: Mapping[str, Any], hidden: Mapping[str, Any], mark: str) -> Iterator[Offer]:
-    """Give the variables of a notebook, with a `mark` before each (`$`, `${`), without those that are IPython's own."""
-    end = "}" if mark == "${" else ""
+def variables(names: Mapping[str, Any], hidden: Mapping[str, Any], mark: str, end: str = "") -> Iterator[Offer]:
+    """Give the variables of a notebook, without those that are IPython's own.
+
+    `mark` (`$`, `${`) stands before each, and `end` after it.
+    """
     for name, value in sorted(names.items()):
         own = name.startswith("_") or (name in hidden and hidden[name] is value)
         if not own and not inspect.ismodule(value) and not inspect.isroutine(value) and not inspect.isclass(value):

@@ -2,27 +2,32 @@
 
 A `Picker` has a `value`, the names of the instances that are picked, in order. What chooses them is a widget of our
 own (`picker_own`), one of the parts of ipywidgets (`picker_plain`), or nobody but Python. Its display holds a table as
-well, for notebooks on the web, for exports and for terminals.
+well, for notebooks on the web, for exports and for terminals. When the choosing has come to its end the table is all
+that stays: JupyterLab shows a widget without its kernel as an error, whatever stands beside it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 import traitlets
+from IPython.display import display
 
 from nixhive_nb import markup as html
 from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import OptionError
-from nixhive_nb.notebook.live import in_kernel
+from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.text import strip_control, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from IPython.display import DisplayHandle
 
     from nixhive_nb.notebook.picker_own import OwnPicker
     from nixhive_nb.notebook.picker_plain import PlainPicker
@@ -32,8 +37,11 @@ Widgets = Literal["auto", "own", "plain", "none"]
 
 ROWS = 50
 """How many instances the table shows."""
+AROUND = 12
+"""How many it shows at least once the choosing is over: what was picked, and a few others if that is little."""
 NAMED = 8
 """How many names the line about the selection shows."""
+_LINE = 2000
 _Text = TypeVar("_Text", str, tuple[str, ...])
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _HEADER = ("", "instance", "system", "tags", "via", "runs")
@@ -77,9 +85,19 @@ def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets
 
 
 def _best() -> Literal["own", "plain", "none"]:
-    if not in_kernel():
+    # In a notebook that runs by itself nobody picks, and an export of it would show nothing where the widget was.
+    if not in_kernel() or not is_attended():
         return "none"
-    return "own" if find_spec("anywidget") else "plain" if find_spec("ipywidgets") else "none"
+    return "own" if _imports("anywidget") else "plain" if _imports("ipywidgets") else "none"
+
+
+def _imports(package: str) -> bool:
+    """Tell whether a package can be had: one that is installed may want another that is not."""
+    try:
+        import_module(package)
+    except Exception:  # noqa: BLE001 - whatever is amiss with it, there is another way
+        return False
+    return True
 
 
 class _Names(traitlets.TraitType["tuple[str, ...]", "Iterable[str]"]):
@@ -112,10 +130,12 @@ class Picker(traitlets.HasTraits):
         self.rows = tuple(rows)
         self._names = {row.instance: row for row in self.rows}
         self.value = tuple(picked)
+        self._outputs: list[DisplayHandle] = []
+        self._is_over = False
         self.widget = self._widget(widgets)
         """What is shown in a notebook, None for the table alone."""
         if self.widget is not None:
-            traitlets.link((self, "value"), (self.widget, "value"), transform=(list, tuple))
+            self._link = traitlets.link((self, "value"), (self.widget, "value"), transform=(list, tuple))
 
     def checked(self, value: object) -> tuple[str, ...]:
         """Give names that `value` may be set to; raises `traitlets.TraitError` for others."""
@@ -130,22 +150,36 @@ class Picker(traitlets.HasTraits):
         return tuple(dict.fromkeys(names))
 
     def close(self) -> None:
-        """Take the widget away; what was picked stays."""
+        """End the choosing, as the button "Done" does: a table takes the widget's place, and what was picked stays."""
+        widget, self.widget = self.widget, None
+        if widget is None:
+            return
+        self._is_over = True
+        self._link.unlink()
+        outputs, self._outputs = self._outputs, []
+        for output in outputs:
+            output.update(self)  # type: ignore[no-untyped-call]
+        widget.leave(self._repr_mimebundle_())
+
+    def _done(self) -> None:
+        """Take over what the page has selected, and end."""
         if self.widget is not None:
-            self.widget.close()
-            self.widget = None
+            self.value = self.widget.value
+            self.close()
 
     def text(self) -> str:
         """Give the table as plain text, those that are picked first."""
         header, rows = self._table()
         cells = [[_short(row[name]) for name in header] for row in rows]
         table = [table_text(header, cells)] if rows else []
-        return "\n".join([self._headline(), *table, *self._notes()])
+        return "\n".join([*self._result(), self._headline(), *table, *self._notes()])
 
     def html(self) -> str:
         """Give the table as HTML, those that are picked first; every text is escaped."""
         header, rows = self._table()
-        parts = [html.head(html.escaped(self._headline()), [])]
+        result = [html.escaped(line, most=_LINE) for line in self._result()]
+        headline = html.escaped(self._headline())
+        parts = [html.head(result[0], [headline]) if result else html.head(headline, [])]
         if rows:
             cells = ("".join(_cell(name, row) for name in header) for row in rows)
             parts.append(html.table([(name, False) for name in header], cells))
@@ -163,22 +197,34 @@ class Picker(traitlets.HasTraits):
         view = {} if self.widget is None else {_VIEW: self.widget.get_view_spec()}
         return {"text/plain": self.text(), "text/html": self.html(), **view}
 
+    def _ipython_display_(self) -> None:
+        """Show it, and remember where. What is the table alone shows itself as anything does."""
+        if self.widget is None or not in_kernel():
+            raise NotImplementedError
+        handle: DisplayHandle = display(self._repr_mimebundle_(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._outputs.append(handle)
+
     def _widget(self, widgets: Literal["own", "plain", "none"]) -> OwnPicker | PlainPicker | None:
         # Both are slow to import, and may not be there.
         if widgets == "own":
             from nixhive_nb.notebook.picker_own import OwnPicker  # noqa: PLC0415
 
-            return OwnPicker(compact(self.rows), self.checked)
+            return OwnPicker(compact(self.rows), self.checked, self._done)
         if widgets == "plain":
             from nixhive_nb.notebook.picker_plain import PlainPicker  # noqa: PLC0415
 
-            return PlainPicker([(row.instance, tuple(_words(row))) for row in self.rows], self.checked, selection_line)
+            rows = [(row.instance, tuple(_words(row))) for row in self.rows]
+            return PlainPicker(rows, self.checked, selection_line, self._done)
         return None
 
     def _unknown(self, name: str) -> str:
         hint = near(name, self._names)
         said = f" Near: {', '.join(hint)}." if hint else ""
         return strip_control(f"There is no instance {name!r} to pick.{said}")
+
+    def _result(self) -> list[str]:
+        """Give what has come of the choosing, in a line, once it is over."""
+        return [selected(self.value)] if self._is_over else []
 
     def _headline(self) -> str:
         counts = Counter(_state(row.runs) for row in self.rows)
@@ -188,28 +234,39 @@ class Picker(traitlets.HasTraits):
     def _table(self) -> tuple[list[str], list[dict[str, str]]]:
         """Give the columns that say something, and a row of them for each instance that is shown."""
         picked = dict.fromkeys(self.value)
-        first = [self._names[name] for name in self.value[:ROWS]]
+        most = self._most()
+        first = [self._names[name] for name in self.value[:most]]
         others = (row for row in self.rows if row.instance not in picked)
-        shown = [*first, *(row for row, _ in zip(others, range(ROWS - len(first)), strict=False))]
+        shown = [*first, *(row for row, _ in zip(others, range(most - len(first)), strict=False))]
         rows = [_cells(row, "☑" if row.instance in picked else "☐") for row in shown]
         header = [name for name in _HEADER if name in _HEADER[1:3] or any(row[name] for row in rows)]
         return (header if self.value else [name for name in header if name]), rows
 
+    def _most(self) -> int:
+        return min(max(len(self.value), AROUND), ROWS) if self._is_over else ROWS
+
     def _notes(self) -> list[str]:
-        left = len(self.rows) - ROWS
+        left = len(self.rows) - self._most()
         more = [f"… and {left:,} more"] if left > 0 else []
         how = "Pick some in Python: picker.value = ['NAME', …]"
+        if self._is_over:
+            return more
         if self.value:
             return [*more, selection_line(self.value)]
         return [*more, *([how] if self.rows and self.widget is None else [])]
 
 
 def selection_line(names: Sequence[str]) -> str:
-    """Give the line about the names that are selected."""
+    """Give the line about the names that are selected, and what can be done with them."""
+    return f"{selected(names)} → %hive deploy @picked" if names else selected(names)
+
+
+def selected(names: Sequence[str]) -> str:
+    """Give in words which names are selected."""
     if not names:
         return "Nothing is selected."
     order = ", in this order" if len(names) > 1 else ""
-    return f"{len(names):,} selected{order}: {_listed(names)} → %hive deploy @picked"
+    return f"{len(names):,} selected{order}: {_listed(names)}"
 
 
 def compact(rows: Sequence[PickerRow]) -> dict[str, Any]:

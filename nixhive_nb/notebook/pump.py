@@ -73,3 +73,8 @@ class Pump:
 def in_kernel() -> bool:
     """Tell whether we run in a kernel, where what was displayed can be renewed."""
     return getattr(get_ipython(), "kernel", None) is not None
+
+
+def is_attended() -> bool:
+    """Tell whether a person is at the kernel: nbclient and papermill say with each cell that nobody can be asked."""
+    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))

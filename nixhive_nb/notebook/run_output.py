@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +12,7 @@ from nixhive_nb import markup as html
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.hosts_run import LONG_LINE, LONG_LINES, failed, failures, untried
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.text import seconds_text, size_text, strip_control
+from nixhive_nb.text import line_count, seconds_text, size_text, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,7 +71,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
     def who(self) -> str:
         """Give both: `17 hosts said: www-1, www-2 … and 15 more`."""
-        said = "" if self.untried else " said" if self.lines() else " said nothing"
+        said = "" if self.untried else " said" if self.line_count() else " said nothing"
         return f"{self.count()}{said}: {self.names()}" if len(self.rows) > 1 else self.count()
 
     def status(self) -> str:
@@ -88,11 +88,23 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         ends = dict.fromkeys([seconds_text(min(seconds)), seconds_text(max(seconds))] if seconds else [])
         return " to ".join(ends)
 
-    def lines(self) -> list[str]:
+    def texts(self) -> tuple[str, ...]:
         """Give all that they said: output, errors, and why it did not run to its end."""
-        row = self.first
-        said = (*_lines(row["stdout"]), *_lines(row["stderr"]))
-        return [*said, *([_reason(row)] if row["error"] else [])]
+        return self.first["stdout"], self.first["stderr"], _reason(self.first)
+
+    def line_count(self) -> int:
+        """Give how many lines that is."""
+        return sum(map(line_count, self.texts()))
+
+    def ends(self) -> list[str]:
+        """Give all lines, or where they are many the first and the last of them; what is long of a line is cut.
+
+        There may be a gigabyte of them: only these are taken out.
+        """
+        first = list(islice(chain.from_iterable(map(_lines, self.texts())), LONG_LINES // 2))
+        back = chain.from_iterable(map(_lines_back, reversed(self.texts())))
+        rest = min(self.line_count() - len(first), LONG_LINES // 2)
+        return [*first, *reversed(list(islice(back, rest)))]
 
 
 class RunOutput(Bundle):
@@ -115,7 +127,7 @@ class RunOutput(Bundle):
         """Give it with a heading for each output; what has one line stands in a table."""
         colour = html.BAD if any(group.bad for group in self.groups) else html.OK
         parts = [html.head(self._headline(), [], colour)]
-        for short, found in itertools.groupby(self.groups[:GROUPS], _is_short):
+        for short, found in groupby(self.groups[:GROUPS], _is_short):
             groups = list(found)
             parts += [_table(groups)] if short else map(self._group_html, groups)
         return "".join([*parts, *(html.note(html.escaped(line)) for line in self._rest())])
@@ -143,9 +155,9 @@ class RunOutput(Bundle):
         lines = _cut(group, self._most)
         block = html.block("\n".join(map(html.escaped, lines))) if lines else ""
         if len(lines) > OPEN_LINES:
-            size = size_text(sum(len(line) + 1 for line in group.lines()))
+            size = size_text(sum(map(len, group.texts())))
             place = f" · {html.escaped(group.log)}" if group.log else ""
-            block = html.folded(f"{len(group.lines())} lines, {size}{place}", block, is_open=group.bad)
+            block = html.folded(f"{group.line_count()} lines, {size}{place}", block, is_open=group.bad)
         return f'<div style="margin-top:6px">{title}</div>{block}'
 
 
@@ -155,12 +167,13 @@ def failure_of(frame: pd.DataFrame) -> RunFailed | None:
     if not count:
         return None
     not_tried = f", {left_out} not tried" if left_out else ""
-    lines = [f"{count} of {_count(len(frame))} failed{not_tried}"]
+    how_many = f"{count} of {len(frame)} hosts" if len(frame) > 1 else _count(count)
+    lines = [f"{how_many} failed{not_tried}"]
     bad = frame[frame["exit_code"].fillna(-1) != 0]
     rows: list[dict[str, Any]] = bad.iloc[:MOST_FAILURES].reset_index().to_dict("records")  # type: ignore[assignment]
     for row in rows:
         if not untried(row):
-            said = row["error"] or next(reversed(_lines(row["stderr"])), "")
+            said = row["error"] or next(_lines_back(row["stderr"]), "")
             status = Group(rows=(row,)).status()
             lines.append(strip_control(f"  {row['instance']}  {status}  {said[: html.MOST_TEXT]}").rstrip())
     if count > MOST_FAILURES:
@@ -182,16 +195,35 @@ def _reason(row: dict[str, Any]) -> str:
     return strip_control(str(row["error"])).removeprefix(f"{row['instance']}: ")
 
 
-def _lines(text: object) -> list[str]:
-    return strip_control(str(text)).splitlines()
+def _lines(text: str) -> Iterator[str]:
+    """Give the lines of a text, cut to what is shown of one."""
+    begin = 0
+    while begin < len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end == -1 else end
+        yield _line(text, begin, end)
+        begin = end + 1
+
+
+def _lines_back(text: str) -> Iterator[str]:
+    """Give the lines of a text from the last to the first, cut to what is shown of one."""
+    end = len(text) - text.endswith("\n")
+    while text and end >= 0:
+        begin = text.rfind("\n", 0, end) + 1
+        yield _line(text, begin, end)
+        end = begin - 1
+
+
+def _line(text: str, begin: int, end: int) -> str:
+    return text[begin:end] if end - begin <= LONG_LINE else f"{text[begin : begin + LONG_LINE - 1]}…"
 
 
 def _cut(group: Group, most: int) -> list[str]:
     """Give the lines of a group; where there are too many, the first and the last of them, and where the rest is."""
-    lines = [line if len(line) <= LONG_LINE else f"{line[: LONG_LINE - 1]}…" for line in group.lines()]
+    lines = group.ends()
     head = list(_within(lines, LONG_LINES // 2, most // 2))
     tail = list(_within(reversed(lines[len(head) :]), LONG_LINES // 2, most // 2))[::-1]
-    hidden = len(lines) - len(head) - len(tail)
+    hidden = group.line_count() - len(head) - len(tail)
     if not hidden:
         return [*head, *tail, *([f"… the whole: {group.log}"] if group.log else [])]
     return [*head, f"… {hidden} lines are not shown: {f'see {group.log}' if group.log else _ELSEWHERE} …", *tail]
@@ -208,7 +240,7 @@ def _within(lines: Iterable[str], count: int, characters: int) -> Iterator[str]:
 
 
 def _is_short(group: Group) -> bool:
-    return len(group.lines()) <= 1 and not group.log
+    return group.line_count() <= 1 and not group.log
 
 
 def _table(groups: Iterable[Group]) -> str:
@@ -217,7 +249,7 @@ def _table(groups: Iterable[Group]) -> str:
         html.cell(f"<b>{html.escaped(group.count())}</b>&ensp;{html.dim(html.escaped(group.names()))}", prose=True)
         + html.cell(_status_html(group))
         + html.cell(html.dim(group.took()), number=True)
-        + html.cell("".join(map(html.escaped, group.lines())), prose=True)
+        + html.cell("".join(map(html.escaped, group.ends())), prose=True)
         for group in groups
     ]
     return html.table(header, rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast, get_args
+import math
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from IPython.core.error import UsageError
 from traitlets import Enum, Float, Int, TraitError, Unicode
@@ -22,23 +23,59 @@ FASTEST = 5.0
 """Updates a second: more of them and a browser falls behind."""
 
 
+class Count(Int):  # type: ignore[type-arg]
+    """A whole number; True is none."""
+
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
+        """Give the number. Raises `TraitError`."""
+        if isinstance(value, bool):
+            self.error(obj, value)
+        return super().validate(obj, value)
+
+
+class Number(Float):  # type: ignore[type-arg]
+    """A number that can be counted with: infinity, nan and True are none."""
+
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
+        """Give the number. Raises `TraitError`."""
+        if isinstance(value, bool):
+            self.error(obj, value)
+        found = super().validate(obj, value)
+        if not math.isfinite(found):
+            raise TraitError(f"The value of the '{self.name}' trait of a Hive instance should be a number, not {found}")
+        return found
+
+
+class Name(Unicode):  # type: ignore[type-arg]
+    """The name of a file or folder."""
+
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
+        """Give the name. Raises `TraitError`."""
+        found = super().validate(obj, value)
+        if not found:
+            raise TraitError(f"The value of the '{self.name}' trait of a Hive instance should not be empty")
+        return found
+
+
 class Hive(Configurable):
     """The settings of `%hive`. An option of a command goes before them."""
 
     # `config` would be the better name, but every Configurable has that already: all values that were configured.
-    deployment = Unicode(DEFAULT_CONFIG, help="The deployment, as -c: a file, or a folder with default.nix.").tag(
+    deployment = Name(DEFAULT_CONFIG, help="The deployment, as -c: a file, or a folder with default.nix.").tag(
         config=True
     )
-    state = Unicode(DEFAULT_STATE, help="The state file, as -s.").tag(config=True)
-    parallel = Int(Limits().parallel, min=1, help="How many hosts to work on at once, as --parallel.").tag(config=True)
-    confirm = Float(
+    state = Name(DEFAULT_STATE, help="The state file, as -s.").tag(config=True)
+    parallel = Count(Limits().parallel, min=1, help="How many hosts to work on at once, as --parallel.").tag(
+        config=True
+    )
+    confirm = Number(
         None,
         allow_none=True,
         min=1,
         help="Seconds after which a host goes back that got no word from us over a new connection, as --confirm. "
         f"None is {CONFIRM:g}.",
     ).tag(config=True)
-    refresh = Float(
+    refresh = Number(
         4.0, min=0.1, max=FASTEST, help=f"How often a second a run is shown anew, at most {FASTEST:g} times."
     ).tag(config=True)
     widgets = Enum(

@@ -1,6 +1,7 @@
 """Following something in a cell while it goes on, and the record that takes its place.
 
-In a browser it is a widget (`tracker.py`); without widgets it is HTML that is renewed at most twice a second.
+In a browser it is a widget (`tracker.py`); without widgets, and where nobody looks on, it is HTML that is renewed at
+most twice a second.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel
+from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.tracked import PlainView, Source, Tone, TrackedRow, TrackedView, TrackedWave
 
@@ -34,7 +35,7 @@ _FIRST = 0.4
 _GRACE = 60.0
 """Seconds for which the widget of what has ended is kept, not shown by anything, and how many of them at most."""
 _KEPT = 3
-_ended: deque[RunTracker] = deque()
+_ended: deque[tuple[RunTracker, threading.Timer]] = deque()
 _IDLE = 1.0
 """Seconds after which the time goes on though nothing happens."""
 
@@ -61,10 +62,12 @@ def track(source: Source, record: Callable[[], Bundle], *, blocking: bool = True
             shown.end(record)
 
 
-def close_ended() -> None:
-    """Close the widgets of what has ended, without delay."""
-    while _ended:
-        _ended.popleft().close()
+def close_ended(*, keep: int = 0) -> None:
+    """Close the widgets of what has ended, the oldest first, without delay, but for the last ones."""
+    while len(_ended) > keep:
+        widget, timer = _ended.popleft()
+        timer.cancel()
+        widget.close()
 
 
 def _close_later(widget: RunTracker) -> None:
@@ -73,12 +76,29 @@ def _close_later(widget: RunTracker) -> None:
     A page that was loaded anew while the kernel was busy cannot be given the record, and asks for the widget only when
     the kernel is free again. It then finds the record in there, as text.
     """
-    _ended.append(widget)
-    while len(_ended) > _KEPT:
-        _ended.popleft().close()
-    timer = threading.Timer(_GRACE, widget.close)
+    timer = threading.Timer(_GRACE, lambda: _close(widget))
     timer.daemon = True
+    _ended.append((widget, timer))
+    close_ended(keep=_KEPT)
     timer.start()
+
+
+def _close(widget: RunTracker) -> None:
+    for one in tuple(_ended):
+        if one[0] is widget:
+            with contextlib.suppress(ValueError):  # it was closed at this very moment
+                _ended.remove(one)
+    widget.close()
+
+
+def _takes_widget(widgets: str) -> bool:
+    """Tell whether a widget shows it, by the setting.
+
+    A notebook that runs by itself is saved with all widgets that ever were, also those that are closed, and an export
+    of it asks another machine for scripts to show them.
+    """
+    wanted = widgets == "own" or (widgets == "auto" and is_attended())
+    return wanted and find_spec("anywidget") is not None
 
 
 def _unheard(_: object) -> None:
@@ -91,7 +111,7 @@ class _Shown:
     def __init__(self, source: Source, *, blocking: bool, settings: Hive) -> None:
         self._source = source
         self._blocking = blocking
-        self._own = settings.widgets in ("auto", "own") and find_spec("anywidget") is not None
+        self._own = _takes_widget(settings.widgets)
         self._widget: RunTracker | None = None
         pause = 1 / settings.refresh
         self.pump = Pump(self._publish, pause=pause if self._own else max(PAUSE, pause), first=_FIRST, idle=_IDLE)

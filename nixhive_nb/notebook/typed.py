@@ -14,8 +14,8 @@ Quote = Literal["", "'", '"']
 Kind = Literal["word", "comment", "python"]
 """What the cursor is in: a word, a comment, or an expression between braces."""
 
-# `x = %hive …`, `a, b = %hive …`, `z: T = %hive …`, and `%hive …` in a block.
-_LINE = re.compile(r"\s*(?:[\w.,:*()\[\]'\" \t]+=\s*)?%hive(?=[ \t])")
+# `x = %hive …`, `a, b = %hive …`, `d["k"] = %hive …`, `z: T = %hive …`, `%time %hive …`, and `%hive …` in a block.
+_LINE = re.compile(r"\s*(?:[^=#%]*[\w)\]'\"][ \t]*=\s*)?(?:%time[ \t]+)?%hive(?=[ \t])")
 _CELL = re.compile(r"\s*%%hive(?=[ \t])")
 _BLANKS = " \t"
 _ESCAPED = ('"', "\\", "$", "{", "}")
@@ -35,6 +35,8 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     """The quote that is open at the cursor."""
     closed: bool = False
     """Whether the end of that quote stands behind the cursor already, as editors do it."""
+    braced: bool = False
+    """Whether a `}` stands behind the cursor already."""
     kind: Kind = "word"
     cell: bool = False
     """Whether it is the first line of a `%%hive` cell."""
@@ -62,6 +64,7 @@ def typed_before(text: str, line: int, column: int) -> Typed | None:
         raw=scan.raw,
         quote=scan.quote,
         closed=bool(scan.quote) and after.startswith(scan.quote),
+        braced=after.startswith("}"),
         kind=scan.kind,
         cell=line == first and before.lstrip().startswith("%%"),
     )

@@ -99,11 +99,14 @@ def shell(folder):
     one.run("%unload_ext nixhive_nb")
 
 
-def execute(folder, *cells, allow_errors=True):
-    """Run cells in a kernel, and give them with their outputs."""
+def execute(folder, *cells, allow_errors=True, attended=False):
+    """Run cells in a kernel, and give the outputs of each; with `attended` as if a person was at it."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
     client = NotebookClient(
         notebook, kernel_name="python3", allow_errors=allow_errors, resources={"metadata": {"path": str(folder)}}
     )
+    if attended:
+        # After nbclient has said that nobody is there.
+        client.on_notebook_start = lambda notebook: setattr(client.kc, "allow_stdin", True)
     client.execute()
     return [cell.outputs for cell in notebook.cells]

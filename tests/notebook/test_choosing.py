@@ -9,6 +9,8 @@ from jupyter_client.manager import start_new_kernel
 from nixhive_nb.notebook.picker import Picker
 from tests.notebook.conftest import Shell, execute
 
+VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 def said(outputs):
     return "".join(output.get("text", "") + "\n".join(output.get("traceback", ())) for output in outputs)
@@ -30,6 +32,63 @@ def test_the_picker_that_was_shown_last_counts(shell):
     error = shell.error("%hive instances @picked")
     assert type(error) is UsageError
     assert str(error) == "Nothing is picked. In a notebook, `%hive targets` shows a picker for @picked."
+
+
+def views(outputs):
+    """Tell for each output whether it is a widget."""
+    return [VIEW in output.get("data", {}) for output in outputs]
+
+
+def test_another_picker_ends_the_one_before_that_only_a_cell_shows(folder):
+    _, passing, named, _, later, last = execute(
+        folder,
+        "%load_ext nixhive_nb",
+        "%hive targets",
+        "%hive targets db",
+        "picker = _",
+        "%hive targets web",
+        "picker",
+        attended=True,
+    )
+    assert views(passing) == [False]
+    assert "Nothing is selected." in passing[0].data["text/html"]
+    # What has a name is used by it: "$picker".
+    assert views(named) == views(later) == views(last) == [True]
+
+
+def test_one_that_was_given_to_a_variable_goes_on(shell):
+    shell.run("first = %hive targets\n%hive targets --out second")
+    shell["first"].value = ["db-1"]
+    shell["second"].value = ["www-2"]
+    shell.run("names = ('first', 'second')\n%hive targets")
+    assert list(shell.run("%hive instances $first").index) == ["db-1"]
+    assert list(shell.run("%hive instances $second").index) == ["www-2"]
+
+
+def test_unloading_leaves_what_was_picked_as_a_table(folder):
+    _, shown, _, _ = execute(
+        folder,
+        "%load_ext nixhive_nb",
+        "picker = %hive targets\npicker",
+        "picker.value = ['www-2', 'db-1']",
+        "%unload_ext nixhive_nb",
+        attended=True,
+    )
+    assert views(shown) == [False]
+    assert "2 selected, in this order: www-2, db-1" in shown[0].data["text/html"]
+
+
+def test_what_was_picked_are_targets_when_it_is_done(folder):
+    *_, found = execute(
+        folder,
+        "%load_ext nixhive_nb",
+        "picker = %hive targets",
+        "picker.widget.set_state({'value': ['www-2'], 'done': True})",
+        "group = %hive instances @picked\nnamed = %hive instances $picker",
+        "print(list(group.index), list(named.index), picker.widget)",
+        attended=True,
+    )
+    assert said(found) == "['www-2'] ['www-2'] None\n"
 
 
 def test_what_is_picked_and_gone_from_the_deployment_is_named(shell, folder):

@@ -43,7 +43,18 @@ def written(shell, text):
 
 
 class TestGrammar:
-    @pytest.mark.parametrize("start", ["%hive ", "x = %hive ", "a, b = %hive ", "if x:\n    %hive ", "%hive help "])
+    @pytest.mark.parametrize(
+        "start",
+        [
+            "%hive ",
+            "x = %hive ",
+            "a, b = %hive ",
+            "if x:\n    %hive ",
+            "%hive help ",
+            "%time %hive ",
+            "d['a-b'] = %hive ",
+        ],
+    )
     def test_commands(self, shell, start):
         assert offered(shell, start) == sorted(hive_group.commands)
         assert offered(shell, f"{start}dep") == ["deploy"]
@@ -93,6 +104,8 @@ class TestGrammar:
             "%hive deploy --parallel ",
             "%hive deploy web # w",
             "%hive deploy nothing-like-it",
+            "%hive -c=h",  # click would read =hive.nix
+            "%hive deploy -t=b",
         ],
     )
     def test_nothing_of_anybody_where_nothing_of_ours_fits(self, loaded, line):
@@ -188,6 +201,9 @@ class TestQuotes:
             ("say", "'say \"x\" $y'"),
             ('"say', '"say \\"x\\" \\$y"'),
             ("'@(tw", '\'@("two words"'),
+            ("'it|'", "'it'\\''s'"),
+            ('"it|"', '"it\'s"'),
+            ('"say|"', '"say \\"x\\" \\$y"'),
         ],
     )
     def test_names_get_those_that_they_need_and_can_be_read_back(self, odd, typed, expected):
@@ -217,6 +233,15 @@ class TestFiles:
         assert offered(shell, f"%hive load {folder}/hive.n") == [f"{folder}/hive.nix"]
         assert offered(shell, "%hive load nowhere/") == []
 
+    def test_in_the_home_folder(self, shell, folder, monkeypatch):
+        (folder / "home" / "my fleet").mkdir(parents=True)
+        (folder / "home" / "prod.nix").write_text((folder / "hive.nix").read_text())
+        monkeypatch.setenv("HOME", str(folder / "home"))
+        assert written(shell, "%hive load ~/p") == ["%hive load ~/prod.nix"]
+        assert written(shell, "%hive -c '~/m|'") == ["%hive -c '~/my fleet/'"]
+        shell.run("%hive load ~/prod.nix")
+        assert offered(shell, "%hive load ~nobody-here/") == []
+
     def test_all_files_where_any_may_be(self, shell, folder):
         (folder / "plan.json").touch()
         for start in ("apply pl", "-s pl", "run --stdin-from pl"):
@@ -236,6 +261,7 @@ class TestVariables:
         loaded.run("import os\nhosts, host = ['www-1'], 'www-1'\ndef home(): pass\n_hidden = 1")
         assert offered(loaded, "%hive deploy $ho") == ["$host", "$hosts"]
         assert offered(loaded, "%hive deploy ${hosts") == ["${hosts}"]
+        assert written(loaded, "%hive deploy ${hosts|}") == ["%hive deploy ${hosts}"]
         assert offered(loaded, '%hive deploy "www-$host') == ["$host", "$hosts"]
         assert [one for one in offered(loaded, "%hive deploy $") if one in ("$os", "$home", "$_hidden", "$In")] == []
 

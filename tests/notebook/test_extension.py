@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import pytest
 from traitlets.config import Config
 
 import nixhive_nb
-from tests.notebook.conftest import Shell, execute
+from tests.notebook.conftest import Shell, execute, write_hive
 
 TRACES = '''
 def traces(ip):
@@ -68,6 +69,8 @@ def test_unloading_leaves_nothing(folder):
 
 
 def test_unloading_leaves_nothing_in_a_kernel(folder):
+    # Long enough for a widget that shows it.
+    write_hive(folder, www=f"echo {secrets.token_hex(8)} > $out; /bin/sleep 1")
     # What IPython itself loads when it is asked to load something is there before.
     *_, counted = execute(
         folder,
@@ -84,6 +87,7 @@ def test_unloading_leaves_nothing_in_a_kernel(folder):
         "%hive targets",
         "%unload_ext nixhive_nb",
         "print(json.dumps([before, during, after_commands, traces(ip)]))",
+        attended=True,
     )
     before, during, used, after = json.loads(counted[0].text)
     assert during["matchers"] != before["matchers"]

@@ -30,6 +30,13 @@ def text_of(cell):
         ("%%hive run --help\n", "%hive run --help\n"),
         ("x = 1\n%hive run?\ny = 2\n", "x = 1\n%hive run --help\ny = 2\n"),
         ("if x:\n    %hive run?\n", "if x:\n    %hive run --help\n"),
+        ("%hive deploy web \\\n  www-?\n", "%hive deploy --help\n"),
+        ("x = 1\n%hive deploy \\\n  web \\\n  www-?\ny = 2\n", "x = 1\n%hive deploy --help\ny = 2\n"),
+        ("?%hive deploy \\\n  web", "%hive deploy --help\n"),
+        ("%hive help deploy?", "%hive deploy --help\n"),
+        ("?%hive help lab up", "%hive lab up --help\n"),
+        ("%hive help?", "%hive help --help\n"),
+        ("%hive -c example help deploy?", "%hive deploy --help\n"),
     ],
 )
 def test_a_question_mark_asks_for_the_help_of_a_command(cell, asked):
@@ -50,6 +57,9 @@ def test_a_question_mark_asks_for_the_help_of_a_command(cell, asked):
         "%hives deploy?\n",
         "print?\n",
         "%hive deploy\n",
+        "%hive deploy web \\\n  www-1\n",
+        "%hive deploy web\nwww?\n",
+        "%hive instances web \\\n  'www-?'\n",
         "",
     ],
 )
@@ -57,11 +67,28 @@ def test_other_lines_stay_as_they_are(cell):
     assert text_of(cell) == cell
 
 
-@pytest.mark.parametrize("cell", ["%hive deploy?", "%hive deploy web?", "%hive deploy --help", "%hive help deploy"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%hive deploy?",
+        "%hive deploy web?",
+        "%hive deploy --help",
+        "%hive help deploy",
+        "%hive help deploy?",
+        "%hive deploy --yes web \\\n  www-?",
+    ],
+)
 def test_help_is_printed_and_nothing_is_done(shell, cell):
     assert shell.run(cell) is None
     assert shell.out.startswith("Usage: %hive deploy ")
     assert "Each pattern is a wave" in shell.out
+
+
+@pytest.mark.parametrize("cell", ["%hive lab", "%hive lab?", "%hive help lab"])
+def test_a_group_of_commands_alone_is_answered_with_its_help(shell, cell):
+    assert shell.run(cell) is None
+    assert shell.out.startswith("Usage: %hive lab ")
+    assert "  up " in shell.out
 
 
 def test_the_help_of_what_is_not_there_says_so(shell):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from nbclient.exceptions import CellExecutionError
 
@@ -37,12 +39,12 @@ def test_a_failed_build_leaves_its_record_and_stops_the_notebook(broken):
 
 def test_an_interrupt_leaves_the_record_and_goes_on_up(folder):
     began = folder / "began"
+    os.mkfifo(began)
     write_hive(folder, www=f"echo > {began}; sleep 600")
     interrupt = f"""
-import os, pathlib, signal, threading, time
+import os, pathlib, signal, threading
 def interrupt():
-    while not pathlib.Path({str(began)!r}).exists():
-        time.sleep(0.05)
+    pathlib.Path({str(began)!r}).read_text()  # there is nothing in it before the builder comes to it
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt, daemon=True).start()
 """

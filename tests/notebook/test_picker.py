@@ -9,10 +9,12 @@ import sys
 import nbformat
 import pytest
 import traitlets
+from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter, MarkdownExporter
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook.picker import PickerRow, compact, picker_for
+from nixhive_nb.notebook.picker_plain import PlainPicker
 from tests.notebook.conftest import execute
 from tests.notebook.test_display import NASTY, read
 
@@ -138,7 +140,7 @@ class TestPlain:
         one.close()
 
     def parts(self, picker):
-        """Its field, its list and its line."""
+        """Its field, its list, its line and its buttons."""
         return picker.widget.children
 
     def choose(self, picker, *names):
@@ -156,9 +158,19 @@ class TestPlain:
         picker.value = ["www-3", "www-1"]
         assert self.parts(picker)[1].value == ("www-1", "www-3")
 
+    def test_without_the_list_what_is_shown_can_be_picked_and_dropped(self, picker):
+        field, _, _, buttons = self.parts(picker)
+        select, clear, _ = buttons.children
+        self.choose(picker, "www-2")
+        field.value = "eu"
+        select.click()
+        assert picker.value == ("www-2", "www-1", "www-3")
+        clear.click()
+        assert picker.value == ("www-2",)
+
     def test_the_field_filters_and_what_it_hides_stays_picked(self, picker):
         self.choose(picker, "www-2")
-        field, chosen, _ = self.parts(picker)
+        field, chosen, *_ = self.parts(picker)
         field.value = "WEB eu"
         assert chosen.options == (
             ("www-1 · www · web · eu · portico", "www-1"),
@@ -173,6 +185,72 @@ class TestPlain:
         field.value = "nothing like it"
         assert chosen.options == ()
         assert picker.value == ("www-2", "www-1")
+
+
+class TestDone:
+    """Choosing comes to its end: by the button of the page, or in Python."""
+
+    @pytest.fixture(params=["own", "plain"])
+    def picker(self, request):
+        one = picker_for(rows(60), picked=["www-50", "www-2"], widgets=request.param)
+        yield one
+        one.close()
+
+    def press(self, picker):
+        """Do what a page does when its button is pressed."""
+        if isinstance(picker.widget, PlainPicker):
+            picker.widget.children[-1].children[-1].click()
+        else:
+            picker.widget.set_state({"done": True})
+
+    def test_the_button_leaves_a_table_and_what_was_picked(self, picker):
+        widget = picker.widget
+        self.press(picker)
+        assert widget.comm is None
+        assert picker.value == ("www-50", "www-2")
+        assert read(picker).text.startswith("2 selected, in this order: www-50, www-2")
+        assert picker.text().splitlines()[0] == "2 selected, in this order: www-50, www-2"
+
+    def test_python_can_do_so_as_well(self, picker):
+        picker.close()
+        picker.close()
+        assert read(picker).text.startswith("2 selected, in this order: www-50, www-2")
+
+    def test_what_was_selected_last_comes_with_it(self):
+        picker = picker_for(rows(), widgets="own")
+        picker.widget.set_state({"done": True, "value": ["www-3", "www-1"]})
+        assert picker.widget is None
+        assert picker.value == ("www-3", "www-1")
+
+    def test_the_table_has_what_was_picked_and_little_else(self, picker):
+        picker.close()
+        found = read(picker).text
+        assert found.index("☑ www-50") < found.index("☑ www-2 ") < found.index("☐ www-1 ")
+        assert found.count("☐") == 10
+        assert "… and 48 more" in found
+
+    def test_it_shows_all_of_many_that_were_picked(self, picker):
+        picker.value = [row.instance for row in picker.rows[:40]]
+        picker.close()
+        assert read(picker).text.count("☑") == 40
+
+    def test_it_promises_nothing_that_will_not_hold_tomorrow(self, picker):
+        picker.close()
+        assert "@picked" not in read(picker).text
+
+    def test_it_says_that_nothing_was_picked(self, picker):
+        picker.value = []
+        picker.close()
+        assert picker.text().startswith("Nothing is selected.\n60 instances")
+        assert read(picker).text.startswith("Nothing is selected.")
+
+    def test_what_is_picked_can_still_be_set_and_followed(self, picker):
+        picker.close()
+        seen = []
+        picker.observe(lambda change: seen.append(change.new), "value")
+        picker.value = ["www-7"]
+        assert seen == [("www-7",)]
+        assert "1 selected: www-7" in read(picker).text
 
 
 class TestStatic:
@@ -239,6 +317,7 @@ def test_the_best_that_there_is_shows_itself_in_a_kernel(folder):
         "with patch.dict(sys.modules, anywidget=None): one = picker_for(rows)\nprint(type(one.widget).__name__); one",
         "with patch.dict(sys.modules, anywidget=None, ipywidgets=None): one = picker_for(rows)\nprint(one.widget); one",
         "with patch.dict(sys.modules, anywidget=None): picker_for(rows, widgets='own')",
+        attended=True,
     )
     assert set(shown[0].data) == {VIEW, "text/plain", "text/html"}
     assert own[0].text == "OwnPicker\n"
@@ -251,6 +330,47 @@ def test_the_best_that_there_is_shows_itself_in_a_kernel(folder):
     assert refused[0].traceback == [
         "OptionError: widgets 'own' wants the Python package anywidget, which is not installed here."
     ]
+
+
+def test_what_is_installed_and_cannot_be_imported_is_done_without(folder):
+    _, shown = execute(
+        folder,
+        SETUP + "import sys; sys.modules['anywidget.widget'] = None",
+        "one = picker_for(rows); print(type(one.widget).__name__)",
+        attended=True,
+    )
+    assert shown[0].text == "PlainPicker\n"
+
+
+def test_in_a_notebook_that_runs_by_itself_it_is_a_table(folder):
+    _, shown = execute(folder, SETUP, "picker_for(rows)")
+    assert set(shown[0].data) == {"text/plain", "text/html"}
+
+
+@pytest.mark.parametrize("widgets", ["own", "plain"])
+def test_every_output_of_it_becomes_the_table_when_it_is_done(folder, widgets):
+    _, bare, shown, named, closed, later = execute(
+        folder,
+        SETUP,
+        f"picker = picker_for(rows, widgets='{widgets}'); picker",
+        "print('before'); display(picker); print('after')",
+        "other = picker",
+        "picker.value = ['www-3', 'www-1']; picker.close()",
+        "print(other.value); picker",
+        allow_errors=False,
+    )
+    for output in (bare[0], shown[1], later[1]):
+        assert set(output.data) == {"text/plain", "text/html"}
+        for text in output.data.values():
+            assert "2 selected, in this order: www-3, www-1" in text
+    assert [one.get("text") for one in shown] == ["before\n", None, "after\n"]
+    assert later[0].text == "('www-3', 'www-1')\n"
+    assert [len(bare), named, closed, len(later)] == [1, [], [], 2]
+
+
+def test_outside_a_kernel_it_shows_itself_as_anything_does(picker):
+    data, _ = DisplayFormatter().format(picker)
+    assert data["text/plain"].startswith("4 instances: 2 wanted")
 
 
 def test_in_a_terminal_it_is_a_table_of_text(tmp_path):

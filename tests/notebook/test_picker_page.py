@@ -98,7 +98,7 @@ def page(window):
 
 
 def show(page, rows=None, *, picked=(), views=("one",)):
-    state = {"table": compact(fleet() if rows is None else rows), "value": list(picked)}
+    state = {"table": compact(fleet() if rows is None else rows), "value": list(picked), "done": False}
     page.evaluate("([state, views]) => start(state, views)", [json.loads(json.dumps(state)), list(views)])
 
 
@@ -226,11 +226,50 @@ class TestSelection:
 
     def test_a_view_that_is_closed_leaves_nothing_behind(self, page):
         show(page, views=("one", "two"))
+        heard = page.evaluate("model.calls.length")
         page.evaluate("ends[0]()")
         assert page.locator(".hive-picker").count() == 1
-        assert page.evaluate("model.calls.length") == 1
+        assert page.evaluate("model.calls.length") == heard / 2
         page.locator("#two").get_by_role("option", name="www-1,").click()
         assert value(page) == ["www-1"]
+
+
+class TestDone:
+    def test_the_page_asks_python_and_waits(self, page):
+        show(page, picked=["db-4"], views=("one", "two"))
+        one = page.locator("#one")
+        one.get_by_role("option", name="www-1,").click()
+        one.get_by_role("button", name="Done").click()
+        assert page.evaluate("[model.get('value'), model.get('done')]") == [["db-4", "www-1"], True]
+        for place in ("#one", "#two"):
+            button = page.locator(place).get_by_role("button", name="Done…")
+            assert button.get_attribute("aria-disabled") == "true"
+
+    def test_nothing_can_be_selected_while_it_waits(self, page):
+        show(page, picked=["db-4"])
+        done = page.get_by_role("button", name="Done")
+        done.click()
+        sent = page.evaluate("model.sent.length")
+        page.get_by_role("option", name="www-1,").click()
+        page.get_by_role("button", name="Select shown").click()
+        page.get_by_role("button", name="Clear", exact=True).click()
+        done.focus()
+        page.keyboard.press("Enter")
+        assert value(page) == ["db-4"]
+        assert page.evaluate("model.sent.length") == sent
+
+    def test_the_keyboard_goes_on_from_the_cell(self, page):
+        show(page)
+        page.evaluate("document.getElementById('one').parentElement.tabIndex = -1")
+        page.get_by_role("button", name="Done").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate("model.get('done')")
+        assert page.evaluate("document.activeElement === document.getElementById('one').parentElement")
+
+    def test_a_page_that_has_no_notebook_takes_what_stays_for_nothing(self, page):
+        show(page)
+        page.evaluate("model.calls.find(([event]) => event === 'msg:custom')[1]({ stays: {}, of: '1' })")
+        assert page.get_by_role("button", name="Done").is_visible()
 
 
 class TestKeyboard:
@@ -238,10 +277,10 @@ class TestKeyboard:
         show(page)
         page.locator("#before").focus()
         seen = []
-        for _ in range(6):
+        for _ in range(7):
             page.keyboard.press("Tab")
             seen.append(page.evaluate("document.activeElement.className || document.activeElement.id"))
-        assert seen == ["hp-filter", "hp-button", "hp-button", "hp-chip", "hp-list", "after"]
+        assert seen == ["hp-filter", "hp-button", "hp-button", "hp-chip", "hp-list", "hp-button", "after"]
 
     def test_arrows_go_and_space_selects(self, page):
         show(page)
@@ -297,8 +336,11 @@ class TestKeyboard:
         for key in ("a", "d", "ArrowDown", "Space", "Control+a", "Control+s"):
             page.keyboard.press(key)
         page.get_by_role("button", name="Clear").focus()
-        page.keyboard.press("d")
+        for key in ("d", "Enter"):
+            page.keyboard.press(key)
         assert page.evaluate("heard") == ["Control", "Control", "s"]
+        page.keyboard.press("Shift+Enter")
+        assert page.evaluate("heard.slice(-2)") == ["Shift", "Enter"]
 
     def test_the_keyboard_stays_on_its_instance_when_the_filter_changes(self, page):
         show(page)
@@ -349,6 +391,7 @@ class TestScreenReader:
             'button "Select shown"',
             'button "tag web: 20 match"',
             'listbox "Instances"',
+            'button "Done"',
             'option "www-1, system server, tags east web, via portico, runs ● wanted" [selected]',
         ):
             assert said in tree
@@ -368,7 +411,10 @@ class TestScreenReader:
         page.evaluate("timers.pop()()")
         assert page.locator(".hp-spoken").text_content() == "6 of 40 shown, 6 selected"
         page.get_by_role("button", name="Clear shown").click()
+        page.get_by_role("button", name="Done").click()
         assert page.evaluate("timers.length") == 1
+        page.evaluate("timers.pop()()")
+        assert page.locator(".hp-spoken").text_content() == "Done. The kernel hears it when it is free."
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])

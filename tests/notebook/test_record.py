@@ -7,6 +7,7 @@ import re
 import msgspec
 import pytest
 
+from nixhive_nb import frames
 from nixhive_nb import markup as html
 from nixhive_nb.notebook.record import Record
 from nixhive_nb.plan.event import Result, StepEnded, StepStarted
@@ -15,7 +16,7 @@ from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.report import Tally
 from nixhive_nb.plan.summary import FEWEST, LINE, LINES
 from tests.notebook.test_display import bundle, read
-from tests.notebook.values import Story, deploy_plan, deployed, inventory
+from tests.notebook.values import Story, build_plan, deploy_plan, deployed, inventory
 from tests.plan.looked import looked, path
 
 RUN = "20261122T211402Z-7f3a01"
@@ -47,10 +48,10 @@ def test_each_outcome_has_its_words_and_colour():
             www_2=("locked", "ada is activating there", None),
         )
     )
-    assert colour_of(record, "⚠ done, with warnings") == html.WARN
-    assert colour_of(record, "↶ rolled back") == html.BAD
-    assert colour_of(record, "✕ locked") == html.BAD
-    assert colour_of(record, "✓ done") == html.OK
+    assert html.WARN in colour_of(record, "⚠ done, with warnings")
+    assert html.BAD in colour_of(record, "↶ rolled back")
+    assert html.BAD in colour_of(record, "✕ locked")
+    assert html.OK in colour_of(record, "✓ done")
 
 
 def test_what_went_back_names_what_it_runs_again():
@@ -138,26 +139,52 @@ class TestLogs:
         assert len(bundle(record)["text/html"]) < 75_000
 
 
+def test_its_columns_are_called_as_those_of_the_data_frame():
+    names = frames.outcome_frame(deployed()).columns
+    said = Record(deployed()).text().splitlines()[1].split()
+    assert said[:2] == ["instance", "outcome"]
+    assert set(said[2:]) <= set(names)
+    assert {"how", "sent"} <= set(said)
+
+
 class TestAgain:
     def again(self, report):
         return re.sub(" +", " ", read(Record(report)).text).partition("Again, for what failed: ")[2].strip()
 
     def test_what_failed_can_be_done_again(self, tmp_path):
         report = noted(deployed({"fetch:www-2": "disk full"}), tmp_path)
-        assert self.again(report) == "%hive deploy @failed"
-        assert Record(report).text().endswith("Again, for what failed: %hive deploy @failed")
+        assert self.again(report) == "%hive deploy --resume 7f3a01"
+        assert Record(report).text().endswith("Again, for what failed: %hive deploy --resume 7f3a01")
 
     @pytest.mark.parametrize("failing", [{}, {"fetch:www-2": "disk full"}])
     def test_it_is_said_only_where_it_would_work(self, failing, tmp_path):
         report = deployed(failing)
         assert not self.again(report if failing else noted(report, tmp_path))
 
-    def test_it_is_done_in_the_same_way(self, tmp_path):
-        options = Options(type="boot", batch="10%", pause=1.5, reboot="if needed", force=True, confirm=0.0)
-        plan = msgspec.structs.replace(looked(options=options), no=("confirm", "checks"))
+    def test_what_cannot_be_resumed_is_done_in_the_same_way_with_those_that_failed(self, tmp_path):
+        options = Options(batch="10%", pause=1.5, confirm=0.0)
+        plan = msgspec.structs.replace(looked(options=options), verb="rollback", to=41, no=("confirm", "checks"))
         report = noted(ended(plan, www_1=("failed", "no luck", None)), tmp_path)
-        words = "--type boot --force --no confirm,checks --batch 10% --pause 1.5 --reboot-if-needed"
-        assert self.again(report) == f"%hive deploy @failed {words}"
+        words = "--no confirm,checks --batch 10% --pause 1.5 --to 41"
+        assert self.again(report) == f"%hive rollback www-1 {words}"
+
+
+def test_nothing_takes_less_than_no_time_when_the_clock_was_put_back():
+    tally = Tally(deploy_plan(), started=1000.0)
+    tally.add(StepStarted(time=1001.0, step="realise"))
+    for kind, subject in (("build", "www"), ("fetch", "www-1"), ("activate", "www-1")):
+        tally.add(StepStarted(time=1040.0, step=f"{kind}:{subject}"))
+        tally.add(StepEnded(time=980.0, step=f"{kind}:{subject}", outcome="done", result=Result()))
+    markup = Record(tally.report()).html()
+    assert "fetch: 0.0 s to 0.0 s" in markup
+    assert not re.search(r"-\d+\.\d s", markup)
+
+
+def test_a_build_takes_no_less_than_no_time_either():
+    tally = Tally(build_plan(), started=1000.0)
+    tally.add(StepStarted(time=1040.0, step="realise"))
+    tally.add(StepEnded(time=980.0, step="build:www", outcome="done", result=Result()))
+    assert not re.search(r"-\d+\.\d s", Record(tally.report()).html())
 
 
 def test_it_names_its_run(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import tracemalloc
 
 import pytest
 
@@ -90,6 +91,26 @@ class TestRecord:
             assert place in bundle(view)["text/plain"]
             assert "<details style" in view.html()
 
+    def test_the_first_and_the_last_lines_of_both_streams_are_shown(self):
+        lines = [f"line {number}" for number in range(100)]
+        for cut in (0, 10, 50, 90, 100):
+            out, err = ("".join(f"{line}\n" for line in part) for part in (lines[:cut], lines[cut:]))
+            view = RunOutput([row("a", stdout=out, stderr=err.removesuffix("\n"))], 1)
+            gap = "… 60 lines are not shown: the DataFrame has them all …"
+            assert repr(view).splitlines()[2:] == [*lines[:20], gap, *lines[80:]]
+            assert "100 lines, " in read(view).text
+        few = RunOutput([row("a", stdout="1\n\n2", stderr="3\n", error="a: lost.")], 1)
+        assert repr(few).splitlines()[2:] == ["1", "", "2", "3", "lost."]
+
+    def test_to_show_a_big_output_costs_little(self):
+        view = RunOutput([row("www-1", 1, stdout="x" * 99 + "\n" * 1_000_000, stderr="y" * 5_000_000)], 1)
+        tracemalloc.start()
+        try:
+            assert len(view.html()) + len(view.text()) < 20_000
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+
     def test_what_failed_is_folded_open(self):
         words = "".join(f"line {number}\n" for number in range(100))
         assert "<details open" in RunOutput([row("www-1", 1, stdout=words)], 1).html()
@@ -120,6 +141,9 @@ class TestRecord:
         assert lines[1] == "  www-1  ✕ exit status 1  why"
         assert lines[-1] == "  … and 10 more"
         assert failure_of(frame[frame["exit_code"] == 0]) is None
+
+    def test_the_error_of_a_single_host_counts_nothing(self):
+        assert str(failure_of(run_frame([row("a", 1)]))).splitlines()[0] == "one host failed"
 
     def test_the_error_counts_apart_whose_turn_never_came(self):
         frame = run_frame([row("a", 1), row("b", error="not tried, since a failed")])

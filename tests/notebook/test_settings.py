@@ -7,6 +7,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from nixhive_nb import lab
 from nixhive_nb.notebook.settings import Hive, settings_of
 from tests.notebook.conftest import Shell
 
@@ -45,6 +46,22 @@ def test_an_option_goes_before_a_setting(shell):
     assert session_of(shell).current.limits.parallel == 3
 
 
+def test_the_usual_deployment_is_not_taken_for_one_that_was_named(shell, monkeypatch):
+    asked = []
+
+    def fail(*, deployment="", **_kinds):
+        asked.append(str(deployment))
+        raise lab.LabError("no fleet today")
+
+    monkeypatch.setattr(lab.Lab, "open", fail)
+    monkeypatch.setattr(lab.Lab, "up", fail)
+    for change in ("x = 1", "%config Hive.deployment = 'mine'", "%config Hive.deployment = 'hive.nix'"):
+        shell.run(change)
+        shell.error("%hive lab up")
+    assert [one for one in asked if one] == ["example", "mine", "example"]
+    assert shell.run("%config Hive.deployment") == "hive.nix"
+
+
 def test_settings_come_from_a_configuration_file(configured, folder):
     (folder / "hive.nix").rename(folder / "mine.nix")
     one = configured(deployment="mine.nix", state="other.state", confirm=90, policy="always")
@@ -74,7 +91,13 @@ def test_the_settings_explain_themselves(shell):
         ("parallel = 0", "should not be less than 1"),
         ("parallel = 'many'", "expected an int"),
         ("refresh = 50", "should not be greater than 5"),
+        ("parallel = True", "expected an int"),
+        ("refresh = float('nan')", "a number"),
         ("confirm = 0.1", "should not be less than 1"),
+        ("confirm = float('nan')", "a number"),
+        ("confirm = float('inf')", "a number"),
+        ("deployment = ''", "should not be empty"),
+        ("state = ''", "should not be empty"),
         ("widgets = 'nice'", "['auto', 'own', 'plain', 'none']"),
         ("policy = 'never'", "['attended', 'always', 'free']"),
         ("paralel = 4", "Hive has no setting 'paralel': confirm, deployment, parallel"),

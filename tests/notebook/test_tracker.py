@@ -230,7 +230,8 @@ def work(blocking):
         while not go.wait(0.05):
             source.lines.append(f"line {len(source.lines)}")
             changed(None)
-began = threading.Event()
+    over.set()
+began, over = threading.Event(), threading.Event()
 """
 
 
@@ -311,7 +312,7 @@ class TestInAKernel:
         comm = contents(told, "comm_open")[-1]["comm_id"]
         kernel.comm(comm, {"cancel": True})
         later = kernel.until(lambda one: one["msg_type"] == "comm_msg" and heard(one))
-        other = kernel.send("assert source.cancelled.wait(30); print('other'); go.set(); time.sleep(0.1)")
+        other = kernel.send("assert source.cancelled.wait(30); print('other'); go.set(); assert over.wait(30)")
         later += kernel.until(lambda one: is_update(one) and "ended as it should" in str(one["content"]["data"]))
         outputs = [one for one in told + later if one["msg_type"] == "display_data"]
         assert [one["parent_header"]["msg_id"] for one in outputs] == [begin]

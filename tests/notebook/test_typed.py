@@ -22,6 +22,11 @@ def typed(text):
         "a, b = %hive deploy w|",
         "z: object = %hive deploy w|",
         "d['k'] = %hive deploy w|",
+        "d['a-b'] = %hive deploy w|",
+        'd["a/b"][x + 1] = %hive deploy w|',
+        "z: 'list[T]' = %hive deploy w|",
+        "%time %hive deploy w|",
+        "x = %time %hive deploy w|",
         "    %hive deploy w|",
         "for x in y:\n    df = %hive deploy w|",
         "%hive deploy \\\n    w|",
@@ -47,6 +52,9 @@ def test_the_first_line_of_a_cell_of_ours(text):
         "%hives deploy w|",
         "# %hive deploy w|",
         "x == %hive deploy w|",
+        "x += %hive deploy w|",
+        "x = 1  # y = %hive deploy w|",
+        "%timed %hive deploy w|",
         "text = 'a %hive deploy w|",
         "%%hive run web\n%hive deploy w|",
         "%hive run web 'a \\\n w|",
@@ -85,6 +93,11 @@ def test_words_are_read_as_they_will_be(text, words, value, raw, quote):
 def test_what_is_no_word():
     assert typed("%hive deploy # w|").kind == "comment"
     assert typed("%hive deploy {hosts[: |").kind == "python"
+
+
+def test_a_brace_that_the_editor_closed_already():
+    assert typed("%hive deploy ${w|}").braced
+    assert not typed("%hive deploy ${w|").braced
 
 
 def test_a_quote_that_the_editor_closed_already():

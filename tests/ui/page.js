@@ -59,7 +59,9 @@ window.tests = {
 {
   const parse = (color) => {
     const [red, green, blue, alpha = 1] = color.match(/[\d.]+/g).map(Number);
-    return { rgb: [red, green, blue], alpha };
+    // What is mixed comes in shares of 1.
+    const most = color.startsWith("color(srgb ") ? 255 : 1;
+    return { rgb: [red, green, blue].map((part) => part * most), alpha };
   };
   const over = (top, below) => top.rgb.map((part, at) => part * top.alpha + below[at] * (1 - top.alpha));
   const luminance = (rgb) => {
@@ -81,9 +83,10 @@ window.tests = {
   };
   const says = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
 
-  // Give the texts with less contrast than `least`, each with its contrast.
-  window.tests.faint = (shown, least) =>
+  // Give the texts with less contrast than `least`, each with its contrast. A text without letters or digits is a sign.
+  window.tests.faint = (shown, least, leastOfSigns = least) =>
     [...shown.querySelectorAll("*")]
-      .filter((element) => says(element) && element.checkVisibility() && contrast(element) < least)
+      .filter((element) => says(element) && element.checkVisibility())
+      .filter((element) => contrast(element) < (/[\p{L}\p{N}]/u.test(element.textContent) ? least : leastOfSigns))
       .map((element) => `${element.className || element.tagName} "${element.textContent.trim()}": ${contrast(element).toFixed(1)}`);
 }

@@ -17,6 +17,7 @@ from tests.ui.pictures import take
 
 pytestmark = pytest.mark.ui
 
+VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGETS = Path(nixhive_nb.notebook.__file__).parent / "widgets"
 
 SHOWN = """
@@ -111,6 +112,56 @@ def test_ten_thousand_instances_are_filtered_at_once(lab, tmp_path):
     assert "200 ('www-7', 'www-57', 'www-107')" in book.output(2).inner_text()
 
 
+def test_a_picker_that_is_done_is_kept_as_a_table(lab, tmp_path):
+    book = lab.notebook(
+        tmp_path, SHOWN, "picker = picker_for(rows(40))\npicker", "input()", "print(picker.value)\npicker"
+    )
+    book.run(0, 1)
+    picker = book.output(1).locator(".hive-picker")
+    book.begin(2)
+    answer = book.output(2).get_by_role("textbox")
+    answer.wait_for()
+    for name in ("www-4", "www-0", "www-2"):
+        picker.get_by_role("option", name=f"{name},").click()
+    # The kernel waits for an answer, and hears the button after it. Then all that was selected has come as well.
+    picker.get_by_role("button", name="Done").focus()
+    lab.page.keyboard.press("Enter")
+    expect(picker.get_by_role("button", name="Done…")).to_be_visible()
+    answer.press("Enter")
+    expect(picker).to_have_count(0)
+    expect(book.output(1)).to_contain_text("3 selected, in this order: www-4, www-0, www-2")
+    book.run(3)
+    assert "('www-4', 'www-0', 'www-2')" in book.output(3).inner_text()
+    assert_kept(book, 1, 3)
+
+
+def test_a_picker_that_a_page_found_again_is_kept_as_a_table(lab, tmp_path):
+    """Such a page knows no display ids, by which Python replaces what a cell shows."""
+    book = lab.notebook(tmp_path, SHOWN, "picker = picker_for(rows(40))\npicker", "picker")
+    book.run()
+    book.output(2).locator(".hive-picker").wait_for()
+    book.saved()
+    lab.reload()
+    book.attach()
+    picker = book.output(1).locator(".hive-picker")
+    picker.get_by_role("option", name="www-4,").click()
+    picker.get_by_role("button", name="Done").click()
+    for cell in (1, 2):
+        expect(book.output(cell)).to_contain_text("1 selected: www-4")
+        expect(book.output(cell).locator(".hive-picker")).to_have_count(0)
+    assert_kept(book, 1, 2)
+
+
+def assert_kept(book, *cells):
+    """Say that what cells show is the same when the notebook is opened again, and needs no kernel."""
+    seen = [book.output(cell).inner_text() for cell in cells]
+    book.reopen()
+    assert [book.output(cell).inner_text() for cell in cells] == seen
+    assert book.page.locator(".jp-OutputArea").get_by_text("Error displaying widget").count() == 0
+    for cell in cells:
+        assert [one for one in book.saved().cells[cell].outputs if VIEW in one.get("data", {})] == []
+
+
 def test_names_in_the_picker_are_only_text(lab, tmp_path):
     book = lab.notebook(tmp_path, SHOWN, "picker = picker_for(nasty_rows())\npicker")
     book.run(0, 1)
@@ -152,17 +203,40 @@ def test_every_text_can_be_read(lab, tmp_path, theme):
     cancel(output, "Cancel…", "Cancel it")
     output.get_by_text("Stopping…", exact=True).wait_for()
     output.get_by_role("button", name="Leave at once…").click()
-    assert faint_in(book.output(1)) == []
+    picker = book.output(1)
+    assert faint_in(picker) == []
+    # The kernel is busy, so that it stays as it is.
+    picker.get_by_role("button", name="Done").click()
+    assert faint_in(picker) == []
     assert faint_in(output) == []
     output.get_by_role("button", name="Leave at once", exact=True).click()
     assert not book.ended()
     assert faint_in(output.locator(".jp-OutputArea-output").first) == []
+    expect(picker).to_contain_text("1 selected: www-1")
+    expect(picker.locator(".hive-picker")).to_have_count(0)
+    assert faint_in(picker) == []
 
 
 def faint_in(shown):
-    """Give the texts that hardly stand out from what is behind them: a contrast below 3, by WCAG 2."""
+    """Give what does not stand out from what is behind it: by WCAG 2, words want a contrast of 4.5, signs one of 3."""
     shown.locator("*").first.wait_for()
-    return shown.evaluate("(element) => tests.faint(element, 3)")
+    return shown.evaluate("(element) => tests.faint(element, 4.5, 3)")
+
+
+def test_keys_on_a_button_of_the_tracker_do_not_reach_the_notebook(lab, tmp_path):
+    book = lab.notebook(tmp_path, SHOWN, "deploy_some()", "1")
+    book.run(0)
+    book.begin(1)
+    output = book.output(1)
+    output.get_by_role("button", name="www-2").focus()
+    # In the notebook they insert, delete, cut and turn cells, or go on to the next.
+    for key in ("a", "d", "d", "x", "m", "ArrowDown"):
+        lab.page.keyboard.press(key)
+    expect(output.get_by_role("button", name="www-2")).to_be_focused()
+    assert lab.ask("[...tests.panels[a[0]].content.model.cells].map((cell) => cell.type)", book.path) == ["code"] * 3
+    cancel(output, "Cancel…", "Cancel it")
+    cancel(output, "Leave at once…", "Leave at once")
+    assert not book.ended()
 
 
 @pytest.mark.parametrize("script", sorted(WIDGETS.glob("*.js")), ids=lambda path: path.name)

@@ -1,8 +1,8 @@
 // The target picker: a filter, chips, a list that draws only what can be seen, and a selection that keeps its order.
 //
 // `table` comes once from Python, `compact` in picker.py tells its form. `value` holds the names that are selected, in
-// order; several views of one model share it, while filter, chips and keyboard are of each view alone. Text from
-// deployments and hosts is set as `textContent`, and nothing is ever parsed as HTML.
+// order, and `done` that no more will be; several views of one model share both, while filter, chips and keyboard are of
+// each view alone. Text from deployments and hosts is set as `textContent`, and nothing is ever parsed as HTML.
 
 const ROW = 26; // pixels, as --hp-row in picker.css
 const ROWS = 12; // at most so many are seen at once
@@ -10,6 +10,9 @@ const AROUND = 6; // rows drawn above and below those that are seen
 const CHIPS = 12; // of each kind, before "more"
 const NAMED = 8; // names in the line about the selection
 const PAUSE = 700; // milliseconds between two things that a screen reader is told
+const VIEW = "application/vnd.jupyter.widget-view+json";
+const DONE = "Leave a table of what is selected in the place of this picker";
+const WAITING = "The kernel hears it when it is free";
 
 const KINDS = { tag: "tags", system: "systems", state: "runs" };
 
@@ -110,6 +113,19 @@ function button(text, attributes = {}) {
   return make("button", "hp-button", text, { type: "button", ...attributes });
 }
 
+/**
+ * Put into the notebook what is to stay in the place of the model `of`. Python has done so by display id, but a page that
+ * was loaded anew knows none, and would save a widget that no kernel has. This way is there in JupyterLab and Notebook.
+ */
+function keep(model, { stays, of }) {
+  for (const { outputs } of model.widget_manager?.context?.model?.cells ?? []) {
+    for (let at = 0; at < (outputs?.length ?? 0); at += 1) {
+      if (outputs.get(at).data[VIEW]?.model_id !== of) continue;
+      outputs.set(at, { output_type: "display_data", data: stays, metadata: {} });
+    }
+  }
+}
+
 class View {
   constructor(model, el) {
     this.model = model;
@@ -157,8 +173,12 @@ class View {
     this.list.append(this.sheet);
     this.nothing = make("div", "hp-nothing hp-dim", this.data.size ? "No instance matches." : "There are no instances.");
     this.line = make("div", "hp-dim hp-line");
+    this.done = button("Done");
+    const foot = make("div", "hp-foot");
+    foot.append(this.line, this.done);
     this.spoken = make("div", "hp-spoken", "", { "aria-live": "polite", role: "status" });
-    this.root.append(head, this.buildChips(), this.buildHeader(), this.list, this.line, this.spoken);
+    this.root.append(head, this.buildChips(), this.buildHeader(), this.list, foot, this.spoken);
+    this.paintDone();
   }
 
   /** The columns that say something, each with how to fill it. */
@@ -243,6 +263,7 @@ class View {
     this.showAll.addEventListener("click", () => this.widen());
     this.select.addEventListener("click", () => this.selectShown());
     this.clear.addEventListener("click", () => this.clearShown());
+    this.done.addEventListener("click", () => this.finish());
     this.list.addEventListener("scroll", () => this.draw());
     this.list.addEventListener("focus", () => this.draw());
     this.list.addEventListener("blur", () => this.draw());
@@ -256,12 +277,18 @@ class View {
       this.draw();
       this.tell();
     };
+    this.onDone = () => this.paintDone();
+    this.onMessage = (told) => keep(this.model, told);
     this.model.on("change:value", this.onValue);
+    this.model.on("change:done", this.onDone);
+    this.model.on("msg:custom", this.onMessage);
   }
 
   close() {
     window.removeEventListener("keydown", this.onKey, true);
     this.model.off("change:value", this.onValue);
+    this.model.off("change:done", this.onDone);
+    this.model.off("msg:custom", this.onMessage);
     clearTimeout(this.timer);
     this.root.remove();
   }
@@ -396,13 +423,36 @@ class View {
   tell() {
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
-      this.spoken.textContent = `${this.counted}, ${number(this.picked.size)} selected`;
+      const selected = `${this.counted}, ${number(this.picked.size)} selected`;
+      this.spoken.textContent = this.isDone ? `Done. ${WAITING}.` : selected;
     }, PAUSE);
   }
 
   // What is selected.
 
+  get isDone() {
+    return this.model.get("done");
+  }
+
+  /** End the choosing. Python hears it, and what was selected before it, when its kernel is free. */
+  finish() {
+    if (this.isDone) return;
+    this.model.set("done", true);
+    this.model.save_changes();
+    // This view will be gone, and the keyboard would stand nowhere: it goes on from the cell.
+    this.root.parentElement.closest("[tabindex]")?.focus();
+  }
+
+  paintDone() {
+    this.done.textContent = this.isDone ? "Done…" : "Done";
+    this.done.title = this.isDone ? WAITING : DONE;
+    this.done.setAttribute("aria-disabled", String(this.isDone));
+    this.root.classList.toggle("hp-waiting", this.isDone);
+    this.tell();
+  }
+
   setPicked(names) {
+    if (this.isDone) return;
     this.model.set("value", [...names]);
     this.model.save_changes();
   }
@@ -455,8 +505,11 @@ class View {
     const used = this.use(event, target);
     if (used) event.preventDefault();
     // A letter that is not meant for the notebook must not get there: no shortcuts but those with Ctrl, Alt or Meta.
-    const typed = !event.ctrlKey && !event.altKey && !event.metaKey && event.key.length === 1;
-    if (used || (typed && target !== this.filter)) event.stopPropagation();
+    // There, Enter on a button would begin to edit the cell.
+    const plain = !event.ctrlKey && !event.altKey && !event.metaKey;
+    const typed = plain && event.key.length === 1 && target !== this.filter;
+    const pressed = plain && !event.shiftKey && event.key === "Enter" && target.matches("button");
+    if (used || typed || pressed) event.stopPropagation();
   }
 
   /** Act on a key; tell whether it had a meaning. */

@@ -112,7 +112,8 @@ class Row {
     this.tick(row);
     this.name.setAttribute("aria-expanded", String(isOpen));
     this.below.hidden = !isOpen;
-    if (isOpen) say(this.tail, tail.length ? tail.join("\n") : "It said nothing so far.");
+    // The last lines come with the next snapshot.
+    if (isOpen) say(this.tail, tail.length ? tail.join("\n") : row.line || "It said nothing so far.");
   }
 
   tick(row) {
@@ -253,8 +254,9 @@ class Tracker {
 
   build() {
     this.el.classList.add("hive-tracker");
-    // Enter and Escape on our buttons are for us, not for the notebook.
-    this.el.setAttribute("data-lm-suppress-shortcuts", "true");
+    // Keys on our buttons are for us, not for the notebook: there, D D deletes the cell. It looks for this on what has
+    // the focus and then above, and ends at the first that one of its shortcuts fits.
+    this.el.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
     const head = node("div", "hive-head");
     this.title = node("b");
     this.bar = bar("The whole run");
