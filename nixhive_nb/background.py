@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - it has to be here before `_at_the_end` is told of
+import contextlib
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import RunFailed
+from nixhive_nb.interrupts import interrupts_held, wait_awake
 from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.run_report import RunReport
@@ -18,8 +22,14 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Plan
 
 
+_going: weakref.WeakSet[BackgroundRun] = weakref.WeakSet()
+
+
 class BackgroundRun:
-    """A run that goes on while the notebook does other things. It has connections of its own."""
+    """A run that goes on while the notebook does other things. It has connections of its own.
+
+    When Python ends before it does, nothing more is started, and activations that run come to their end.
+    """
 
     def __init__(
         self,
@@ -33,15 +43,16 @@ class BackgroundRun:
         """
         self.run = run_id
         """The id of the run, as in `history`."""
-        self.warnings: list[str] = []
-        """What is amiss with the run itself, beside what its report tells."""
         self._failure: BaseException | None = None
         self._carried = carried
         self._on_end = on_end
-        self._run = carried.__enter__()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._see_out, name=f"hive-background-{run_id}", daemon=True)
-        self._thread.start()
+        with interrupts_held(), contextlib.ExitStack() as failed:
+            self._run = failed.enter_context(carried)
+            self._thread.start()
+            failed.pop_all()
+            _going.add(self)
 
     @property
     def plan(self) -> Plan:
@@ -64,7 +75,7 @@ class BackgroundRun:
         `timeout` is in seconds. Raises `RunFailed` when not every instance is as wanted, and `TimeoutError`. An
         interrupt ends the waiting alone: the run goes on.
         """
-        if not self._ended.wait(timeout):
+        if not wait_awake(self._ended.wait, timeout):
             raise TimeoutError(f"Run {self.run} still goes on after {timeout:g} seconds.")
         self._thread.join()  # it has nothing more to do
         if self._failure is not None:
@@ -93,9 +104,25 @@ class BackgroundRun:
     def _see_out(self) -> None:
         self._run.wait()
         try:
-            self._carried.__exit__(None, None, None)
-            self._on_end(self)
+            with contextlib.ExitStack() as last:
+                last.callback(self._on_end, self)
+                last.push(self._carried)
         except BaseException as error:  # noqa: BLE001 - carried to whoever waits
             self._failure = error
         finally:
             self._ended.set()
+
+
+def _at_the_end() -> None:
+    """End what goes on in good order, since Python ends."""
+    going = tuple(_going)
+    for run in going:
+        run.cancel()
+    for run in going:
+        with contextlib.suppress(Exception):
+            run.wait()
+
+
+# Executors give up their threads when the main thread ends, which is before `atexit`. What is told after them is called
+# before them, and can still let an activation come to its end. `concurrent.futures.thread` uses the same.
+threading._register_atexit(_at_the_end)  # type: ignore[attr-defined]  # noqa: SLF001 - see above

@@ -114,9 +114,9 @@ class PlanStale(HiveError):  # noqa: N818 - see above
 
 
 class RunFailed(HiveError):  # noqa: N818 - see above
-    """A run ended, and not every instance is done or unchanged.
+    """A run ended, and not every instance is as wanted.
 
-    `report` is the `nixhive_nb.plan.report.Report` (or the DataFrame of a `run`) that tells which.
+    `report` is the `nixhive_nb.run_report.RunReport` (or the DataFrame of a `run`) that tells which.
     """
 
     def __init__(self, message: str, report: object = None) -> None:

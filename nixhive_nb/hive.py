@@ -192,7 +192,8 @@ class Hive:
 
     def reload(self) -> Inventory:
         """Evaluate the deployment anew."""
-        self._loaded = load(self.path, show_trace=self.show_trace)
+        # Where it is: the current folder may be another one by now.
+        self._loaded = load(self._loaded.path, name=self.path, show_trace=self.show_trace)
         return self._loaded.inventory
 
     def targets(self, *patterns: Pattern) -> Targets:
@@ -314,6 +315,8 @@ class Hive:
         The plan has no targets when nothing is left to do. Raises `OptionError` when there is no such run.
         """
         entry = history.find(self._folder, run) if run else history.last(self._folder, _EVALUATED)
+        if entry.state == "running":
+            raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
         verb, patterns, how = history.request_of(entry)
         if verb not in _EVALUATED:
             raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
@@ -377,11 +380,11 @@ class Hive:
         at once. The interrupt then goes on up. A `claim` is settled when all is well.
         """
         note = note or Note()
-        journal = self._journal(plan, note)
-        self._forget(plan)
-        report = RunReport.of(self._carry_out(plan, follow, journal))
-        _settle(claim, report, journal, note)
-        return report
+        with contextlib.closing(self._journal(plan, note)) as journal:
+            self._forget(plan)
+            report = RunReport.of(self._carry_out(plan, follow, journal))
+            _settle(claim, report, journal, note)
+            return report
 
     def begin(
         self,
@@ -393,7 +396,8 @@ class Hive:
     ) -> BackgroundRun:
         """Carry out a plan in the background, with connections of its own, and give its handle at once.
 
-        A `claim` is settled when all is well, and let go of in any case.
+        A `claim` is settled when all is well, and let go of when the run has ended. A script has to `wait`: when Python
+        ends, nothing more is started.
         """
         note = note or Note()
         self._forget(plan)
@@ -401,19 +405,22 @@ class Hive:
         journal = self._journal(plan, note)
 
         def end(run: BackgroundRun) -> None:
-            own.close()
-            if journal.failure:
-                run.warnings.append(f"The journal of this run is not whole: {journal.failure}.")
-            if claim is not None:
-                with contextlib.closing(claim):
-                    _settle(claim, run.report, journal, note)
+            with contextlib.ExitStack() as last:
+                if claim is not None:
+                    last.callback(claim.close)
+                last.callback(journal.close)
+                last.callback(own.close)
+                if journal.failure:
+                    self.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
+                _settle(claim, run.report, journal, note)
 
-        try:
+        with contextlib.ExitStack() as failed:
+            failed.callback(own.close)
+            failed.callback(journal.close)
             carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
-            return BackgroundRun(journal.run, carried, end)
-        except BaseException:
-            own.close()
-            raise
+            run = BackgroundRun(journal.run, carried, end)
+            failed.pop_all()
+            return run
 
     def claim(self, key: str) -> Claim:
         """Hold a key of `--once`: what it stands for is done by us, or was done. Raises `OptionError`."""
@@ -471,9 +478,10 @@ class Hive:
         host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
 
         `logs` keeps outputs that are too long for a cell in `.hive/output`; `listener` hears what goes on. Does not
-        raise for a command that fails, or a host that cannot be reached. Raises `OptionError` for a name that cannot be
-        one of a variable. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report` has
-        the hosts that were done.
+        raise for a command that fails, or a host that cannot be reached. Raises `OptionError` where there is neither a
+        command nor a script, or both, for a name that cannot be one of a variable, for what is not text, and for a
+        timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
+        has the hosts that were done.
         """
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
         names = self.targets(patterns).instances
@@ -567,8 +575,8 @@ class Hive:
         if name == "picked":
             return self._picked()
         if name == "failed":
-            report = history.report_of(history.last(self._folder, _ON_INSTANCES))
-            return {record.instance for record in report.instances() if record.outcome not in GOOD}
+            report = history.report_of(history.last(self._folder, _ON_INSTANCES, ended=True))
+            return {record.instance for record in report.instances() if record.outcome not in (*GOOD, None)}
         wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
         every = select_instances(self._loaded.inventory, ())
         survey = self._survey(every, Asked(evaluate=name == "outdated"))
@@ -650,7 +658,8 @@ class Hive:
 
 
 def _settle(claim: Claim | None, report: Report, journal: Journal, note: Note) -> None:
-    if claim is not None and report.ok:
+    """Note that what a key stands for is done. A dry activation has done nothing."""
+    if claim is not None and report.ok and report.plan.options.type != "dry-activate":
         claim.settle(Done(run=journal.run, ended=report.ended, words=note.words))
 
 

@@ -62,7 +62,7 @@ class Claim:
             return msgspec.json.decode(self._file.read_bytes(), type=Done)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise OptionError(f"{self._file} is not whole ({error}). Remove it to do its work again.") from None
 
     def settle(self, done: Done) -> None:
@@ -71,7 +71,9 @@ class Claim:
 
     def close(self) -> None:
         """Let it go."""
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OSError):  # it was let go of before
+            # A process that was forked from this one holds it as well.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
             self._lock.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from nixhive_nb import frames
-from nixhive_nb.plan.record import record_html
+from nixhive_nb.plan.record import ROWS, record_html
 from nixhive_nb.plan.report import Report
 from nixhive_nb.plan.summary import headline, report_text
 from nixhive_nb.plan.timeline import Timeline
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunReport(Report, frozen=True, kw_only=True):
-    """What a run did. It is a plain value: it pickles. A cell shows its record, `print` the same as text."""
+    """What a run did. It is a plain value: it pickles. A cell shows its record, `print` all of it as text."""
 
     @classmethod
     def of(cls, report: Report) -> RunReport:
@@ -47,7 +47,8 @@ class RunReport(Report, frozen=True, kw_only=True):
         return record_html(self)
 
     def _repr_pretty_(self, printer: _Printer, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
-        printer.text(str(self))
+        # A notebook keeps this, whatever the size of the run.
+        printer.text(strip_control(report_text(self, most=ROWS)))
 
 
 class _Printer(Protocol):

@@ -17,6 +17,7 @@ import msgspec
 
 from nixhive_nb import process
 from nixhive_nb.errors import HiveError
+from nixhive_nb.interrupts import interrupts_held, wait_awake
 from nixhive_nb.plan.engine import Run
 from nixhive_nb.plan.journal import Header
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 Follow = Callable[[Run], AbstractContextManager[object]]
 """Shows a run from its start to its end."""
-_AWAKE = 1.0
-"""Seconds after which a wait looks for an interrupt."""
 _GRACE = 5.0
 """Seconds that a run has to end after a second interrupt."""
 
@@ -84,14 +83,16 @@ def under_way(
         run.subscribe(journal.heard)
     try:
         with follow(run) if follow else contextlib.nullcontext():
-            yield run.start()
+            with interrupts_held():
+                run.start()
+            yield run
         interrupted = False
     finally:
-        try:
-            backend.close()
-        finally:
+        with contextlib.ExitStack() as last:
             if journal is not None:
-                journal.end(run.report(), interrupted=interrupted or run.stopping)
+                last.callback(_end, journal, run, interrupted=interrupted)
+            last.callback(backend.close)
+            last.callback(_leave, run)
 
 
 def user_name() -> str:
@@ -120,18 +121,23 @@ def _versions() -> dict[str, str]:
 
 def _wait(run: Run) -> None:
     try:
-        _wait_awake(run)
+        wait_awake(run.wait)
     except KeyboardInterrupt:
         try:
             run.stop()
-            _wait_awake(run)
+            wait_awake(run.wait)
         except KeyboardInterrupt:
-            run.abandon()
-            run.wait(_GRACE)
+            _leave(run)
         raise
 
 
-def _wait_awake(run: Run) -> None:
-    """Wait in short pieces: an interrupt that comes just as Python begins to wait is not seen before the wait ends."""
-    while not run.wait(_AWAKE):
-        pass
+def _leave(run: Run) -> None:
+    """Do not go on without a run that goes on: nobody would wait for it, and its backend is about to be closed."""
+    if run.going:
+        run.abandon()
+        run.wait(_GRACE)
+
+
+def _end(journal: Journal, run: Run, *, interrupted: bool) -> None:
+    with contextlib.closing(journal):
+        journal.end(run.report(), interrupted=interrupted or run.stopping)

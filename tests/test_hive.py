@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+import time
 
 import pytest
 
 from nixhive_nb import Hive, process
 from nixhive_nb.errors import OptionError, RunFailed, TargetError
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
+from nixhive_nb.plan import history
+from nixhive_nb.plan.event import StepEnded, StepStarted
+from nixhive_nb.plan.journal import Journal
+from nixhive_nb.plan.plan import Plan, Target
+from nixhive_nb.plan.step import Step
 from nixhive_nb.state import read_state
+from tests.plan.test_journal import HEADER
 
 FLAGS = '[ "--option" "sandbox" "false" "--option" "substituters" "" ]'
 
@@ -52,6 +60,16 @@ def test_a_changed_file_is_seen_at_the_next_command(folder, name):
             path.read_text().replace("www-1", "www-7").replace("(builtins.fromJSON", '(["www-7"] ++ builtins.fromJSON')
         )
         assert "www-7" in hive.instances().index
+
+
+def test_it_stays_the_same_deployment_when_the_current_folder_is_another(folder, monkeypatch):
+    other = folder / "other"
+    other.mkdir()
+    (other / "hive.nix").write_text('{ systems.www.configuration = { }; instances.other.system = "www"; }')
+    with Hive.load() as hive:
+        monkeypatch.chdir(other)
+        (folder / "hosts.json").write_text(json.dumps(["www-9"]))
+        assert list(hive.instances().index) == ["www-9"]
 
 
 def test_a_build_gives_results_roots_and_state(folder):
@@ -136,6 +154,49 @@ def test_a_mistake_is_told_before_anything_is_done(folder, call, error, said):
     with Hive.load() as hive, pytest.raises(error, match=said):
         call(hive)
     assert not (folder / ".hive").exists()
+
+
+def noted(folder, verb, *instances):
+    """The journal of a run: its instances were begun with; who ends it says how they came out."""
+    steps = tuple(Step(id=f"fetch:{one}", kind="fetch", instance=one) for one in instances)
+    targets = tuple(Target(instance=one, system="www", wave=1, store="") for one in instances)
+    plan = Plan(verb=verb, source="hive.nix", systems=("www",), targets=targets, steps=steps)
+    journal = Journal.begin(folder / ".hive", HEADER, plan)
+    for step in steps:
+        journal.heard(StepStarted(time=time.time(), step=step.id))
+    return journal
+
+
+def ended(journal, **outcomes):
+    for instance, outcome in outcomes.items():
+        step = f"fetch:{instance.replace('_', '-')}"
+        journal.heard(StepEnded(time=time.time(), step=step, outcome=outcome, reason="no luck"))
+    (entry,) = [one for one in history.runs(journal.path.parents[1]) if one.run == journal.run]
+    journal.end(history.report_of(entry), interrupted=False)
+
+
+def test_failed_is_of_the_last_run_that_ended_and_never_who_is_worked_on(folder):
+    (folder / "hosts.json").write_text(json.dumps(["www-1", "www-2", "www-3"]))
+    ended(noted(folder, "deploy", "www-1", "www-2"), www_1="failed", www_2="done")
+    with Hive.load() as hive, contextlib.closing(noted(folder, "deploy", "www-2", "www-3")) as going:
+        assert hive.targets("@failed").instances == ("www-1",)
+        with pytest.raises(OptionError, match=f"Run {going.run} still goes on"):
+            hive.resume()
+        ended(going, www_2="done", www_3="cancelled")
+        assert hive.targets("@failed").instances == ("www-3",)
+
+
+def test_a_run_that_cannot_begin_does_not_seem_to_go_on(folder, monkeypatch):
+    with Hive.load() as hive:
+        plan = hive.plan("build", "www")
+        monkeypatch.setattr("nixhive_nb.hive.Access", None)  # nothing can be reached
+        hive.close()
+        held = []
+        for begin in (hive.execute, hive.begin):
+            with pytest.raises(TypeError) as caught:
+                begin(plan)
+            held.append(caught)  # with the traceback, as a notebook holds it
+        assert [entry.state for entry in history.runs(folder / ".hive")] == ["killed", "killed"]
 
 
 def test_an_error_shows_no_terminal_control():

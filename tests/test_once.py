@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 
 import pytest
 
@@ -35,8 +37,22 @@ def test_a_key_that_cannot_be_a_file_is_refused(tmp_path, key):
     assert not list(tmp_path.rglob("*.lock"))
 
 
-def test_a_file_that_is_not_whole_is_named_and_nothing_is_assumed(tmp_path):
+@pytest.mark.parametrize("content", [b'{"run": "2026', b'{"run": "\xff", "ended": 1.0}'], ids=["cut", "not UTF-8"])
+def test_a_file_that_is_not_whole_is_named_and_nothing_is_assumed(tmp_path, content):
     with contextlib.closing(Claim.take(tmp_path, "nightly")) as claim:
-        (tmp_path / "once" / "nightly.json").write_text('{"run": "2026')
+        (tmp_path / "once" / "nightly.json").write_bytes(content)
         with pytest.raises(OptionError, match=r"nightly\.json is not whole .* Remove it"):
             _ = claim.done
+
+
+def test_a_key_that_was_let_go_of_is_free_though_a_child_has_it_open(tmp_path):
+    claim = Claim.take(tmp_path, "nightly")
+    child = os.fork()
+    if not child:
+        signal.pause()
+    try:
+        claim.close()
+        Claim.take(tmp_path, "nightly").close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -9,13 +9,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from IPython.lib.pretty import pretty
 
 from nixhive_nb import frames
 from nixhive_nb.backend.simulated_world import HostModel, World
 from nixhive_nb.notebook.record import Record
 from nixhive_nb.plan.engine import Run
 from nixhive_nb.plan.journal import Journal
+from nixhive_nb.plan.record import ROWS
 from nixhive_nb.run_report import RunReport
+from tests.notebook import values
 from tests.notebook.values import Story, build_plan, deployed
 from tests.plan.fleets import deploy, fleet_of, instance, inventory
 from tests.plan.test_journal import HEADER
@@ -47,6 +50,20 @@ def test_a_cell_shows_its_record():
     assert found["text/plain"] == str(failed())
 
 
+def test_a_cell_keeps_little_of_a_large_one_and_print_shows_all():
+    names = tuple(f"www-{number:04}" for number in range(999))
+    report = RunReport.of(deployed({f"fetch:{name}": f"no route to {name}" for name in names}, values.inventory(names)))
+    found, _ = DisplayFormatter().format(report)
+    assert len(found["text/plain"]) < 20_000
+    assert f"… and {1000 - ROWS} more: {999 - ROWS} failed, 1 done" in found["text/plain"]
+    whole = str(report)
+    assert all(name in whole for name in names)
+
+
+def test_a_terminal_gets_no_control_from_it():
+    assert "\x1b" not in pretty(RunReport.of(deployed({"fetch:www-2": "\x1b[2Jdisk full"})))
+
+
 def test_its_timeline_has_html_and_text():
     found, _ = DisplayFormatter().format(failed().timeline())
     assert found["text/html"].count("✕ failed at fetch") == 1
@@ -68,9 +85,9 @@ def test_in_short_it_says_how_the_run_ended():
 
 def test_as_text_it_tells_a_terminal_how_to_do_it_again():
     named = msgspec.structs.replace(failed(), journal="/somewhere/20261122T211402Z-7f3a01.jsonl")
-    assert str(named).endswith("Again, for what failed: nix-hive deploy @failed -c example/")
+    assert str(named).endswith("Again, for what failed: nix-hive deploy --resume 7f3a01 -c example/")
     usual = msgspec.structs.replace(named, plan=msgspec.structs.replace(named.plan, source="hive.nix"))
-    assert str(usual).endswith("Again, for what failed: nix-hive deploy @failed")
+    assert str(usual).endswith("Again, for what failed: nix-hive deploy --resume 7f3a01")
 
 
 def test_the_logs_that_it_names_are_there(tmp_path):

@@ -102,8 +102,11 @@ def _command(target: Path) -> list[str]:
 
 def _target(path: str | Path) -> Path:
     """Give the absolute path of a deployment that is there."""
-    given = Path(path).expanduser()
     advice = "Name a deployment with -c: a file, or a folder that holds default.nix."
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError:
+        raise DeploymentError(f"{path}: nobody of that name has a home folder here. {advice}") from None
     if not given.exists():
         raise DeploymentError(f"There is no {path}. {advice}")
     if given.is_dir() and not (given / "default.nix").exists():

@@ -43,19 +43,21 @@ class Run:
         backend: Backend,
         *,
         limits: Limits | None = None,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         journal: str = "",
     ) -> None:
         """Make a run; `start` begins it.
 
         `clock` gives the times of events, `loop_factory` the loop that it runs in: together they make a run in a time
-        of its own. `journal` is the path of its journal, if any: reports name it.
+        of its own. Without a clock it is the time of this machine when the run was made, and goes forward from there.
+        `journal` is the path of its journal, if any: reports name it.
         """
         self.plan = plan
         self.stopping = False
         """Whether the user stopped it."""
-        self._tally = Tally(plan, clock(), journal=journal)
+        clock = clock or _forward()
+        self._tally = Tally(plan, clock=clock, journal=journal)
         self._engine = _Engine(plan, backend, limits or Limits(), self._heard, clock)
         self._loop_factory = loop_factory
         self._listeners: list[OnEvent] = []
@@ -71,6 +73,11 @@ class Run:
         """Begin, and return at once."""
         self._thread.start()
         return self
+
+    @property
+    def going(self) -> bool:
+        """Whether it has begun, and not ended."""
+        return self._thread.ident is not None and not self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, at most `timeout` seconds; tell whether it has."""
@@ -111,6 +118,12 @@ class Run:
             self._failure = error
         finally:
             self._ended.set()
+
+
+def _forward() -> Clock:
+    """Give a clock that tells the time of this machine, and does not jump when that is set anew."""
+    ahead = time.time() - time.monotonic()
+    return lambda: ahead + time.monotonic()
 
 
 class _Engine:

@@ -58,8 +58,8 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None for one that has no end."""
-        return None if self.ended is None else self.ended - self.started
+        """How long it took; None for one that has no end, 0 where the clock was put back by more than that."""
+        return None if self.ended is None else max(0.0, self.ended - self.started)
 
 
 class _Brief(msgspec.Struct, frozen=True):
@@ -75,10 +75,13 @@ def runs(folder: Path) -> tuple[RunEntry, ...]:
     return tuple(sorted(found, key=lambda entry: (entry.started, entry.run), reverse=True))
 
 
-def last(folder: Path, verbs: Collection[str]) -> RunEntry:
-    """Give the last run that did one of these verbs. Raises `OptionError` when there is none."""
+def last(folder: Path, verbs: Collection[str], *, ended: bool = False) -> RunEntry:
+    """Give the last run that did one of these verbs, or with `ended` the last of those that do not go on.
+
+    Raises `OptionError` when there is none.
+    """
     for entry in runs(folder):
-        if entry.verb in verbs:
+        if entry.verb in verbs and not (ended and entry.state == "running"):
             return entry
     raise OptionError(f"No {' or '.join(verbs)} is noted in {folder / RUNS} yet.")
 
@@ -189,19 +192,35 @@ def _report(lines: Iterable[Line], plan: Plan, started: float, state: str) -> Re
     begun: set[str] = set()
     ended: set[str] = set()
     last = started
-    for line in lines:
-        if isinstance(line, (Head, End)):
-            continue
+    for line in _forward(lines, steps, started):
         last = max(last, line.time)
-        if isinstance(line, Stopping):
-            tally.add(line)
-        elif line.step in steps:
+        tally.add(line)
+        if not isinstance(line, Stopping):
             (begun if isinstance(line, StepStarted) else ended).add(line.step)
-            tally.add(line)
     if state != "running":
         for name in steps.keys() - ended:
             tally.add(_lost(steps[name], last, begun=name in begun, killed=state == "killed"))
     return tally.report()
+
+
+def _forward(
+    lines: Iterable[Line], steps: Collection[str], started: float
+) -> Iterator[StepStarted | StepEnded | Stopping]:
+    """Give what a plan with these steps did, so that nothing began before the run, or ended before it began.
+
+    Where that stands in a journal, the clock was put back: all that follows is that much later.
+    """
+    begun: dict[str, float] = {}
+    back = 0.0
+    for line in lines:
+        if isinstance(line, (Head, End)) or not (isinstance(line, Stopping) or line.step in steps):
+            continue
+        least = started if isinstance(line, Stopping) else begun.get(line.step, started)
+        back = max(back, least - line.time)
+        when = max(least, line.time + back)
+        if isinstance(line, StepStarted):
+            begun[line.step] = when
+        yield msgspec.structs.replace(line, time=when)
 
 
 def _lost(step: Step, when: float, *, begun: bool, killed: bool) -> StepEnded:

@@ -37,7 +37,11 @@ _SYNC_SECONDS = 0.1
 """Each line is with the kernel at once; ends of steps that come together go to the disk together."""
 _SYNC_SHARE = 20
 """A disk that takes long (Nix writes to it as well) may hold up the engine for one part in so many."""
-_SECRET = re.compile(r"(https?://)[^/\s?#:@]+@|(://[^/\s:@]*:)[^/\s]*@")
+_SECRET = re.compile(r"(https?://)[^/\s?#:@]+@|(://[^/\s:@]*:)[^/\s]*@|(://[^/\s:@\[]*:)(?!\d+/)[^\s@\"'<>]{0,200}@")
+_SECRET_QUERY = re.compile(
+    r"([?&][\w.%-]{0,40}(?:secret|token|passw|signature|credential|api[-_]?key)[\w.%-]{0,40}=)[^&#\s\"'<>]+",
+    re.IGNORECASE,
+)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +148,12 @@ class Journal:
         end = End(time=report.ended, ok=report.ok, interrupted=interrupted, counts=report.counts())
         self._write(end, last=True)
         self._sync()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. A run whose last line is not there counts as killed."""
         with self._guard:
+            self._over = True
             self._stream.close()
 
     def log_of(self, instance: str) -> Path:
@@ -195,14 +204,18 @@ class Journal:
             self._fail(file, error)
 
     def _fail(self, file: Path, error: OSError) -> None:
-        what = f"{file}: {error.strerror}. The run itself goes on; `history` and `--resume` know less of it."
+        what = f"{file}: {error.strerror}. The run itself goes on; `history` and `--resume` know less of it"
         self.failure = self.failure or what
 
 
 def redacted(text: str) -> str:
-    """Give a text with `***` for the passwords in its URLs, and for a bare token of an http URL. Always UTF-8."""
+    """Give a text with `***` for secrets in its URLs. Always UTF-8.
+
+    They are passwords, a bare token of an http URL, and what a query names a token, secret, password and the like.
+    """
     plain = text.encode("utf-8", "backslashreplace").decode()
-    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***@", plain)
+    plain = _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***@", plain)
+    return _SECRET_QUERY.sub(r"\1***", plain)
 
 
 def is_locked(file: Path) -> bool:

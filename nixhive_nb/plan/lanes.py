@@ -14,7 +14,7 @@ from nixhive_nb.plan.event import BAD, GOOD, Outcome
 from nixhive_nb.plan.routes import store_host
 from nixhive_nb.plan.summary import SYMBOLS, details, headline, outcome_text
 from nixhive_nb.plan.timings import Timing, timings_of
-from nixhive_nb.text import seconds_text, size_text
+from nixhive_nb.text import count_text, seconds_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,7 @@ INSTANCES = 30
 OTHERS = 8
 """How many systems, and how many stores."""
 WAVES = 20
+"""Not more than `INSTANCES`: each has a lane."""
 WORDS = {
     "instantiate": "evaluate",
     "look": "ask",
@@ -119,15 +120,14 @@ def lanes_of(report: Report) -> Lanes:
     seconds = max(report.seconds, 0.1, *(timing.end or 0.0 for timing in timings))
     systems = _group("systems", _system_lanes(report, timings, seconds), OTHERS)
     stores = _group("stores", _store_lanes(timings, seconds), OTHERS)
-    waves = _waves(report, timings, seconds)
-    more = len(waves) - WAVES
+    waves, rest = _waves(report, timings, seconds)
     return Lanes(
         title=headline(report),
         facts=details(report),
         is_ok=report.ok,
         seconds=seconds,
-        groups=tuple(group for group in (systems, stores, *waves[:WAVES]) if group.lanes or group.note),
-        rest=f"… and {more} more waves" if more > 0 else "",
+        groups=tuple(group for group in (systems, stores, *waves) if group.lanes or group.note),
+        rest=rest,
     )
 
 
@@ -164,11 +164,13 @@ def _with_realise(own: Sequence[Timing], build: Step | None, realise: Timing) ->
     if build is None or realise.step not in (*build.needs, *build.after):
         return [*own]
     whole = verdict or realise
+    end = None if whole.end is None else max(realise.start, whole.end)
     joined = msgspec.structs.replace(
         whole,
         kind="build",
         start=realise.start,
-        seconds=None if whole.end is None else whole.end - realise.start,
+        end=end,
+        seconds=None if end is None else end - realise.start,
         queued=realise.queued,
     )
     return sorted([joined, *(one for one in own if one is not verdict)], key=lambda timing: timing.start)
@@ -188,7 +190,8 @@ def _store_lanes(timings: Iterable[Timing], seconds: float) -> list[Lane]:
     ]
 
 
-def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> list[Group]:
+def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[list[Group], str]:
+    """Give the waves that tell most, and in words the others: those in which something failed, then the first."""
     own: dict[str, list[Timing]] = defaultdict(list)
     pauses: dict[int, list[Timing]] = defaultdict(list)
     for timing in timings:
@@ -205,17 +208,35 @@ def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> list[Gr
             spans=_spans(own[record.instance], seconds),
         )
         lanes[record.wave].append(lane)
-    shares = _shares({wave: len(found) for wave, found in lanes.items()})
-    return [_wave(wave, lanes[wave], shares[wave], pauses[wave], seconds) for wave in sorted(lanes)]
+    ranked = sorted(lanes, key=lambda wave: (not _failed(lanes[wave]), wave))
+    chosen = {wave: lanes[wave] for wave in sorted(ranked[:WAVES])}
+    shares = _shares(chosen)
+    shown = [_wave(wave, found, shares[wave], pauses[wave], seconds) for wave, found in chosen.items()]
+    return shown, _rest_text([lanes[wave] for wave in ranked[WAVES:]])
 
 
-def _shares(sizes: Mapping[int, int]) -> dict[int, int]:
-    """Give how many lanes each wave shows: all it has if these are few, and of the rest each as many."""
+def _shares(waves: Mapping[int, Sequence[Lane]]) -> dict[int, int]:
+    """Give how many lanes each wave shows: at least one, then what failed, then the others."""
+    first = _fair({wave: max(1, _failed(lanes)) for wave, lanes in waves.items()}, INSTANCES)
+    others = {wave: len(lanes) - first[wave] for wave, lanes in waves.items()}
+    more = _fair(others, INSTANCES - sum(first.values()))
+    return {wave: first[wave] + more[wave] for wave in waves}
+
+
+def _fair(sizes: Mapping[int, int], places: int) -> dict[int, int]:
+    """Give how many of so many places each wave gets: all it wants if that is little, and of the rest each as many."""
     shares: dict[int, int] = {}
     for wave in sorted(sizes, key=lambda wave: (sizes[wave], wave)):
-        left = INSTANCES - sum(shares.values())
+        left = places - sum(shares.values())
         shares[wave] = min(sizes[wave], left // (len(sizes) - len(shares)))
     return shares
+
+
+def _rest_text(waves: Sequence[Sequence[Lane]]) -> str:
+    if not waves:
+        return ""
+    bad = sum(1 for lanes in waves if _failed(lanes))
+    return f"… and {count_text(len(waves), 'more wave')}" + (f", {bad} of them with failures" if bad else "")
 
 
 def _wave(wave: int, lanes: Sequence[Lane], most: int, pauses: Sequence[Timing], seconds: float) -> Group:
@@ -243,7 +264,14 @@ def _note(lanes: Sequence[Lane], chosen: Sequence[Lane], what: str) -> str:
     count = f"{len(lanes)} {what}{'' if len(lanes) == 1 else 's'}"
     if len(chosen) == len(lanes):
         return count
+    bad = _failed(lanes)
+    if bad > len(chosen):
+        return f"{count}, {len(chosen)} shown of {bad} that failed"
     return f"{count}, {len(chosen)} shown: what failed and what took longest"
+
+
+def _failed(lanes: Iterable[Lane]) -> int:
+    return sum(1 for lane in lanes if lane.outcome in BAD)
 
 
 def _whole(lanes: Iterable[Lane]) -> tuple[float, float] | None:

@@ -262,8 +262,9 @@ def _cut(text: str) -> str:
 
 
 def _wide(text: str) -> float:
-    signs = sum(text.count(sign) for sign in "=✕×")  # noqa: RUF001 - a sign of ours, wider than a letter
-    return len(text) * _LETTER + 16 + 4 * signs
+    # How wide a letter is stands in a font that is not here: those that are wide in every one have more.
+    wide = sum(text.count(sign) for sign in "=✕×mwMW@%")  # noqa: RUF001 - a sign of ours
+    return len(text) * _LETTER + 16 + 4 * wide
 
 
 def _escaped(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
@@ -177,12 +176,15 @@ def amount_text(moved: int, expected: int | None, *, at_most: bool = False) -> s
 def _span_text(seconds: float) -> str:
     """Give a time to come, not finer than it can be known."""
     whole = max(1, round(seconds))
-    return f"{whole} s" if whole < _MINUTE else f"{round(whole / _MINUTE)} min"
+    minutes = round(whole / _MINUTE)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    return f"{minutes} min" if minutes < _MINUTE else f"{round(minutes / _MINUTE)} h"
 
 
 def progress_of(report: Report) -> Progress:
     """Give where a run is by what is known now."""
-    now = time.time()
+    now = report.ended
     steps = [record for record in report.steps.values() if record.kind != "wave"]
     own = report.plan.own_steps()
     fates = {name: _fate([report.steps[step] for step in ids]) for name, ids in own.items()}

@@ -130,10 +130,11 @@ def _spans(report: Report, record: InstanceRecord) -> Iterable[html.Span]:
         duration = record.build if kind == "build" else step.seconds
         if duration is None:
             continue
-        end = step.ended - report.started
+        start = max(0.0, step.ended - report.started - duration)
+        end = max(start, step.ended - report.started)
         bad = step.outcome not in GOOD
-        title = f"{kind}{' failed' if bad else ''}: {end - duration:.1f} s to {end:.1f} s"
-        yield html.Span(start=end - duration, end=end, colour=html.BAD if bad else colour, title=title)
+        title = f"{kind}{' failed' if bad else ''}: {start:.1f} s to {end:.1f} s"
+        yield html.Span(start=start, end=end, colour=html.BAD if bad else colour, title=title)
 
 
 def _failures(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> Iterable[str]:

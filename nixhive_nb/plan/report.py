@@ -15,7 +15,7 @@ from nixhive_nb.plan.logs import log_file
 from nixhive_nb.plan.plan import Plan, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nixhive_nb.plan.event import Event
     from nixhive_nb.plan.step import Step
@@ -48,7 +48,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seconds(self) -> float | None:
         """How long it ran; None when it was never begun or still runs."""
-        return None if self.started is None or self.ended is None else self.ended - self.started
+        return None if self.started is None or self.ended is None else max(0.0, self.ended - self.started)
 
 
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     previous: str = ""
     """What it ran before."""
     how: str = ""
-    """How it got the system: present, from relay, from here."""
+    """How it got the system: present, from relay, from its caches, from here."""
     sent: int = 0
     """Content that this machine sent to this very instance (what went to its relay is counted there)."""
     build: float | None = None
@@ -175,7 +175,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         if build is None or build.ended is None:
             return None
         start = realise.started if realise is not None and realise.started is not None else build.started
-        return None if start is None else build.ended - start
+        return None if start is None else max(0.0, build.ended - start)
 
     def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
         own = [self.steps[name] for name in steps]
@@ -277,12 +277,18 @@ class _Open:
 class Tally:
     """Adds up the events of a run. One thread adds; any thread may ask for the report."""
 
-    def __init__(self, plan: Plan, started: float | None = None, *, journal: str = "") -> None:
-        """Begin with nothing done, now or when the run started; `journal` is the path of its journal, if any."""
+    def __init__(
+        self, plan: Plan, started: float | None = None, *, clock: Callable[[], float] | None = None, journal: str = ""
+    ) -> None:
+        """Begin with nothing done, now or when the run started; `journal` is the path of its journal, if any.
+
+        `clock` is that of a run that goes on: it tells how late it is by now.
+        """
         self._plan = plan
         self._journal = journal
         self._steps = {step.id: _Open(step) for step in plan.steps}
-        self._started = time.time() if started is None else started
+        self._clock = clock
+        self._started = started if started is not None else (clock or time.time)()
         self._last = self._started
 
     def add(self, event: Event) -> None:
@@ -304,4 +310,6 @@ class Tally:
     def report(self) -> Report:
         """Give what is known by now."""
         steps = {name: step.record() for name, step in self._steps.items()}
-        return Report(plan=self._plan, started=self._started, ended=self._last, steps=steps, journal=self._journal)
+        goes_on = any(step.outcome is None for step in steps.values())
+        ended = max(self._last, self._clock()) if self._clock and goes_on else self._last
+        return Report(plan=self._plan, started=self._started, ended=ended, steps=steps, journal=self._journal)

@@ -102,17 +102,25 @@ def outcome_text(record: InstanceRecord | SystemRecord) -> str:
 
 
 def again_text(report: Report, program: str) -> str:
-    """Give the command that does it again for what failed; empty where nothing failed, or `@failed` is not known.
+    """Give the command that does it again for what failed; empty where nothing failed, or the run is not noted.
 
     `program` is what stands before its words, such as `%hive`, which knows of the deployment by itself.
     """
     plan = report.plan
     if plan.verb not in _ON_INSTANCES or report.ok or not report.run:
         return ""
-    words = [*command_words(plan.options, plan.no), *(["--to", str(plan.to)] if plan.to else [])]
+    words = ["--resume", report.run.rpartition("-")[2]] if plan.verb == "deploy" else _again_words(report)
     if program == NIX_HIVE and plan.source != _SOURCE:
         words += ["-c", strip_control(plan.source)]
-    return " ".join([program, plan.verb, "@failed", *map(shlex.quote, words)])
+    return " ".join([program, plan.verb, *map(shlex.quote, words)])
+
+
+def _again_words(report: Report) -> list[str]:
+    """Give what failed by name, since `@failed` is of the last run only, and the options."""
+    failed = [record.instance for record in report.instances() if record.outcome not in GOOD]
+    to = ["--to", str(report.plan.to)] if report.plan.to else []
+    few = failed if len(failed) <= MOST_FAILURES else ["@failed"]
+    return [*few, *command_words(report.plan.options, report.plan.no), *to]
 
 
 def report_text(report: Report, *, most: int | None = None, program: str = NIX_HIVE) -> str:
@@ -213,7 +221,7 @@ def _table(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> 
         ]
         for one in instances
     ]
-    return ["instance", "outcome", "got it", "transfer", "activate", "from here"], rows
+    return ["instance", "outcome", "how", "transfer", "activate", "sent"], rows
 
 
 def name_of(record: InstanceRecord | SystemRecord) -> str:

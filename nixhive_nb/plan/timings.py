@@ -1,4 +1,7 @@
-"""When each step of a run ran. Times are seconds from the start of the run, sizes are bytes."""
+"""When each step of a run ran. Times are seconds from the start of the run, sizes are bytes.
+
+Where the clock was put back, nothing began before the run, and nothing took less than no time.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,7 @@ def timings_of(report: Report) -> tuple[Timing, ...]:
 
 
 def _timing(report: Report, step: Step, record: StepRecord, started: float, waves: Mapping[str, int]) -> Timing:
+    start = max(0.0, started - report.started)
     return Timing(
         step=step.id,
         kind=step.kind,
@@ -61,9 +65,9 @@ def _timing(report: Report, step: Step, record: StepRecord, started: float, wave
         systems=step.systems,
         wave=waves.get(step.instance) or step.wave or None,
         outcome=record.outcome,
-        start=started - report.started,
-        end=None if record.ended is None else record.ended - report.started,
-        seconds=record.seconds,
+        start=start,
+        end=None if record.ended is None else max(start, record.ended - report.started),
+        seconds=None if record.seconds is None else max(0.0, record.seconds),
         queued=_queued(report, step, started),
         moved=_moved(record),
         reason=record.reason,

@@ -91,6 +91,11 @@ def test_no_such_file(tmp_path: Path) -> None:
     )
 
 
+def test_a_home_folder_of_nobody_is_named():
+    with pytest.raises(DeploymentError, match="~nobody-here/hive: nobody of that name has a home folder here"):
+        load("~nobody-here/hive")
+
+
 def test_a_folder_without_default_nix(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
         f"The folder {tmp_path} holds no default.nix. Name a deployment with -c: a file, or a folder that holds "

@@ -117,6 +117,16 @@ def test_once_does_it_once(fleet, change):
     assert fleet.runs("www-2") == runs
 
 
+def test_a_dry_activation_does_not_use_a_key_up(fleet, change):
+    words = ("deploy", "-c", "example", "www-2", "--once", secrets.token_hex(4))
+    change()
+    before = fleet.runs("www-2")
+    assert fleet.nix_hive(*words, "-t", "dry-activate").returncode == 0
+    assert fleet.runs("www-2") == before
+    assert fleet.nix_hive(*words).returncode == 0
+    assert fleet.runs("www-2") != before
+
+
 def test_what_did_not_go_well_is_done_again_with_the_same_key(fleet, change):
     key = secrets.token_hex(4)
     change()

@@ -258,3 +258,34 @@ def test_thousands_of_steps_behind_one_limit_all_end(count):
     plan = plan_of(*[step(f"s{number}", locks=["all", "jump:portico"]) for number in range(count)])
     found, _ = outcomes(plan, Scripted(), Limits(parallel=32, per_jump=8))
     assert Counter(found.values()) == {"done": count}
+
+
+def test_time_goes_forward_though_the_clock_of_this_machine_is_set_back(monkeypatch):
+    run = Run(plan_of(step("a"), step("b", needs=["a"])), Scripted())
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert run.start().wait(30)
+    report = run.report()
+    assert report.seconds >= 0
+    assert all(record.seconds >= 0 for record in report.steps.values())
+
+
+def test_a_run_that_goes_on_is_as_old_as_it_is_now():
+    now = [100.0]
+    began, ended = threading.Event(), asyncio.Event()
+
+    class Waiting:
+        async def perform(self, step, tell):
+            self.loop = asyncio.get_running_loop()
+            began.set()
+            await ended.wait()
+            return Result()
+
+    backend = Waiting()
+    run = Run(plan_of(step("a")), backend, clock=lambda: now[0]).start()
+    assert began.wait(10)
+    now[0] = 104.0
+    assert run.report().seconds == 4.0
+    backend.loop.call_soon_threadsafe(ended.set)
+    assert run.wait(10)
+    now[0] = 190.0
+    assert run.report().seconds == 4.0

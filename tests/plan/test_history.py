@@ -54,6 +54,10 @@ def story(*, until=None, bad=None):
         yield StepEnded(time=now, step=name, outcome=outcome, reason=reason, result=Result(path=f"/nix/store/{name}"))
 
 
+def timeless(record):
+    return msgspec.structs.replace(record, started=None, ended=None)
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="@"), max_size=20)
 TIMES = st.floats(0, 4e9)
 RESULTS = st.builds(Result, path=TEXT, warning=TEXT, sent=st.integers(0, 2**53), reboot=st.none() | st.booleans())
@@ -112,7 +116,59 @@ def test_what_was_written_is_what_is_read(tmp_path_factory, events):
     known = history.report_of(history.find(folder))
     assert known.plan == PLAN
     told = {event.step for event in events if isinstance(event, StepEnded)}
-    assert {name: known.steps[name] for name in told} == {name: report.steps[name] for name in told}
+    assert {name: timeless(known.steps[name]) for name in told} == {name: timeless(report.steps[name]) for name in told}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(TIMES, min_size=2 * len(STEPS), max_size=2 * len(STEPS)))
+def test_whatever_the_times_nothing_takes_less_than_no_time(tmp_path_factory, times):
+    folder = tmp_path_factory.mktemp("times")
+    noted(folder, [msgspec.structs.replace(event, time=when) for event, when in zip(story(), times, strict=True)])
+    entry = history.find(folder)
+    report = history.report_of(entry)
+    assert entry.seconds >= 0
+    assert report.seconds >= 0
+    for step in report.steps.values():
+        assert report.started <= step.started <= step.ended <= report.ended
+
+
+def test_when_the_clock_was_put_back_what_came_later_took_as_long_as_it_did(tmp_path):
+    journal = Journal.begin(tmp_path, HEADER, PLAN)
+    started = history.find(tmp_path).started
+    for event in (
+        StepStarted(time=started + 32, step="fetch:www-1"),
+        StepStarted(time=started + 32, step="fetch:www-2"),
+        # It was put back by an hour.
+        StepEnded(time=started - 3562, step="fetch:www-1", outcome="done"),
+        StepStarted(time=started - 3561, step="activate:www-1"),
+        StepEnded(time=started - 3556, step="activate:www-1", outcome="done"),
+        StepEnded(time=started - 3552, step="fetch:www-2", outcome="failed"),
+    ):
+        journal.heard(event)
+    journal.end(Tally(PLAN, started - 3552).report(), interrupted=False)
+    entry = history.find(tmp_path)
+    steps = history.report_of(entry).steps
+    assert entry.seconds == 0
+    seconds = {name: steps[name].seconds for name in ("fetch:www-1", "activate:www-1", "fetch:www-2")}
+    assert seconds == pytest.approx({"fetch:www-1": 0, "activate:www-1": 5, "fetch:www-2": 10}, abs=1e-3)
+    assert steps["activate:www-1"].started == pytest.approx(started + 33)
+
+
+def test_ends_that_were_told_late_have_their_own_times(tmp_path):
+    """A step that ended while another was being told of stands behind it in the journal."""
+    now = time.time()
+    _, report = noted(
+        tmp_path,
+        [
+            *(StepStarted(time=now + 1, step=name) for name in ("fetch:www-1", "fetch:www-2")),
+            StepEnded(time=now + 5, step="fetch:www-1", outcome="done"),
+            StepEnded(time=now + 4, step="fetch:www-2", outcome="done"),
+            StepStarted(time=now + 5, step="activate:www-2"),
+        ],
+    )
+    known = history.report_of(history.find(tmp_path)).steps
+    assert known["fetch:www-2"] == report.steps["fetch:www-2"]
+    assert known["activate:www-2"].started == report.steps["activate:www-2"].started
 
 
 def test_a_journal_that_is_cut_anywhere_tells_what_stands_before_the_cut(tmp_path):

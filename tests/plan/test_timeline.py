@@ -6,6 +6,7 @@ import re
 from functools import cache
 
 import pytest
+from hypothesis import given
 
 from nixhive_nb.backend.simulated_world import HostModel, World
 from nixhive_nb.errors import OptionError
@@ -19,6 +20,7 @@ from tests.notebook.test_display import KEPT, KEPT_ATTRIBUTES, NASTY, Reader
 from tests.notebook.values import deploy_plan
 from tests.notebook.values import inventory as example
 from tests.plan.fleets import CHECK, deploy, fleet_of, instance, inventory, ran
+from tests.plan.test_history import EVENTS, PLAN, TIMES
 
 WEB = ("www-1", "www-2", "www-3")
 
@@ -40,6 +42,33 @@ def many(number=1000, *patterns):
     inv = inventory(*[instance(name, "one" if at % 2 else "two") for at, name in enumerate(names)])
     slow = {"web-0500": HostModel(bandwidth=1e5), "web-0700": HostModel(faults=("disk full",))}
     return ran(deploy(inv, *patterns), fleet_of(World(hosts=slow)))[0]
+
+
+@cache
+def one_by_one(number, *failing, size=1):
+    """Waves of `size` instances, those of some of which fail."""
+    waves = [[f"h{wave:02}-{one}" for one in range(size)] for wave in range(1, number + 1)]
+    full = {f"h{wave:02}-{one}": HostModel(faults=("disk full",)) for wave in failing for one in range(size)}
+    inv = inventory(*[instance(name) for wave in waves for name in wave])
+    plan = deploy(inv, *[f"h{wave:02}-*" for wave in range(1, number + 1)], max_failures="100%")
+    return ran(plan, fleet_of(World(hosts=full)))[0]
+
+
+def put_back(seconds=60.0):
+    """A run in which the clock was put back while a host was fetching."""
+    tally = Tally(deploy_plan(), started=1000.0)
+    tally.add(StepStarted(time=1001.0, step="realise"))
+    tally.add(StepEnded(time=1031.0, step="realise", outcome="done", result=Result()))
+    tally.add(StepStarted(time=1032.0, step="fetch:www-1"))
+    tally.add(StepEnded(time=1040.0 - seconds, step="build:www", outcome="done", result=Result()))
+    tally.add(StepEnded(time=1040.0 - seconds, step="fetch:www-1", outcome="done", result=Result()))
+    tally.add(StepStarted(time=1040.0 - seconds, step="activate:www-1"))
+    tally.add(StepEnded(time=1045.0 - seconds, step="activate:www-1", outcome="failed", reason="no luck"))
+    return tally.report()
+
+
+def waves(lanes):
+    return {group.title: [one.name for one in group.lanes] for group in lanes.groups if group.title.startswith("wave")}
 
 
 def lane(lanes, name):
@@ -83,6 +112,12 @@ class TestTimings:
         found = {timing.step: timing.moved for timing in timings_of(tally.report())}
         moved = {"fetch:www-1": 3, "fetch:www-2": 0, "fetch:www-3": 7}
         assert found == {"realise": None, "fetch:portico": None} | moved
+
+    def test_nothing_takes_less_than_no_time_when_the_clock_was_put_back(self):
+        found = {timing.step: timing for timing in timings_of(put_back())}
+        fetch, activate = found["fetch:www-1"], found["activate:www-1"]
+        assert (fetch.start, fetch.end, fetch.seconds) == (32.0, 32.0, 0.0)
+        assert (activate.start, activate.end) == (0.0, 0.0)
 
 
 class TestLanes:
@@ -145,6 +180,39 @@ class TestLanes:
         assert len(lanes.groups) == 2 + WAVES
         assert lanes.rest == f"… and {40 - WAVES} more waves"
 
+    def test_of_many_waves_those_in_which_something_failed_are_shown_and_then_the_first(self):
+        lanes = lanes_of(one_by_one(40, 6, 26))
+        assert list(waves(lanes)) == [f"wave {number}" for number in (*range(1, WAVES), 26)]
+        assert lane(lanes, "h06-0").ended == lane(lanes, "h26-0").ended == "✕ failed at fetch"
+        assert lanes.rest == f"… and {40 - WAVES} more waves"
+
+    def test_no_wave_is_shown_without_a_lane(self):
+        for size in (1, 2, 5):
+            assert all(waves(lanes_of(one_by_one(40, 6, 26, size=size))).values())
+
+    def test_what_failed_in_one_wave_comes_before_what_went_well_in_another(self):
+        lanes = lanes_of(one_by_one(10, 8, size=8))
+        assert waves(lanes)["wave 8"] == [f"h08-{one}" for one in range(8)]
+        assert sum(map(len, waves(lanes).values())) == INSTANCES
+
+    def test_failures_for_which_there_is_no_room_are_counted(self):
+        lanes = lanes_of(one_by_one(25, *range(1, 26), size=2))
+        assert lanes.rest == "… and 5 more waves, 5 of them with failures"
+        notes = [group.note for group in lanes.groups if group.title.startswith("wave")]
+        assert notes.count("2 instances, 1 shown of 2 that failed") == 2 * WAVES - INSTANCES
+        assert notes.count("2 instances") == INSTANCES - WAVES
+
+    @given(EVENTS, TIMES)
+    def test_whatever_the_times_spans_lie_on_the_axis(self, events, started):
+        tally = Tally(PLAN, started)
+        for event in events:
+            tally.add(event)
+        lanes = lanes_of(tally.report())
+        for group in lanes.groups:
+            ends = [moment for one in group.lanes for span in one.spans for moment in (span.start, span.end)]
+            assert all(0.0 <= moment <= lanes.seconds for moment in (*ends, *(group.span or ())))
+            assert all(span.start <= span.end for one in group.lanes for span in one.spans)
+
     def test_a_run_that_did_nothing_yet_has_lanes_without_spans(self):
         lanes = lanes_of(Tally(deploy_plan()).report())
         assert [one.spans for group in lanes.groups for one in group.lanes] == [()] * 4
@@ -176,6 +244,14 @@ class TestPicture:
         assert len({(line.index("|"), line.rindex("|")) for line in bars}) == 1
         ruler = lines[1].index("0 s")
         assert ruler == bars[0].index("|") + 1
+
+    @pytest.mark.parametrize("seconds", [20.0, 60.0, 3600.0])
+    def test_it_is_whole_when_the_clock_was_put_back(self, seconds):
+        picture = Timeline.of(put_back(seconds))
+        bars = [line for line in str(picture).splitlines() if "|" in line]
+        assert len({(line.index("|"), line.rindex("|")) for line in bars}) == 1
+        for text in (str(picture), picture._repr_html_()):
+            assert not re.search(r"-\d+\.\d s", text)
 
     def test_text_from_elsewhere_is_harmless(self):
         tally = Tally(deploy_plan(example((NASTY,))), started=0.0)

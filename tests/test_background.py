@@ -1,0 +1,112 @@
+"""A run in the background: a handle that is told the end whatever happens, and that Python does not leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from nixhive_nb.background import BackgroundRun
+from nixhive_nb.plan.limits import Limits
+from nixhive_nb.running import under_way
+from tests.notebook.values import deploy_plan
+from tests.test_running import Gated
+
+SCRIPT = """
+import asyncio, sys
+from nixhive_nb.background import BackgroundRun
+from nixhive_nb.plan.limits import Limits
+from nixhive_nb.running import under_way
+from nixhive_nb.plan.event import Result
+from tests.notebook.values import deploy_plan
+
+def say(text):
+    sys.stdout.write(f"{text}\\n")  # in one piece: two threads speak
+    sys.stdout.flush()
+
+class Slow:
+    async def perform(self, step, tell):
+        said = "activate" if step.kind == "activate" else ""
+        if said:
+            say(f"began {step.id}")
+            # In an executor, as the real one does it: these are the first to go when Python ends.
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+            await asyncio.get_running_loop().run_in_executor(None, say, f"ended {step.id}")
+        return Result()
+
+    def close(self):
+        say("closed")
+
+class Told(BackgroundRun):
+    def cancel(self, **how):
+        super().cancel(**how)
+        say("cancelled")
+
+run = Told("it", under_way(deploy_plan(), Slow(), limits=Limits(), follow=None, journal=None))
+while not run.report.steps["activate:portico"].started:
+    pass
+"""
+
+
+def begin(backend, **more):
+    carried = under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None)
+    return BackgroundRun("20261125T211402Z-7f3a91", carried, **more)
+
+
+def test_who_has_to_be_told_of_the_end_is_told_also_when_it_could_not_be_shown():
+    backend, told = Gated(), []
+    backend.open()
+
+    @contextlib.contextmanager
+    def shown_badly():
+        with under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None) as run:
+            yield run
+        raise OSError("no screen")
+
+    run = BackgroundRun("it", shown_badly(), told.append)
+    with pytest.raises(OSError, match="no screen"):
+        run.wait(20)
+    assert told == [run]
+
+
+def test_an_interrupt_ends_the_waiting_alone():
+    backend = Gated()
+    run = begin(backend)
+    timer = threading.Timer(0.2, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run.wait(20)
+    timer.join()
+    assert run.running
+    backend.open()
+    assert run.wait(20).ok
+
+
+def test_where_no_thread_can_be_had_nothing_goes_on(monkeypatch):
+    backend = Gated()
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("hive-background"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        begin(backend)
+    assert backend.closed_while_going is False
+    assert not [one for one in threading.enumerate() if one.name.startswith("hive-run")]
+
+
+def test_when_python_ends_an_activation_comes_to_its_end_and_nothing_more_is_started():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert {process.stdout.readline() for _ in range(2)} == {"began activate:portico\n", "cancelled\n"}
+    said, wrong = process.communicate("go on\n" * 9, timeout=30)
+    assert said == "ended activate:portico\nclosed\n", wrong
+    assert process.returncode == 0
