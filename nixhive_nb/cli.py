@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands import hive_group
-from nixhive_nb.commands.options import options_of
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
 from nixhive_nb.hosts_run import failures
@@ -32,6 +31,7 @@ from nixhive_nb.session import (
     Value,
 )
 from nixhive_nb.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
+from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,11 +77,9 @@ def call(argv: list[str]) -> int:
 
 
 def _command(argv: list[str], session: Session) -> Value:
-    with hive_group.make_context("nix-hive", list(argv), obj=session) as ctx:
+    with hive_group.make_context("nix-hive", list(argv) or ["--help"], obj=session) as ctx:
         session.words = tuple(argv)
         value: Value = hive_group.invoke(ctx)
-        if options_of(ctx).get("out") and not isinstance(value, Planned):
-            raise click.UsageError("--out goes with plan, or with %hive in a notebook.")
         return value
 
 
@@ -118,7 +116,7 @@ def _show_plan(planned: Planned) -> None:
 
 
 def _show_report(ended: Ended) -> int:
-    click.echo(report_text(ended.report), err=True)
+    click.echo(strip_control(report_text(ended.report)), err=True)
     if ended.document is not None:
         _print_json(ended.document)
     return 0 if ended.report.ok else 1
@@ -147,12 +145,12 @@ def _print_json(value: object) -> None:
 
 
 def _warn(text: str) -> None:
-    click.echo(f"warning: {text}", err=True)
+    _tell(f"warning: {text}")
 
 
 def _tell(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(strip_control(text), err=True)
 
 
 def _complain(text: str) -> None:
-    click.echo(f"nix-hive: {text}", err=True)
+    _tell(f"nix-hive: {text}")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
@@ -14,8 +15,9 @@ from urllib.parse import quote
 
 from nixhive_nb.backend.activation import refused
 from nixhive_nb.backend.errand import refusal
-from nixhive_nb.errors import HiveError
-from nixhive_nb.text import strip_control
+from nixhive_nb.errors import HiveError, OptionError
+from nixhive_nb.interrupts import interrupts_held
+from nixhive_nb.text import line_count, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,8 +88,10 @@ def run_everywhere(
 
     `timeout` is in seconds, for one host. With `each` it is one host after the other, up to the first that fails; the
     rest have rows that say so. `logs` (`.hive`) is where long outputs are kept. An interrupt ends what runs and goes on
-    up as `RunInterrupted`.
+    up as `RunInterrupted`. Raises `OptionError` for a timeout that is none.
     """
+    if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
     listener = listener or Listener()
     listener.hosts(names, errand.what)
     run = _HostsRun(connections, errand, timeout, OutputLogs(logs) if logs else None, listener)
@@ -127,13 +131,16 @@ class OutputLogs:
 
     def keep(self, row: dict[str, Any]) -> str:
         """Give the path of the log of a row; empty for one that is short, or cannot be kept."""
-        if not _is_long(row["stdout"] + row["stderr"]):
+        out, errors = row["stdout"], row["stderr"]
+        if not _is_long(out, errors):
             return ""
         try:
             file = self._folder() / f"{quote(row['instance'], safe='')}.log"
             with open(file, "x", encoding="utf-8", errors="replace", opener=_private) as log:
-                log.write(row["stdout"])
-                log.write(row["stderr"])
+                log.write(out)
+                if errors and out and not out.endswith("\n"):
+                    log.write("\n")
+                log.write(errors)
         except OSError:
             return ""  # the DataFrame has it
         return str(file)
@@ -205,7 +212,8 @@ class _HostsRun:
             pool.shutdown(wait=not self._stopping)
 
     def _begin(self, pool: ThreadPoolExecutor, name: str) -> None:
-        self._futures[name] = pool.submit(self._run_one, name)
+        with interrupts_held():  # else it could run, and nobody know of it
+            self._futures[name] = pool.submit(self._run_one, name)
         self._futures[name].add_done_callback(self._ended.put)
 
     def _next(self) -> dict[str, Any]:
@@ -291,13 +299,14 @@ def _row(
         "seconds": seconds,
         "stdout": strip_control(stdout),
         "stderr": strip_control(stderr),
-        "error": error,
+        "error": strip_control(error),
     }
 
 
-def _is_long(text: str) -> bool:
-    lines = text.splitlines()
-    return len(lines) > LONG_LINES or any(len(line) > LONG_LINE for line in lines)
+def _is_long(*texts: str) -> bool:
+    if sum(map(line_count, texts)) > LONG_LINES:
+        return True
+    return any(len(line) > LONG_LINE for text in texts for line in text.split("\n"))
 
 
 def _private(name: str, flags: int) -> int:

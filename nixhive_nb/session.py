@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from nixhive_nb.errors import OptionError
 from nixhive_nb.hive import Hive
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import Note
@@ -140,6 +141,14 @@ def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): _plain(cell) for name, cell in row.items()} for row in rows]
 
 
+def place_of(path: str) -> Path:
+    """Give where a path leads, `~` being the home folder. Raises `OptionError` where that is nobody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise OptionError(f"{path}: nobody of that name has a home folder here.") from None
+
+
 def _plain(cell: object) -> object:
     if isinstance(cell, tuple):
         return list(cell)
@@ -200,8 +209,10 @@ class Session:
         self.place = ""
         """Where it was given: a notebook's name, as far as that is known."""
         self.config: str | None = None
+        """The deployment that was named last, None for the usual one."""
         self.state = DEFAULT_STATE
         self._hive: Hive | None = None
+        self._places: tuple[Path, Path] | None = None
         self._warned: tuple[str, ...] = ()
 
     @property
@@ -211,15 +222,17 @@ class Session:
 
     def hive(self, options: dict[str, Any], *, anew: bool = False) -> Hive:
         """Give the deployment that a command is about; it is loaded when it is another one, or `anew`."""
-        config = options.get("config") or self.config or DEFAULT_CONFIG
+        named = options.get("config") or self.config
+        config = named or DEFAULT_CONFIG
         state = options.get("state") or self.state
+        # Where they are by now: the current folder may be another one.
+        places = (place_of(config).absolute(), place_of(state).absolute())
         known = self._hive
-        same = known is not None and known.path == config and known.state_file == Path(state).absolute()
-        if known is None or not same or anew:
-            fresh = Hive.load(config, state=state, show_trace=bool(options.get("show_trace")))
+        if known is None or known.path != config or self._places != places or anew:
+            fresh = Hive.load(config, state=places[1], show_trace=bool(options.get("show_trace")))
             self._leave()
             known = self._hive = fresh
-            self.config, self.state = config, state
+            self.config, self.state, self._places = named, state, places
         known.limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
             **{name: options[name] for name in LIMITS if options.get(name)},
@@ -246,14 +259,21 @@ class Session:
         """Stop what runs in the background, wait for that, and close the connections of the deployment in use.
 
         Activations that run come to their end; a host whose activation waits for our word goes back if it gets none.
+        An interrupt leaves them at once.
         """
-        for run in self.background:
-            run.cancel()
-        for run in self.background:
-            with contextlib.suppress(Exception):  # that it failed was told in its place
-                run.wait()
-        self.background.clear()
-        self._leave()
+        try:
+            for run in self.background:
+                run.cancel()
+            for run in self.background:
+                with contextlib.suppress(Exception):  # that it failed was told in its place
+                    run.wait()
+        except KeyboardInterrupt:
+            for run in self.background:
+                run.cancel(now=True)
+            raise
+        finally:
+            self.background.clear()
+            self._leave()
 
     def _leave(self) -> None:
         if self._hive is not None:

@@ -18,7 +18,7 @@ from nixhive_nb.hosts_run import Listener, untried
 from nixhive_nb.plan.event import BAD, StepEnded, StepStarted, Stopping
 from nixhive_nb.plan.progress import Meter, progress_of
 from nixhive_nb.plan.summary import report_text
-from nixhive_nb.text import table_text
+from nixhive_nb.text import strip_control, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PER_SECOND = 4
 ROWS = 12
+MOST_LINE = 60
 MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
 STOPPING = "Stopping: what is being activated comes to its end. Interrupt again to leave at once."
@@ -46,7 +47,7 @@ def follow_in_terminal(run: Run) -> Iterator[None]:
     except KeyboardInterrupt:
         if run.plan.verb == "survey":
             raise
-        print(report_text(run.report()), file=sys.stderr)  # noqa: T201 - a face
+        print(strip_control(report_text(run.report())), file=sys.stderr)  # noqa: T201 - a face
         raise
 
 
@@ -136,13 +137,13 @@ def _print(text: str, *, error: bool = False) -> None:
 def _print_failure(row: dict[str, Any], name: str = "") -> None:
     """Print how a command failed, unless its turn never came: the last line of all counts those."""
     if row["error"] and not untried(row):
-        _print(f"!! {name}{row['error']}\n", error=True)
+        _print(f"!! {name}{strip_control(row['error'])}\n", error=True)
     elif row["exit_code"]:
         _print(f"!! {name}exit status {row['exit_code']}\n", error=True)
 
 
 def _cell(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return strip_control(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
 def _tell(kinds: Mapping[str, str], event: Event) -> None:
@@ -157,7 +158,7 @@ def _tell(kinds: Mapping[str, str], event: Event) -> None:
         case _:
             return
     if isinstance(event, Stopping) or kinds[event.step] not in _QUIET:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a face
+        print(strip_control(text), file=sys.stderr, flush=True)  # noqa: T201 - a face
 
 
 def _tell_trouble(kinds: Mapping[str, str], event: Event) -> None:
@@ -171,12 +172,18 @@ def _view(run: Run, meter: Meter) -> Group:
     rate = meter.rate(progress.moved, time.monotonic())
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for row in progress.rows[:ROWS]:
-        table.add_row(row.name, Text(row.state, style=row.style), row.amount, row.line[:60])
+        # Each as a Text: in a plain string rich takes what stands in brackets for markup.
+        table.add_row(_words(row.name), Text(row.state, style=row.style), Text(row.amount), _words(row.line, MOST_LINE))
     return Group(_head(progress, rate), table, Text(STOPPING if run.stopping else progress.counts, style="dim"))
 
 
 def _head(progress: Progress, rate: float | None) -> Table:
     head = Table.grid(padding=(0, 2, 0, 0))
     bar = ProgressBar(total=1, completed=progress.fraction, width=30)
-    head.add_row(Text(progress.title, style="bold"), bar, progress.facts(rate))
+    head.add_row(Text(progress.title, style="bold"), bar, Text(progress.facts(rate)))
     return head
+
+
+def _words(said: str, most: int | None = None) -> Text:
+    """Give what a host or the deployment says in one line, of at most so many characters."""
+    return Text(" ".join(strip_control(said).split())[:most])

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# ECMA-48: CSI sequences, OSC and other strings up to their end, and single escapes.
+# ECMA-48: CSI sequences, OSC and other strings up to their end, and single escapes. A string that has none ends with
+# its line: what comes after it is not to be hidden.
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
 # What is left of the control characters, but for tab and newline; and those that turn the direction of text.
@@ -23,8 +24,15 @@ _MINUTE = 60
 
 def strip_control(text: str) -> str:
     """Give text from elsewhere without terminal control; newlines and tabs stay, a carriage return ends a line."""
+    if not _CONTROLS.search(text):
+        return text  # an escape begins with one of them; and there may be a lot of it
     plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n" if "\n" in text else " ")
     return _CONTROLS.sub("", plain)
+
+
+def line_count(text: str) -> int:
+    """Give how many lines a text has; the last one may lack its newline."""
+    return text.count("\n") + bool(text and not text.endswith("\n"))
 
 
 def size_text(size: int | None) -> str:

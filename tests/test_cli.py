@@ -132,11 +132,14 @@ def test_flags_after_ssh_are_its_own(folder):
     assert "hostname 192.0.2.1" in ended.stdout.splitlines()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["help"], ["deploy", "--help"], ["help", "deploy"], ["lab", "--help"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["help"], ["deploy", "--help"], ["help", "deploy"], ["lab", "--help"], ["lab"]]
+)
 def test_help_is_printed(folder, words):
     ended = nix_hive(folder, *words)
-    assert ended.returncode == 0
-    assert "Usage:" in ended.stdout
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Usage: nix-hive")
+    assert len(ended.stdout.splitlines()) > 5
 
 
 def test_instances_can_be_read_in_part(folder):
@@ -166,3 +169,32 @@ def test_the_record_of_an_earlier_run_is_printed(folder):
     assert shown.returncode == 0, shown.stderr
     assert "0 of 1 deployed" in shown.stdout
     assert shown.stdout.count("www-1") >= 1
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before", "after"])
+def test_a_file_for_what_has_none_is_told_before_anything_is_done(folder, place):
+    words = ["deploy", "--yes", "www-1"]
+    words[place:place] = ["--out", "x"]
+    ended = nix_hive(folder, *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--out goes with plan" in ended.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["hive.nix"]
+
+
+def test_what_the_deployment_says_is_told_without_terminal_control(folder):
+    evil = '"${builtins.fromJSON "\\"\\\\u001b]0;evil\\\\u0007\\""}tgas"'
+    hive = (folder / "hive.nix").read_text()
+    (folder / "hive.nix").write_text(hive.replace("tags", evil, 1))
+    assert_is_told_tamely(nix_hive(folder, "instances"), 0, "warning: ")
+    (folder / "hive.nix").write_text(hive.replace("systems", f"{evil} = throw {evil}; systems", 1))
+    assert_is_told_tamely(nix_hive(folder, "instances"), 0, "warning: ")
+    (folder / "hive.nix").write_text(hive.replace('"jump"', evil, 1))
+    assert_is_told_tamely(nix_hive(folder, "instances"), 1, "nix-hive: ")
+
+
+def assert_is_told_tamely(ended, status, begin):
+    assert ended.returncode == status, ended.stderr
+    assert ended.stderr.startswith(begin)
+    assert "tgas" in ended.stderr
+    assert "\x1b" not in ended.stderr
+    assert "\x07" not in ended.stderr

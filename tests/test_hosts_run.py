@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from nixhive_nb import hosts_run
 from nixhive_nb.backend.connections import RemoteResult
 from nixhive_nb.backend.errand import errand_of
 from nixhive_nb.backend.fabric_run import Call
-from nixhive_nb.errors import ConnectionFailed, LinkLost
+from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 from nixhive_nb.frames import run_frame
 from nixhive_nb.hosts_run import Listener, OutputLogs, failed, failures, run_everywhere, untried
 
@@ -96,8 +100,14 @@ def run(hosts, names, **more):
 
 def test_rows_stand_in_the_order_of_the_names_however_they_end():
     go = threading.Event()
-    hosts = Hosts(www_1=lambda _: go.wait(20) and 3, www_2=lambda _: go.set())
-    heard = Heard()
+
+    class Telling(Heard):
+        def ended(self, row):
+            super().ended(row)
+            go.set()
+
+    hosts = Hosts(www_1=lambda _: go.wait(20) and 3)
+    heard = Telling()
     rows = run(hosts, ["www-1", "www-2"], listener=heard)
     assert [(row["instance"], row["exit_code"]) for row in rows] == [("www-1", 3), ("www-2", 0)]
     assert [row["instance"] for row in heard.rows] == ["www-2", "www-1"]
@@ -118,6 +128,29 @@ def test_a_host_that_cannot_be_reached_is_a_row():
     rows = run(Hosts(www_1=refuse), ["www-1", "www-2"])
     assert [(row["exit_code"], row["error"]) for row in rows] == [(None, "www-1: no route."), (0, "")]
     assert [failed(row) for row in rows] == [True, False]
+
+
+def test_why_it_failed_is_without_terminal_control():
+    def refuse(_):
+        raise ConnectionFailed("a: \x1b[31mno\x1b[0m route.")
+
+    def sudo(call):
+        call.stderr.feed(b"sudo: \x1b]0;owned\x07a password is required\n", last=True)
+        return 231
+
+    rows = run_everywhere(
+        Hosts(a=refuse, b=sudo), ["a", "b"], errand_of("uptime", sudo=True), parallel=2, listener=Heard()
+    )
+    assert rows[0]["error"] == "a: no route."
+    assert "(a password is required)" in rows[1]["error"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan, math.inf, 1e300])
+def test_a_time_limit_that_is_none_is_refused_before_anything_runs(seconds):
+    heard = Heard()
+    with pytest.raises(OptionError, match="--timeout"):
+        run(Hosts(), ["a"], timeout=seconds, listener=heard)
+    assert heard.begun == []
 
 
 def test_a_command_that_is_cut_off_keeps_what_it_said():
@@ -194,6 +227,23 @@ def test_an_interrupt_ends_what_runs_and_keeps_what_was_done(interrupt):
     assert heard.begun == ["a", "b"]
 
 
+def test_an_interrupt_just_as_a_host_begins_leaves_its_row(monkeypatch):
+    begun = threading.Event()
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *work):
+            future = super().submit(*work)
+            assert begun.wait(20)
+            signal.raise_signal(signal.SIGINT)
+            return future
+
+    monkeypatch.setattr(hosts_run, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(Hosts(a=hang(begun)), ["a", "b"], parallel=1)
+    assert [(row["instance"], row["stdout"]) for row in caught.value.rows] == [("a", "begun\n")]
+    assert caught.value.rows[0]["error"] == "interrupted. It was ended there."
+
+
 def test_a_login_that_goes_on_is_broken_off_at_an_interrupt(interrupt):
     begun = threading.Event()
     hosts = Hosts(a=hang(begun))
@@ -229,6 +279,19 @@ class TestLogs:
         assert str(folder / "a.log") == logs["a"]
         assert stat.S_IMODE((folder / "a.log").stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def test_errors_begin_a_line_of_their_own(self, tmp_path):
+        for name, out, kept in (("a", "no end", "no end\n"), ("b", "end\n", "end\n"), ("c", "", "")):
+            errors = "e\n" * 50
+            path = OutputLogs(tmp_path).keep({"instance": name, "stdout": out, "stderr": errors})
+            assert Path(path).read_text() == kept + errors
+        path = OutputLogs(tmp_path).keep({"instance": "d", "stdout": "x" * 601, "stderr": ""})
+        assert Path(path).read_text() == "x" * 601
+
+    def test_forty_lines_are_short_in_both_streams_together(self, tmp_path):
+        for out, err, kept in ((40, 0, False), (20, 20, False), (21, 20, True), (0, 41, True)):
+            row = {"instance": "a", "stdout": "x\n" * out, "stderr": "x\n" * err}
+            assert bool(OutputLogs(tmp_path).keep(row)) == kept
 
     def test_no_folder_is_made_for_nothing(self, tmp_path):
         run(Hosts(a=say("short\n")), ["a"], logs=tmp_path)

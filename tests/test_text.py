@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixhive_nb.text import seconds_text, size_text, strip_control, table_text
+from nixhive_nb.text import line_count, seconds_text, size_text, strip_control, table_text
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ from nixhive_nb.text import seconds_text, size_text, strip_control, table_text
         ("tab\tstays", "tab\tstays"),
         ("ünïcödé 🚀", "ünïcödé 🚀"),
         ("\x1b(Bplain", "plain"),
+        ("\x1b]0;no end\nplain\n", "\nplain\n"),
+        ("\x90no end\r\nplain", "\nplain"),
     ],
 )
 def test_terminal_control_is_gone(raw, plain):
@@ -31,6 +33,16 @@ def test_terminal_control_is_gone(raw, plain):
 @given(st.text())
 def test_nothing_that_a_terminal_obeys_is_left(raw):
     assert not [c for c in strip_control(raw) if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160]
+
+
+@given(st.text(alphabet="\x1b\x90\x9b\x9d\x07[]P\\0;a\r"))
+def test_no_line_hides_the_next(raw):
+    assert strip_control(f"{raw}\nnext").endswith("\nnext")
+
+
+@pytest.mark.parametrize(("text", "lines"), [("", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\n\n", 2), ("a\nb", 2)])
+def test_lines_are_counted_with_the_last_whether_it_ends_or_not(text, lines):
+    assert line_count(text) == lines == len(text.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ class Connections:
         self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
     ) -> RemoteResult:
         opened = self._opened(host, attempt)
-        if call.reason:
+        if call.cancelled:
             raise Cancelled
         link, began = opened.link, time.monotonic()
 

@@ -26,6 +26,14 @@ SHELL = ("/bin/sh",)
 """What runs a script."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OURS = "_hive_"
+_SHELLS_OWN = frozenset((
+    "_", "BASH", "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_CMDS",
+    "BASH_COMMAND", "BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG", "BASH_VERSINFO",
+    "BASH_VERSION", "COMP_WORDBREAKS", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS",
+    "HISTCMD", "IFS", "LINENO", "OLDPWD", "OPTERR", "OPTIND", "PIPESTATUS", "PPID", "PS1", "PS2", "PWD", "RANDOM",
+    "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID",
+))  # fmt: skip
+"""What dash or bash refuses to take, or takes and then sets to a value of its own, most of it without a word."""
 _REFUSED = 231
 """How the words below end when sudo starts nothing."""
 _SUDO_SAID = re.compile(r"\bsudo: (.*)$")
@@ -33,6 +41,8 @@ _SUDO_SAID = re.compile(r"\bsudo: (.*)$")
 # No quotation mark, backslash or newline stands in these, which login shells understand in different ways. `read` takes
 # no more from a pipe than its line, so that the rest is the input of the command.
 _READ = (
+    # What we need ourselves, whatever the variables are.
+    '_hive_path=$PATH; _hive_shell="${SHELL:-/bin/sh}"; '
     "_hive_read() { IFS= read -r _hive_it || exit 1; "
     '_hive_it=$(printf "%b." "$_hive_it"); _hive_it=${_hive_it%.}; }; '
     '_hive_read; _hive_left=$_hive_it; while [ "$_hive_left" -gt 0 ]; do '
@@ -45,17 +55,18 @@ _READ = (
 )
 # A process beside the command goes on reading after its input, and ends the whole group at our word: sshd would pass a
 # signal on, but not where root has logged in. When the link breaks it lets the command be, as ssh does. It is not a
-# child of the command, which may wait for all that it has.
+# child of the command, which may wait for all that it has. Two variables of bash would end it: how long to wait for
+# input, and how deep functions may go.
 _LISTEN = (
     '_hive_end() { while IFS= read -r _hive_it; do [ "$_hive_it" != "$_hive_ending" ] || kill -TERM 0; done; }; '
-    "_hive_listen() { ( { _hive_end; } <&5 >/dev/null 2>&1 & ) }; "
+    "_hive_listen() { ( { unset TMOUT FUNCNEST; _hive_end; } <&5 >/dev/null 2>&1 & ) }; "
 )
 _RUN = (
     # Without a program it is a command for the login shell.
-    '_hive_run() { exec 5<&-; [ "$#" -gt 0 ] || exec "${SHELL:-/bin/sh}" -c "$_hive_text"; '
+    '_hive_run() { exec 5<&-; [ "$#" -gt 0 ] || exec "$_hive_shell" -c "$_hive_text"; '
     # The script is a file of its own to the program, which keeps its input.
     'exec 4<&0; printf "%s" "$_hive_text" | "$@" /dev/fd/3 3<&0 <&4 4<&-; }; '
-    'if [ "$_hive_size" -gt 0 ]; then { head -c "$_hive_size" <&5; _hive_listen; } | _hive_run "$@"; '
+    'if [ "$_hive_size" -gt 0 ]; then { PATH=$_hive_path head -c "$_hive_size" <&5; _hive_listen; } | _hive_run "$@"; '
     'else _hive_listen; exec </dev/null; _hive_run "$@"; fi'
 )
 _BEGIN = f"{_READ}{_LISTEN}{_RUN}"
@@ -93,10 +104,12 @@ def errand_of(
 
     `shell` is the program and its first words that get the script as a file, without one `/bin/sh`; a command is a
     script for it, too. `sudo` has root run it. `variables` are in its environment, `stdin` is its input. Raises
-    `OptionError` for a name that cannot be one of a variable, and for text with a NUL.
+    `OptionError` where there is neither or both, for a name that cannot be one of a variable, and for what is not text.
     """
+    if bool(command) == bool(script):
+        raise OptionError("Give a command or a script to run, and not both.")
     variables = variables or {}
-    data = stdin.encode() if isinstance(stdin, str) else stdin or b""
+    data = _encoded(stdin) if isinstance(stdin, str) else stdin or b""
     for name in variables:
         check_name(name)
     pairs = [text for pair in variables.items() for text in pair]
@@ -107,16 +120,23 @@ def errand_of(
     return Errand(
         what="a script" if script else command,
         command=begin,
-        stdin="".join(f"{_line(text)}\n" for text in head).encode("utf-8", "surrogateescape") + data,
+        stdin=_encoded("".join(f"{_line(text)}\n" for text in head)) + data,
         ending=f"\n{ending}\n".encode(),
         sudo=sudo,
     )
 
 
+def is_name(text: object) -> bool:
+    """Tell whether a text has the form of the name of a variable."""
+    return isinstance(text, str) and bool(_NAME.fullmatch(text))
+
+
 def check_name(name: str) -> None:
     """Raise `OptionError` for what cannot be the name of a variable."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise OptionError(f"'{name}' cannot be the name of a variable: use letters, digits and _, and no digit first.")
+    if name in _SHELLS_OWN:
+        raise OptionError(f"'{name}' cannot be the name of a variable: shells set it themselves.")
     if name.startswith(_OURS):
         raise OptionError(f"'{name}' cannot be the name of a variable: names with {_OURS} are our own.")
 
@@ -129,8 +149,17 @@ def refusal(errand: Errand, ended: RemoteResult) -> str:
     return said[-1] if said else ""
 
 
-def _line(text: str) -> str:
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise OptionError("There is half a character in a script, a variable or the input: not Unicode.") from None
+
+
+def _line(text: object) -> str:
     """Give a text as one line, from which `printf %b` makes it again."""
+    if not isinstance(text, str):
+        raise OptionError(f"There is a value that is not text, but {type(text).__name__}: make it text with str().")
     if "\0" in text:
         raise OptionError("There is a NUL in a script or a variable, which no shell and no environment can hold.")
     return text.replace("\\", "\\\\").replace("\n", "\\n")

@@ -18,6 +18,8 @@ import paramiko
 from fabric.runners import Remote
 from invoke.runners import Runner
 
+from nixhive_nb.backend.link import Cancelled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -132,17 +134,18 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
     def start(self, command: str, shell: str, env: dict[str, str], timeout: float | None = None) -> None:
         """Open a session and send the command."""
         super().start(command, shell, env, timeout)
-        call = self.streams["out"].call
-        call.channel = self.channel
-        if call.cancelled:
-            self.channel.close()
         if not self.streams["in"]:
             with self.channel.transport.input_of(self.channel), contextlib.suppress(*_ENDED):
                 self.channel.shutdown_write()
 
     def send_start_message(self, command: str) -> None:
-        """Send the command. From here on nobody may send it again."""
-        self.streams["out"].call.sent = True
+        """Send the command, unless it was let go of. From here on nobody may send it again."""
+        call = self.streams["out"].call
+        # In this order: who lets go of it now closes the session, or is seen here.
+        call.channel = self.channel
+        if call.cancelled:
+            raise Cancelled
+        call.sent = True
         super().send_start_message(command)
 
     def handle_stdout(self, buffer_: list[str], hide: bool, output: Output) -> None:  # noqa: ARG002, FBT001 - Invoke's way

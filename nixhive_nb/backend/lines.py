@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -83,10 +84,18 @@ class Lines:
 
     async def _cancellable(self, work: Callable[[Callable[[Call], None]], RemoteResult]) -> RemoteResult:
         calls: list[Call] = []
-        future = self._submit(lambda: work(calls.append))
+        let_go = threading.Event()
+
+        def note(call: Call) -> None:
+            calls.append(call)
+            if let_go.is_set():  # before a thread took it up, or between two tries
+                call.cancel()
+
+        future = self._submit(lambda: work(note))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
+            let_go.set()
             for call in calls:
                 call.cancel()
             with contextlib.suppress(Exception):

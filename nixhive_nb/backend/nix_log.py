@@ -53,12 +53,12 @@ class NixLog:
 
     @property
     def bytes_copied(self) -> int:
-        """Bytes of content that went over, those of paths under way included as far as Nix tells."""
+        """Bytes of content that went over, of paths under way and of copies that broke off as far as Nix tells."""
         return sum(self._copied.values()) + sum(moved for _, moved in self._copying.values())
 
     @property
     def paths_copied(self) -> tuple[str, ...]:
-        """The paths that went over whole."""
+        """The paths whose copy has ended; whole, if Nix ended well."""
         return tuple(self._copied)
 
     def feed(self, line: str) -> tuple[str, ...]:
@@ -101,8 +101,8 @@ class NixLog:
     def _stop(self, told: _Line) -> tuple[str, ...]:
         path, moved = self._copying.pop(told.id, ("", 0))
         if path:
-            # Nix 2.8 tells nothing between the start and the end of a path that goes over ssh.
-            self._copied[path] = self._sizes.get(path, moved)
+            # A copy may break off. But Nix 2.8 tells nothing between the start and the end of one that goes over ssh.
+            self._copied[path] = moved or self._sizes.get(path, 0)
         return ()
 
     def _message(self, told: _Line) -> tuple[str, ...]:

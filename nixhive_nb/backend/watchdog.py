@@ -92,6 +92,6 @@ class Watchdog:
                 return None
             wait = self._entries[0][0] - time.monotonic() if self._entries else None
             if wait is None or wait > 0:
-                self._changed.wait(wait)
+                self._changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
                 return None
             return heapq.heappop(self._entries)[2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from nixhive_nb.commands import changing, lab, looking, openssh, planning, run
-from nixhive_nb.commands.options import common
+from nixhive_nb.commands.options import check_out, common
 from nixhive_nb.session import Message
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -18,13 +18,15 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 @click.group(context_settings=_HELP)
 @click.version_option(package_name="nixhive_nb", message="%(version)s")
 @common
-def hive_group() -> None:
+@click.pass_context
+def hive_group(ctx: click.Context) -> None:
     """NixOS fleets: build a few systems once, move them through Nix stores, activate them over SSH.
 
     PATTERN is a name of an instance, of a system, or a tag, or a glob of one such as 'www-*'. Each pattern is a wave:
     "deploy portico '*'" deploys portico first, then all others. '@(web and not www-2)' is an expression; @failed,
     @unreachable and @outdated are groups.
     """
+    check_out(ctx, ctx.invoked_subcommand)
 
 
 @hive_group.command(name="help")

@@ -19,6 +19,7 @@ from nixhive_nb.commands.options import (
     how_of,
     left_out,
     must_name,
+    not_empty,
     options_of,
     patterns,
     reason,
@@ -27,6 +28,7 @@ from nixhive_nb.commands.options import (
     waves,
 )
 from nixhive_nb.errors import OptionError
+from nixhive_nb.interrupts import interrupts_held
 from nixhive_nb.session import Already, Begun, Ended, Known, Message
 from nixhive_nb.text import count_text
 
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.how import How
     from nixhive_nb.running import Note
     from nixhive_nb.session import Session
+
+_LAST = "last"
+"""What `--resume` stands for without a value; no id of a run ends so."""
 
 
 @click.command()
@@ -81,9 +86,10 @@ def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Be
 @click.command()
 @patterns
 @deploying
-@click.option("--resume", metavar="[RUN]", is_flag=False, flag_value="", default=None,
+@click.option("--resume", metavar="[RUN]", is_flag=False, flag_value=_LAST, default=None, callback=not_empty,
               help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
-@click.option("--once", metavar="KEY", help="Do it, and nothing when a deploy with this KEY went well already.")
+@click.option("--once", metavar="KEY", callback=not_empty,
+              help="Do it, and nothing when a deploy (no dry-activate) with this KEY went well.")  # fmt: skip
 @consent
 @background
 @reason
@@ -109,13 +115,10 @@ def deploy(
     if resume is not None and patterns:
         raise click.UsageError("--resume takes its patterns from the run: leave them out.")
     hive = hive_of(ctx)
-    claim = hive.claim(once) if once else None
-    if claim is not None and claim.done is not None:
-        with contextlib.closing(claim):
-            return _already(hive, str(once), claim.done)
     with contextlib.ExitStack() as stack:
-        if claim is not None:
-            stack.callback(claim.close)
+        claim = stack.enter_context(contextlib.closing(hive.claim(once))) if once else None
+        if claim is not None and claim.done is not None:
+            return _already(hive, str(once), claim.done)
         plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
         if resume is not None and not plan.targets:
             return Message(text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.")
@@ -182,7 +185,7 @@ def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: A
 def _deploy_plan(ctx: click.Context, hive: Hive, patterns: list[Pattern], resume: str | None, how: How) -> Plan:
     follow = session_of(ctx).follow
     if resume is not None:
-        return hive.resume(resume, follow=follow)
+        return hive.resume("" if resume == _LAST else resume, follow=follow)
     return hive.plan("deploy", *patterns, follow=follow, **how)
 
 
@@ -211,6 +214,7 @@ def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | 
     if session.follow_background is None:
         raise click.UsageError("--background goes with a notebook: here, the shell has a way of its own (nohup … &).")
 
-    run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim)
-    session.background.append(run)
+    with interrupts_held():  # nobody else could cancel it
+        run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim)
+        session.background.append(run)
     return Begun(run=run)

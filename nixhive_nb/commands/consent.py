@@ -15,21 +15,30 @@ if TYPE_CHECKING:
 _SHORTEST = 4
 
 
-def ask_leave(ctx: click.Context) -> None:
-    """Raise `click.UsageError` for a command that would change hosts and has no leave to; before anything is done."""
+def ask_leave(ctx: click.Context, plan: Plan | None = None) -> None:
+    """Raise `click.UsageError` for a command that would change hosts and has no leave to; before anything is done.
+
+    `plan` is the one that it would carry out, where that is known by now.
+    """
     options, session = options_of(ctx), session_of(ctx)
-    digest = str(options.get("agreed", ""))
-    if digest and (len(digest) < _SHORTEST or set(digest) - set("0123456789abcdef")):
+    digest: str | None = options.get("agreed")
+    if digest is not None and (len(digest) < _SHORTEST or set(digest) - set("0123456789abcdef")):
         raise click.UsageError(f"'{digest}' is not the digest of a plan, such as 7f3a91c.")
-    if digest or options.get("yes") or session.policy == "free":
+    if digest is not None or options.get("yes") or session.policy == "free":
         return
     if session.policy == "attended" and session.attended():
         return
     why = "Nobody is here to see what it does" if session.policy == "attended" else "The policy asks for a clear word"
-    raise click.UsageError(
-        f"{why}: say --yes, or --plan DIGEST with the digest of a plan that was looked at "
-        f"({session.program} plan {ctx.info_name} …)."
-    )
+    raise click.UsageError(f"{why}: say {_words_of_leave(ctx, plan)}.")
+
+
+def _words_of_leave(ctx: click.Context, plan: Plan | None) -> str:
+    if plan is not None:
+        return f"--yes, or --plan {plan.digest}"
+    if ctx.params.get("resume") is not None:
+        return "--yes"  # what a resumed run does cannot be looked at before
+    way = f"{session_of(ctx).program} plan {ctx.info_name} …"
+    return f"--yes, or --plan DIGEST with the digest of a plan that was looked at ({way})"
 
 
 def check_agreed(ctx: click.Context, plan: Plan) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,19 +12,22 @@ from nixhive_nb import lab as practice
 from nixhive_nb.commands.options import as_json, common, options_of, session_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
-from nixhive_nb.session import Listing, Message, records_of
+from nixhive_nb.session import Listing, Message, place_of, records_of
 from nixhive_nb.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
-@click.group(name="lab", context_settings={"help_option_names": ["-h", "--help"]})
-def lab_group() -> None:
+@click.group(name="lab", context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.pass_context
+def lab_group(ctx: click.Context) -> Message | None:
     """Run a practice fleet on this machine.
 
     Its hosts are real: sshd and a Nix store each, in namespaces. It needs root.
     """
+    return None if ctx.invoked_subcommand else Message(text=ctx.get_help())
 
 
 @lab_group.command()
@@ -38,10 +40,10 @@ def up(ctx: click.Context, web: int) -> Message:
     It is for the deployment of -c (without it: example), whose folder gets a lab.nix that leads to the fleet.
     """
     session = session_of(ctx)
-    deployment = options_of(ctx).get("config") or session.config or "example"
+    deployment = place_of(options_of(ctx).get("config") or session.config or "example")
     with _lab_errors():
         fleet = _fleet()
-        if fleet is not None and _serves(fleet, web, Path(deployment)):
+        if fleet is not None and _serves(fleet, web, deployment):
             return Message(text=f"The practice fleet is up already: {count_text(len(fleet.instances), 'host')}.")
         fleet = practice.Lab.up(web=web, deployment=deployment, keep=True, on_progress=session.tell)
     return Message(

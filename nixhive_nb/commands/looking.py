@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nixhive_nb.commands.options import as_json, common, hive_of, left_out, listing_of, options_of, patterns, session_of
+from nixhive_nb.commands.options import (
+    as_json,
+    common,
+    hive_of,
+    left_out,
+    listing_of,
+    not_empty,
+    options_of,
+    patterns,
+    session_of,
+)
 from nixhive_nb.frames import status_frame
 from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, records_of
 from nixhive_nb.text import count_text
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, callback=not_empty)
 @common
 @click.pass_context
 def load(ctx: click.Context, path: str | None) -> Message:

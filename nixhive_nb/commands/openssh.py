@@ -9,7 +9,7 @@ import click
 
 from nixhive_nb import process
 from nixhive_nb.commands.options import common, hive_of, session_of
-from nixhive_nb.session import Exited, Message
+from nixhive_nb.session import Exited, Message, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,9 @@ def scp(ctx: click.Context, words: tuple[str, ...]) -> Exited | Message:
 
     All flags after the word are scp's.
     """
-    return _openssh(ctx, "scp", session_of(ctx).flat(words), complete=True)
+    # In a notebook there is no shell that would do it.
+    own = [str(place_of(word)) if word.startswith("~/") else word for word in session_of(ctx).flat(words)]
+    return _openssh(ctx, "scp", own, complete=True)
 
 
 @click.command(name="ssh-config")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -25,6 +26,7 @@ T = TypeVar("T")
 _OPTIONS = "nixhive_nb.commands.options"
 _DEFAULTS = Limits()
 _SECONDS = click.FloatRange(min=0)
+_IPYTHON = re.compile(r"get_ipython|In|Out|exit|quit|_+|_\d+|_i+|_i\d+|_[iod]h|__\w+__")
 
 
 def session_of(ctx: click.Context) -> Session:
@@ -76,12 +78,24 @@ def how_of(ctx: click.Context, options: dict[str, Any]) -> How:
     return cast("How", {**given, "no": left_out(ctx)})
 
 
+def not_empty(_ctx: click.Context, _param: click.Parameter, value: T) -> T:
+    """Give the value of an option or argument; an empty one, as of a variable that is not set, is not the same as none.
+
+    For a `callback` of click. Raises `click.BadParameter`.
+    """
+    if value == "":
+        raise click.BadParameter("it is empty.")
+    return value
+
+
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - any option's value
-    if value not in (None, (), False):
+    if not_empty(ctx, param, value) not in (None, (), False):
         options_of(ctx)[str(param.name)] = value
 
 
 def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+    for group in value:
+        not_empty(ctx, param, group)
     words = [word for group in value for word in group.split(",") if word]
     unknown = [word for word in words if word not in STEPS]
     if unknown:
@@ -90,10 +104,21 @@ def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 
 
 def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    """Take the name of a variable; a terminal has files in their place."""
-    if value and not session_of(ctx).has_terminal and (not value.isidentifier() or keyword.iskeyword(value)):
+    """Take the name of a variable; a terminal has files in their place, for plans."""
+    session = session_of(ctx)
+    if value and not session.has_terminal and (not value.isidentifier() or keyword.iskeyword(value)):
         raise click.BadParameter(f"'{value}' cannot be the name of a variable.")
+    if value and not session.has_terminal and _IPYTHON.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is a name of IPython's own.")
     _remember(ctx, param, value)
+    if ctx.parent is not None:  # before the word of the command, which one it is comes to light with that
+        check_out(ctx, ctx.command.name)
+
+
+def check_out(ctx: click.Context, command: str | None) -> None:
+    """Raise `click.UsageError` in a terminal where `--out` stands with a command that has nothing for a file."""
+    if options_of(ctx).get("out") and session_of(ctx).has_terminal and command != "plan":
+        raise click.UsageError("--out goes with plan, or with %hive in a notebook.")
 
 
 def common(function: F) -> F:
@@ -136,8 +161,9 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 waves = _together(
     click.option("--canary", metavar="N", type=click.IntRange(min=0),
                  help="N instances of each wave go first; if one fails, nothing follows."),
-    click.option("--batch", metavar="N|P%", help="Activate a wave in batches of so many."),
-    click.option("--max-failures", metavar="N|P%", help="With more failed instances, activate nothing more."),
+    click.option("--batch", metavar="N|P%", callback=not_empty, help="Activate a wave in batches of so many."),
+    click.option("--max-failures", metavar="N|P%", callback=not_empty,
+                 help="With more failed instances, activate nothing more."),
     click.option("--pause", metavar="SECONDS", type=_SECONDS, help="Wait between waves and batches."),
 )  # fmt: skip
 """How the instances follow each other."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,19 +17,22 @@ from nixhive_nb.commands.options import (
     hive_of,
     how_of,
     must_name,
+    not_empty,
     options_of,
     reason,
     session_of,
 )
 from nixhive_nb.frames import plan_frame
 from nixhive_nb.plan_file import read_plan, write_plan
-from nixhive_nb.session import Begun, Ended, Planned, records_of
+from nixhive_nb.session import Begun, Ended, Planned, place_of, records_of
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
 
 PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
 """What can be planned."""
+_ON_TRIAL: tuple[Verb, ...] = ("deploy", "rollback")
+"""Those that have a --confirm of their own."""
 
 
 @click.command(name="plan")
@@ -60,18 +62,20 @@ def plan_command(
         must_name(rest)
     if verb == "reboot" and not how["reboot_if_needed"]:
         how["reboot"] = True
+    if verb not in _ON_TRIAL and how["confirm"] is None:
+        del how["confirm"]  # the setting is not for them: the digest would be another one than theirs
     plan = hive_of(ctx).plan(
         verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how)
     )
     session.plan = plan
     out = options_of(ctx).get("out")
     if out and session.has_terminal:
-        write_plan(plan, Path(out))
+        write_plan(plan, place_of(out))
     return Planned(plan=plan, records=records_of(plan_frame(plan)) if as_json else None)
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, callback=not_empty)
 @click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
 @consent
 @background
@@ -85,11 +89,11 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
     changed since, it says what, and does nothing.
     """
     session = session_of(ctx)
-    plan = read_plan(Path(file)) if file else session.plan
+    plan = read_plan(place_of(file)) if file else session.plan
     if plan is None:
         where = f"a FILE of `{session.program} plan --out FILE`" if session.has_terminal else "a plan: %hive plan"
         raise click.UsageError(f"apply needs {where}.")
-    ask_leave(ctx)
+    ask_leave(ctx, plan)
     check_agreed(ctx, plan)
     if file and not options_of(ctx).get("config"):
         options_of(ctx).update(config=plan.deployment, state=plan.state)

@@ -8,10 +8,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nixhive_nb.backend.errand import check_name
+from nixhive_nb.backend.errand import check_name, is_name
 from nixhive_nb.commands.options import as_json, common, options_of, session_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.session import Ran, records_of
+from nixhive_nb.session import Ran, place_of, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,12 +32,16 @@ def _variables(_ctx: click.Context, _param: click.Parameter, words: tuple[str, .
     found = {}
     for word in words:
         name, given, value = word.partition("=")
+        if not is_name(name) or not (given or name in os.environ):
+            # Its words are not repeated: they may be a secret that missed its name, as in `-v $token`.
+            raise click.BadParameter(
+                "it wants NAME=VALUE, or a NAME that is set in the environment. "
+                "A NAME has letters, digits and _, and no digit first."
+            )
         try:
             check_name(name)
         except OptionError as error:
             raise click.BadParameter(str(error)) from None
-        if not given and name not in os.environ:
-            raise click.BadParameter(f"'{name}' is not set here: write {name}=VALUE, or set it before.")
         found[name] = value if given else os.environ[name]
     return found
 
@@ -52,6 +56,14 @@ def _program(_ctx: click.Context, _param: click.Parameter, words: str | None) ->
     if not found:
         raise click.BadParameter("it wants the name of a program.")
     return found
+
+
+class _File(click.File):
+    """A file to read; `~` is the home folder, also where no shell has seen to that."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        named = str(place_of(value)) if isinstance(value, str) and value != "-" else value
+        return super().convert(named, param, ctx)
 
 
 def _content(ctx: click.Context, _param: click.Parameter, file: IO[bytes] | None) -> bytes | None:
@@ -75,7 +87,7 @@ def _options(function: F) -> F:
                           "[default: the login shell, and /bin/sh for a cell]"),
         click.option("-v", "--var", "variables", metavar="NAME[=VALUE]", multiple=True, callback=_variables,
                      help="A variable for it, which no list of processes shows. Without =VALUE: as it is here."),
-        click.option("--stdin-from", "stdin", metavar="FILE", type=click.File("rb"), callback=_content,
+        click.option("--stdin-from", "stdin", metavar="FILE", type=_File("rb"), callback=_content,
                      help="Its standard input; - is that of this command. Without it, it is empty."),
         click.option("--plain", is_flag=True,
                      help="In a terminal: each host's output as it is, whole, in the order of the hosts."),
@@ -113,6 +125,8 @@ def run(
     runs the cell's body as a shell script.
     """
     session = session_of(ctx)
+    if command[:1] == ("--",):
+        command = command[1:]
     if session.script is not None and command:
         raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
     if session.script is None and not command:

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from nixhive_nb.backend.errand import check_name, errand_of, refusal
-from nixhive_nb.errors import LinkLost, OptionError
+from nixhive_nb.backend.fabric_run import Call
+from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 
 NASTY = "a  b\n'\"\\n \\\\ $(touch /nowhere) `id` ; # {x} \t€\n\n"
-SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
+SHELLS = [shell for shell in ("dash", "bash", "bash as sh") if shutil.which(shell.split()[0])]
 
 
 class Begun:
@@ -50,8 +51,12 @@ class Begun:
 
 
 @pytest.fixture(params=SHELLS)
-def shell(request):
-    return request.param
+def shell(request, tmp_path):
+    if request.param != "bash as sh":
+        return request.param
+    # As it is on NixOS: by that name it keeps to POSIX.
+    (tmp_path / "sh").symlink_to(shutil.which("bash"))
+    return str(tmp_path / "sh")
 
 
 def test_a_value_arrives_as_it_is(shell):
@@ -110,12 +115,21 @@ def test_nothing_runs_of_what_has_not_come_whole(shell):
 
 
 @pytest.mark.parametrize("stdin", [b"", b"some input"])
-def test_our_word_ends_it_and_what_it_started(shell, stdin):
-    script = "trap 'echo ended; exit 5' TERM; sh -c 'echo begun; exec sleep 600' & wait"
-    begun = Begun(errand_of(script=script, stdin=stdin), shell)
+@pytest.mark.parametrize("variables", [{}, {"FUNCNEST": "1"}])
+def test_our_word_ends_it_and_what_it_started(shell, stdin, variables):
+    script = "trap 'echo ended; exit 5' TERM; sh -c 'echo begun; exec sleep 20' & wait"
+    begun = Begun(errand_of(script=script, stdin=stdin, variables=variables), shell)
     assert begun.process.stdout.readline() == b"begun\n"
     begun.write(begun.errand.ending)
     # All that wrote to these pipes is gone: they came to their end.
+    assert begun.ended()[1] == "ended\n"
+
+
+def test_our_word_ends_it_however_short_a_shell_waits_for_input(shell):
+    script = "trap 'echo ended; exit 5' TERM; sleep 0.5; sh -c 'echo begun; exec sleep 20' & wait"
+    begun = Begun(errand_of(script=script, variables={"TMOUT": "0.2"}), shell)
+    assert begun.process.stdout.readline() == b"begun\n"
+    begun.write(begun.errand.ending)
     assert begun.ended()[1] == "ended\n"
 
 
@@ -135,17 +149,74 @@ def test_it_has_no_child_that_it_did_not_make(shell):
     assert Begun(errand_of(script=script, shell=("python3",)), shell).ended() == (0, "none\n", "")
 
 
-@pytest.mark.parametrize("name", ["", "1x", "a-b", "a b", "x=y", "ä", "a\n", "$x", "_hive_it"])
+def names_of(shell):
+    """The variables that a shell has by itself."""
+    listed = subprocess.run(
+        [shell, "-c", 'if [ -n "$BASH" ]; then compgen -v; else set; fi'], env={}, capture_output=True, check=True
+    )
+    return {line.partition("=")[0] for line in listed.stdout.decode().splitlines()}
+
+
+def test_each_variable_of_a_shells_own_arrives_as_it_is_or_is_refused(shell):
+    # Root has no PS4 from elsewhere, the shell itself must be found, and no value of POSIXLY_CORRECT means anything.
+    names = {*names_of(shell), "HOME"} - {"PS4", "PATH", "POSIXLY_CORRECT"}
+    taken = sorted(filter(is_taken, names))
+    assert 0 < len(taken) < len(names)
+    script = "".join(f'printf "%s=%s\\n" {name} "${name}"\n' for name in taken)
+    errand = errand_of(script=script, shell=shell, variables=dict.fromkeys(taken, "/its own"))
+    assert Begun(errand, shell).ended() == (0, "".join(f"{name}=/its own\n" for name in taken), "")
+
+
+def is_taken(name):
+    try:
+        check_name(name)
+    except OptionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("variables", [{"PATH": "/nowhere"}, {"SHELL": "/nowhere"}])
+@pytest.mark.parametrize("kind", ["command", "script"])
+def test_where_programs_are_is_for_the_command_alone(shell, variables, kind, monkeypatch):
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    how = {kind: 'read x; echo "$x $PATH $SHELL"'}
+    begun = Begun(errand_of(**how, variables=variables, stdin=b"in\n"), shell)
+    here = {"PATH": os.environ["PATH"], "SHELL": "/bin/sh", **variables}
+    assert begun.ended() == (0, f"in {here['PATH']} {here['SHELL']}\n", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "1x", "a-b", "a b", "x=y", "ä", "a\n", "$x", "_hive_it", "UID", "_", "PPID", "PWD", 3]
+)
 def test_what_cannot_be_the_name_of_a_variable(name):
     with pytest.raises(OptionError, match="cannot be the name of a variable"):
         check_name(name)
 
 
-def test_what_no_shell_can_hold():
-    with pytest.raises(OptionError, match="NUL"):
-        errand_of(script="echo \0")
-    with pytest.raises(OptionError, match="NUL"):
-        errand_of("true", variables={"x": "\0"})
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"script": "echo \0"}, "NUL"),
+        ({"command": "true", "variables": {"x": "\0"}}, "NUL"),
+        ({"command": "echo \ud83d"}, "not Unicode"),
+        ({"command": "cat", "stdin": "\ud83d"}, "not Unicode"),
+        ({"command": "true", "variables": {"port": 22}}, "not text"),
+        ({"command": ["ls", "-l"]}, "not text"),
+    ],
+)
+def test_what_no_shell_can_hold(what, said):
+    with pytest.raises(OptionError, match=said):
+        errand_of(**what)
+
+
+def test_bytes_of_a_file_name_that_are_not_unicode_arrive(shell):
+    assert Begun(errand_of("printf %s \udcff | od -An -tx1"), shell).ended() == (0, " ff\n", "")
+
+
+@pytest.mark.parametrize("what", [{}, {"command": "uptime", "script": "echo hi"}])
+def test_it_is_one_command_or_one_script(what):
+    with pytest.raises(OptionError, match="a command or a script"):
+        errand_of(**what)
 
 
 def over(site, errand, **more):
@@ -182,7 +253,7 @@ def test_a_time_limit_ends_the_command_alone(site):
 
 
 def test_one_that_does_not_listen_is_let_go_of(site):
-    errand = errand_of("trap '' TERM; echo begun; sleep 600 & while :; do wait; sleep 0.1; done")
+    errand = errand_of("trap '' TERM; echo begun; exec sleep 10")
     calls, begun = [], threading.Event()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(over, site, errand, on_call=calls.append, on_line=lambda *_: begun.set())
@@ -192,10 +263,11 @@ def test_one_that_does_not_listen_is_let_go_of(site):
             running.result(20)
 
 
-def test_one_that_is_ended_before_it_is_sent_never_runs(site, tmp_path):
+@pytest.mark.parametrize("give_up", [lambda call: call.end("enough"), Call.cancel])
+def test_one_that_is_given_up_before_it_is_sent_never_runs(site, tmp_path, give_up):
     errand = errand_of(f"touch {tmp_path}/ran")
-    with pytest.raises(Exception, match="given up before the command was sent"):
-        over(site, errand, on_call=lambda call: call.end("enough"))
+    with pytest.raises(ConnectionFailed, match="given up before the command was sent"):
+        over(site, errand, on_call=give_up)
     assert over(site, errand_of("true")).exited == 0
     assert not (tmp_path / "ran").exists()
 

@@ -88,6 +88,22 @@ def test_bytes_within_a_path_count_where_nix_tells_them():
     log.feed('@nix {"action":"start","id":7,"type":100,"fields":["/nix/store/x","",""],"text":"copying"}')
     log.feed('@nix {"action":"result","id":7,"type":105,"fields":[40,100,0,0]}')
     assert log.bytes_copied == 40
+    log.feed('@nix {"action":"result","id":7,"type":105,"fields":[100,100,0,0]}')
+    log.feed('@nix {"action":"stop","id":7}')
+    assert log.bytes_copied == 100
+
+
+def test_a_copy_that_broke_off_counts_what_went_over():
+    log = NixLog({"/nix/store/x": 100})
+    log.feed('@nix {"action":"start","id":7,"type":100,"fields":["/nix/store/x","",""],"text":"copying"}')
+    log.feed('@nix {"action":"result","id":7,"type":105,"fields":[40,100,0,0]}')
+    log.feed('@nix {"action":"stop","id":7}')
+    assert log.bytes_copied == 40
+
+
+def test_a_path_of_which_nix_tells_nothing_on_its_way_counts_whole():
+    log = NixLog({"/nix/store/x": 100})
+    log.feed('@nix {"action":"start","id":7,"type":100,"fields":["/nix/store/x","",""],"text":"copying"}')
     log.feed('@nix {"action":"stop","id":7}')
     assert log.bytes_copied == 100
 

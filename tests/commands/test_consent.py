@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
-from nixhive_nb.commands import hive_group
-from nixhive_nb.hive import Hive
-from nixhive_nb.session import Session
+from nixhive_nb.plan_file import write_plan
+from tests.commands.plans import a_plan
 
-HIVE = """{
-  systems.www.configuration = { ... }: { };
-  instances.www-1 = { system = "www"; ssh.hostName = "192.0.2.1"; };
-}
-"""
 CHANGING = (["deploy", "*"], ["push", "*"], ["rollback", "*"], ["reboot", "*"])
-
-
-@pytest.fixture
-def invoke(tmp_path, monkeypatch):
-    """Call a command with somebody there or not; what it would carry out is given back."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "hive.nix").write_text(HIVE)
-    session = Session(program="nix-hive", follow=None, warn=print, attended=lambda: session.is_attended)
-    session.is_attended = False
-
-    class ReachedError(Exception):
-        pass
-
-    def plan(self, verb, *patterns, **how):
-        raise ReachedError(verb)
-
-    monkeypatch.setattr(Hive, "plan", plan)
-
-    def call(*words, attended=False, policy="attended"):
-        session.is_attended, session.policy = attended, policy
-        with hive_group.make_context("nix-hive", list(words), obj=session) as ctx:
-            hive_group.invoke(ctx)
-
-    call.Reached = ReachedError
-    yield call
-    session.close()
 
 
 @pytest.mark.parametrize("words", CHANGING, ids=lambda words: words[0])
@@ -72,3 +41,26 @@ def test_a_digest_that_is_none_is_named(invoke, digest):
 def test_what_changes_no_host_needs_no_leave(invoke, words):
     with pytest.raises(invoke.Reached):
         invoke(*words)
+
+
+@pytest.mark.parametrize("words", CHANGING, ids=lambda words: words[0])
+def test_an_empty_digest_is_no_leave_and_not_left_out(invoke, words):
+    for attended in (False, True):
+        with pytest.raises(click.BadParameter, match="it is empty") as caught:
+            invoke(*words, "--plan", "", attended=attended)
+        assert "'--plan'" in caught.value.format_message()
+
+
+def test_apply_names_the_plan_that_it_would_carry_out(invoke, in_notebook, folder):
+    plan = a_plan(folder)
+    write_plan(plan, folder / "plan.json")
+    with pytest.raises(click.UsageError, match=f"say --yes, or --plan {plan.digest}\\.$"):
+        invoke("apply", "plan.json")
+    in_notebook.session.plan = plan
+    with pytest.raises(click.UsageError, match=f"say --yes, or --plan {plan.digest}\\.$"):
+        in_notebook("apply")
+
+
+def test_a_resumed_run_cannot_be_looked_at_before(invoke):
+    with pytest.raises(click.UsageError, match=r"say --yes\.$"):
+        invoke("deploy", "--resume")

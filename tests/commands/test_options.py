@@ -1,0 +1,69 @@
+"""Options of commands: one that is empty is a mistake, and `~` is the home folder."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["-c", "", "instances"], "--config"),
+        (["instances", "--config="], "--config"),
+        (["-s", "", "systems"], "--state"),
+        (["deploy", "--yes", "--once", "", "www"], "--once"),
+        (["deploy", "--yes", "--batch", "", "www"], "--batch"),
+        (["deploy", "--yes", "--max-failures", "", "www"], "--max-failures"),
+        (["deploy", "--yes", "--no", "", "www"], "--no"),
+        (["deploy", "--yes", "--resume", ""], "--resume"),
+        (["plan", "--out", "", "www"], "--out"),
+        (["load", ""], "PATH"),
+        (["apply", "--yes", ""], "FILE"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_empty_is_named_and_nothing_is_done(invoke, folder, words, named):
+    with pytest.raises(click.UsageError, match="it is empty") as caught:
+        invoke(*words)
+    assert named in caught.value.format_message()
+    assert sorted(path.name for path in folder.iterdir()) == ["hive.nix"]
+
+
+def test_a_resumed_run_is_the_last_one_without_its_name(invoke):
+    with pytest.raises(Exception, match="No push or deploy is noted"):
+        invoke("deploy", "--resume", "--yes")
+
+
+@pytest.mark.parametrize("words", [["instances", "--out", "x"], ["--out", "x", "deploy", "--yes", "www"]])
+def test_out_of_a_command_that_has_no_file_is_told_before_anything_is_done(invoke, folder, words):
+    with pytest.raises(click.UsageError, match="--out goes with plan, or with %hive in a notebook"):
+        invoke(*words)
+    assert sorted(path.name for path in folder.iterdir()) == ["hive.nix"]
+
+
+@pytest.mark.parametrize("words", [["--out", "plan.json", "plan", "www"], ["plan", "www", "--out", "plan.json"]])
+def test_a_plan_goes_into_a_file(invoke, words):
+    with pytest.raises(invoke.Reached):
+        invoke(*words)
+
+
+@pytest.mark.parametrize("name", ["get_ipython", "In", "Out", "exit", "quit", "_", "__", "_3", "_i", "_i3", "__name__"])
+def test_a_name_of_ipython_is_not_overwritten(in_notebook, name):
+    with pytest.raises(click.UsageError, match=f"'{name}' is a name of IPython's own"):
+        in_notebook("instances", "--out", name)
+
+
+@pytest.mark.parametrize("name", ["df", "_mine", "_index", "out"])
+def test_other_names_are_free(in_notebook, name):
+    assert list(in_notebook("instances", "--out", name).frame.index) == ["www-1"]
+
+
+@pytest.mark.parametrize("words", [["-c", "~/hive.nix", "instances"], ["load", "~/hive.nix"]])
+def test_a_tilde_is_the_home_folder(invoke, folder, monkeypatch, words):
+    (folder / "elsewhere").mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder / "elsewhere")
+    invoke("-s", "~/my.state", *words)
+    assert list(invoke("instances").frame.index) == ["www-1"]
+    assert invoke.session.current.state_file == folder / "my.state"

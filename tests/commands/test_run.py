@@ -1,0 +1,86 @@
+"""`run`: which words are the command's own, and what is never repeated."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from nixhive_nb.errors import OptionError
+from nixhive_nb.hive import Hive
+
+SECRET = "hunter2"
+
+
+class RanError(Exception):
+    """A command came to where it would run."""
+
+    def __init__(self, command, variables):
+        super().__init__(command)
+        self.command, self.variables = command, variables
+
+
+@pytest.fixture
+def run(invoke, monkeypatch):
+    """Give what `run` with some words would run."""
+
+    def stop(self, targets, command, *, variables, **_how):
+        raise RanError(command, variables)
+
+    monkeypatch.setattr(Hive, "run", stop)
+
+    def called(*words):
+        with pytest.raises(RanError) as caught:
+            invoke("run", *words)
+        return caught.value
+
+    return called
+
+
+@pytest.mark.parametrize("dashes", [["web", "--"], ["--", "web"], ["--", "web", "--"]])
+def test_two_dashes_before_the_command_are_not_its_own(run, dashes):
+    assert run(*["www-1" if word == "web" else word for word in dashes], "ls", "-l").command == "ls -l"
+
+
+def test_two_dashes_within_the_command_are_its_own(run):
+    assert run("www-1", "grep", "--", "-l").command == "grep -- -l"
+    assert run("www-1", "--", "--", "-l").command == "-- -l"
+
+
+def test_two_dashes_alone_are_no_command(invoke):
+    with pytest.raises(click.UsageError, match="run needs a command"):
+        invoke("run", "www-1", "--")
+
+
+def test_a_variable_has_a_value_or_takes_ours(run, monkeypatch):
+    monkeypatch.setenv("TOKEN", SECRET)
+    assert run("-v", "TOKEN", "-v", "x=a=b", "www-1", "true").variables == {"TOKEN": SECRET, "x": "a=b"}
+
+
+@pytest.mark.parametrize(
+    "word", [SECRET, f"{SECRET}!", f"-{SECRET}", f"{SECRET}+/==", f"{SECRET} x", f"4{SECRET}=x", ""]
+)
+def test_a_value_that_missed_its_name_is_not_repeated(invoke, word):
+    with pytest.raises(click.BadParameter, match="NAME=VALUE, or a NAME that is set in the environment") as caught:
+        invoke("run", "-v", word, "www-1", "true")
+    assert "-v" in caught.value.format_message()
+    assert SECRET not in caught.value.format_message()
+
+
+@pytest.mark.parametrize("name", ["UID", "_hive_x"])
+def test_a_name_that_no_variable_can_have_is_told(invoke, name):
+    with pytest.raises(click.BadParameter, match=f"'{name}' cannot be the name of a variable"):
+        invoke("run", "-v", f"{name}=1", "www-1", "true")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300"])
+def test_a_time_that_never_comes_is_refused(invoke, seconds):
+    with pytest.raises(OptionError, match=r"^--timeout .* seconds"):
+        invoke("run", "--timeout", seconds, "www-1", "true")
+
+
+def test_its_input_may_be_in_the_home_folder(in_notebook, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "input").write_text("hello")
+    monkeypatch.setattr(Hive, "run", lambda *_, stdin, **_how: pytest.fail(f"got {stdin!r}"))
+    with pytest.raises(pytest.fail.Exception, match="got b'hello'"):
+        in_notebook("run", "--stdin-from", "~/input", "www-1", "cat")
