@@ -96,10 +96,17 @@ class BackgroundRun:
             self._run.stop()
 
     def __repr__(self) -> str:
-        if self.running:
-            progress = progress_of(self.report)
-            return f"BackgroundRun({self.run}: {progress.title.lower()}, {progress.done} of {progress.total} steps)"
-        return f"BackgroundRun({self.run}: {headline(self.report)})"
+        return f"BackgroundRun({self.run}: {self._in_short()})"
+
+    def _in_short(self) -> str:
+        try:
+            report = self.report
+        except Exception as error:  # noqa: BLE001 - what broke the run itself
+            return f"broken, {type(error).__name__}: {error}"
+        if not self.running:
+            return headline(report)
+        progress = progress_of(report)
+        return f"{progress.title.lower()}, {progress.done} of {progress.total} steps"
 
     def _see_out(self) -> None:
         self._run.wait()

@@ -52,7 +52,8 @@ class Claim:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.close()
-            raise OptionError(f"--once {key}: somebody does that right now ({error.strerror}).") from None
+            why = "somebody does that right now" if isinstance(error, BlockingIOError) else "it cannot be locked"
+            raise OptionError(f"--once {key}: {why} ({error.strerror}).") from None
         return cls(place / f"{key}.json", lock)
 
     @property

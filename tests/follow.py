@@ -17,6 +17,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from nixhive_nb.text import strip_control
+from tests.pages import notebooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,10 +51,10 @@ class Follower:
 
     @contextlib.contextmanager
     def at_the_end(self, page: Page) -> Iterator[tuple[Path, Notebook]]:
-        """Give the folder of a page as it is at its end, and a notebook there."""
-        if page.name not in self._folders:
+        """Give the folder of a page as it is at its end (a notebook is not followed here), and a notebook there."""
+        if page.name not in self._folders and page not in notebooks():
             self.follow(page)
-        folder = self._folders[page.name]
+        folder = self._folders.get(page.name) or self._folder(page)
         self._chdir(folder)
         with contextlib.closing(Notebook()) as notebook:
             yield folder, notebook

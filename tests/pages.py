@@ -106,6 +106,11 @@ def pages() -> list[Page]:
     return [Page(ROOT / "README.md"), *(Page(path) for path in own)]
 
 
+def notebooks() -> list[Page]:
+    """Give the notebooks as Markdown, and the page about them: other tests run their cells."""
+    return [Page(path) for path in sorted((ROOT / "notebooks").glob("*.md"))]
+
+
 def calls(page: Page) -> list[str]:
     """Give the commands of ours that a page shows, in blocks and between backticks."""
     in_blocks = [line for block in page.blocks() for cell in block.cells for line in _lines(cell)]

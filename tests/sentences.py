@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from tests.follow import Notebook
     from tests.pages import Page
 
-LAST = "nix-hive lab down"
-"""It takes away what all others need."""
+LAST = ("nix-hive lab down", "%hive lab down")
+"""They take away what all others need."""
 MEANT = {
     "nix-hive ssh": "nix-hive ssh www-1 uptime",
     "nix-hive scp": "nix-hive scp www-1:/etc/passwd passwd",
     "nix-hive help COMMAND": "nix-hive help deploy",
+    "%%hive run": "%%hive run www-1",
 }
 """What is typed where the words alone do not say it: those after `ssh` are ssh's own."""
 _WORDS = {
@@ -37,7 +38,7 @@ _WORDS = {
     "SECONDS": "5",
     "N": "3",
     "KEY": "docs",
-    "NAME": "found",
+    "NAME": "www-1",
     "FILE": "the.plan",
 }
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z-]*[A-Z]|\bN\b")

@@ -86,6 +86,27 @@ def test_an_interrupt_ends_the_waiting_alone():
     assert run.wait(20).ok
 
 
+def test_in_short_it_says_how_it_is_also_where_it_broke():
+    backend = Gated()
+    run = begin(backend)
+    assert backend.began.wait(10)
+    assert repr(run).startswith("BackgroundRun(20261125T211402Z-7f3a91: deploying, 0 of ")
+    backend.open()
+    run.wait(20)
+    assert "4 of 4 deployed" in repr(run)
+
+    @contextlib.contextmanager
+    def broken(run):
+        run.subscribe(lambda event: 1 / 0)
+        yield
+
+    carried = under_way(deploy_plan(), Gated(), limits=Limits(), follow=broken, journal=None)
+    run = BackgroundRun("it", carried)
+    with pytest.raises(ZeroDivisionError):
+        run.wait(20)
+    assert repr(run) == "BackgroundRun(it: broken, ZeroDivisionError: division by zero)"
+
+
 def test_where_no_thread_can_be_had_nothing_goes_on(monkeypatch):
     backend = Gated()
     start = threading.Thread.start

@@ -28,33 +28,23 @@ def test_a_wait_goes_on_in_short_pieces_until_its_time_is_over():
     assert wait_awake(lambda seconds: seconds < 0.5, 0.4)
 
 
-def test_an_interrupt_is_held_until_the_end():
+@pytest.mark.parametrize("deep", [1, 2])
+def test_an_interrupt_is_held_until_the_end_of_the_outermost(deep):
     done = []
 
-    def work():
+    def work(deep):
         with interrupts_held():
-            interrupt()
-            done.append("all of it")
+            if deep > 1:
+                work(deep - 1)
+            else:
+                interrupt()
+            done.append(deep)
 
     with pytest.raises(KeyboardInterrupt):
-        work()
-    assert done == ["all of it"]
+        work(deep)
+    assert done == list(range(1, deep + 1))
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-
-
-def test_one_within_another_ends_with_the_outer_one():
-    done = []
-
-    def work():
-        with interrupts_held():
-            with interrupts_held():
-                interrupt()
-            done.append("all of it")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert done == ["all of it"]
 
 
 def test_on_another_thread_there_is_nothing_to_hold():

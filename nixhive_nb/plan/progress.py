@@ -124,8 +124,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     counts: str
 
     def facts(self, rate: float | None = None) -> str:
-        """Give the counts, bytes and time in a line. `rate` is in bytes a second, None when it is not known."""
-        return " · ".join(filter(None, [f"{self.done} of {self.total} steps", self._moved(rate), self._clock()]))
+        """Give the counts, time and bytes in a line. `rate` is in bytes a second, None when it is not known."""
+        return " · ".join(filter(None, [f"{self.done} of {self.total} steps", self._clock(), self._moved(rate)]))
 
     def _moved(self, rate: float | None) -> str:
         if not self.moved and not self.to_move:
@@ -138,7 +138,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         left = (self.to_move or 0) - self.moved
         if not rate or left <= 0:
             return ""
-        return f", moved in {'at most' if self.at_most else 'about'} {_span_text(left / rate)}"
+        return f", {'at most' if self.at_most else 'about'} {_span_text(left / rate)} to move"
 
     def _clock(self) -> str:
         minutes, seconds = divmod(int(max(0.0, self.seconds)), 60)

@@ -58,7 +58,7 @@ PAGE = """
   window.ready = true;
 </script>
 """
-FACTS = "26 of 40 steps · 39.2 of 61.4 MB · 21.0 MB/s, moved in about 4 s · 00:07"
+FACTS = "26 of 40 steps · 00:07 · 39.2 of 61.4 MB · 21.0 MB/s, about 4 s to move"
 
 
 @pytest.fixture(scope="module")

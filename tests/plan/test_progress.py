@@ -62,13 +62,13 @@ class TestBytes:
     def test_the_closure_is_the_most_that_those_who_wait_can_move(self, told):
         progress = told.end("build:one", size=100 * MB).move("fetch:a", 20 * MB, 60 * MB).progress()
         assert (progress.to_move, progress.at_most) == (260 * MB, True)
-        assert "20.0 of at most 260.0 MB · 1.0 MB/s, moved in at most 4 min" in progress.facts(rate=MB)
+        assert "20.0 of at most 260.0 MB · 1.0 MB/s, at most 4 min to move" in progress.facts(rate=MB)
 
     def test_when_all_is_known_the_rest_of_the_time_is(self, told):
         told.move("fetch:a", 60 * MB, 60 * MB).end("fetch:a").move("fetch:b", 20 * MB, 40 * MB)
         progress = told.move("fetch:c", 0, 20 * MB).progress()
         assert (progress.moved, progress.to_move, progress.at_most) == (80 * MB, 120 * MB, False)
-        assert "80.0 of 120.0 MB · 10.0 MB/s, moved in about 4 s" in progress.facts(rate=10 * MB)
+        assert "80.0 of 120.0 MB · 10.0 MB/s, about 4 s to move" in progress.facts(rate=10 * MB)
 
     def test_who_tells_the_size_of_the_closure_alone_may_move_less(self, told):
         progress = told.end("build:one", size=60 * MB).move("fetch:a", 20 * MB, 60 * MB).progress()
