@@ -133,7 +133,7 @@ def _wait(run: Run) -> None:
 
 def _leave(run: Run) -> None:
     """Do not go on without a run that goes on: nobody would wait for it, and its backend is about to be closed."""
-    if run.going:
+    if run.going and not run.abandoned:
         run.abandon()
         run.wait(_GRACE)
 

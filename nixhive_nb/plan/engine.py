@@ -56,6 +56,8 @@ class Run:
         self.plan = plan
         self.stopping = False
         """Whether the user stopped it."""
+        self.abandoned = False
+        """Whether it was left at once."""
         clock = clock or _forward()
         self._tally = Tally(plan, clock=clock, journal=journal)
         self._engine = _Engine(plan, backend, limits or Limits(), self._heard, clock)
@@ -93,7 +95,7 @@ class Run:
 
     def abandon(self) -> None:
         """Leave at once. What was being activated or rebooted has an unknown end."""
-        self.stopping = True
+        self.stopping = self.abandoned = True
         self._engine.stop(lambda _: True)
 
     def report(self) -> Report:
