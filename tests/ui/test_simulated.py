@@ -39,13 +39,16 @@ session.send = counted
 """
 MEASURE = """(picker) => {
   const box = picker.querySelector("[type=search]");
-  return ["web", "www-99", "rack-7 portico-3", "nothing has this", "*-1?0", "system:system-4"].map((words) => {
+  const filter = (words) => {
     box.value = words;
     const began = performance.now();
     box.dispatchEvent(new Event("input", { bubbles: true }));
     picker.getBoundingClientRect();  // with the layout
     return performance.now() - began;
-  });
+  };
+  const words = ["web", "www-99", "rack-7 portico-3", "nothing has this", "*-1?0", "system:system-4"];
+  // The best of some tries: others are at work on this machine.
+  return words.map((one) => Math.min(...[1, 2, 3, 4].map(() => { filter(""); return filter(one); })));
 }"""
 
 
@@ -103,7 +106,7 @@ def test_ten_thousand_instances_are_filtered_at_once(lab, tmp_path):
     picker = book.output(1).locator(".hive-picker")
     picker.wait_for()
     times = picker.evaluate(MEASURE)
-    assert min(times) < 100
+    assert max(times) < 100, times
     picker.get_by_role("searchbox").fill("rack-7")
     expect(picker.locator(".hp-count")).to_have_text("200 of 10,000 shown")
     assert picker.get_by_role("option").count() < 50
