@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import RunFailed
-from nixhive_nb.interrupts import interrupts_held, wait_awake
+from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.run_report import RunReport
@@ -39,7 +39,7 @@ class BackgroundRun:
     ) -> None:
         """Begin: enter `carried` (see `running.under_way`) here, and leave it on a thread of ours when it has ended.
 
-        `on_end` is called on that thread, last of all.
+        `on_end` is called on that thread, last of all. The caller holds interrupts back meanwhile.
         """
         self.run = run_id
         """The id of the run, as in `history`."""
@@ -48,7 +48,7 @@ class BackgroundRun:
         self._on_end = on_end
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._see_out, name=f"hive-background-{run_id}", daemon=True)
-        with interrupts_held(), contextlib.ExitStack() as failed:
+        with contextlib.ExitStack() as failed:
             self._run = failed.enter_context(carried)
             self._thread.start()
             failed.pop_all()

@@ -27,6 +27,7 @@ from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
 from nixhive_nb.hosts_run import RunInterrupted, run_everywhere
+from nixhive_nb.interrupts import interrupts_held
 from nixhive_nb.once import Claim, Done
 from nixhive_nb.plan import history
 from nixhive_nb.plan import plan as plans
@@ -396,30 +397,27 @@ class Hive:
     ) -> BackgroundRun:
         """Carry out a plan in the background, with connections of its own, and give its handle at once.
 
-        A `claim` is settled when all is well, and let go of when the run has ended. A script has to `wait`: when Python
-        ends, nothing more is started.
+        A `claim` is taken over: it is settled when all is well, and let go of when the run has ended. A script has to
+        `wait`: when Python ends, nothing more is started.
         """
         note = note or Note()
         self._forget(plan)
         own = Hive(self._loaded, self.path, state=self.state_file, limits=self.limits, show_trace=self.show_trace)
-        journal = self._journal(plan, note)
+        with interrupts_held(), contextlib.ExitStack() as failed:
+            last = failed.enter_context(contextlib.ExitStack())
+            kept = last.enter_context(contextlib.closing(claim.handed_over())) if claim is not None else None
+            journal = last.enter_context(contextlib.closing(self._journal(plan, note)))
+            last.callback(own.close)
 
-        def end(run: BackgroundRun) -> None:
-            with contextlib.ExitStack() as last:
-                if claim is not None:
-                    last.callback(claim.close)
-                last.callback(journal.close)
-                last.callback(own.close)
-                if journal.failure:
-                    self.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
-                _settle(claim, run.report, journal, note)
+            def end(run: BackgroundRun) -> None:
+                with last:
+                    if journal.failure:
+                        self.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
+                    _settle(kept, run.report, journal, note)
 
-        with contextlib.ExitStack() as failed:
-            failed.callback(own.close)
-            failed.callback(journal.close)
             carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
             run = BackgroundRun(journal.run, carried, end)
-            failed.pop_all()
+            failed.pop_all()  # the rest is for the end of the run
             return run
 
     def claim(self, key: str) -> Claim:

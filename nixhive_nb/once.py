@@ -39,7 +39,7 @@ class Claim:
     def __init__(self, file: Path, lock: IO[bytes]) -> None:
         """Use `take`."""
         self._file = file
-        self._lock = lock
+        self._lock: IO[bytes] | None = lock
 
     @classmethod
     def take(cls, folder: Path, key: str) -> Claim:
@@ -70,12 +70,20 @@ class Claim:
         """Note that it is done. Raises `OSError`."""
         write_whole(self._file, msgspec.json.encode(done))
 
+    def handed_over(self) -> Claim:
+        """Give the key to somebody else, who lets it go in our place."""
+        lock, self._lock = self._lock, None
+        if lock is None:
+            raise ValueError("the key is held no more")
+        return Claim(self._file, lock)
+
     def close(self) -> None:
-        """Let it go."""
-        with contextlib.suppress(ValueError, OSError):  # it was let go of before
-            # A process that was forked from this one holds it as well.
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            self._lock.close()
+        """Let it go, if it is held by us still."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with lock, contextlib.suppress(OSError):
+                # A process that was forked from this one holds it as well.
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def check_key(key: str) -> None:

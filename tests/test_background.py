@@ -17,7 +17,7 @@ from tests.notebook.values import deploy_plan
 from tests.test_running import Gated
 
 SCRIPT = """
-import asyncio, sys
+import asyncio, sys, threading
 from nixhive_nb.background import BackgroundRun
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import under_way
@@ -30,9 +30,9 @@ def say(text):
 
 class Slow:
     async def perform(self, step, tell):
-        said = "activate" if step.kind == "activate" else ""
-        if said:
+        if step.kind == "activate":
             say(f"began {step.id}")
+            began.set()
             # In an executor, as the real one does it: these are the first to go when Python ends.
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
             await asyncio.get_running_loop().run_in_executor(None, say, f"ended {step.id}")
@@ -46,9 +46,9 @@ class Told(BackgroundRun):
         super().cancel(**how)
         say("cancelled")
 
+began = threading.Event()
 run = Told("it", under_way(deploy_plan(), Slow(), limits=Limits(), follow=None, journal=None))
-while not run.report.steps["activate:portico"].started:
-    pass
+began.wait()
 """
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import signal
+import threading
 import time
 
 import pytest
@@ -197,6 +199,30 @@ def test_a_run_that_cannot_begin_does_not_seem_to_go_on(folder, monkeypatch):
                 begin(plan)
             held.append(caught)  # with the traceback, as a notebook holds it
         assert [entry.state for entry in history.runs(folder / ".hive")] == ["killed", "killed"]
+
+
+def test_an_interrupt_as_a_run_begins_in_the_background_leaves_it_and_its_key_whole(folder):
+    runs = []
+
+    @contextlib.contextmanager
+    def follow(run):
+        runs.append(run)
+        signal.raise_signal(signal.SIGINT)
+        yield
+
+    with Hive.load() as hive:
+        plan, claim = hive.plan("build", "www"), hive.claim("nightly")
+        with pytest.raises(KeyboardInterrupt):
+            hive.begin(plan, follow=follow, claim=claim)
+        claim.close()  # as whoever held it does; it is the run's by now
+        assert runs[0].wait(60)
+        assert runs[0].report().ok
+        for thread in threading.enumerate():
+            if thread.name.startswith("hive-background"):
+                thread.join(60)
+        with contextlib.closing(hive.claim("nightly")) as again:
+            assert again.done is not None
+        assert [entry.state for entry in history.runs(folder / ".hive")] == ["ended"]
 
 
 def test_an_error_shows_no_terminal_control():

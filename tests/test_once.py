@@ -30,6 +30,18 @@ def test_a_key_is_held_by_one_alone(tmp_path):
     Claim.take(tmp_path, "nightly").close()
 
 
+def test_a_key_that_was_handed_over_is_let_go_of_by_its_new_holder_alone(tmp_path):
+    first = Claim.take(tmp_path, "nightly")
+    second = first.handed_over()
+    first.close()
+    with pytest.raises(OptionError, match="somebody does that right now"):
+        Claim.take(tmp_path, "nightly")
+    second.close()
+    Claim.take(tmp_path, "nightly").close()
+    with pytest.raises(ValueError, match="held no more"):
+        first.handed_over()
+
+
 @pytest.mark.parametrize("key", ["", "../up", ".hidden", "a b", "x" * 101, "naïve"])
 def test_a_key_that_cannot_be_a_file_is_refused(tmp_path, key):
     with pytest.raises(OptionError, match="a key is up to 100 letters"):

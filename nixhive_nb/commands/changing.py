@@ -115,17 +115,13 @@ def deploy(
     if resume is not None and patterns:
         raise click.UsageError("--resume takes its patterns from the run: leave them out.")
     hive = hive_of(ctx)
-    with contextlib.ExitStack() as stack:
-        claim = stack.enter_context(contextlib.closing(hive.claim(once))) if once else None
+    with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim:
         if claim is not None and claim.done is not None:
             return _already(hive, str(once), claim.done)
         plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
         if resume is not None and not plan.targets:
             return Message(text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.")
-        ended = carry_out(ctx, hive, plan, reason, claim)
-        if isinstance(ended, Begun):
-            stack.pop_all()  # it is let go of when the run has ended
-        return ended
+        return carry_out(ctx, hive, plan, reason, claim)
 
 
 @click.command()

@@ -31,7 +31,8 @@ def lab_group(ctx: click.Context) -> Message | None:
 
 
 @lab_group.command()
-@click.option("-n", "web", type=click.IntRange(min=0), default=3, show_default=True, help="How many web servers.")
+@click.option("-n", "web", metavar="N", type=click.IntRange(min=0), default=3, show_default=True,
+              help="How many web servers.")  # fmt: skip
 @common
 @click.pass_context
 def up(ctx: click.Context, web: int) -> Message:

@@ -22,7 +22,7 @@ from nixhive_nb import markup as html
 from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook.pump import in_kernel, is_attended
-from nixhive_nb.text import strip_control, table_text
+from nixhive_nb.text import count_text, strip_control, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -187,7 +187,7 @@ class Picker(traitlets.HasTraits):
 
     def __repr__(self) -> str:
         names = f": {_listed(self.value)}" if self.value else ""
-        return f"<Picker: {len(self.value):,} of {_instances(len(self.rows))} picked{names}>"
+        return f"<Picker: {len(self.value):,} of {count_text(len(self.rows), 'instance')} picked{names}>"
 
     def _repr_mimebundle_(
         self,
@@ -229,7 +229,7 @@ class Picker(traitlets.HasTraits):
     def _headline(self) -> str:
         counts = Counter(_state(row.runs) for row in self.rows)
         known = ", ".join(f"{count:,} {state}" for state, count in counts.most_common() if state)
-        return _instances(len(self.rows)) + (f": {known}" if known else "")
+        return count_text(len(self.rows), "instance") + (f": {known}" if known else "")
 
     def _table(self) -> tuple[list[str], list[dict[str, str]]]:
         """Give the columns that say something, and a row of them for each instance that is shown."""
@@ -352,10 +352,6 @@ def _cell(name: str, row: dict[str, str]) -> str:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(_short(_one_line(name)) for name in names[:NAMED])
     return shown + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
-
-
-def _instances(count: int) -> str:
-    return "1 instance" if count == 1 else f"{count:,} instances"
 
 
 def _type(value: object) -> str:

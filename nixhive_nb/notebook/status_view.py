@@ -11,7 +11,7 @@ from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle
 from nixhive_nb.plan.plan_text import change_text
 from nixhive_nb.plan.standing import STANDINGS, Standing, standings
-from nixhive_nb.text import seconds_text, size_text, table_text
+from nixhive_nb.text import count_text, seconds_text, size_text, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ class StatusView(Bundle):
 
     def _headline(self) -> str:
         total = len(self._states)
-        hosts = f"{total} {'host' if total == 1 else 'hosts'}"
+        hosts = count_text(total, "host")
         return f"{hosts}: {_counts(Counter(self._states.values()))}" if total else hosts
 
     def _rest(self) -> list[str]:

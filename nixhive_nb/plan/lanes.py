@@ -261,7 +261,7 @@ def _telling(lanes: Sequence[Lane], most: int) -> list[Lane]:
 
 
 def _note(lanes: Sequence[Lane], chosen: Sequence[Lane], what: str) -> str:
-    count = f"{len(lanes)} {what}{'' if len(lanes) == 1 else 's'}"
+    count = count_text(len(lanes), what)
     if len(chosen) == len(lanes):
         return count
     bad = _failed(lanes)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.plan.scene import Scene, scene_of
-from nixhive_nb.text import strip_control
+from nixhive_nb.text import count_text, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.rows import Fate
-    from nixhive_nb.plan.scene import Box, Column, Group
+    from nixhive_nb.plan.scene import Box, Column, Group, Relay
 
 _MARKS: dict[Fate, str] = {"act": "", "nothing": "= ", "unreachable": "✕ ", "broken": "! "}
 _FILLS: dict[Fate, str] = {"act": "#4a6890", "nothing": "#6c747e", "unreachable": "#b0404a", "broken": "#8a6200"}
@@ -60,7 +60,7 @@ def mermaid(plan: Plan) -> str:
     lines = ["flowchart LR", '  here(["this machine"])']
     for number, relay in enumerate(scene.relays):
         lines.append(f'  store{number}[("{_quoted(relay.label)}")]')
-        lines.append(f'  here -- "{_systems(relay.systems)}" --> store{number}')
+        lines.append(f'  here -- "{_systems(relay)}" --> store{number}')
     for number, column in enumerate(scene.columns):
         lines += _mermaid_column(number, column)
     lines += [f"  wave{number} ~~~ wave{number + 1}" for number in range(len(scene.columns) - 1)]
@@ -160,7 +160,7 @@ def _draw_relays(drawing: _Drawing, scene: Scene, here: _Spot) -> list[_Spot]:
     spots: list[_Spot] = []
     x, y = here.right + _GAP, here.below + _DROP
     for relay in scene.relays:
-        text = f"{_cut(relay.label)} · {_systems(relay.systems)}"
+        text = f"{_cut(relay.label)} · {_systems(relay)}"
         spot = drawing.box((x, y), text, _SOURCE, about=relay.about)
         level = here.y + here.height / 2
         drawing.arrow(
@@ -253,8 +253,8 @@ def _box_text(box: Box) -> str:
     return f"{_MARKS[box.fate]}{_cut(box.label)}"
 
 
-def _systems(number: int) -> str:
-    return f"{number} system{'' if number == 1 else 's'}"
+def _systems(relay: Relay) -> str:
+    return count_text(relay.systems, "system")
 
 
 def _cut(text: str) -> str:

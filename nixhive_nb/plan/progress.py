@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.plan.event import BAD
-from nixhive_nb.text import size_text
+from nixhive_nb.text import seconds_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,7 +179,7 @@ def _span_text(seconds: float) -> str:
     minutes = round(whole / _MINUTE)
     if whole < _MINUTE:
         return f"{whole} s"
-    return f"{minutes} min" if minutes < _MINUTE else f"{round(minutes / _MINUTE)} h"
+    return f"{minutes} min" if minutes < _MINUTE else seconds_text(_MINUTE * minutes)
 
 
 def progress_of(report: Report) -> Progress:

@@ -67,7 +67,7 @@ def _timing(report: Report, step: Step, record: StepRecord, started: float, wave
         outcome=record.outcome,
         start=start,
         end=None if record.ended is None else max(start, record.ended - report.started),
-        seconds=None if record.seconds is None else max(0.0, record.seconds),
+        seconds=record.seconds,
         queued=_queued(report, step, started),
         moved=_moved(record),
         reason=record.reason,

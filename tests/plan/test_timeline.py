@@ -165,7 +165,7 @@ class TestLanes:
         shown = [one for group in lanes.groups if group.title.startswith("wave") for one in group.lanes]
         assert len(shown) == INSTANCES
         assert {"web-0500", "web-0700"} <= {one.name for one in shown}
-        assert f"1000 instances, {INSTANCES} shown" in lanes.groups[-1].note
+        assert f"1,000 instances, {INSTANCES} shown" in lanes.groups[-1].note
 
     def test_each_wave_has_lanes(self):
         lanes = lanes_of(many(1000, "web-0000", "web-001*", "*"))
