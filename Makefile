@@ -24,7 +24,13 @@ NEEDED := nix
 SELECTED := -m "not fleet"
 else
 NEEDED := fleet
+# Tests run in a network, with mounts and with processes of their own.
+APART := tools/apart
 endif
+
+# How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
+WORKERS ?= $(if $(TESTS),0,6)
+PYTEST = $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
 
 # What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
 GIVE_BACK = if [ "$$(id -u)" = 0 ]; then find . -xdev -user 0 -exec chown -h --reference=Makefile {} +; fi
@@ -34,7 +40,7 @@ CURRENT := $(shell [ -x $(PY) ] && [ "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)
 
 .PHONY: help
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: root system setup ## Deploy example/ to a practice fleet from a notebook (needs root)
@@ -46,10 +52,14 @@ ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
 	@mkdir -p build; status=0; \
-	$(PY) -m pytest --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
+	$(PYTEST) --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
 ifdef NIXHIVE_TEST_WITHOUT_FLEET
 	@echo "The tests on practice fleets were left out (NIXHIVE_TEST_WITHOUT_FLEET). To run them: sudo make test"
 endif
+
+.PHONY: test-fast
+test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, under a minute
+	@$(PY) -m pytest -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow" $(TESTS) </dev/null
 
 .PHONY: lint
 lint: setup ## Check the style, the types, and who imports whom

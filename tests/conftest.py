@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.practice import start
 
+pytest_plugins = ("tests.evidence", "tests.side_by_side")
+
 # A busy machine is no reason to fail: nothing here is timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -308,6 +308,7 @@ rows = [PickerRow(instance=f"www-{n}", system="www", tags=(), via="") for n in (
 """
 
 
+@pytest.mark.slow
 def test_the_best_that_there_is_shows_itself_in_a_kernel(folder):
     _, shown, own, plain, none, refused = execute(
         folder,
@@ -332,6 +333,7 @@ def test_the_best_that_there_is_shows_itself_in_a_kernel(folder):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_installed_and_cannot_be_imported_is_done_without(folder):
     _, shown = execute(
         folder,
@@ -342,11 +344,13 @@ def test_what_is_installed_and_cannot_be_imported_is_done_without(folder):
     assert shown[0].text == "PlainPicker\n"
 
 
+@pytest.mark.slow
 def test_in_a_notebook_that_runs_by_itself_it_is_a_table(folder):
     _, shown = execute(folder, SETUP, "picker_for(rows)")
     assert set(shown[0].data) == {"text/plain", "text/html"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widgets", ["own", "plain"])
 def test_every_output_of_it_becomes_the_table_when_it_is_done(folder, widgets):
     _, bare, shown, named, closed, later = execute(
