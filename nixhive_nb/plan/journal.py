@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import threading
@@ -21,6 +20,7 @@ import msgspec
 
 from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
 from nixhive_nb.plan.logs import log_file
+from nixhive_nb.redaction import redact
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -37,11 +37,6 @@ _SYNC_SECONDS = 0.1
 """Each line is with the kernel at once; ends of steps that come together go to the disk together."""
 _SYNC_SHARE = 20
 """A disk that takes long (Nix writes to it as well) may hold up the engine for one part in so many."""
-_SECRET = re.compile(r"(https?://)[^/\s?#:@]+@|(://[^/\s:@]*:)[^/\s]*@|(://[^/\s:@\[]*:)(?!\d+/)[^\s@\"'<>]{0,200}@")
-_SECRET_QUERY = re.compile(
-    r"([?&][\w.%-]{0,40}(?:secret|token|passw|signature|credential|api[-_]?key)[\w.%-]{0,40}=)[^&#\s\"'<>]+",
-    re.IGNORECASE,
-)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,23 +194,13 @@ class Journal:
         try:
             self._logs.mkdir(mode=0o700, exist_ok=True)
             with open(file, "ab", opener=_private) as log:
-                log.write(f"{stamp} {step.kind}: {redacted(text)}\n".encode())
+                log.write(f"{stamp} {step.kind}: {redact(text)}\n".encode())
         except OSError as error:
             self._fail(file, error)
 
     def _fail(self, file: Path, error: OSError) -> None:
         what = f"{file}: {error.strerror}. The run itself goes on; `history` and `--resume` know less of it"
         self.failure = self.failure or what
-
-
-def redacted(text: str) -> str:
-    """Give a text with `***` for secrets in its URLs. Always UTF-8.
-
-    They are passwords, a bare token of an http URL, and what a query names a token, secret, password and the like.
-    """
-    plain = text.encode("utf-8", "backslashreplace").decode()
-    plain = _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***@", plain)
-    return _SECRET_QUERY.sub(r"\1***", plain)
 
 
 def is_locked(file: Path) -> bool:
@@ -237,7 +222,7 @@ def _encoded(value: msgspec.Struct) -> bytes:
 def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - what JSON is made of
     match value:
         case str():
-            return redacted(value)
+            return redact(value)
         case dict():
             return {name: _without_secrets(one) for name, one in value.items()}
         case list() | tuple():
