@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures.thread  # noqa: F401 - it has to be here before `_at_the_end` is told of
 import contextlib
+import logging
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.run_report import RunReport
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.plan.engine import Run
     from nixhive_nb.plan.plan import Plan
+
+_log = logging.getLogger(__name__)
 
 
 _going: weakref.WeakSet[BackgroundRun] = weakref.WeakSet()
@@ -102,6 +106,7 @@ class BackgroundRun:
         try:
             report = self.report
         except Exception as error:  # noqa: BLE001 - what broke the run itself
+            _log.debug("run %s is broken", self.run, exc_info=True)
             return f"broken, {type(error).__name__}: {error}"
         if not self.running:
             return headline(report)
@@ -115,6 +120,7 @@ class BackgroundRun:
                 last.callback(self._on_end, self)
                 last.push(self._carried)
         except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+            _log.debug("run %s is broken", self.run, exc_info=True)
             self._failure = error
         finally:
             self._ended.set()
@@ -126,7 +132,7 @@ def _at_the_end() -> None:
     for run in going:
         run.cancel()
     for run in going:
-        with contextlib.suppress(Exception):
+        with swallowed(_log, f"waiting at the end of Python for run {run.run}", Exception):
             run.wait()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from nixhive_nb.frames import status_frame
 from nixhive_nb.hosts_run import failures
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
+from nixhive_nb.redaction import redact_words
 from nixhive_nb.session import (
     Already,
     Choosing,
@@ -36,6 +38,8 @@ from nixhive_nb.text import strip_control
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
+
 INTERRUPTED = 130
 
 
@@ -54,26 +58,37 @@ def call(argv: list[str]) -> int:
         listen=lambda plain: HostOutputs() if plain else HostLines(),
         attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
     )
+    _log.info("nix-hive in %s: %s", os.environ.get("PWD", ""), redact_words(argv))
     try:
         return _show(_command(argv, session))
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
+        _log.info("wrong usage: %s", error.format_message())
         path = error.ctx.command_path if error.ctx is not None else "nix-hive"
         _complain(f"{' '.join(error.format_message().split())} See {path} --help.")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        _log.info("interrupted", exc_info=True)
         _complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough of it (`| head`).
+        _log.debug("standard output was closed", exc_info=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (HiveError, OSError) as error:
+        _log.info("failed: %s", error, exc_info=True)
         _complain(str(of_system(error) if isinstance(error, OSError) else error))
         return 1
+    except Exception as error:
+        _log.info("a bug in nixhive_nb: %r", error, exc_info=True)
+        raise
     finally:
-        session.close()
+        try:
+            session.close()
+        finally:
+            session.end_command()
 
 
 def _command(argv: list[str], session: Session) -> Value:

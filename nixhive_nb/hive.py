@@ -9,6 +9,7 @@ plan.apply()
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 import weakref
 from pathlib import Path
@@ -28,6 +29,7 @@ from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
 from nixhive_nb.hosts_run import RunInterrupted, run_everywhere
 from nixhive_nb.interrupts import interrupts_held
+from nixhive_nb.log import cut_also, log_as_environment_says
 from nixhive_nb.once import Claim, Done
 from nixhive_nb.plan import history
 from nixhive_nb.plan import plan as plans
@@ -41,7 +43,7 @@ from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
 from nixhive_nb.plan.stale import differences
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
-from nixhive_nb.plan.summary import failure_text
+from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.report import Report
     from nixhive_nb.plan.standing import Standing
     from nixhive_nb.running import Follow
+
+_log = logging.getLogger(__name__)
 
 
 _open: weakref.WeakSet[Hive] = weakref.WeakSet()
@@ -152,6 +156,9 @@ class Hive:
 
         `limits` says how many hosts are worked on at once. Raises `DeploymentError`.
         """
+        refused = log_as_environment_says()
+        if refused:
+            warnings.warn(refused, stacklevel=2)
         loaded = load(path, show_trace=show_trace)
         hive = cls(loaded, str(path), state=state, limits=limits, show_trace=show_trace)
         _open.add(hive)
@@ -384,6 +391,7 @@ class Hive:
         with contextlib.closing(self._journal(plan, note)) as journal:
             self._forget(plan)
             report = RunReport.of(self._carry_out(plan, follow, journal))
+            _log.info("run %s has ended: %s", journal.run, headline(report))
             _settle(claim, report, journal, note)
             return report
 
@@ -481,6 +489,7 @@ class Hive:
         timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
         has the hosts that were done.
         """
+        cut_also((variables or {}).values())
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
         names = self.targets(patterns).instances
         try:
@@ -602,7 +611,9 @@ class Hive:
         return report
 
     def _journal(self, plan: plans.Plan, note: Note) -> Journal:
-        return Journal.begin(self._folder, note.header(source=self.path, deployment=self._loaded.path), plan)
+        journal = Journal.begin(self._folder, note.header(source=self.path, deployment=self._loaded.path), plan)
+        _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
+        return journal
 
     def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
         report = carry_out(plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.connections import Connections
     from nixhive_nb.backend.errand import Errand
     from nixhive_nb.backend.fabric_run import Call
+
+_log = logging.getLogger(__name__)
 
 LONG_LINES = 40
 LONG_LINE = 600
@@ -142,6 +145,7 @@ class OutputLogs:
                     log.write("\n")
                 log.write(errors)
         except OSError:
+            _log.debug("%s: its output cannot be kept", row["instance"], exc_info=True)
             return ""  # the DataFrame has it
         return str(file)
 

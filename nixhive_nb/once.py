@@ -5,8 +5,8 @@ It is no state of the fleet: remove the file, and the same command does its work
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,13 @@ import msgspec
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.files import write_whole
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
+
+_log = logging.getLogger(__name__)
 
 ONCE = "once"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@:-]{0,99}")
@@ -81,7 +84,7 @@ class Claim:
         """Let it go, if it is held by us still."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            with lock, contextlib.suppress(OSError):
+            with lock, swallowed(_log, "letting go of a key", OSError):
                 # A process that was forked from this one holds it as well.
                 fcntl.flock(lock, fcntl.LOCK_UN)
 

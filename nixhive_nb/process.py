@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.errors import MissingProgram
+from nixhive_nb.redaction import redact, redact_words
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +46,12 @@ exec 3<&0
 exec 3<&- </dev/null
 wait "$program"
 """
+_SAID = 1500
+"""Characters of what a failed program wrote that the log has."""
+_log = logging.getLogger(__name__)
 _running: set[int] = set()
 _lifelines: dict[int, int] = {}
+_noted: dict[int, _Noted] = {}
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,22 +92,35 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: f
         )
     except FileNotFoundError:
         raise missing(argv[0]) from None
+    noted = _Noted(argv, process.pid, env)
     with _tracked(process.pid):
         try:
             out, err = process.communicate(timeout=timeout)
-        except BaseException:
+        except BaseException as error:
             _end_group(process.pid, signal.SIGKILL)
             process.communicate()
+            noted.killed(error)
             raise
-    return Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
+    finished = Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
+    noted.ended(finished.status, finished.stderr)
+    return finished
 
 
 def run_attached(argv: Sequence[str]) -> int:
     """Run a program on our own terminal (`ssh`, `scp`) and give its exit status."""
     try:
-        return subprocess.call(list(argv))
+        with subprocess.Popen(list(argv)) as running:
+            noted = _Noted(argv, running.pid)
+            try:
+                status = running.wait()
+            except BaseException as error:
+                running.kill()
+                noted.killed(error)
+                raise
     except FileNotFoundError:
         raise missing(argv[0]) from None
+    noted.ended(status)
+    return status
 
 
 def start(
@@ -116,6 +138,7 @@ def start(
         except FileNotFoundError:
             raise missing(argv[0]) from None
     _running.add(process.pid)
+    _noted[process.pid] = _Noted(argv, process.pid)
     return process
 
 
@@ -143,11 +166,14 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
     try:
         process.wait(timeout=grace)
     except subprocess.TimeoutExpired:
-        pass
+        _log.debug("killed %s: it did not end within %g s after SIGTERM", process.pid, grace)
     finally:
         _end_group(process.pid, signal.SIGKILL)
         process.wait()
         _running.discard(process.pid)
+        noted = _noted.pop(process.pid, None)
+        if noted is not None:
+            noted.ended(process.returncode)
         lifeline = _lifelines.pop(process.pid, None)
         if lifeline is not None:
             os.close(lifeline)
@@ -176,15 +202,42 @@ async def stream(
         )
     except FileNotFoundError:
         raise missing(argv[0]) from None
+    noted = _Noted(argv, process.pid, env)
     with _tracked(process.pid):
         try:
             out, err, status = await asyncio.gather(
                 _lines(process.stdout, on_stdout), _lines(process.stderr, on_stderr), process.wait()
             )
-        except BaseException:
+        except BaseException as error:
             await _stop(process)
+            noted.killed(error)
             raise
+    noted.ended(status, err)
     return Finished(argv=tuple(argv), status=status, stdout=out, stderr=err)
+
+
+class _Noted:
+    """A program that was started, as the log has it: when it starts, and when and how it ends."""
+
+    def __init__(self, argv: Sequence[str], pid: int, env: Mapping[str, str] | None = None) -> None:
+        self._argv = argv[argv.index(_BOUND) + 2 :] if _BOUND in argv else argv
+        self._pid = pid
+        self._begun = time.monotonic()
+        if _log.isEnabledFor(logging.DEBUG):
+            extra = "".join(f"{name}={shlex.quote(value)} " for name, value in (env or {}).items())
+            _log.debug("started %s: %s%s", pid, redact(extra), redact_words(self._argv))
+
+    def ended(self, status: int, said: str = "") -> None:
+        """Note its end; of one that failed, also what it wrote at last."""
+        if _log.isEnabledFor(logging.DEBUG):
+            words = f". It wrote:\n{said[-_SAID:].strip()}" if status and said.strip() else ""
+            seconds = time.monotonic() - self._begun
+            _log.debug("ended %s: %s, exit status %s after %.2f s%s", self._pid, self._argv[0], status, seconds, words)
+
+    def killed(self, error: BaseException) -> None:
+        """Note that we ended it, and why."""
+        seconds = time.monotonic() - self._begun
+        _log.debug("killed %s: %s after %.2f s: %s", self._pid, self._argv[0], seconds, type(error).__name__)
 
 
 async def _lines(reader: asyncio.StreamReader | None, consume: Callable[[str], None] | None) -> str:
@@ -206,7 +259,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(3):
             await process.wait()
     except TimeoutError:
-        pass
+        _log.debug("killed %s: it did not end in time after SIGTERM", process.pid)
     finally:
         _end_group(process.pid, signal.SIGKILL)
 
@@ -221,7 +274,7 @@ def _tracked(pid: int):  # type: ignore[no-untyped-def] # noqa: ANN202
 
 
 def _end_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(ProcessLookupError), swallowed(_log, f"ending {pid}", PermissionError):
         os.killpg(pid, number)
 
 

@@ -7,6 +7,7 @@ known to be secret are cut wherever they stand. It never decides what is carried
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 CUT = "***"
 """What stands in place of a secret."""
+SHORTEST = 4
+"""The value of a variable that is shorter is cut only where it is given: `1` stands everywhere."""
 _ROUNDS = 4
 """A text is done when another round changes nothing: two, but for texts that are made to need more."""
 _LINE = 8
@@ -48,7 +51,7 @@ _YAML = re.compile(rf"^([ \t]{{0,40}}[\w.-]{{0,40}}?(?:{_NAMES})(?P<rest>[\w.-]{
                    re.IGNORECASE | re.MULTILINE)  # fmt: skip
 _DONE = re.compile(r"\*\*\*(?:[&#;,)\]}]|\Z)")
 _VARIABLE_OPTIONS = ("-v", "--var", "--variable")
-_ONE_VARIABLE = re.compile(r"\A((?:-v)?[A-Za-z_]\w*=).*", re.DOTALL)
+_ONE_VARIABLE = re.compile(r"\A((?:-v|--var=)?[A-Za-z_]\w*=)(.*)", re.DOTALL)
 _LONGEST = 1000
 """How long a password with a slash may be."""
 _A_PATH = re.compile(r"(?:file|files|path|paths|dir|folder)\Z", re.IGNORECASE)
@@ -88,7 +91,7 @@ def redact(text: str, *values: str) -> str:
     What is returned stays as it is when it is given again. Never raises; the time is linear in the length of the text.
     """
     plain = text.encode("utf-8", "backslashreplace").decode()
-    known = _pattern_of(values)
+    known = _pattern_of(tuple(values)) if values else None
     for _ in range(_ROUNDS):
         before, plain = plain, _cut(plain, known)
         if plain == before:
@@ -97,15 +100,18 @@ def redact(text: str, *values: str) -> str:
 
 
 def redact_words(words: Sequence[str], *values: str) -> str:
-    """Return the words of a command as a shell takes them, without secrets; `-v NAME=VALUE` keeps its name."""
-    plain = [
-        _ONE_VARIABLE.sub(rf"\1{CUT}", word) if _names_a_variable(words, at) else word for at, word in enumerate(words)
-    ]
-    return redact(shlex.join(plain), *values)
+    """Return the words of a command as a shell takes them, without secrets.
+
+    `-v NAME=VALUE` keeps its name, and its value is cut from the other words too.
+    """
+    found = [_ONE_VARIABLE.match(word) if _names_a_variable(words, at) else None for at, word in enumerate(words)]
+    plain = [f"{one[1]}{CUT}" if one is not None else word for one, word in zip(found, words, strict=True)]
+    own = [one[2] for one in found if one is not None and len(one[2]) >= SHORTEST]
+    return redact(shlex.join(plain), *values, *own)
 
 
 def _names_a_variable(words: Sequence[str], at: int) -> bool:
-    return words[at].startswith("-v") or (at > 0 and words[at - 1] in _VARIABLE_OPTIONS)
+    return words[at].startswith(("-v", "--var=")) or (at > 0 and words[at - 1] in _VARIABLE_OPTIONS)
 
 
 def _cut(text: str, known: re.Pattern[str] | None) -> str:
@@ -186,7 +192,8 @@ def _of_hosts(found: re.Match[str]) -> bool:
     return found["rest"] == "s" and "=" in found["value"] and found.string[max(0, begin - 7) : begin] == "access-"
 
 
-def _pattern_of(values: Sequence[str]) -> re.Pattern[str] | None:
+@functools.lru_cache(maxsize=8)
+def _pattern_of(values: tuple[str, ...]) -> re.Pattern[str] | None:
     """Return what finds the values, as they are and as they are quoted by a shell, Python, JSON and a URL."""
     forms = {form for value in values for one in (value, *_long_lines(value)) for form in _forms(one)}
     known = sorted((form for form in forms if form.strip("*")), key=lambda form: (-len(form), form))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import platform
 import re
 import socket
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.limits import Limits
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.report import Report
+
+_log = logging.getLogger(__name__)
 
 Follow = Callable[[Run], AbstractContextManager[object]]
 """Shows a run from its start to its end."""
@@ -100,6 +103,7 @@ def user_name() -> str:
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # an id without a name
+        _log.debug("this user has no name", exc_info=True)
         name = "somebody"
     return f"{name}@{socket.gethostname()}"
 
@@ -110,6 +114,7 @@ def _versions() -> dict[str, str]:
     try:
         said = process.run(["nix-store", "--version"], timeout=10).stdout
     except (HiveError, OSError):
+        _log.debug("the version of Nix is not known", exc_info=True)
         said = ""
     nix = re.search(r"\d[\w.]*", said)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,10 @@ import msgspec
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hive import Hive
+from nixhive_nb.log import log_as_environment_says, log_to, trouble, verbosely
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import Note
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.standing import Standing
     from nixhive_nb.run_report import RunReport
     from nixhive_nb.running import Follow
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
@@ -214,6 +219,9 @@ class Session:
         self._hive: Hive | None = None
         self._places: tuple[Path, Path] | None = None
         self._warned: tuple[str, ...] = ()
+        self._log = contextlib.ExitStack()
+        self._verbose = False
+        self._warn_of(log_as_environment_says())
 
     @property
     def current(self) -> Hive | None:
@@ -255,6 +263,26 @@ class Session:
         """Give the words of a command, those that stood for several one by one."""
         return [one for word in words for one in self.groups.get(word, (word,))]
 
+    def be_verbose(self) -> None:
+        """Have the log on standard error up to the end of the command."""
+        if not self._verbose:
+            self._verbose = True
+            self._log.enter_context(verbosely())
+
+    def end_command(self) -> None:
+        """See to the log at the end of a command: what went wrong with it is told."""
+        self._verbose = False
+        self._log.close()
+        self._warn_of(trouble())
+
+    def log_to(self, file: str) -> None:
+        """Have the log in a file; an empty name is none. What cannot be is told, and nothing more."""
+        self._warn_of(log_to(file))
+
+    def _warn_of(self, why: str) -> None:
+        if why:
+            self.warn(why)
+
     def close(self) -> None:
         """Stop what runs in the background, wait for that, and close the connections of the deployment in use.
 
@@ -265,7 +293,7 @@ class Session:
             for run in self.background:
                 run.cancel()
             for run in self.background:
-                with contextlib.suppress(Exception):  # that it failed was told in its place
+                with swallowed(_log, f"waiting for run {run.run}", Exception):  # that it failed was told in its place
                     run.wait()
         except KeyboardInterrupt:
             for run in self.background:

@@ -74,7 +74,8 @@ def test_secrets_are_cut_and_nothing_else(text, written):
 
 
 def test_words_of_a_command_keep_the_names_of_variables():
-    assert redact_words(["run", "-v", "A=x y", "-vB=z", "web", "echo $A"]) == "run -v 'A=***' '-vB=***' web 'echo $A'"
+    words = ["run", "-v", "A=x y z", "-vB=z", "--var=C=w", "web", "echo x y z $A"]
+    assert redact_words(words) == "run -v 'A=***' '-vB=***' '--var=C=***' web 'echo *** $A'"
 
 
 @pytest.mark.parametrize(

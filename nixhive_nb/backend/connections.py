@@ -8,6 +8,7 @@ Fabric runs the commands. What it would do wrong with many hosts is done around 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
 
+_log = logging.getLogger(__name__)
+_SAID = 1500
+"""Characters of what a failed command wrote that the log has."""
 _SESSIONS = 8
 """Commands at a time on one host: sshd allows 10 sessions in a connection (`MaxSessions`)."""
 
@@ -190,7 +194,8 @@ class Connections:
                 for pause in _PAUSES:
                     try:
                         return perform()
-                    except _NotSent:
+                    except _NotSent as error:
+                        _log.info("%s: a command was not sent, and is tried again in %g s: %s", instance, pause, error)
                         # The kept connection was dead and nobody had noticed, or the server still counts sessions
                         # that have ended. The command has not left this machine.
                         if attempt.cancelled.wait(pause):
@@ -259,6 +264,7 @@ class Connections:
         if call.cancelled:
             raise Cancelled
         link, began = opened.link, time.monotonic()
+        _log.debug("%s: runs: %.300s", host.name, command)
 
         def give_up() -> None:
             if call.ending:
@@ -270,6 +276,7 @@ class Connections:
             try:
                 exited = opened.connection.perform(command, call)
             except ThreadException:
+                _log.debug("%s: a reader of a command failed", host.name, exc_info=True)
                 if call.failure is not None:
                     raise call.failure from None
                 # One of our readers ran into the end of the link, or of the session.
@@ -280,9 +287,12 @@ class Connections:
                 if not call.sent and not link.reason:
                     raise self._not_sent(host, opened, error) from None
                 exited = -1
-        if exited == -1 or call.reason:
-            raise self._lost(host, opened, call, ended=exited != -1)
         seconds = time.monotonic() - began
+        if exited == -1 or call.reason:
+            lost = self._lost(host, opened, call, ended=exited != -1)
+            _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
+            raise lost
+        _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
         return RemoteResult(exited=exited, stdout=call.stdout.text(), stderr=call.stderr.text(), seconds=seconds)
 
     def _not_sent(self, host: _Host, opened: Opened, error: Exception) -> _NotSent:
@@ -300,6 +310,12 @@ class Connections:
             host.drop(opened)
         rest = "What ran there may still run." if call.sent else "The command was not sent."
         return LinkLost(f"{host.name}: {reason}. {'It was ended there.' if ended else rest}")
+
+
+def _wrote(exited: int, call: Call) -> str:
+    """Return what a command that failed wrote at last, for the log."""
+    said = call.stderr.text()[-_SAID:].strip() if exited and _log.isEnabledFor(logging.DEBUG) else ""
+    return f". It wrote:\n{said}" if said else ""
 
 
 class Fresh:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from nixhive_nb.backend import nix
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.connections import Connections, Fresh, RemoteResult
     from nixhive_nb.backend.fabric_run import Call
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _PER_STEP = 2
@@ -98,7 +102,7 @@ class Lines:
             let_go.set()
             for call in calls:
                 call.cancel()
-            with contextlib.suppress(Exception):
+            with swallowed(_log, "a command that was let go of", Exception):
                 await future
             raise
 

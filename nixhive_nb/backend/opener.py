@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.watchdog import Watchdog
 
+_log = logging.getLogger(__name__)
 _TRIES = 10
 _AUTH_TIMEOUT = 30.0
 _CHANNEL_TIMEOUT = 15.0
@@ -162,7 +164,9 @@ class Opener:
                 )
             if time.monotonic() > until:
                 break
-            if attempt.cancelled.wait(random.uniform(0.5, 1.5) * min(0.1 * 2**tries, 1.0)):  # noqa: S311 - spreads the load
+            pause = random.uniform(0.5, 1.5) * min(0.1 * 2**tries, 1.0)  # noqa: S311 - spreads the load
+            _log.info("%s: try %s of %s failed, the next comes in %.1f s: %s", target, tries, _TRIES, pause, dropped)
+            if attempt.cancelled.wait(pause):
                 raise Cancelled
         raise ConnectionFailed(f"{target}: {dropped} It was tried {tries} times.")
 
@@ -170,6 +174,8 @@ class Opener:
         target = guest.target
         link = attempt.new_link()
         connection: HostConnection | None = None
+        begun = time.monotonic()
+        _log.debug("%s: connecting, as user %s%s", target, target.user, f", through {way}" if way else "")
         with self._watchdog.limit(guest.timeout, link.break_) as limit:
             try:
                 dial(link, target, way, guest.timeout)
@@ -179,7 +185,9 @@ class Opener:
                 _close(connection, link)
                 if attempt.cancelled.is_set():
                     raise Cancelled from None
+                _log.debug("%s: no connection", target, exc_info=True)
                 raise explain(error, target, guest.timeout if limit.expired else None, link.complaint) from None
+        _log.info("%s: user %s is logged in after %.2f s", target, target.user, time.monotonic() - begun)
         connection.transport.ask_for_life_signs(self._limits.alive_interval)
         _mind(self._watchdog, link, self._limits.silence)
         return Opened(connection, link)
@@ -189,7 +197,7 @@ class Opener:
         target = guest.target
 
         def transport(sock: Link, **_: Any) -> Transport:  # noqa: ANN401 - what paramiko passes
-            made = Transport(sock)
+            made = Transport(sock, target.name)
             made.prefer(guest.known.algorithms)
             # Later than our own deadline, which can tell a slow server from one that hangs up.
             made.banner_timeout = made.handshake_timeout = guest.timeout * 2

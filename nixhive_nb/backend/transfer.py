@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shlex
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.remote import Remote
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.plan.step import Step
+
+_log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = 6 * 3600
 """Seconds that a host may take to fetch a system."""
@@ -101,6 +104,9 @@ class Transfer:
         ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         if ended.exited == 0:
             return _fetched(built, counter, "from relay" if step.store else "from its caches")
+        _log.info(
+            "%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, _why(ended.stderr)
+        )
         copied = await self._copy(built, nix.instance_store(step.instance), tell, asked=step.instance)
         if not step.store:
             return copied
@@ -124,6 +130,7 @@ class Transfer:
         try:
             return await lacking(self._remote, instance, sizes)
         except (HiveError, OSError):  # the copy itself will say what is wrong
+            _log.debug("%s: cannot tell what it lacks", instance, exc_info=True)
             return sum(sizes.values())
 
     async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "") -> Result:

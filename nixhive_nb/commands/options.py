@@ -115,6 +115,11 @@ def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         check_out(ctx, ctx.command.name)
 
 
+def _verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's way
+    if value:
+        session_of(ctx).be_verbose()
+
+
 def check_out(ctx: click.Context, command: str | None) -> None:
     """Raise `click.UsageError` in a terminal where `--out` stands with a command that has nothing for a file."""
     if options_of(ctx).get("out") and session_of(ctx).has_terminal and command != "plan":
@@ -142,6 +147,8 @@ def common(function: F) -> F:
                      help=f"How many hosts may read from one store at once.  [default: {_DEFAULTS.per_store}]"),
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
+        click.option("--verbose", is_flag=True, expose_value=False, callback=_verbose,
+                     help="Log on standard error what is done, and why it fails. A log in a file: NIXHIVE_LOG=FILE."),
         click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_out,
                      help="Put the result into this variable (in a notebook), or a plan into this file."),
     )):  # fmt: skip

@@ -11,6 +11,7 @@ import click
 from nixhive_nb.backend.errand import check_name, is_name
 from nixhive_nb.commands.options import as_json, common, options_of, session_of
 from nixhive_nb.errors import OptionError
+from nixhive_nb.log import cut_also
 from nixhive_nb.session import Ran, place_of, records_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _variables(_ctx: click.Context, _param: click.Parameter, words: tuple[str, .
         except OptionError as error:
             raise click.BadParameter(str(error)) from None
         found[name] = value if given else os.environ[name]
+    cut_also(found.values())
     return found
 
 

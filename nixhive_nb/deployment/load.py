@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ from nixhive_nb.deployment.platforms import check_platforms
 from nixhive_nb.deployment.reading import Answer, read_inventory
 from nixhive_nb.deployment.watched import MOST_ENTRIES, Watched, look
 from nixhive_nb.errors import DeploymentError
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Loaded", "check_platforms", "explain", "load", "toplevel_expression"]
 
@@ -63,9 +66,11 @@ def load(path: str | Path = "hive.nix", *, show_trace: bool = False, name: str |
     watched = look(directory)
     finished = process.run(_command(target))
     if finished.status != 0:
+        _log.info("%s cannot be evaluated", target)
         raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
     answer = msgspec.json.decode(finished.stdout, type=Answer)
     inventory = read_inventory(answer, source, directory)
+    _log.info("%s: %s systems, %s instances", target, len(inventory.systems), len(inventory.instances))
     if not watched.complete:
         warning = (
             f"{directory} holds more than {MOST_ENTRIES:,} files and folders, and only so many are watched: after a "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+_log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 5_000
 """How many files and folders of a deployment's directory are watched."""
@@ -82,6 +85,7 @@ def _children(folder: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted((entry for entry in found if _matters(entry)), key=lambda entry: entry.name)
     except OSError:
+        _log.debug("cannot list %s", folder, exc_info=True)
         return []
 
 
@@ -100,6 +104,9 @@ def _mark(path: str) -> Mark:
 def _mark_of(file: Path | os.DirEntry[str]) -> Mark:
     try:
         status = file.stat()
+    except FileNotFoundError:
+        return None
     except OSError:
+        _log.debug("cannot look at %s", file, exc_info=True)
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

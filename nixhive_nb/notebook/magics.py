@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.notebook.words import Line, read_line
+from nixhive_nb.redaction import redact_words
 from nixhive_nb.session import DEFAULT_CONFIG, Session
 from nixhive_nb.text import strip_control
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from nixhive_nb.notebook.answer import Answer
     from nixhive_nb.notebook.words import Slot
     from nixhive_nb.session import Value
+
+_log = logging.getLogger(__name__)
 
 PROGRAM = "%hive"
 _LISTED = 100
@@ -83,6 +87,8 @@ class HiveMagics(Magics):
         for name in FOR_SESSION:
             self._use_setting(name)
         self.settings.observe(lambda change: self._use_setting(change.name), list(FOR_SESSION))
+        self.session.log_to(self.settings.log)
+        self.settings.observe(lambda change: self.session.log_to(change.new), "log")
         # Also when Python ends.
         self.close = weakref.finalize(self, self.session.close)
 
@@ -94,6 +100,7 @@ class HiveMagics(Magics):
         for picker in self._pickers:
             picker.close()
         self.settings.unobserve_all()
+        self.session.log_to("")
         try:
             self.close()
         finally:
@@ -158,6 +165,16 @@ class HiveMagics(Magics):
         Settings: `%config Hive`.
         """
         alone = stands_alone(sys._getframe())  # noqa: SLF001 - the way to one's caller
+        try:
+            return self._hive(line, cell, local_ns, alone=alone)
+        except BaseException as error:
+            _log.info("failed: %s", error, exc_info=True)
+            raise
+        finally:
+            self.session.end_command()
+
+    def _hive(self, line: str, cell: str | None, local_ns: Mapping[str, Any] | None, *, alone: bool) -> object:
+        """Run a line, and give its value; raise what IPython shows well."""
         names = {**self._shell.user_ns, **(local_ns or {})}
         try:
             parsed = read_line(line, names, lambda argv: _slot(argv, cell))
@@ -189,6 +206,8 @@ class HiveMagics(Magics):
         _check_cell(argv, cell)
         session.script = cell
         session.words = tuple(argv)
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s %s", PROGRAM, redact_words(argv))
         try:
             with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
                 return answer_to(self._value(ctx)), str(options_of(ctx).get("out") or "")

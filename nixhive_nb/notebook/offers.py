@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 import os
 import textwrap
 from collections import Counter
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import click
 
     from nixhive_nb.deployment.inventory import Inventory
+
+_log = logging.getLogger(__name__)
 
 _MOST_FILES = 5000
 _ABOUT = 60
@@ -125,6 +128,7 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         with os.scandir(Path(folder).expanduser()) as found:
             return [(entry.name, entry.is_dir()) for entry in itertools.islice(found, _MOST_FILES)]
     except (OSError, RuntimeError):  # the latter for the home folder of nobody
+        _log.debug("cannot list %s", folder, exc_info=True)
         return []
 
 

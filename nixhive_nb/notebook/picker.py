@@ -8,6 +8,7 @@ that stays: JupyterLab shows a widget without its kernel as an error, whatever s
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.notebook.picker_own import OwnPicker
     from nixhive_nb.notebook.picker_plain import PlainPicker
+
+_log = logging.getLogger(__name__)
 
 Widgets = Literal["auto", "own", "plain", "none"]
 """What chooses: a widget of our own, one of the parts of ipywidgets, none, or the best that there is."""
@@ -96,6 +99,7 @@ def _imports(package: str) -> bool:
     try:
         import_module(package)
     except Exception:  # noqa: BLE001 - whatever is amiss with it, there is another way
+        _log.debug("%s cannot be used", package, exc_info=True)
         return False
     return True
 

@@ -91,6 +91,12 @@ class Hive(Configurable):
         "in a notebook that papermill runs. always: everywhere. free: nowhere.",
     ).tag(config=True)
 
+    log = Unicode(
+        "",
+        help="The file that the log is appended to, for finding out why something fails. Empty: that of "
+        "NIXHIVE_LOG in the environment, if it is set.",
+    ).tag(config=True)
+
     def update_config(self, config: Config) -> None:
         """Take values over, all or none. Raises `TraitError` for a bad one, which `%config` shows in a line."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.plan.report import Report
     from nixhive_nb.plan.step import Step
+
+_log = logging.getLogger(__name__)
 
 Line = Head | End | StepStarted | StepEnded | Stopping
 _LINE: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
@@ -134,12 +137,14 @@ def _entry(file: Path) -> RunEntry | None:
         locked = is_locked(file)
         head, last = _first_and_last(file)
     except OSError:
+        _log.debug("cannot read %s", file, exc_info=True)
         return None
     if not isinstance(head, Head):
         return None
     try:
         plan = msgspec.json.decode(head.plan, type=_Brief)
     except _UNREADABLE:
+        _log.debug("cannot read the plan in %s", file, exc_info=True)
         return None
     end = last if isinstance(last, End) else None
     entry = RunEntry(
@@ -166,6 +171,7 @@ def _counts(entry: RunEntry) -> dict[str, int]:
     try:
         return report_of(entry).counts()
     except OptionError:
+        _log.debug("no counts of run %s", entry.run, exc_info=True)
         return {}
 
 
@@ -180,7 +186,7 @@ def _read(entry: RunEntry) -> tuple[list[Line], Plan]:
         if isinstance(head, Head):
             return lines, msgspec.json.decode(head.plan, type=Plan)
     except _UNREADABLE:
-        pass
+        _log.debug("cannot read the plan in %s", entry.path, exc_info=True)
     raise OptionError(
         f"The plan of run {entry.run} cannot be read: {entry.path} was changed, or written by another version."
     )
@@ -253,6 +259,7 @@ def _decoded(text: bytes) -> Line | None:
     try:
         return _LINE.decode(text)
     except _UNREADABLE:
+        _log.debug("not a line of a journal: %.200r", text)
         return None
 
 

@@ -9,6 +9,7 @@ can be told from one that runs.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.event import Event
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.report import Report
+
+_log = logging.getLogger(__name__)
 
 RUNS = "runs"
 KEPT = 200
@@ -211,6 +214,7 @@ def is_locked(file: Path) -> bool:
         except BlockingIOError:
             return True
         except OSError:  # a file system without locks
+            _log.debug("%s cannot be locked", file, exc_info=True)
             return False
     return False
 
@@ -249,5 +253,6 @@ def _remove_old(runs: Path) -> None:
             if not is_locked(file):
                 shutil.rmtree(file.with_suffix(""), ignore_errors=True)
                 file.unlink(missing_ok=True)
-        except OSError:
-            continue  # another process was quicker
+        except OSError:  # another process was quicker
+            _log.debug("cannot remove %s", file, exc_info=True)
+            continue
