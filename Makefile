@@ -9,6 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 READY := $(VENV)/.ready
+DEPTRY := $(VENV)/bin/deptry --no-ansi
 
 # The machine's own Nix, as far as we use it: practice systems are built by the machine's /bin/sh, which a sandbox would
 # hide, and come from no cache. Nothing is written to the machine's nix.conf, and practice hosts have their own.
@@ -62,11 +63,14 @@ test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no br
 	@$(PY) -m pytest -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow" $(TESTS) </dev/null
 
 .PHONY: lint
-lint: setup ## Check the style, the types, and who imports whom
+lint: setup ## Check the style, the types, who imports whom, what is declared and what is dead
 	@$(PY) -m ruff check --quiet
 	@$(PY) -m ruff format --check --quiet || { echo "Not formatted. To do it: $(PY) -m ruff format" >&2; exit 1; }
 	@$(PY) -m mypy --no-error-summary
 	@found=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$found"; exit 1; }
+	@found=$$($(DEPTRY) nixhive_nb 2>&1) || { echo "$$found"; exit 1; }
+	@found=$$($(DEPTRY) tests tools benchmarks docs --ignore DEP002,DEP004 2>&1) || { echo "$$found"; exit 1; }
+	@$(VENV)/bin/vulture
 	@$(GIVE_BACK)
 
 .PHONY: setup

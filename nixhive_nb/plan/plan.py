@@ -127,10 +127,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 found.setdefault(step.instance, []).append(step.id)
         return {name: tuple(ids) for name, ids in found.items()}
 
-    def wanted_of(self, system: str) -> Wanted | None:
-        """Give what a system evaluated to when the plan was made, None when that was not looked at."""
-        return next((one for one in self.wanted if one.system == system), None)
-
     def seen_of(self, instance: str) -> Seen | None:
         """Give an instance as it was when the plan was made, None when it was not asked."""
         return next((one for one in self.seen if one.instance == instance), None)

@@ -37,7 +37,6 @@ def plan_survey(
     known: Mapping[str, str] | None = None,
     *,
     evaluate: bool = True,
-    look: bool = True,
     measure: bool = False,
 ) -> Plan:
     """Give the plan that asks the targeted instances and evaluates their systems, changing nothing.
@@ -47,7 +46,7 @@ def plan_survey(
     chosen = targets_of(inventory, targets)
     systems = tuple(dict.fromkeys(target.system for target in chosen))
     taken = {system: known[system] for system in systems if known and known.get(system)}
-    steps = [_look_step(inventory, target) for target in chosen] if look else []
+    steps = [_look_step(inventory, target) for target in chosen]
     looks = {step.instance: step.id for step in steps}
     evaluations = instantiate_steps(inventory, [one for one in systems if one not in taken]) if evaluate else []
     steps += evaluations
