@@ -80,11 +80,6 @@ _ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
 class Plan(plans.Plan, frozen=True, kw_only=True):
     """A plan that knows which deployment it is for. It is a plain value: it pickles, and compares by its content."""
 
-    deployment: str = ""
-    """Absolute path of the deployment."""
-    state: str = ""
-    """Absolute path of the state file."""
-
     def apply(self, *, force: bool = False, reason: str = "") -> pd.DataFrame:
         """Carry it out as `Hive.apply` does, with the connections that are open already if there are any."""
         for hive in tuple(_open):
@@ -559,8 +554,8 @@ class Hive:
     def _own(self, plan: plans.Plan, patterns: Sequence[Pattern], no: Sequence[str], to: int = 0) -> Plan:
         fields = {name: getattr(plan, name) for name in plan.__struct_fields__}
         asked = tuple((one,) if isinstance(one, str) else tuple(one) for one in patterns)
-        own = {"patterns": asked, "no": tuple(no), "to": to}
-        return Plan(**{**fields, **own}, deployment=str(self._loaded.path), state=str(self.state_file))
+        place = {"deployment": str(self._loaded.path), "state": str(self.state_file)}
+        return Plan(**{**fields, **place, "patterns": asked, "no": tuple(no), "to": to})
 
     def _goals(self, names: Sequence[str], to: int) -> Mapping[str, Goal]:
         """Give where each instance goes back to. Raises `OptionError` where one has no such generation."""

@@ -71,7 +71,8 @@ def plan_command(
     out = options_of(ctx).get("out")
     if out and session.has_terminal:
         write_plan(plan, place_of(out))
-    return Planned(plan=plan, records=records_of(plan_frame(plan)) if as_json else None)
+    records = [{**row, "digest": plan.whole_digest} for row in records_of(plan_frame(plan))]
+    return Planned(plan=plan, records=records if as_json else None)
 
 
 @click.command()

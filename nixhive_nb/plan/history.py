@@ -73,6 +73,17 @@ class _Brief(msgspec.Struct, frozen=True):
     targets: tuple[msgspec.Raw, ...] = ()
 
 
+class _Noted(Plan, frozen=True, kw_only=True):
+    """A plan that was noted without its secrets, or by another version: it keeps the digest that it had."""
+
+    noted: str = ""
+
+    @property
+    def whole_digest(self) -> str:
+        """The digest that stands in the journal."""
+        return self.noted
+
+
 def runs(folder: Path) -> tuple[RunEntry, ...]:
     """Give the runs that are noted in `folder` (`.hive`), newest first."""
     found = [entry for file in (folder / RUNS).glob("*.jsonl") if (entry := _entry(file))]
@@ -185,12 +196,19 @@ def _read(entry: RunEntry) -> tuple[list[Line], Plan]:
     head = lines[0] if lines else None
     try:
         if isinstance(head, Head):
-            return lines, msgspec.json.decode(head.plan, type=Plan)
+            return lines, _noted(head)
     except _UNREADABLE:
         _log.debug("cannot read the plan in %s", entry.path, exc_info=True)
     raise OptionError(
         f"The plan of run {entry.run} cannot be read: {entry.path} was changed, or written by another version."
     )
+
+
+def _noted(head: Head) -> Plan:
+    plan = msgspec.json.decode(head.plan, type=Plan)
+    if plan.digest == head.digest:
+        return plan
+    return msgspec.structs.replace(msgspec.json.decode(head.plan, type=_Noted), noted=head.digest)
 
 
 def _report(lines: Iterable[Line], plan: Plan, started: float, state: str) -> Report:

@@ -13,6 +13,7 @@ from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
 from nixhive_nb.plan.routes import ALL, fetch_locks, login_locks, relies_on
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.surveys import seen_among, targets_of, wanted_among
+from nixhive_nb.plan.terms import terms_of
 from nixhive_nb.plan.waves import allowed_failures, cut, gated, numbered
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def plan_build(
         steps=tuple(build_steps(inventory, systems, known or {}, survey, realise=options.realise)),
         options=options,
         wanted=wanted_among(survey, systems),
+        terms=terms_of(inventory, ()),
     )
 
 
@@ -97,6 +99,7 @@ def plan_transfer(
         allowed=allowed_failures(options.max_failures, len(chosen)) if verb == "deploy" else None,
         wanted=wanted_among(survey, systems),
         seen=seen_among(survey, chosen),
+        terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
 
@@ -130,6 +133,7 @@ def plan_rollback(
         warnings=warnings,
         allowed=allowed_failures(options.max_failures, len(chosen)),
         seen=seen_among(survey, chosen),
+        terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
 
@@ -150,6 +154,7 @@ def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey
         options=options,
         allowed=allowed_failures(options.max_failures, len(chosen)),
         seen=seen_among(survey, chosen),
+        terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
 
