@@ -9,11 +9,12 @@ plan.apply()
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -41,7 +42,7 @@ from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.picture import mermaid, svg
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.stale import differences
+from nixhive_nb.plan.stale import differences, gone
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
@@ -50,7 +51,7 @@ from nixhive_nb.running import Note, carry_out, under_way, user_name
 from nixhive_nb.state import read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _open: weakref.WeakSet[Hive] = weakref.WeakSet()
 """The deployments that are loaded: a plan is applied with the connections of its own."""
@@ -112,6 +115,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     no: tuple[str, ...] = ()
 
 
+def _on_one_reading(method: Callable[Concatenate[Hive, P], T]) -> Callable[Concatenate[Hive, P], T]:
+    """Have a method work on one reading of the deployment from its start to its end, whatever becomes of the files."""
+
+    @functools.wraps(method)
+    def call(self: Hive, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.held():
+            return method(self, *args, **kwargs)
+
+    return call
+
+
 class Hive:
     """One loaded deployment. Connections stay open from call to call; `close` ends them, and so does leaving Python."""
 
@@ -136,6 +150,7 @@ class Hive:
         self.standings: dict[str, Standing] = {}
         """How instances stood when they were last asked; what was worked on since is not in it."""
         self._loaded = loaded
+        self._holding = 0
         self._access: Access | None = None
 
     @classmethod
@@ -184,9 +199,22 @@ class Hive:
     @property
     def inventory(self) -> Inventory:
         """The evaluated deployment. It is evaluated anew only when a file that it depends on has changed."""
-        if self._loaded.changed() is not None:
+        with self.held() as inventory:
+            return inventory
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Inventory]:
+        """Read the deployment, and keep to that: in this block no file is looked at again. Raises `DeploymentError`.
+
+        Each method does so by itself, and each command for all that it calls.
+        """
+        if not self._holding and self._loaded.changed() is not None:
             self.reload()
-        return self._loaded.inventory
+        self._holding += 1
+        try:
+            yield self._loaded.inventory
+        finally:
+            self._holding -= 1
 
     @property
     def loaded(self) -> Inventory:
@@ -199,6 +227,7 @@ class Hive:
         self._loaded = load(self._loaded.path, name=self.path, show_trace=self.show_trace)
         return self._loaded.inventory
 
+    @_on_one_reading
     def targets(self, *patterns: Pattern) -> Targets:
         """Give the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`.
 
@@ -206,14 +235,17 @@ class Hive:
         """
         return select_instances(self.inventory, patterns, self._group)
 
+    @_on_one_reading
     def instances(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the instances that patterns name; columns as in `frames.instances_frame`."""
         return frames.instances_frame(self.inventory, self.targets(*patterns))
 
+    @_on_one_reading
     def systems(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the systems that patterns name; columns as in `frames.systems_frame`."""
         return frames.systems_frame(self.inventory, select_systems(self.inventory, _flat(patterns)), self._remembered())
 
+    @_on_one_reading
     def document(self, report: Report | None = None, *, remembered: bool = False) -> dict[str, Any]:
         """Give the inventory as the JSON object that `build` prints, with the results of a run or of the state file."""
         known = self._remembered() if remembered else {}
@@ -223,6 +255,7 @@ class Hive:
 
     # How it is
 
+    @_on_one_reading
     def survey(
         self, *patterns: Pattern, measure: bool = False, no: Collection[str] = (), follow: Follow | None = None
     ) -> Survey:
@@ -233,15 +266,18 @@ class Hive:
         """
         return self._survey(self.targets(*patterns), Asked(measure=measure, no=tuple(no)), follow)
 
+    @_on_one_reading
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Give how instances stand to what is wanted of them; columns as in `frames.status_frame`."""
         return frames.status_frame(self.survey(*patterns, no=no, follow=follow))
 
+    @_on_one_reading
     def generations(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the generations of the system profiles; columns as in `frames.generations_frame`."""
         names = self.targets(*patterns).instances
         return frames.generations_frame(*self._generations(names))
 
+    @_on_one_reading
     def check(self, *patterns: Pattern, follow: Follow | None = None) -> pd.DataFrame:
         """Run the checks of instances now; columns as in `frames.check_frame`. Does not raise for one that fails.
 
@@ -255,6 +291,7 @@ class Hive:
             )
         return frames.check_frame(*checks_of(self._carry_out(plan, follow)))
 
+    @_on_one_reading
     def diff(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Build what is wanted, and give what differs from what runs; columns as in `frames.diff_frame`.
 
@@ -285,6 +322,7 @@ class Hive:
 
     # What is done
 
+    @_on_one_reading
     def plan(
         self,
         verb: Verb,
@@ -312,6 +350,7 @@ class Hive:
         )
         return self._own(self._instance_plan(request, targets, survey), patterns, no, to)
 
+    @_on_one_reading
     def resume(self, run: str = "", *, follow: Follow | None = None) -> Plan:
         """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
 
@@ -332,6 +371,7 @@ class Hive:
         )
         return self._own(msgspec.structs.replace(plan, left_out=tuple(sorted(done))), patterns, no)
 
+    @_on_one_reading
     def apply(self, plan: Plan, *, force: bool = False, reason: str = "", follow: Follow | None = None) -> pd.DataFrame:
         """Carry out a plan that was made before. Columns as in `frames.outcome_frame` (`build_frame` for a build).
 
@@ -341,13 +381,15 @@ class Hive:
         self.check_fits(plan, force=force, follow=follow)
         return self._done(plan, follow, Note(reason=reason)).table()
 
+    @_on_one_reading
     def check_fits(self, plan: Plan, *, force: bool = False, follow: Follow | None = None) -> None:
         """Raise `PlanStale` when a plan does not fit any more what is wanted, or how the hosts are.
 
-        With `force` only that it is for this deployment is looked at.
+        With `force` it has to be for this deployment, and all that it is about has to be there.
         """
         if not self.serves(plan):
             raise PlanStale(f"Plan {plan.digest} is for {plan.deployment}, and not for {self._loaded.path}.")
+        self._check_there(plan)
         if force:
             return
         options, patterns = plan.options, plan.patterns
@@ -427,6 +469,7 @@ class Hive:
         """Hold a key of `--once`: what it stands for is done by us, or was done. Raises `OptionError`."""
         return Claim.take(self._folder, key)
 
+    @_on_one_reading
     def build(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build the systems that patterns name; none means all. Columns as in `frames.build_frame`.
 
@@ -434,10 +477,12 @@ class Hive:
         """
         return self._done(self.plan("build", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def push(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, and bring the systems to stores and instances. Columns as in `frames.outcome_frame`."""
         return self._done(self.plan("push", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def deploy(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, push, and activate on each instance that patterns name, wave by wave.
 
@@ -445,6 +490,7 @@ class Hive:
         """
         return self._done(self.plan("deploy", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def rollback(
         self, *patterns: Pattern, to: int = 0, follow: Follow | None = None, **how: Unpack[How]
     ) -> pd.DataFrame:
@@ -452,10 +498,12 @@ class Hive:
         plan = self.plan("rollback", *patterns, to=to, follow=follow, **how)
         return self._done(plan, follow).table()
 
+    @_on_one_reading
     def reboot(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Reboot instances, wave by wave, and see that they run what they should. Columns as in `outcome_frame`."""
         return self._done(self.plan("reboot", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def run(
         self,
         patterns: Pattern,
@@ -503,11 +551,13 @@ class Hive:
             raise
         return frames.run_frame(rows)
 
+    @_on_one_reading
     def ssh_config(self) -> str:
         """Give the generated OpenSSH configuration; it extends the user's own."""
         # In a place that stays: the text names the file of host keys, and is used after we are gone.
         return write_ssh_files(self.inventory, self._folder / "ssh").config.read_text()
 
+    @_on_one_reading
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:
         """Give the `ssh` or `scp` command with the generated configuration; `batch` for one that must not ask."""
         files = self._connected(self.inventory).files
@@ -577,12 +627,23 @@ class Hive:
         if name == "picked":
             return self._picked()
         if name == "failed":
-            report = history.report_of(history.last(self._folder, _ON_INSTANCES, ended=True))
-            return {record.instance for record in report.instances() if record.outcome not in (*GOOD, None)}
+            return self._failed()
         wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
         every = select_instances(self._loaded.inventory, ())
         survey = self._survey(every, Asked(evaluate=name == "outdated"))
         return {instance for instance, state in standings(survey).items() if state in wanted}
+
+    def _failed(self) -> Collection[str]:
+        entry = history.last(self._folder, _ON_INSTANCES, ended=True)
+        records = history.report_of(entry).instances()
+        failed = {record.instance for record in records if record.outcome not in (*GOOD, None)}
+        missing = failed - self._loaded.inventory.instances.keys()
+        if missing:
+            names = ", ".join(sorted(missing))
+            self.warn(
+                f"@failed is without {names}: run {entry.run} failed there, and {self.path} has no such instance."
+            )
+        return failed - missing
 
     def _picked(self) -> Collection[str]:
         names = self.picked()
@@ -594,6 +655,20 @@ class Hive:
         return names
 
     # How runs are made
+
+    def _check_there(self, plan: plans.Plan) -> None:
+        """Raise `PlanStale` for a plan with an instance or a system that the deployment does not have any more."""
+        missing = gone(plan, self._loaded.inventory)
+        if missing:
+            raise PlanStale(
+                "\n".join(
+                    [
+                        f"Plan {plan.digest} cannot be carried out: {self.path} does not have all of it any more:",
+                        *(f"  {line}" for line in missing),
+                        "Make a new plan.",
+                    ]
+                )
+            )
 
     def _forget(self, plan: plans.Plan) -> None:
         for target in plan.targets:
@@ -619,6 +694,7 @@ class Hive:
     def _backend(self, plan: plans.Plan) -> NixSsh:
         # The deployment as it was planned from: a file that changes now is for the next plan.
         inventory = self._loaded.inventory
+        self._check_there(plan)
         access = self._connected(inventory)
         return NixSsh(
             inventory,
@@ -640,7 +716,7 @@ class Hive:
 
     @property
     def _connections(self) -> Connections:
-        return self._connected(self.inventory).connections
+        return self._connected(self._loaded.inventory).connections
 
     def _connected(self, inventory: Inventory) -> Access:
         if self._access is not None and not self._access.serves(inventory):

@@ -248,7 +248,6 @@ class Session:
         known.warn = self.warn
         known.picked = self.picked
         known.show_trace = bool(options.get("show_trace"))
-        self._warn_once(known.inventory.warnings)
         return known
 
     def note(self, reason: str) -> Note:
@@ -303,13 +302,14 @@ class Session:
             self.background.clear()
             self._leave()
 
-    def _leave(self) -> None:
-        if self._hive is not None:
-            self._hive.close()
-            self._hive = None
-
-    def _warn_once(self, warnings: tuple[str, ...]) -> None:
+    def warn_once(self, warnings: tuple[str, ...]) -> None:
+        """Show the warnings of a deployment, if they are others than the last time."""
         if warnings != self._warned:
             for text in warnings:
                 self.warn(text)
         self._warned = warnings
+
+    def _leave(self) -> None:
+        if self._hive is not None:
+            self._hive.close()
+            self._hive = None

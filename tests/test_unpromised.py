@@ -26,7 +26,9 @@ PACKAGE = ROOT / "nixhive_nb"
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = CONFIG["project"]
 UNPROMISED: dict[str, dict[str, list[str]]] = CONFIG["tool"]["nixhive_nb"]["unpromised"]
-ROWS = [(package, file, name) for package, files in UNPROMISED.items() for file, names in files.items() for name in names]
+ROWS = [
+    (package, file, name) for package, files in UNPROMISED.items() for file, names in files.items() for name in names
+]
 LISTED = {(file, name) for _, file, name in ROWS}
 IMPORTED_AS = {"ipython": "IPython"}
 
@@ -99,7 +101,9 @@ def test_what_is_replaced_in_classes_of_others_under_an_underscore_is_listed():
 
 
 def test_this_finds_what_is_not_ours():
-    code = "from a import _b\nclass C:\n  def _own(self): self._own(); self._c(); d._e\ngetattr(f, '_g', 0); h._replace()"
+    code = (
+        "from a import _b\nclass C:\n  def _own(self): self._own(); self._c(); d._e\ngetattr(f, '_g', 0); h._replace()"
+    )
     tree = ast.parse(code)
     assert taken(tree, own(tree)) == {"_b", "_c", "_e", "_g"}
 

@@ -34,11 +34,9 @@ def load(ctx: click.Context, path: str | None) -> Message:
 
     In a notebook it is kept for the commands that follow.
     """
-    session = session_of(ctx)
-    options = options_of(ctx)
     if path:
-        options["config"] = path
-    hive = session.hive(options, anew=True)
+        options_of(ctx)["config"] = path
+    hive = hive_of(ctx, anew=True)
     inventory = hive.inventory
     counts = (count_text(len(inventory.systems), "system"), count_text(len(inventory.instances), "instance"))
     return Message(text=f"{hive.path}: {', '.join(counts)}")

@@ -43,9 +43,12 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
     return found
 
 
-def hive_of(ctx: click.Context) -> Hive:
-    """Give the deployment that a command is about."""
-    return session_of(ctx).hive(options_of(ctx))
+def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
+    """Give the deployment that a command is about: read now, and not again before the command has ended."""
+    session = session_of(ctx)
+    hive = session.hive(options_of(ctx), anew=anew)
+    session.warn_once(ctx.with_resource(hive.held()).warnings)
+    return hive
 
 
 def listing_of(frame: pd.DataFrame, *, as_json: bool) -> Listing:

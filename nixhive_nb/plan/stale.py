@@ -11,6 +11,7 @@ from nixhive_nb.plan.terms import changed_terms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Plan
 
 _NOTHING = "nothing"
@@ -26,6 +27,21 @@ def differences(plan: Plan, fresh: Plan) -> tuple[str, ...]:
     if not found and _answered(plan) == _answered(fresh) and _what(plan) != _what(fresh):
         return ("the deployment gives other steps than those of the plan",)
     return found
+
+
+def gone(plan: Plan, inventory: Inventory) -> tuple[str, ...]:
+    """Return a line for each instance and system of a plan that a deployment does not have: what nothing can force.
+
+    Without it, ssh would take the name of an instance for that of any host.
+    """
+    own = dict.fromkeys([*(target.instance for target in plan.targets), *(step.instance for step in plan.steps)])
+    instances = (name for name in own if name and name not in inventory.instances)
+    others = (name for name in plan.terms.hosts if name not in own and name not in inventory.instances)
+    return (
+        *(f"{name}: there is no such instance" for name in instances),
+        *(f"{name}: there is no such instance, and the plan goes through it, reads or builds there" for name in others),
+        *(f"system {name}: there is no such system" for name in plan.systems if name not in inventory.systems),
+    )
 
 
 def _systems(plan: Plan, fresh: Plan) -> Iterator[str]:
