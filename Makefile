@@ -32,6 +32,7 @@ endif
 # How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
 WORKERS ?= $(if $(TESTS),0,6)
 PYTEST = $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
+FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow"
 
 # What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
 GIVE_BACK = if [ "$$(id -u)" = 0 ]; then find . -xdev -user 0 -exec chown -h --reference=Makefile {} +; fi
@@ -60,7 +61,13 @@ endif
 
 .PHONY: test-fast
 test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, under a minute
-	@$(PY) -m pytest -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow" $(TESTS) </dev/null
+	@$(PY) -m pytest $(FAST) $(TESTS) </dev/null
+
+.PHONY: test-lowest
+test-lowest: setup ## The quick tests on Python 3.11, with every dependency at its floor
+	@mkdir -p build; status=0; \
+	$(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(FAST) $(TESTS) </dev/null \
+	|| status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: lint
 lint: setup ## Check the style, the types, who imports whom, what is declared and what is dead

@@ -1,7 +1,7 @@
 """Finding C5: what we use of others though they never promised it is listed, and each of them has a ceiling.
 
-The list is `[tool.nixhive_nb.unpromised]` in pyproject.toml: by package, by file, the names. It is held to the code from
-both sides: what has an underscore and is not ours must be listed, and what is listed must stand in that file and in the
+The list is `[tool.nixhive_nb.unpromised]` in pyproject.toml: by package, by file, the names. It is held to the code:
+what has an underscore and is not ours must be listed, and what is listed must stand in that file and in the
 package that is installed. What has no underscore cannot be found so; a person lists it.
 """
 

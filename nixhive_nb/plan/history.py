@@ -28,8 +28,10 @@ _log = logging.getLogger(__name__)
 Line = Head | End | StepStarted | StepEnded | Stopping
 _LINE: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding raises: for what is no JSON, or no line that we know (a `ValueError` only since msgspec 0.21); for what is
-no UTF-8; for what nests too deep."""
+"""What decoding raises: for what is no JSON, or no line that we know; for what is no UTF-8; for what nests too deep.
+
+The first is a `ValueError` only since msgspec 0.21.
+"""
 _NAMED = 5
 _TAIL = 8192
 """Where in a file its last line begins, at most this far from the end, if that is an `end` line."""
