@@ -29,7 +29,7 @@ VERSION = "3.11"
 _NAME = "lowest"
 _READY = ".ready"
 """The file that an environment gets when it is whole."""
-_PROBE = f"import sys, ensurepip, venv; print(sys.version); sys.exit('{VERSION}' != '%d.%d' % sys.version_info[:2])"
+_PROBE = f"import sys, venv; print(sys.version); sys.exit('{VERSION}' != '%d.%d' % sys.version_info[:2])"
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def prepared(cache: Path, wanted: Sequence[str], python: str, version: str) -> P
     if not (place / _READY).is_file():
         print(f"Making {place}: once for these requirements", flush=True)
         shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", place], check=True)
+        subprocess.run([python, "-m", "venv", "--without-pip", place], check=True)
         if wanted:
             _pip(str(place / "bin" / "python"), *wanted)
         (place / _READY).touch()
@@ -117,9 +117,9 @@ def prepared(cache: Path, wanted: Sequence[str], python: str, version: str) -> P
 
 
 def _pip(python: str, *words: str) -> None:
-    """Install something. pip finds its index, proxy and certificates as it does everywhere."""
-    argv = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", *words]
-    if subprocess.run(argv, check=False).returncode:
+    """Install something for a Python with our own pip, which finds its index, proxy and certificates as always."""
+    argv = [sys.executable, "-m", "pip", "--python", python, "-qq", "--disable-pip-version-check", "--no-input"]
+    if subprocess.run([*argv, "install", *words], check=False).returncode:
         sys.exit("pip could not install it: its words are above.")
 
 
