@@ -48,7 +48,7 @@ from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
-from nixhive_nb.state import read_state
+from nixhive_nb.state import folder_of, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -712,7 +712,7 @@ class Hive:
 
     @property
     def _folder(self) -> Path:
-        return self.state_file.parent / ".hive"
+        return folder_of(self.state_file)
 
     @property
     def _connections(self) -> Connections:

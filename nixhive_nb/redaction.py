@@ -67,6 +67,8 @@ _NETRC = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _USER_OPTION = re.compile(r"((?<!\S)(?:-u|--user|--proxy-user)[ =][\"']?[^\s:\"'/]{0,100}:)[^\s\"']+")
+_PROXY = re.compile(r"((?:proxy|PROXY)[=:][ \t]{0,4}[\"']?[^\s:/@\"']{1,200}:)[^\s@/]{1,200}(?=@)")
+_SSHPASS = re.compile(r"(\bsshpass\s{1,8}-p\s{0,8})(?:\"[^\"]*\"?|'[^']*'?|\S+)")
 _ACCESS_TOKENS = re.compile(
     r"(access-tokens[\"']?[ \t]{0,8}[=:, \t][ \t]{0,8}[\"']?)(?P<pairs>(?:[^\s\"'=]{1,200}=[^\s\"']+[ \t]*)+)"
 )
@@ -236,6 +238,8 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     (("bearer",), _BEARER, _AFTER),
     (("password",), _NETRC, _AFTER),
     (("-u", "--user", "--proxy-user"), _USER_OPTION, _AFTER),
+    (("proxy",), _PROXY, _AFTER),
+    (("sshpass",), _SSHPASS, _AFTER),
     (("private key-----",), _PRIVATE_KEY, _AFTER),
     (("gh", "glpat-", "xox", "npm_", "pypi-", "hf_", "eyj", "=="), _BARE, CUT),
 )

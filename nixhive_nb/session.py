@@ -200,6 +200,8 @@ class Session:
         """The default of `--confirm`, in seconds; None for that of the toolkit."""
         self.picked: Callable[[], Sequence[str]] = tuple
         """Gives the instances of `@picked`."""
+        self.more_settings: Callable[[], dict[str, str]] = dict
+        """Gives by name what else the face has for settings."""
         self.background: list[BackgroundRun] = []
         """The runs that were begun in the background, the oldest first."""
         self.script: str | None = None
@@ -234,7 +236,7 @@ class Session:
         config = named or DEFAULT_CONFIG
         state = options.get("state") or self.state
         # Where they are by now: the current folder may be another one.
-        places = (place_of(config).absolute(), place_of(state).absolute())
+        places = (place_of(config).absolute(), self.state_place(options))
         known = self._hive
         if known is None or known.path != config or self._places != places or anew:
             fresh = Hive.load(config, state=places[1], show_trace=bool(options.get("show_trace")))
@@ -249,6 +251,18 @@ class Session:
         known.picked = self.picked
         known.show_trace = bool(options.get("show_trace"))
         return known
+
+    def state_place(self, options: dict[str, Any]) -> Path:
+        """Give where the state file of a command is. Raises `OptionError`."""
+        return place_of(options.get("state") or self.state).absolute()
+
+    def settings(self, options: dict[str, Any]) -> dict[str, str]:
+        """Give by name how the commands are set, for a bug report."""
+        own = ("program", "place", "config", "state", "parallel", "confirm", "policy")
+        found = {name: str(getattr(self, name)) for name in own} | {
+            f"option {name}": str(options[name]) for name in options
+        }
+        return {**found, "a person is there": str(self.attended()), **self.more_settings()}
 
     def note(self, reason: str) -> Note:
         """Give who asks for a run and why, for the journal."""

@@ -69,6 +69,11 @@ def render(state: State) -> str:
     return "".join([state.rest[:cut], *facts, state.rest[cut:]])
 
 
+def folder_of(state_file: Path) -> Path:
+    """Return the folder that belongs to a state file: runs are noted there, and keys of `--once`."""
+    return state_file.absolute().parent / ".hive"
+
+
 def read_state(path: str | Path) -> State:
     """Give what a state file says; an empty state when there is none.
 

@@ -58,6 +58,8 @@ CASES = [
     ("machine h login u password p@w", "machine h login u password ***"),
     ("machine h\n  login u\n  password pw\n", "machine h\n  login u\n  password ***\n"),
     ("curl -u ci:hunter2 https://h", "curl -u ci:*** https://h"),
+    ("HTTPS_PROXY=ci:pw@proxy:3128", "HTTPS_PROXY=ci:***@proxy:3128"),
+    ("ProxyCommand sshpass -p 'a b' ssh -W %h:%p jump", "ProxyCommand sshpass -p *** ssh -W %h:%p jump"),
     ("run -v TOKEN=abc -v 'B=c d' web id", "run -v TOKEN=*** -v 'B=***' web id"),
     ("ghp_0123456789abcdef and glpat-0123456789x", "*** and ***"),
     ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\nx",
@@ -131,7 +133,8 @@ def test_a_secret_in_its_form_is_nowhere_in_what_is_written(form, secret):
     ["://", "://a:", "://a:1/", "http://a", "?", "&token", "token", "token=", "-v 'A=",
      '"token":"', '\\"token\\":\\"',
      "password ", "machine a password ", "login ", "bearer ", "access-tokens ", 'access-tokens":{', "access-tokens=a=",
-     "a=",     "-----BEGIN PRIVATE KEY-----", ":AAAA", "eyJaaaaaaaa.", "x-", "@", ":", "*", "'", "-u a:", " ", "\n"],
+     "a=",     "-----BEGIN PRIVATE KEY-----", ":AAAA", "eyJaaaaaaaa.", "x-", "@", ":", "*", "'", "-u a:",
+     "proxy=a:", "sshpass -p '", " ", "\n"],
 )  # fmt: skip
 def test_the_time_is_linear_in_the_length_of_a_hostile_text(piece):
     """Ten times the text takes about ten times as long; a hundred times is what squares cost."""

@@ -85,7 +85,7 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
     config = render_config(inventory, files.known_hosts, user_files=user_files)
     _write(files.known_hosts, render_known_hosts(inventory))
     _write(files.config, config)
-    _write(files.batch, _FIRST + config + _LAST)
+    _write(files.batch, render_batch(config))
     return files
 
 
@@ -96,6 +96,11 @@ def render_config(inventory: Inventory, known_hosts: Path, *, user_files: Sequen
     # An Include belongs to the block above it, and would be read for that host alone.
     extends = ["Match all", *(f"Include {_quoted(path.absolute())}" for path in included), ""] if included else []
     return "\n".join([block for block in blocks if block] + ["\n".join(extends)])
+
+
+def render_batch(config: str) -> str:
+    """Return the text of `batch`, which is that of `config` for programs."""
+    return _FIRST + config + _LAST
 
 
 def render_known_hosts(inventory: Inventory) -> str:

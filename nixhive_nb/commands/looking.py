@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nixhive_nb.bug_report import Known, write_report
 from nixhive_nb.commands.options import (
     as_json,
     common,
@@ -17,9 +18,11 @@ from nixhive_nb.commands.options import (
     patterns,
     session_of,
 )
+from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
-from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, records_of
-from nixhive_nb.text import count_text
+from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
+from nixhive_nb.state import folder_of
+from nixhive_nb.text import count_text, size_text
 
 if TYPE_CHECKING:
     from nixhive_nb.deployment.targets import Pattern
@@ -164,6 +167,35 @@ def report_command(ctx: click.Context, run_id: str) -> Told:
     RUN is its id, or the end of it; without one, the last run. In a notebook its value has timeline() and timings().
     """
     return Told(report=hive_of(ctx).report(run_id))
+
+
+@click.command(name="bug-report")
+@click.argument("run_id", metavar="[RUN]", default="")
+@click.option("--file", "target", metavar="FILE", callback=not_empty, help="Where it goes.  [default: beside the runs]")
+@common
+@click.pass_context
+def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
+    """Write a bug report: one text file, which is sent nowhere.
+
+    It holds versions, settings, the generated ssh configuration, and the journal and logs of a run: of the last one, or
+    of RUN, which is its id or the end of it. Secrets are cut. The deployment need not evaluate.
+    """
+    session = session_of(ctx)
+    options = options_of(ctx)
+    inventory, failure = None, ""
+    try:
+        inventory = session.hive(options).inventory
+    except (HiveError, OSError) as error:
+        failure = str(of_system(error) if isinstance(error, OSError) else error)
+    known = Known(
+        settings=session.settings(options),
+        folder=folder_of(session.state_place(options)),
+        inventory=inventory,
+        failure=failure,
+    )
+    place, contents = write_report(known, run_id, place_of(target) if target else None)
+    size = size_text(place.stat().st_size)
+    return Message(text=f"{place} ({size}) has:\n{contents}\nRead it before you give it away. Nothing was sent.")
 
 
 @click.command()

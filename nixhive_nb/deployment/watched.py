@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.log import log_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -55,14 +57,16 @@ class Watched(msgspec.Struct, frozen=True):
 def look(directory: Path) -> Watched:
     """Give the present state of the files below a directory.
 
-    Left out are hidden names, symlinks to the store or to folders, notebooks, and what Python and this program write.
+    Left out are hidden names, symlinks to the store or to folders, notebooks, and what Python and this program write,
+    such as its log.
     """
     entries = _entries(str(directory))
+    own_log = str(log_file())
     tree: dict[str, Mark] = {}
     for count, entry in enumerate(entries):
         if count == MOST_ENTRIES:
             return Watched(str(directory), tree, complete=False, others={}, nix_path=os.environ.get("NIX_PATH"))
-        if not entry.is_dir(follow_symlinks=False):
+        if not entry.is_dir(follow_symlinks=False) and entry.path != own_log:
             tree[entry.path] = _mark_of(entry)
     return Watched(str(directory), tree, complete=True, others={}, nix_path=os.environ.get("NIX_PATH"))
 

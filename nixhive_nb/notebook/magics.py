@@ -87,6 +87,7 @@ class HiveMagics(Magics):
         for name in FOR_SESSION:
             self._use_setting(name)
         self.settings.observe(lambda change: self._use_setting(change.name), list(FOR_SESSION))
+        self.session.more_settings = self._all_settings
         self.session.log_to(self.settings.log)
         self.settings.observe(lambda change: self.session.log_to(change.new), "log")
         # Also when Python ends.
@@ -143,6 +144,7 @@ class HiveMagics(Magics):
           check [PATTERN]...                 run the checks that the deployment has
           history [RUN], runs                earlier runs, and those that go on
           report [RUN]                       the record of a run; its value has timeline() and timings()
+          bug-report [RUN]                   write a file that tells why something fails; nothing is sent
           run PATTERN COMMAND...             run a command on each instance
           ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
           ssh-config                         print that configuration
@@ -258,6 +260,9 @@ class HiveMagics(Magics):
             return answer.value
         answer.show()
         return None
+
+    def _all_settings(self) -> dict[str, str]:
+        return {f"Hive.{name}": str(getattr(self.settings, name)) for name in self.settings.trait_names(config=True)}
 
     def _use_setting(self, name: str) -> None:
         """Give the session one setting. Only that: a `-c` of an earlier command holds on when another one changes."""
