@@ -124,7 +124,7 @@ def test_texts_are_sent_once_and_those_that_cannot_be_shown_are_cleaned():
     assert table["system"] == [0, 0, 1]
     assert table["tags"][:3] == ["web", "eu", "us"]
     assert [table["sets"][place] for place in table["set"]] == [[0, 1], [0, 2], [3]]
-    outdated = {"text": "outdated", "state": "outdated", "symbol": "◐", "tone": "warn"}
+    outdated = {"text": "outdated", "symbol": "◐", "tone": "warn"}
     assert table["runs"][table["run"][1]] == outdated
     assert list(table["plain"]) == ["2"]
     del table["names"]
