@@ -13,7 +13,7 @@ import msgspec
 
 from nixhive_nb import process
 from nixhive_nb.backend import nix
-from nixhive_nb.backend.nix_log import NixLog
+from nixhive_nb.backend.nix_log import NixLog, headline
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
 from nixhive_nb.deployment.load import explain, toplevel_expression
 from nixhive_nb.errors import NixError, StepFailed
@@ -162,7 +162,8 @@ class Builds:
                 self._failed[system] = await _build_failure(derivation, log)
         broken = [system for system in wanted if system in self._failed]
         # A build that was told to fail (a hash that differs, say) may still leave every path valid.
-        reason = f"{', '.join(broken)} failed" if broken else (log.errors or ["nix-store --realise failed"])[-1]
+        said = headline((log.errors or ["nix-store --realise failed"])[-1])
+        reason = f"{', '.join(broken)} failed" if broken else said
         raise StepFailed(reason, log=[line for error in log.errors for line in error.splitlines()])
 
     async def build(self, step: Step, _tell: Tell) -> Result:
@@ -229,11 +230,12 @@ async def _build_failure(derivation: str, log: NixLog) -> StepFailed:
     reasons = [error for error in log.errors if any(f"'{drv}'" in error for drv in needed)]
     lines = [line for drv, kept in log.build_lines.items() if drv in needed and _named(drv, reasons) for line in kept]
     reason = (reasons or log.errors or ["it was not built"])[0]
-    return StepFailed(reason.splitlines()[0], log=lines or [line for error in reasons for line in error.splitlines()])
+    return StepFailed(headline(reason), log=lines or [line for error in reasons for line in error.splitlines()])
 
 
 def _named(derivation: str, reasons: Iterable[str]) -> bool:
-    return any(f"builder for '{derivation}'" in reason for reason in reasons)
+    forms = (f"builder for '{derivation}'", f"Cannot build '{derivation}'")  # up to Nix 2.29, and since
+    return any(form in reason for reason in reasons for form in forms)
 
 
 async def _checked(argv: Sequence[str]) -> str:
