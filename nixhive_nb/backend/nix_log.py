@@ -106,8 +106,14 @@ class NixLog:
                     padded = -(-done // _NAR_UNIT) * _NAR_UNIT
                     self._copying[told.id] = (self._copying[told.id][0], min(padded, max(done, expected)))
                 elif told.id in self._builds:
-                    self.built = (done, expected)
+                    self.built = (done, self._to_be_built(done, expected))
         return ()
+
+    def _to_be_built(self, done: int, expected: int) -> int:
+        """Give how many are to be built: a later Nix (2.34) counts one that has just been built twice for a moment."""
+        before, wanted = self.built
+        twice = before < done <= wanted and expected - wanted == done - before
+        return wanted if twice else expected
 
     def _stop(self, told: _Line) -> tuple[str, ...]:
         path, moved = self._copying.pop(told.id, ("", 0))

@@ -14,6 +14,8 @@ from nixhive_nb.backend import nix
 from nixhive_nb.backend.builds import _build_failure
 from nixhive_nb.backend.nix_log import NixLog, headline
 
+pytestmark = pytest.mark.nix
+
 EXPRESSION = """
 { salt }: let
   make = name: deps: script: derivation {
@@ -58,6 +60,18 @@ def test_a_build_counts_derivations_and_passes_the_builders_lines_on(derivations
     assert log.built == (2, 2)
     assert "a word from base" in texts
     assert log.errors == []
+
+
+def test_a_derivation_that_has_just_been_built_counts_once_though_nix_2_34_counts_it_twice():
+    log, seen = NixLog(), []
+    log.feed('@nix {"action":"start","id":2,"level":0,"parent":0,"text":"","type":104}')
+    for fields in ([0, 0, 0, 0], [0, 1, 0, 0], [0, 2, 0, 0], [0, 2, 1, 0], [1, 3, 0, 0], [1, 2, 1, 0], [2, 3, 0, 0]):
+        log.feed("@nix " + json.dumps({"action": "result", "fields": fields, "id": 2, "type": 105}))
+        seen.append(log.built)
+    assert seen == [(0, 0), (0, 1), (0, 2), (0, 2), (1, 2), (1, 2), (2, 2)]
+    # One that is found to be needed on the way counts.
+    log.feed('@nix {"action":"result","fields":[2,3,1,0],"id":2,"type":105}')
+    assert log.built == (2, 3)
 
 
 def test_a_broken_build_names_the_derivation_and_keeps_its_last_lines(derivations):
