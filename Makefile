@@ -69,6 +69,13 @@ test-lowest: setup ## The quick tests on Python 3.11, with every dependency at i
 	$(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(FAST) $(TESTS) </dev/null \
 	|| status=$$?; $(GIVE_BACK); exit $$status
 
+.PHONY: test-nix
+test-nix: root ## The tests that touch Nix and OpenSSH, on a newer Debian beside this system's own (needs root)
+	@mkdir -p build; status=0; \
+	tools/debian-root run /venv/bin/python -m pytest -n $(WORKERS) --durations=20 --durations-min=1 -p no:cacheprovider \
+	  --junitxml=build/tests-nix.xml -m "(fleet or nix) and not ui" $(TESTS) </dev/null || status=$$?; \
+	$(GIVE_BACK); exit $$status
+
 .PHONY: lint
 lint: setup ## Check the style, the types, who imports whom, what is declared and what is dead
 	@$(PY) -m ruff check --quiet

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.practice import start
+from tests.programs import codename, versions
 
 pytest_plugins = ("tests.evidence", "tests.side_by_side")
 
@@ -20,3 +21,10 @@ def practice(tmp_path_factory):
     one = start(tmp_path_factory.mktemp("fleet"))
     yield one
     one.lab.down()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if codename():
+        terminalreporter.write_line(
+            f"On {codename()}: " + ", ".join(f"{name} {one}" for name, one in versions().items())
+        )

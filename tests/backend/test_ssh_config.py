@@ -13,6 +13,8 @@ from nixhive_nb.backend.ssh_config import nix_ssh_opts, private_folder, render_c
 from nixhive_nb.deployment.inventory import Instance, Inventory
 from nixhive_nb.errors import ConnectionFailed, OptionError
 
+pytestmark = pytest.mark.nix
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIADiemeBdCy3EI6V4fvGtVrf3DYPYxPtr15aHWZ8IZjf"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBBemeBdCy3EI6V4fvGtVrf3DYPYxPtr15aHWZ8IZjf"
 

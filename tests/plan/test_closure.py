@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from nixhive_nb.plan.closure import closure_changes, package_of, split_name
 
+pytestmark = pytest.mark.nix
+
 NAMES = [
     "apache-httpd-2.0.48",
     "firefox-bin-120.0",
