@@ -238,7 +238,8 @@ class Hive:
     @_on_one_reading
     def instances(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the instances that patterns name; columns as in `frames.instances_frame`."""
-        return frames.instances_frame(self.inventory, self.targets(*patterns))
+        targets = self.targets(*patterns)
+        return frames.instances_frame(self._routed(targets), targets)
 
     @_on_one_reading
     def systems(self, *patterns: Pattern) -> pd.DataFrame:
@@ -283,7 +284,8 @@ class Hive:
 
         Raises `OptionError` when none of them has a check.
         """
-        plan = plan_checks(self.inventory, self.targets(*patterns))
+        targets = self.targets(*patterns)
+        plan = plan_checks(self._routed(targets), targets)
         if not plan.steps:
             raise OptionError(
                 f"None of these instances of {self.path} has a check. Write some: `systems.NAME.checks` or "
@@ -367,7 +369,7 @@ class Hive:
         survey = self._survey(targets, Asked(measure=verb == "push", no=no), follow)
         done = confirmed(survey, verb, options)
         plan = plan_transfer(
-            self._loaded.inventory, targets, verb, options, self._known(no), survey=survey, leave_out=done
+            self._routed(targets), targets, verb, options, self._known(no), survey=survey, leave_out=done
         )
         return self._own(msgspec.structs.replace(plan, left_out=tuple(sorted(done))), patterns, no)
 
@@ -563,6 +565,10 @@ class Hive:
         files = self._connected(self.inventory).files
         return [program, "-F", str(files.batch if batch else files.config), *words]
 
+    def check_way(self, host: str) -> None:
+        """Raise `ConnectionFailed` for a host that ssh would reach through itself, and so start itself without end."""
+        self._connected(self.inventory).resolve.way(host)
+
     # How plans are made
 
     def _build_plan(
@@ -578,7 +584,7 @@ class Hive:
         return plan_build(inventory, systems, options, known, survey=survey)
 
     def _survey(self, targets: Targets, asked: Asked, follow: Follow | None = None) -> Survey:
-        inventory, known = self._loaded.inventory, self._known(asked.no)
+        inventory, known = self._routed(targets), self._known(asked.no)
         if asked.evaluate:
             systems = dict.fromkeys(inventory.instances[name].system for name in targets.instances)
             check_platforms(inventory, [name for name in systems if not known.get(name)])
@@ -591,7 +597,7 @@ class Hive:
 
     def _instance_plan(self, request: plans.Plan, targets: Targets, survey: Survey) -> plans.Plan:
         """Give the plan that a request (the verb, the options, `no` and `to` of a plan) makes of a survey."""
-        inventory, options = self._loaded.inventory, request.options
+        inventory, options = self._routed(targets), request.options
         if request.verb == "rollback":
             return plan_rollback(inventory, targets, options, self._goals(targets.instances, request.to), survey)
         if request.verb == "reboot":
@@ -727,6 +733,11 @@ class Hive:
 
     def _generations(self, names: Sequence[str]) -> tuple[dict[str, tuple[Generation, ...]], dict[str, str]]:
         return generations_of(self._connections, names, parallel=self.limits.parallel)
+
+    def _routed(self, targets: Targets) -> Inventory:
+        """Give the deployment with the jumps of targeted instances as OpenSSH reads them, the user's own files too."""
+        inventory = self._loaded.inventory
+        return self._connected(inventory).routed(inventory, targets.instances)
 
     def _remembered(self) -> dict[str, tuple[str, str]]:
         state = read_state(self.state_file)

@@ -21,6 +21,7 @@ from invoke.exceptions import ThreadException
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.backend.link import Cancelled
 from nixhive_nb.backend.opener import Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.backend.resolve import Resolver
 from nixhive_nb.backend.watchdog import Watchdog
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 
@@ -69,6 +70,7 @@ class Connections:
         inventory: Inventory,
         files: SshFiles,
         *,
+        resolve: Resolver | None = None,
         logins_per_jump: int = 8,
         connect_timeout: float | None = None,
         alive_interval: float = 15.0,
@@ -76,6 +78,7 @@ class Connections:
     ) -> None:
         """Nothing is opened yet.
 
+        `resolve` tells how hosts are reached; by default one of our own.
         `logins_per_jump`: logins at the same time through one way in (a chain of jump hosts, or one address).
         `connect_timeout`: seconds up to the login; by default what ssh_config says, else 10.
         `alive_interval`, `alive_misses`: a link that is silent for their product of seconds is given up.
@@ -88,7 +91,13 @@ class Connections:
         )
         keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
         self._watchdog = Watchdog()
-        self._opener = Opener(files.batch, keys, limits=limits, watchdog=self._watchdog)
+        self._opener = Opener(
+            files.batch,
+            keys,
+            resolve=resolve or Resolver(files.batch),
+            limits=limits,
+            watchdog=self._watchdog,
+        )
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
         self._fresh: set[_Host] = set()

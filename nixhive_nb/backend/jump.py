@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from nixhive_nb.backend.resolve import Hop, SshTarget
+    from nixhive_nb.backend.resolve import SshTarget
+    from nixhive_nb.deployment.ways import Hop
 
 _log = logging.getLogger(__name__)
 

@@ -16,13 +16,14 @@ from nixhive_nb.backend.fabric_run import HostConnection, shared_config
 from nixhive_nb.backend.jump import Jumps
 from nixhive_nb.backend.link import Cancelled, Link, Transport
 from nixhive_nb.backend.login import KeyLogin
-from nixhive_nb.backend.resolve import Resolver, SshTarget
+from nixhive_nb.backend.resolve import SshTarget
 from nixhive_nb.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from nixhive_nb.backend.resolve import Resolver
     from nixhive_nb.backend.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
@@ -112,12 +113,20 @@ class _Guest(msgspec.Struct, frozen=True, kw_only=True):
 class Opener:
     """Opens connections to the hosts of one rendered configuration."""
 
-    def __init__(self, config: Path, keys: Mapping[str, Sequence[str]], *, limits: Limits, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        config: Path,
+        keys: Mapping[str, Sequence[str]],
+        *,
+        resolve: Resolver,
+        limits: Limits,
+        watchdog: Watchdog,
+    ) -> None:
         """`config` is what `ssh -F` reads; `keys` holds the public key lines that the deployment gives a host."""
         self._keys = keys
         self._limits = limits
         self._watchdog = watchdog
-        self._resolve = Resolver(config)
+        self._resolve = resolve
         self._jumps = Jumps(config)
         self._fabric = shared_config()
         self._lock = threading.Lock()
@@ -126,6 +135,8 @@ class Opener:
     def open(self, name: str, attempt: Attempt) -> Opened:
         """Log in to a host. Raises `ConnectionFailed`, `HostKeyError` and `Cancelled`."""
         target = self._resolve(name)
+        if target.through:
+            self._resolve.way(name)  # raises where OpenSSH would start itself without end
         lines = self._keys.get(name)
         guest = _Guest(
             target=target,

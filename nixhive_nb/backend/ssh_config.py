@@ -61,6 +61,8 @@ class SshFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The same for programs: it never asks, and never uses a person's control sockets."""
     known_hosts: Path
     """The keys that the deployment names."""
+    extends: tuple[Path, ...] = ()
+    """The configurations of the user and of the system that both include."""
 
 
 def private_folder() -> Path:
@@ -79,10 +81,15 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
+    extends = default_user_files() if user_files is None else user_files
     files = SshFiles(
-        folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts"
+        folder=folder,
+        config=folder / "config",
+        batch=folder / "batch",
+        known_hosts=folder / "known_hosts",
+        extends=tuple(path for path in extends if os.access(path, os.R_OK)),
     )
-    config = render_config(inventory, files.known_hosts, user_files=user_files)
+    config = render_config(inventory, files.known_hosts, user_files=files.extends)
     _write(files.known_hosts, render_known_hosts(inventory))
     _write(files.config, config)
     _write(files.batch, render_batch(config))
