@@ -91,10 +91,11 @@ class Connections:
         )
         keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
         self._watchdog = Watchdog()
+        self._resolve = resolve or Resolver(files.batch)
         self._opener = Opener(
             files.batch,
             keys,
-            resolve=resolve or Resolver(files.batch),
+            resolve=self._resolve,
             limits=limits,
             watchdog=self._watchdog,
         )
@@ -155,6 +156,10 @@ class Connections:
             with self._lock:
                 self._fresh.discard(host)
             host.close()
+
+    def way(self, host: str) -> tuple[str, ...]:
+        """Give the hosts that are passed on the way to one. Raises `ConnectionFailed` where that has no end."""
+        return self._resolve.way(host)
 
     def address(self, instance: str) -> str:
         """Give where an instance is, as its ssh options name it. Raises `ConnectionFailed`."""
@@ -339,12 +344,13 @@ class Fresh:
         command: str,
         *,
         timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
     ) -> RemoteResult:
         """Run a command, as `Connections.run`."""
         return self._connections._run(  # noqa: SLF001 - a part of it
-            self._host, command, timeout=timeout, on_line=None, stdin=stdin, on_call=on_call
+            self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call
         )
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:

@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from nixhive_nb.backend import nix
+from nixhive_nb.backend.marks import WORDS, Answer
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import paramiko
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Run = Callable[..., "RemoteResult"]
+"""Runs words on a host: `Connections.run` of one, or `Fresh.run`."""
 _PER_STEP = 2
 """Threads that one step may need at once: an activation is followed while it is confirmed."""
 
@@ -51,18 +55,12 @@ class Lines:
         on_line: Callable[[str], None] | None = None,
         stdin: str | None = None,
     ) -> RemoteResult:
-        """Run a command over the kept connection; when cancelled, let go of that command alone."""
+        """Run a command over the kept connection; when cancelled, let go of that command alone.
 
-        def heard(_stream: str, line: str) -> None:
-            if on_line is not None:
-                on_line(strip_control(line))
-
-        def work(note: Callable[[Call], None]) -> RemoteResult:
-            return self._connections.run(
-                instance, nix.posix(command), timeout=seconds, on_line=heard, stdin=stdin, on_call=note
-            )
-
-        return await self._cancellable(work)
+        Raises `NoAnswer` where the login runs something else.
+        """
+        run = partial(self._connections.run, instance)
+        return await self._asked(run, instance, command, seconds=seconds, on_line=on_line, stdin=stdin)
 
     @contextlib.asynccontextmanager
     async def fresh(self, instance: str) -> AsyncIterator[FreshLine]:
@@ -75,7 +73,7 @@ class Lines:
             login.add_done_callback(lambda _: self._pool.submit(opened.close))
             raise
         try:
-            yield FreshLine(self, line, self._connections.address(instance))
+            yield FreshLine(self, line, instance, self._connections.address(instance))
         finally:
             await asyncio.shield(self._submit(opened.close))
 
@@ -85,6 +83,30 @@ class Lines:
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _asked(
+        self,
+        run: Run,
+        instance: str,
+        command: str,
+        *,
+        seconds: float,
+        on_line: Callable[[str], None] | None = None,
+        stdin: str | None = None,
+    ) -> RemoteResult:
+        """Have the command run between marks, so that what another program says is not taken for its answer."""
+        answer = Answer()
+        data = answer.line(command) + (stdin or "").encode()
+
+        def heard(stream: str, line: str) -> None:
+            for own in answer.heard(line) if stream == "stdout" else [line]:
+                if on_line is not None:
+                    on_line(strip_control(own))
+
+        def work(note: Callable[[Call], None]) -> RemoteResult:
+            return run(WORDS, timeout=seconds, on_line=heard, stdin=data, on_call=note)
+
+        return answer.result(await self._cancellable(work), instance)
 
     async def _cancellable(self, work: Callable[[Callable[[Call], None]], RemoteResult]) -> RemoteResult:
         calls: list[Call] = []
@@ -132,19 +154,17 @@ class KeptLine:
 class FreshLine:
     """A connection that was opened for one purpose."""
 
-    def __init__(self, lines: Lines, line: Fresh, address: str) -> None:
+    def __init__(self, lines: Lines, line: Fresh, instance: str, address: str) -> None:
         self._lines = lines
+        self._instance = instance
         self._line = line
         self.address = address
         """Where the instance is, as seen from here."""
 
     async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
         """Run shell words there, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
-
-        def work(note: Callable[[Call], None]) -> RemoteResult:
-            return self._line.run(nix.posix(words), timeout=seconds, stdin=stdin, on_call=note)
-
-        return _plain(await self._lines._cancellable(work))  # noqa: SLF001 - a part of it
+        run, lines = self._line.run, self._lines
+        return _plain(await lines._asked(run, self._instance, words, seconds=seconds, stdin=stdin))  # noqa: SLF001 - a part of it
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
         """Connect to `host:port` from there."""

@@ -67,7 +67,7 @@ class NixSsh:
             show_trace=show_trace,
             wanted=plan.wanted,
         )
-        self._transfer = Transfer(inventory.instances, files, self._lines.remote, copies=copies)
+        self._transfer = Transfer(inventory.instances, files, self._lines.remote, way=connections.way, copies=copies)
 
     def close(self) -> None:
         """End the threads. The connections stay warm for the next run."""
