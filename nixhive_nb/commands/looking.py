@@ -20,6 +20,7 @@ from nixhive_nb.commands.options import (
 )
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
+from nixhive_nb.plan.twins import twins, warning
 from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
 from nixhive_nb.state import folder_of
 from nixhive_nb.text import count_text, size_text
@@ -99,6 +100,8 @@ def status(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Sur
     what is wanted, and nothing is evaluated.
     """
     survey = hive_of(ctx).survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    for names in twins(survey.seen):
+        session_of(ctx).warn(warning(names))
     return Surveyed(survey=survey, records=records_of(status_frame(survey)) if as_json else None)
 
 
