@@ -189,7 +189,7 @@ def test_control_characters_are_stripped_from_all_that_a_host_says():
     assert (facts.current, facts.boot_id, facts.failed_units) == ("/nix/store/xy", "id", ("ab.service",))
 
 
-QEMU = "enabled\\ninterpreter /run/qemu\\nflags: POCF\\noffset 0\\nmagic 7f454c46{head}00000000000000000002{kind}\\n"
+QEMU = "enabled\\ninterpreter /run/qemu\\nflags: POCF\\noffset 0\\nmagic 7f454c46{head}0000000000000000{kind}\\n"
 BINFMT = """
 mkdir -p /run/binfmt
 mount --bind /run/binfmt /proc/sys/fs/binfmt_misc 2>/dev/null || exit 99
@@ -198,7 +198,7 @@ mkdir /run/bin; printf '#!/bin/sh\\necho {machine}\\n' >/run/bin/uname
 printf '#!/bin/sh\\n[ "$1" = linux32 ] && exit {bits}\\n' >/run/bin/setarch
 chmod +x /run/bin/*; PATH=/run/bin:$PATH
 """
-AARCH64 = QEMU.format(head="02010100", kind="00b700")
+AARCH64 = QEMU.format(head="02010100", kind="0200b700")
 
 
 def kernels(host, machine, *, bits=0, arm="", other=""):
@@ -233,12 +233,12 @@ def test_a_kernel_runs_what_binfmt_has_an_interpreter_for(host):
 @pytest.mark.parametrize(
     ("head", "kind", "platform"),
     [
-        ("02010100", "00b700", "aarch64-linux"),
-        ("01010100", "002800", "armv7l-linux"),
-        ("01010100", "000300", "i686-linux"),
-        ("02010100", "00f300", "riscv64-linux"),
-        ("02020100", "000016", "s390x-linux"),
-        ("02010100", "001500", "powerpc64le-linux"),
+        ("02010100", "0200b700", "aarch64-linux"),
+        ("01010100", "02002800", "armv7l-linux"),
+        ("01010100", "02000300", "i686-linux"),
+        ("02010100", "0200f300", "riscv64-linux"),
+        ("02020100", "00020016", "s390x-linux"),
+        ("02010100", "02001500", "powerpc64le-linux"),
     ],
 )
 def test_entries_of_binfmt_are_read_by_the_head_of_an_elf_file(head, kind, platform):
