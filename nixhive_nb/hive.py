@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import warnings
 import weakref
 from pathlib import Path
@@ -28,10 +29,12 @@ from nixhive_nb.background import BackgroundRun
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
+from nixhive_nb.files import is_shared
 from nixhive_nb.hosts_run import RunInterrupted, run_everywhere
 from nixhive_nb.interrupts import interrupts_held
 from nixhive_nb.log import cut_also, log_as_environment_says
 from nixhive_nb.once import Claim, Done
+from nixhive_nb.places import places_of
 from nixhive_nb.plan import history
 from nixhive_nb.plan import plan as plans
 from nixhive_nb.plan.event import GOOD
@@ -45,10 +48,10 @@ from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan
 from nixhive_nb.plan.stale import differences, gone
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text, headline
-from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
+from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of, taken_along_text
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
-from nixhive_nb.state import folder_of, read_state
+from nixhive_nb.state import read_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.load import Loaded
     from nixhive_nb.deployment.targets import Pattern, Targets
     from nixhive_nb.hosts_run import Listener
+    from nixhive_nb.places import Places
     from nixhive_nb.plan.facts import Generation
     from nixhive_nb.plan.plan import Options, Survey, Verb
     from nixhive_nb.plan.planner import Goal
@@ -88,7 +92,7 @@ class Plan(plans.Plan, frozen=True, kw_only=True):
         for hive in tuple(_open):
             if hive.serves(self):
                 return hive.apply(self, force=force, reason=reason)
-        with Hive.load(self.deployment, state=self.state) as own:
+        with Hive.load(self.deployment, state=self.state, state_dir=self.state_dir or None) as own:
             return own.apply(self, force=force, reason=reason)
 
     def table(self) -> pd.DataFrame:
@@ -134,13 +138,14 @@ class Hive:
         loaded: Loaded,
         path: str,
         *,
-        state: str | Path,
+        places: Places,
         limits: Limits | None = None,
         show_trace: bool = False,
+        named_dir: str = "",
     ) -> None:
         """Use `Hive.load`."""
         self.path = path
-        self.state_file = Path(state).absolute()
+        self.places = places
         self.limits = limits or Limits()
         self.show_trace = show_trace
         self.warn: Callable[[str], None] = warnings.warn
@@ -150,6 +155,7 @@ class Hive:
         self.standings: dict[str, Standing] = {}
         """How instances stood when they were last asked; what was worked on since is not in it."""
         self._loaded = loaded
+        self._named_dir = named_dir
         self._holding = 0
         self._access: Access | None = None
 
@@ -159,18 +165,23 @@ class Hive:
         path: str | Path = "hive.nix",
         *,
         state: str | Path = ".hive.state",
+        state_dir: str | Path | None = None,
         limits: Limits | None = None,
         show_trace: bool = False,
     ) -> Self:
         """Evaluate a deployment: a file, or a folder with a `default.nix`.
 
-        `limits` says how many hosts are worked on at once. Raises `DeploymentError`.
+        `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
+        roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says
+        how many hosts are worked on at once. Raises `DeploymentError`.
         """
         refused = log_as_environment_says()
         if refused:
             warnings.warn(refused, stacklevel=2)
-        loaded = load(path, show_trace=show_trace)
-        hive = cls(loaded, str(path), state=state, limits=limits, show_trace=show_trace)
+        places = places_of(Path(path).expanduser(), state, state_dir)
+        loaded = load(path, show_trace=show_trace, own=_unwatched(places))
+        named = str(places.folder) if state_dir else ""
+        hive = cls(loaded, str(path), places=places, limits=limits, show_trace=show_trace, named_dir=named)
         _open.add(hive)
         return hive
 
@@ -189,6 +200,16 @@ class Hive:
         if self._access is not None:
             self._access.close()
             self._access = None
+
+    @property
+    def state_file(self) -> Path:
+        """The file with the results of builds."""
+        return self.places.state
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of journals, outputs, keys of `--once` and roots; it is made when something is put there."""
+        return self.places.folder
 
     def serves(self, plan: Plan) -> bool:
         """Tell whether a plan is for this deployment and state file."""
@@ -224,7 +245,8 @@ class Hive:
     def reload(self) -> Inventory:
         """Evaluate the deployment anew."""
         # Where it is: the current folder may be another one by now.
-        self._loaded = load(self._loaded.path, name=self.path, show_trace=self.show_trace)
+        own = _unwatched(self.places)
+        self._loaded = load(self._loaded.path, name=self.path, show_trace=self.show_trace, own=own)
         return self._loaded.inventory
 
     @_on_one_reading
@@ -315,12 +337,12 @@ class Hive:
         Raises `OptionError` for a run that is not there.
         """
         if not run:
-            return frames.history_frame(history.runs(self._folder))
+            return frames.history_frame(history.runs(self.state_dir))
         return self.report(run).table()
 
     def report(self, run: str = "") -> RunReport:
         """Give the report of a run of this folder: of the last one, or that of an id. Raises `OptionError`."""
-        return RunReport.of(history.report_of(history.find(self._folder, run)))
+        return RunReport.of(history.report_of(history.find(self.state_dir, run)))
 
     # What is done
 
@@ -358,7 +380,7 @@ class Hive:
 
         The plan has no targets when nothing is left to do. Raises `OptionError` when there is no such run.
         """
-        entry = history.find(self._folder, run) if run else history.last(self._folder, _EVALUATED)
+        entry = history.find(self.state_dir, run) if run else history.last(self.state_dir, _EVALUATED)
         if entry.state == "running":
             raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
         verb, patterns, how = history.request_of(entry)
@@ -421,7 +443,7 @@ class Hive:
         note: Note | None = None,
         claim: Claim | None = None,
     ) -> RunReport:
-        """Carry out a plan and give the report, whatever the outcome. The run is noted in `.hive/runs`.
+        """Carry out a plan and give the report, whatever the outcome. The run is noted in `runs` of `state_dir`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
         at once. The interrupt then goes on up. A `claim` is settled when all is well.
@@ -449,7 +471,7 @@ class Hive:
         """
         note = note or Note()
         self._forget(plan)
-        own = Hive(self._loaded, self.path, state=self.state_file, limits=self.limits, show_trace=self.show_trace)
+        own = Hive(self._loaded, self.path, places=self.places, limits=self.limits, show_trace=self.show_trace)
         with interrupts_held(), contextlib.ExitStack() as failed:
             last = failed.enter_context(contextlib.ExitStack())
             kept = last.enter_context(contextlib.closing(claim.handed_over())) if claim is not None else None
@@ -469,7 +491,7 @@ class Hive:
 
     def claim(self, key: str) -> Claim:
         """Hold a key of `--once`: what it stands for is done by us, or was done. Raises `OptionError`."""
-        return Claim.take(self._folder, key)
+        return Claim.take(self.places.make(), key)
 
     @_on_one_reading
     def build(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
@@ -528,8 +550,8 @@ class Hive:
         environment and `stdin` is its input: neither stands in a list of processes. `timeout` is in seconds, for one
         host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
 
-        `logs` keeps outputs that are too long for a cell in `.hive/output`; `listener` hears what goes on. Does not
-        raise for a command that fails, or a host that cannot be reached. Raises `OptionError` where there is neither a
+        `logs` keeps outputs that are too long for a cell in `output` of `state_dir`; `listener` hears what happens.
+        Does not raise for a command that fails, or a host out of reach. Raises `OptionError` where there is neither a
         command nor a script, or both, for a name that cannot be one of a variable, for what is not text, and for a
         timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
         has the hosts that were done.
@@ -545,7 +567,7 @@ class Hive:
                 parallel=self.limits.parallel,
                 timeout=timeout,
                 each=each,
-                logs=self._folder if logs else None,
+                logs=self.state_dir if logs else None,
                 listener=listener,
             )
         except RunInterrupted as error:
@@ -556,8 +578,11 @@ class Hive:
     @_on_one_reading
     def ssh_config(self) -> str:
         """Give the generated OpenSSH configuration; it extends the user's own."""
-        # In a place that stays: the text names the file of host keys, and is used after we are gone.
-        return write_ssh_files(self.inventory, self._folder / "ssh").config.read_text()
+        # In a place that stays: the text names the file of host keys, and is used after we are gone. Nobody else's: ssh
+        # takes no configuration of another user.
+        folder = self.places.make()
+        own = f"ssh-{os.getuid()}" if is_shared(folder) else "ssh"
+        return write_ssh_files(self.inventory, folder / own).config.read_text()
 
     @_on_one_reading
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:
@@ -580,7 +605,7 @@ class Hive:
         new = [name for name in systems if not known.get(name)]
         if options.realise:
             check_platforms(inventory, new)
-        survey = survey_of(self._carry_out(plan_evaluation(inventory, new), follow))
+        survey = self._found(plan_evaluation(inventory, new), follow)
         return plan_build(inventory, systems, options, known, survey=survey)
 
     def _survey(self, targets: Targets, asked: Asked, follow: Follow | None = None) -> Survey:
@@ -590,9 +615,16 @@ class Hive:
             check_platforms(inventory, [name for name in systems if not known.get(name)])
         options = options_of(How(), "survey")
         plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
-        survey = survey_of(self._carry_out(plan, follow))
+        survey = self._found(plan, follow)
         if asked.evaluate:
             self.standings |= standings(survey)
+        return survey
+
+    def _found(self, plan: plans.Plan, follow: Follow | None) -> Survey:
+        """Carry out a survey, and warn of what lies where a system takes it into the store."""
+        survey = survey_of(self._carry_out(plan, follow))
+        for text in taken_along_text(survey.wanted):
+            self.warn(text)
         return survey
 
     def _instance_plan(self, request: plans.Plan, targets: Targets, survey: Survey) -> plans.Plan:
@@ -610,7 +642,7 @@ class Hive:
     def _own(self, plan: plans.Plan, patterns: Sequence[Pattern], no: Sequence[str], to: int = 0) -> Plan:
         fields = {name: getattr(plan, name) for name in plan.__struct_fields__}
         asked = tuple((one,) if isinstance(one, str) else tuple(one) for one in patterns)
-        place = {"deployment": str(self._loaded.path), "state": str(self.state_file)}
+        place = {"deployment": str(self._loaded.path), "state": str(self.state_file), "state_dir": self._named_dir}
         return Plan(**{**fields, **place, "patterns": asked, "no": tuple(no), "to": to})
 
     def _goals(self, names: Sequence[str], to: int) -> Mapping[str, Goal]:
@@ -640,7 +672,7 @@ class Hive:
         return {instance for instance, state in standings(survey).items() if state in wanted}
 
     def _failed(self) -> Collection[str]:
-        entry = history.last(self._folder, _ON_INSTANCES, ended=True)
+        entry = history.last(self.state_dir, _ON_INSTANCES, ended=True)
         records = history.report_of(entry).instances()
         failed = {record.instance for record in records if record.outcome not in (*GOOD, None)}
         missing = failed - self._loaded.inventory.instances.keys()
@@ -687,7 +719,8 @@ class Hive:
         return report
 
     def _journal(self, plan: plans.Plan, note: Note) -> Journal:
-        journal = Journal.begin(self._folder, note.header(source=self.path, deployment=self._loaded.path), plan)
+        header = note.header(source=self.path, deployment=self._loaded.path)
+        journal = Journal.begin(self.places.make(), header, plan)
         _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
         return journal
 
@@ -709,16 +742,11 @@ class Hive:
             access.connections,
             plan=plan,
             owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
-            folder=self._folder,
-            state=self.state_file,
+            places=self.places,
             parallel=self.limits.parallel,
             copies=self.limits.copies,
             show_trace=self.show_trace,
         )
-
-    @property
-    def _folder(self) -> Path:
-        return folder_of(self.state_file)
 
     @property
     def _connections(self) -> Connections:
@@ -740,12 +768,16 @@ class Hive:
         return self._connected(inventory).routed(inventory, targets.instances)
 
     def _remembered(self) -> dict[str, tuple[str, str]]:
-        state = read_state(self.state_file)
+        state = read_known(self.places)
         names = self._loaded.inventory.systems
         return {name: (state.results.get(name, ""), state.derivations.get(name, "")) for name in names}
 
     def _known(self, no: Collection[str]) -> dict[str, str]:
         return {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}
+
+
+def _unwatched(places: Places) -> tuple[str, ...]:
+    return (str(places.folder), str(places.state), f"{places.state}.lock")
 
 
 def _settle(claim: Claim | None, report: Report, journal: Journal, note: Note) -> None:

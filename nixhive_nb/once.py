@@ -1,4 +1,4 @@
-"""`--once KEY`: what was done already is not done again. A file for each key, `.hive/once/KEY.json`, written whole.
+"""`--once KEY`: what was done already is not done again. A file for each key, `once/KEY.json`, written whole.
 
 It is no state of the fleet: remove the file, and the same command does its work again.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.files import write_whole
+from nixhive_nb.files import make_folder, private_opener, write_whole
 from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Claim:
 
     @classmethod
     def take(cls, folder: Path, key: str) -> Claim:
-        """Hold a key of `folder` (`.hive`). Raises `OptionError` for a key that is none, and for one that is held."""
+        """Hold a key of `folder` (see `places`). Raises `OptionError` for one that is none or held, and `OSError`."""
         check_key(key)
         place = folder / ONCE
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (place / f"{key}.lock").open("wb")
+        make_folder(place)
+        lock = open(place / f"{key}.lock", "wb", opener=private_opener)  # noqa: SIM115 - held until `close`
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -71,7 +71,7 @@ class Claim:
 
     def settle(self, done: Done) -> None:
         """Note that it is done. Raises `OSError`."""
-        write_whole(self._file, msgspec.json.encode(done))
+        write_whole(self._file, msgspec.json.encode(done), shared=True)
 
     def handed_over(self) -> Claim:
         """Give the key to somebody else, who lets it go in our place."""

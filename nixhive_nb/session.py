@@ -13,6 +13,7 @@ import msgspec
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hive import Hive
 from nixhive_nb.log import log_as_environment_says, log_to, trouble, verbosely
+from nixhive_nb.places import places_of
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import Note
 from nixhive_nb.swallowed import swallowed
@@ -218,8 +219,10 @@ class Session:
         self.config: str | None = None
         """The deployment that was named last, None for the usual one."""
         self.state = DEFAULT_STATE
+        self.state_dir: str | None = None
+        """The folder that was named for journals, outputs, keys and roots; None for the usual one."""
         self._hive: Hive | None = None
-        self._places: tuple[Path, Path] | None = None
+        self._places: tuple[Path, Path, Path | None] | None = None
         self._warned: tuple[str, ...] = ()
         self._log = contextlib.ExitStack()
         self._verbose = False
@@ -235,14 +238,16 @@ class Session:
         named = options.get("config") or self.config
         config = named or DEFAULT_CONFIG
         state = options.get("state") or self.state
+        state_dir = options.get("state_dir") or self.state_dir
         # Where they are by now: the current folder may be another one.
-        places = (place_of(config).absolute(), self.state_place(options))
+        folder = place_of(state_dir).absolute() if state_dir else None
+        places = (place_of(config).absolute(), place_of(state).absolute(), folder)
         known = self._hive
         if known is None or known.path != config or self._places != places or anew:
-            fresh = Hive.load(config, state=places[1], show_trace=bool(options.get("show_trace")))
+            fresh = Hive.load(config, state=places[1], state_dir=folder, show_trace=bool(options.get("show_trace")))
             self._leave()
             known = self._hive = fresh
-            self.config, self.state, self._places = named, state, places
+            self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
         known.limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
             **{name: options[name] for name in LIMITS if options.get(name)},
@@ -252,17 +257,19 @@ class Session:
         known.show_trace = bool(options.get("show_trace"))
         return known
 
-    def state_place(self, options: dict[str, Any]) -> Path:
-        """Give where the state file of a command is. Raises `OptionError`."""
-        return place_of(options.get("state") or self.state).absolute()
-
     def settings(self, options: dict[str, Any]) -> dict[str, str]:
         """Give by name how the commands are set, for a bug report."""
-        own = ("program", "place", "config", "state", "parallel", "confirm", "policy")
+        own = ("program", "place", "config", "state", "state_dir", "parallel", "confirm", "policy")
         found = {name: str(getattr(self, name)) for name in own} | {
             f"option {name}": str(options[name]) for name in options
         }
         return {**found, "a person is there": str(self.attended()), **self.more_settings()}
+
+    def folder(self, options: dict[str, Any]) -> Path:
+        """Return where the journals of the deployment are that a command is about. Raises `OptionError`."""
+        config, state = options.get("config") or self.config or DEFAULT_CONFIG, options.get("state") or self.state
+        state_dir = options.get("state_dir") or self.state_dir
+        return places_of(place_of(config), place_of(state), place_of(state_dir) if state_dir else None).folder
 
     def note(self, reason: str) -> Note:
         """Give who asks for a run and why, for the journal."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.lab import Lab
+from nixhive_nb.places import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,11 @@ class Practice:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @property
+    def own(self) -> Path:
+        """Where the journals and the like of the example are."""
+        return places_of(self.example, self.folder / ".hive.state").folder
 
     def link_bytes(self) -> int:
         """Bytes that left this machine for the fleet, as the interface counts them."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.connections import Connections
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.places import Places
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.step import Step
@@ -59,13 +60,12 @@ class NixSsh:
         *,
         plan: Plan,
         owner: str,
-        folder: Path,
-        state: Path,
+        places: Places,
         parallel: int,
         copies: int,
         show_trace: bool = False,
     ) -> None:
-        """`deployment` is the absolute path of the expression, `folder` the `.hive` folder of results.
+        """`deployment` is the absolute path of the expression, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         """
@@ -79,8 +79,7 @@ class NixSsh:
             inventory,
             deployment,
             files,
-            folder=folder,
-            state=state,
+            places=places,
             realise=plan.options.realise,
             show_trace=show_trace,
             wanted=plan.wanted,

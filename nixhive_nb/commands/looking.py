@@ -22,7 +22,6 @@ from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
 from nixhive_nb.plan.twins import twins, warning
 from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
-from nixhive_nb.state import folder_of
 from nixhive_nb.text import count_text, size_text
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
         failure = str(of_system(error) if isinstance(error, OSError) else error)
     known = Known(
         settings=session.settings(options),
-        folder=folder_of(session.state_place(options)),
+        folder=session.folder(options),
         inventory=inventory,
         failure=failure,
     )

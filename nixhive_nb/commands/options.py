@@ -136,6 +136,9 @@ def common(function: F) -> F:
                      help=f"The deployment: a file, or a folder with default.nix.  [default: {DEFAULT_CONFIG}]"),
         click.option("-s", "--state", metavar="PATH", expose_value=False, callback=_remember,
                      help=f"The state file.  [default: {DEFAULT_STATE}]"),
+        click.option("--state-dir", metavar="FOLDER", expose_value=False, callback=_remember,
+                     help="Where journals, outputs, --once keys and roots lie; a team shares one that is setgid "
+                          "(chmod 2770).  [default: .hive if there is one, else below $XDG_STATE_HOME]"),
         click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
                      help="Leave steps out: build (take known results), realise (with build: instantiate only), "
                           "confirm (set the profile, then switch), checks."),

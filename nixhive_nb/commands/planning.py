@@ -98,6 +98,7 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
     check_agreed(ctx, plan)
     if file and not options_of(ctx).get("config"):
         options_of(ctx).update(config=plan.deployment, state=plan.state)
+        options_of(ctx).setdefault("state_dir", plan.state_dir)
     hive = hive_of(ctx)
     hive.check_fits(plan, force=force, follow=session.follow)
     return carry_out(ctx, hive, plan, reason)

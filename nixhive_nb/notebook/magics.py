@@ -48,6 +48,7 @@ _LISTED = 100
 FOR_SESSION = {
     "deployment": "config",
     "state": "state",
+    "state_dir": "state_dir",
     "parallel": "parallel",
     "confirm": "confirm",
     "policy": "policy",

@@ -106,10 +106,9 @@ def systems(inventory: Inventory) -> Iterator[Offer]:
     return (Offer(name, "system") for name in inventory.systems)
 
 
-def runs(state: str | Path) -> Iterator[Offer]:
-    """Give the ids of the runs beside a state file, newest first: they name journals, and begin with the time."""
-    folder = Path(state).absolute().parent / ".hive" / RUNS
-    names = sorted((name for name, _ in _entries(str(folder)) if name.endswith(".jsonl")), reverse=True)
+def runs(folder: Path) -> Iterator[Offer]:
+    """Give the ids of the runs in a folder of ours, newest first: they name journals, and begin with the time."""
+    names = sorted((name for name, _ in _entries(str(folder / RUNS)) if name.endswith(".jsonl")), reverse=True)
     return (Offer(name.removesuffix(".jsonl"), "run") for name in names)
 
 

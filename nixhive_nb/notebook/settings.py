@@ -65,6 +65,12 @@ class Hive(Configurable):
         config=True
     )
     state = Name(DEFAULT_STATE, help="The state file, as -s.").tag(config=True)
+    state_dir = Name(
+        None,
+        allow_none=True,
+        help="Where journals, outputs, --once keys and roots lie, as --state-dir. None: .hive if there is one, else "
+        "below $XDG_STATE_HOME.",
+    ).tag(config=True)
     parallel = Count(Limits().parallel, min=1, help="How many hosts to work on at once, as --parallel.").tag(
         config=True
     )

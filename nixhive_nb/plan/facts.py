@@ -87,6 +87,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     derivation: str = ""
     error: str = ""
     log: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    """Files and folders of ours that it takes into the store with the folder that they lie in, or would."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,7 +87,7 @@ class _Noted(Plan, frozen=True, kw_only=True):
 
 
 def runs(folder: Path) -> tuple[RunEntry, ...]:
-    """Give the runs that are noted in `folder` (`.hive`), newest first."""
+    """Give the runs that are noted in `folder` (see `places`), newest first."""
     found = [entry for file in (folder / RUNS).glob("*.jsonl") if (entry := _entry(file))]
     return tuple(sorted(found, key=lambda entry: (entry.started, entry.run), reverse=True))
 

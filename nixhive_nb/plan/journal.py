@@ -1,9 +1,9 @@
 """The journal: what a run did, a line an event, as it happens. A record for people and `--resume`, never the truth.
 
-`.hive/runs/TIME-ID.jsonl` (0600) begins with a `run` line (`Head`), then holds the events of `plan.event`, but for
-output and progress, and ends with an `end` line (`End`). Beside it, the folder `TIME-ID` holds what hosts said: a log
-for each instance, and `build.log`. While a run goes on its journal is locked (`flock`), so that one that was killed
-can be told from one that runs.
+`runs/TIME-ID.jsonl` in the folder of `places` (0600, or 0660 where a team shares it) begins with a `run` line (`Head`),
+then holds the events of `plan.event`, but for output and progress, and ends with an `end` line (`End`). Beside it, the
+folder `TIME-ID` holds what hosts said: a log for each instance, and `build.log`. While a run goes on its journal is
+locked (`flock`), so that one that was killed can be told from one that runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nixhive_nb.files import make_folder, private_opener
 from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
 from nixhive_nb.plan.logs import log_file
 from nixhive_nb.redaction import redact
@@ -101,9 +102,9 @@ class Journal:
 
     @classmethod
     def begin(cls, folder: Path, header: Header, plan: Plan) -> Journal:
-        """Begin the journal of a run in `folder` (`.hive`), and remove the oldest ones. Raises `OSError`."""
+        """Begin the journal of a run in `folder` (see `places`), and remove the oldest ones. Raises `OSError`."""
         runs = folder / RUNS
-        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(runs)
         _remove_old(runs)
         now = time.time()
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
@@ -195,7 +196,7 @@ class Journal:
         file = self.log_of(step.instance)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
         try:
-            self._logs.mkdir(mode=0o700, exist_ok=True)
+            make_folder(self._logs)
             with open(file, "ab", opener=_private) as log:
                 log.write(f"{stamp} {step.kind}: {redact(text)}\n".encode())
         except OSError as error:
@@ -235,7 +236,7 @@ def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - what JSON is made of
 
 
 def _private(name: str, flags: int) -> int:
-    return os.open(name, flags | os.O_APPEND, 0o600)
+    return private_opener(name, flags | os.O_APPEND)
 
 
 def _sync_folder(folder: Path) -> None:

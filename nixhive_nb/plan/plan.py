@@ -103,6 +103,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path of the deployment; empty for a plan that was made of an inventory alone."""
     state: str = ""
     """Absolute path of the state file."""
+    state_dir: str = ""
+    """That of the folder for journals and the like, where one was named."""
 
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
