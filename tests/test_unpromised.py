@@ -21,6 +21,8 @@ import pytest
 
 import nixhive_nb
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "nixhive_nb"
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
