@@ -15,9 +15,9 @@ from nixhive_nb.lab import Lab, LabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER = Path(__file__).parent.parent / "build" / "failed"
 _LINES = 300
 _BYTES = 200_000
+_FLEETS = ("*/lab/lab.json", "*/state/nixhive-lab/lab.json")
 _OF_RUNS = ("*.jsonl", "*.log", "*.txt")
 _OF_A_HOST = 'for log in /run/nixhive/*; do [ -f $log ] && echo "== $log" && tail -n 100 $log; done; ps -eo pid,args'
 _BEGAN = pytest.StashKey[float]()
@@ -25,7 +25,7 @@ _BEGAN = pytest.StashKey[float]()
 
 def pytest_sessionstart(session) -> None:
     if not hasattr(session.config, "workerinput"):
-        shutil.rmtree(FOLDER, ignore_errors=True)
+        shutil.rmtree(_folder(session.config), ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,17 +38,24 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         base = Path(item.config._tmp_path_factory.getbasetemp())
-        place = FOLDER / re.sub(r"[^\w.-]+", "-", item.nodeid)[-150:] / call.when
+        place = _folder(item.config) / re.sub(r"[^\w.-]+", "-", item.nodeid)[-150:] / call.when
         kept = keep(base, place, since=item.stash.get(_BEGAN, 0.0))
         if kept:
             report.sections.append(("kept", f"{len(kept)} logs in {place}"))
     return report
 
 
+def _folder(config) -> Path:
+    return config.rootpath / "build" / "failed"
+
+
 def keep(base: Path, place: Path, since: float) -> list[Path]:
     """Copy the ends of logs that lie below `base` to `place`; of runs those that changed after `since`."""
     kept = []
-    for record in sorted(base.glob("*/lab/lab.json")) + sorted(base.glob("*/state/nixhive-lab/lab.json")):
+    records = [record for pattern in _FLEETS for record in sorted(base.glob(pattern))]
+    for record in records:
+        if record.parents[-len(base.parts) - 1].is_symlink():  # pytest's own, to the newest folder of that name
+            continue
         kept += _keep_fleet(record.parent, place / "fleets" / record.relative_to(base).parts[0])
     for file in _changed(base, since):
         kept.append(_keep(place / "runs" / file.relative_to(base), _end(file)))

@@ -31,11 +31,10 @@ class Practice:
 
     def nix_hive(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `nix-hive` as a user does, in the folder, with no terminal."""
-        env = {**os.environ, "NO_COLOR": "1"}
         return subprocess.run(
             [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
             cwd=self.folder,
-            env=env,
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -48,6 +47,7 @@ class Practice:
         return subprocess.Popen(
             [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
             cwd=self.folder,
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -58,6 +58,10 @@ class Practice:
     def own(self) -> Path:
         """Where the journals and the like of the example are."""
         return places_of(self.example, self.folder / ".hive.state").folder
+
+    def _environment(self) -> dict[str, str]:
+        # The log is kept when a test fails: see `tests/evidence.py`.
+        return {**os.environ, "NO_COLOR": "1", "NIXHIVE_LOG": str(self.folder / "nix-hive.log")}
 
     def link_bytes(self) -> int:
         """Bytes that left this machine for the fleet, as the interface counts them."""
