@@ -14,6 +14,7 @@ from nixhive_nb.backend.host_facts import FAILED_UNITS, parse_failed_units
 from nixhive_nb.backend.probe import BROKEN, Opened, Tunnel, dial_here, explain, http_status, parse_url
 from nixhive_nb.errors import HiveError
 from nixhive_nb.plan.facts import CheckResult
+from nixhive_nb.redaction import redact
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def describe(check: Check) -> str:
         "units": "",
     }[check.kind]
     here = "from here" if check.here and check.kind in ("http", "tcp") else ""
-    return " ".join(strip_control(f"{check.kind} {what} {here}").split())
+    return " ".join(strip_control(redact(f"{check.kind} {what} {here}")).split())
 
 
 class _Site:
@@ -126,7 +127,7 @@ async def _run(
         name=check.name,
         kind=check.kind,
         ok=not reason,
-        reason=reason,
+        reason=redact(reason),
         tries=tries,
         seconds=clock() - began,
         description=check.description,
