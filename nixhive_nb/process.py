@@ -46,6 +46,8 @@ exec 3<&0
 exec 3<&- </dev/null
 wait "$program"
 """
+_WORDS = 2000
+"""Characters of the words of a program that the log has: Nix gets the paths of a whole closure."""
 _SAID = 1500
 """Characters of what a failed program wrote that the log has."""
 _log = logging.getLogger(__name__)
@@ -225,7 +227,9 @@ class _Noted:
         self._begun = time.monotonic()
         if _log.isEnabledFor(logging.DEBUG):
             extra = "".join(f"{name}={shlex.quote(value)} " for name, value in (env or {}).items())
-            _log.debug("started %s: %s%s", pid, redact(extra), redact_words(self._argv))
+            words = redact_words(self._argv)
+            more = f" ... {len(words) - _WORDS:,} more characters" if len(words) > _WORDS else ""
+            _log.debug("started %s: %s%s%s", pid, redact(extra), words[:_WORDS], more)
 
     def ended(self, status: int, said: str = "") -> None:
         """Note its end; of one that failed, also what it wrote at last."""

@@ -136,9 +136,7 @@ class Transfer:
         ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         if ended.exited == 0:
             return _fetched(built, counter, "from relay" if step.store else "from its caches")
-        _log.info(
-            "%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, _why(ended.stderr)
-        )
+        _log.info("%s: did not get %s by itself: it is copied from here", step.instance, built.path)
         copied = await self._copy(built, nix.instance_store(step.instance), tell, asked=step.instance)
         await self._see_on(step.instance, built.path)
         if not step.store:

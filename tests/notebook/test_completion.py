@@ -252,6 +252,7 @@ class TestFiles:
         runs = sorted(loaded.run("%hive history").index, reverse=True)
         assert len(runs) == 2
         assert offered(loaded, "%hive history ") == runs
+        assert offered(loaded, "%hive bug-report ") == runs
         assert offered(loaded, "%hive deploy --resume ") == runs
         assert offered(loaded, "%hive deploy --plan ") == [loaded["plan"].digest]
 
