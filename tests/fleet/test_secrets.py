@@ -92,7 +92,7 @@ def said(practice, cache):
             ["run", "-v", f"GIVEN={VALUE}", "nobody", "true"],
             ["bug-report", "--file", "bug.txt"],
         ):  # fmt: skip
-            ended = practice.nix_hive(words[0], "-c", "secret.nix", *words[1:])
+            ended = practice.nix_hive(words[0], "-c", "secret.nix", "--state-dir", "kept", *words[1:])
             found[" ".join(words)] = (ended.returncode, ended.stdout + ended.stderr)
     return found
 
@@ -118,7 +118,7 @@ def test_no_command_says_a_secret(said):
 def test_no_file_keeps_a_secret(practice, said):
     """E3: the journal with the ids of its steps, the logs, the plan, the log of this program, the bug report."""
     looked_at = [practice.folder / name for name in ("log", "bug.txt", "plan.json")]
-    looked_at += [file for file in practice.folder.rglob(".hive*/**/*") if file.is_file()]
+    looked_at += [file for file in (practice.folder / "kept").rglob("*") if file.is_file()]
     assert any(file.suffix == ".jsonl" for file in looked_at)
     for file in looked_at:
         text = file.read_text(errors="replace")

@@ -32,7 +32,7 @@ def log(broken):
     file = broken.folder / "log"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIXHIVE_LOG", str(file))
-        ended = broken.nix_hive("deploy", "-c", "example", "portico", "*")
+        ended = broken.nix_hive("deploy", "-c", "example", "--state-dir", "kept", "portico", "*")
     assert ended.returncode == 1
     return file.read_text()
 
@@ -67,10 +67,11 @@ def test_the_run_and_its_end_are_named(log):
 
 def test_a_bug_report_of_a_killed_run_and_a_broken_deployment(broken, log):
     """What is wanted when nothing works: no evaluation, no end of the run."""
-    (journal,) = (broken.folder / ".hive" / "runs").glob("*.jsonl")
+    (journal,) = (broken.folder / "kept" / "runs").glob("*.jsonl")
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]) + '{"cut')
     (broken.folder / "broken.nix").write_text("{ systems = ")
-    ended = broken.nix_hive("bug-report", "-c", "broken.nix", journal.stem[-6:], "--file", "bug.txt")
+    run = journal.stem[-6:]
+    ended = broken.nix_hive("bug-report", "-c", "broken.nix", "--state-dir", "kept", run, "--file", "bug.txt")
     assert ended.returncode == 0, ended.stderr
     assert "Deployment: why it cannot be evaluated" in ended.stdout
     text = (broken.folder / "bug.txt").read_text()
