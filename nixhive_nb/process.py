@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import fcntl
 import logging
 import os
 import shlex
@@ -192,23 +193,40 @@ async def stream(
 
     Cancelling the task ends the program: SIGTERM to its session, SIGKILL after 3 seconds.
     """
+    with contextlib.closing(_ErrorPipe()) as errors:
+        return await _streamed(argv, errors, on_stderr, on_stdout, env)
+
+
+async def _streamed(
+    argv: Sequence[str],
+    errors: _ErrorPipe,
+    on_stderr: Callable[[str], None] | None,
+    on_stdout: Callable[[str], None] | None,
+    env: Mapping[str, str] | None,
+) -> Finished:
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
             env=environment(env),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=errors.writer,
             start_new_session=True,
             limit=LINE_LIMIT,
         )
     except FileNotFoundError:
         raise missing(argv[0]) from None
     noted = _Noted(argv, process.pid, env)
+
+    async def status_of() -> int:
+        ended = await process.wait()
+        errors.end()
+        return ended
+
     with _tracked(process.pid):
         try:
             out, err, status = await asyncio.gather(
-                _lines(process.stdout, on_stdout), _lines(process.stderr, on_stderr), process.wait()
+                _lines(process.stdout, on_stdout), _lines(await errors.reader(), on_stderr), status_of()
             )
         except BaseException as error:
             await _stop(process)
@@ -216,6 +234,62 @@ async def stream(
             raise
     noted.ended(status, err)
     return Finished(argv=tuple(argv), status=status, stdout=out, stderr=err)
+
+
+class _ErrorPipe:
+    """The pipe of a program's standard error. It stays one that a writer waits for.
+
+    OpenSSH makes its own standard error non-blocking, which is that of the Nix that started it. Nix (seen with 2.26)
+    drops each line that finds such a pipe full, and later ones drop all that follow. So the writing end is kept here,
+    too, and whenever something was read that is undone; the pipe is large enough for what comes before the first time.
+    """
+
+    _BYTES = 1024 * 1024
+
+    def __init__(self) -> None:
+        self._reading, self.writer = os.pipe()
+        self._transport: asyncio.ReadTransport | None = None
+        self._open = True
+        with contextlib.suppress(OSError):  # the user may have a lot of pipes
+            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, self._BYTES)
+
+    async def reader(self) -> asyncio.StreamReader:
+        """Give what reads it. Called once."""
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        reading = os.fdopen(self._reading, "rb", buffering=0)
+        self._reading = -1
+        protocol = _Undoing(reader, self)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, reading)
+        return reader
+
+    def undo(self) -> None:
+        """Have writers wait where the pipe is full."""
+        if self._open:
+            os.set_blocking(self.writer, True)
+
+    def end(self) -> None:
+        """Let go of the writing end: when all others have as well, the reader comes to the end."""
+        if self._open:
+            self._open = False
+            os.close(self.writer)
+
+    def close(self) -> None:
+        """Let go of both ends."""
+        self.end()
+        if self._reading >= 0:
+            os.close(self._reading)
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _Undoing(asyncio.StreamReaderProtocol):
+    def __init__(self, reader: asyncio.StreamReader, pipe: _ErrorPipe) -> None:
+        super().__init__(reader)
+        self._pipe = pipe
+
+    def data_received(self, data: bytes) -> None:
+        self._pipe.undo()
+        super().data_received(data)
 
 
 class _Noted:
