@@ -144,6 +144,15 @@ def taken_along_text(wanted: Iterable[Wanted]) -> tuple[str, ...]:
     )
 
 
+def evaluation_warnings(wanted: Iterable[Wanted]) -> tuple[str, ...]:
+    """Return the warnings of evaluations, each once, with the systems that it may be about."""
+    systems: dict[str, list[str]] = {}
+    for one in wanted:
+        for text in one.warnings:
+            systems.setdefault(text, []).append(one.system)
+    return tuple(f"{text}\n(in system {', '.join(names)})" for text, names in systems.items())
+
+
 def seen_among(survey: Survey | None, targets: Sequence[Target]) -> tuple[Seen, ...]:
     """Give how these targets were found, without those that the survey has beside them."""
     names = {target.instance for target in targets}
