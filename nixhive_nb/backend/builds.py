@@ -16,7 +16,7 @@ from nixhive_nb.backend import nix
 from nixhive_nb.backend.nix_log import NixLog, headline
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
 from nixhive_nb.deployment.explain import explain, warnings_in
-from nixhive_nb.deployment.load import toplevel_expression
+from nixhive_nb.deployment.load import readable_paths, toplevel_expression
 from nixhive_nb.deployment.sources import taken_along
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.files import make_folder
@@ -133,7 +133,8 @@ class Builds:
 
     async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
         paths = self._inventory.include_paths(systems[0])
-        argv = nix.instantiate(toplevel_expression(), self._deployment, paths, systems)
+        includes = (*paths, *readable_paths(self._deployment))
+        argv = nix.instantiate(toplevel_expression(), self._deployment, includes, systems)
         log: list[str] = []
 
         def heard(line: str) -> None:
