@@ -36,6 +36,7 @@ OTHER = {
     "ssh": (("Hostname", ("10.0.0.9",)), ("ProxyJump", ("jump",))),
     "host_keys": ("ssh-ed25519 BBBB",),
     "checks": (),
+    "jumps": ("relay",),
 }
 
 
