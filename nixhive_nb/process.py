@@ -250,7 +250,7 @@ class _ErrorPipe:
         self._reading, self.writer = os.pipe()
         self._transport: asyncio.ReadTransport | None = None
         self._open = True
-        with contextlib.suppress(OSError):  # the user may have a lot of pipes
+        with swallowed(_log, "making a pipe large", OSError):  # the user may have a lot of them
             fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, self._BYTES)
 
     async def reader(self) -> asyncio.StreamReader:

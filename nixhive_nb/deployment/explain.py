@@ -8,6 +8,7 @@ assertion of NixOS does, stands below a bare `error:`.
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+_log = logging.getLogger(__name__)
 
 OWN_EXPRESSIONS = Path(__file__).resolve().parent
 """Positions in here are ours, and say nothing to a person."""
@@ -158,6 +161,7 @@ def _line_of(file: Path, option: str) -> int:
             return 0
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
+        _log.debug("looking for %s in %s", option, file, exc_info=True)
         return 0
     parts = option.split(".")
     for start in range(len(parts)):
