@@ -17,6 +17,7 @@ from nixhive_nb.plan.rows import instance_rows, system_rows
 from nixhive_nb.plan.standing import STANDINGS, standings
 from nixhive_nb.plan.step import Kind
 from nixhive_nb.plan.timings import timings_of
+from nixhive_nb.said import clamped, is_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -407,9 +408,14 @@ def _column(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
 
     if dtype in _CATEGORIES:
         return pd.Series(values, dtype=pd.CategoricalDtype([*_CATEGORIES[dtype]], ordered=True))
+    # Whatever one host or journal says, the table of the others is made.
     if dtype == TIME:
-        seconds = pd.Series(values, dtype="float64")
+        seconds = pd.Series(
+            [value if value is not None and is_moment(value) else None for value in values], dtype="float64"
+        )
         return pd.Series(pd.to_datetime(seconds, unit="s", utc=True), dtype=TIME)
+    if dtype == "Int64":
+        return pd.Series([clamped(value) for value in values], dtype=dtype)
     if dtype == "str":
         return pd.Series([value or "" for value in values], dtype=dtype)
     return pd.Series(values, dtype=dtype)

@@ -558,8 +558,9 @@ class Hive:
         environment and `stdin` is its input: neither stands in a list of processes. `timeout` is in seconds, for one
         host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
 
-        `logs` keeps outputs that are too long for a cell in `output` of `state_dir`; `listener` hears what happens.
-        Does not raise for a command that fails, or a host out of reach. Raises `OptionError` where there is neither a
+        Of each stream `limits.output` bytes are kept; of a longer one the beginning and the end, and a log in `output`
+        of `state_dir` has all of it, up to `limits.log` bytes. `logs` keeps outputs there, too, that are only too long
+        for a cell; `listener` hears what happens. Does not raise for a command that fails, or a host out of reach. Raises `OptionError` where there is neither a
         command nor a script, or both, for a name that cannot be one of a variable, for what is not text, and for a
         timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
         has the hosts that were done.
@@ -576,6 +577,9 @@ class Hive:
                 timeout=timeout,
                 each=each,
                 logs=self.state_dir if logs else None,
+                spill=self.state_dir,
+                output=self.limits.output,
+                log=self.limits.log,
                 listener=listener,
             )
         except RunInterrupted as error:
@@ -728,7 +732,7 @@ class Hive:
 
     def _journal(self, plan: plans.Plan, note: Note) -> Journal:
         header = note.header(source=self.path, deployment=self._loaded.path)
-        journal = Journal.begin(self.places.make(), header, plan)
+        journal = Journal.begin(self.places.make(), header, plan, log=self.limits.log)
         _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
         return journal
 

@@ -39,7 +39,7 @@ DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
-LIMITS = ("parallel", "copies", "per_jump", "per_store")
+LIMITS = ("parallel", "copies", "per_jump", "per_store", "output", "log")
 """The options that are fields of `plan.limits.Limits`."""
 
 

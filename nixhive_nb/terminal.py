@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -36,6 +37,7 @@ MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
 STOPPING = "Stopping: what is being activated comes to its end. Interrupt again to leave at once."
 _QUIET = ("wave",)
+_CHUNK = 65536
 
 
 @contextlib.contextmanager
@@ -115,8 +117,8 @@ class HostOutputs(Listener):
             if untried(ready):
                 continue
             _print(f"## {ready['instance']}\n", error=True)
-            _print(ready["stdout"])
-            _print(ready["stderr"], error=True)
+            _print_stream(ready, "stdout")
+            _print_stream(ready, "stderr")
             _print_failure(ready)
 
 
@@ -132,6 +134,17 @@ def _print(text: str, *, error: bool = False) -> None:
     stream = sys.stderr if error else sys.stdout
     stream.write(text)
     stream.flush()
+
+
+def _print_stream(row: dict[str, Any], stream: str) -> None:
+    """Print what a host said, from its log where that is more than its row has."""
+    whole = row.get("whole", {}).get(stream)
+    if not whole:
+        _print(row[stream], error=stream == "stderr")
+        return
+    with Path(whole).open(encoding="utf-8", errors="replace", newline="") as log:
+        while part := log.readline(_CHUNK):
+            _print(strip_control(part), error=stream == "stderr")
 
 
 def _print_failure(row: dict[str, Any], name: str = "") -> None:

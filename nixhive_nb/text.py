@@ -16,7 +16,9 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )
 # What is left of the control characters, but for tab and newline; and those that turn the direction of text.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Half a character, as of a file name that is no UTF-8: nothing can print or save it.
+_HALVES = re.compile(r"[\ud800-\udfff]")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE = 60
@@ -24,6 +26,7 @@ _MINUTE = 60
 
 def strip_control(text: str) -> str:
     """Give text from elsewhere without terminal control; newlines and tabs stay, a carriage return ends a line."""
+    text = _HALVES.sub("\ufffd", text)
     if not _CONTROLS.search(text):
         return text  # an escape begins with one of them; and there may be a lot of it
     plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n" if "\n" in text else " ")

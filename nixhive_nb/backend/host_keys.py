@@ -165,7 +165,7 @@ def _parse(lines: Iterable[str]) -> HostKeys:
     revoked: list[HostKey] = []
     authorities = 0
     for line in lines:
-        marker, rest = line.split(maxsplit=1) if line.startswith("@") else ("", line)
+        marker, rest = [*line.split(maxsplit=1), ""][:2] if line.startswith("@") else ("", line)
         key = parse_key(rest.partition(" ")[2])
         if marker == "@cert-authority":
             authorities += 1

@@ -57,8 +57,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     path: str
-    created: float
-    """Seconds since the epoch."""
+    created: float | None
+    """Seconds since the epoch; None where what the host says is in no calendar."""
     current: bool = False
     """Whether the profile points to it."""
     running: bool = False
