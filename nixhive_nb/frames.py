@@ -7,6 +7,7 @@ outcomes and their like an ordered `category`. What is not known is missing. A f
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from nixhive_nb.deployment.stores import shown_store
@@ -410,12 +411,16 @@ def _column(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
         return pd.Series(values, dtype=pd.CategoricalDtype([*_CATEGORIES[dtype]], ordered=True))
     # Whatever one host or journal says, the table of the others is made.
     if dtype == TIME:
-        seconds = pd.Series(
-            [value if value is not None and is_moment(value) else None for value in values], dtype="float64"
-        )
-        return pd.Series(pd.to_datetime(seconds, unit="s", utc=True), dtype=TIME)
+        return pd.Series(pd.DatetimeIndex(list(map(_moment, values)), dtype="datetime64[us]").tz_localize("UTC"))
     if dtype == "Int64":
         return pd.Series([clamped(value) for value in values], dtype=dtype)
     if dtype == "str":
         return pd.Series([value or "" for value in values], dtype=dtype)
     return pd.Series(values, dtype=dtype)
+
+
+def _moment(when: float | None) -> datetime | None:
+    """Give seconds since the epoch as a moment of UTC, without its zone; None where that is in no calendar."""
+    if when is None or not is_moment(when):
+        return None
+    return datetime.fromtimestamp(when, UTC).replace(tzinfo=None)
