@@ -59,7 +59,7 @@ from nixhive_nb.plan.surveys import (
 )
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
-from nixhive_nb.state import read_known
+from nixhive_nb.state import believed, read_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -166,6 +166,8 @@ class Hive:
         self._named_dir = named_dir
         self._holding = 0
         self._access: Access | None = None
+        self._disbelieved: list[str] = []
+        """What was warned of in the state file."""
 
     @classmethod
     def load(
@@ -780,9 +782,14 @@ class Hive:
         return self._connected(inventory).routed(inventory, targets.instances)
 
     def _remembered(self) -> dict[str, tuple[str, str]]:
-        state = read_known(self.places)
-        names = self._loaded.inventory.systems
-        return {name: (state.results.get(name, ""), state.derivations.get(name, "")) for name in names}
+        found, wrong = believed(read_known(self.places))
+        if wrong and wrong != self._disbelieved:
+            self.warn(
+                f"The state file {self.state_file} holds what is no path of the Nix store, which counts as not there: "
+                f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}. Build it anew, or take it out."
+            )
+        self._disbelieved = wrong
+        return {name: found.get(name, ("", "")) for name in self._loaded.inventory.systems}
 
     def _known(self, no: Collection[str]) -> dict[str, str]:
         return {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}

@@ -268,7 +268,7 @@ class _ErrorPipe:
 
     async def reader(self) -> asyncio.StreamReader:
         """Give what reads it. Called once."""
-        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        reader = asyncio.StreamReader()
         reading = os.fdopen(self._reading, "rb", buffering=0)
         self._reading = -1
         protocol = _Undoing(reader, self)

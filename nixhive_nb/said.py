@@ -10,6 +10,9 @@ import math
 import os
 import re
 from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
 
 from nixhive_nb.text import strip_control
 
@@ -20,6 +23,10 @@ MOST_SECONDS = 1e11
 MOST_LINE = 2000
 """How many characters of a reason, or another line from elsewhere, are kept."""
 _LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+Whole = Annotated[int, msgspec.Meta(ge=-MOST_WHOLE, le=MOST_WHOLE)]
+"""A whole number that a column of a table holds: what is read from a file is refused where it is no such number."""
+Moment = Annotated[float, msgspec.Meta(ge=0, le=_LAST_MOMENT)]
+"""Seconds since the epoch, within every calendar; in the same way."""
 _WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,19})?", re.ASCII)
 _STORE_NAME = re.compile(r"[0-9a-z]{32}-[0-9A-Za-z+._?=-]{1,211}")

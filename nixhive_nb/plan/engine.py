@@ -326,7 +326,7 @@ class _Voice:
         self._clock = clock
 
     def line(self, text: str) -> None:
-        # A line may have megabytes, and the last ones of each step are kept. A secret is cut out before it is cut in two.
+        # A line may have megabytes, and the last ones of each step are kept. No secret is cut in two.
         whole = redact(text)
         for start in range(0, len(whole) or 1, MOST_LINE):
             piece = whole[start : start + MOST_LINE]

@@ -24,6 +24,7 @@ from nixhive_nb.kept import LOGGED, full_note
 from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
 from nixhive_nb.plan.logs import log_file
 from nixhive_nb.redaction import redact
+from nixhive_nb.said import Moment, Whole
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -68,7 +69,7 @@ class Head(Header, frozen=True, kw_only=True, tag="run"):
     """
 
     run: str
-    time: float
+    time: Moment
     digest: str
     plan: msgspec.Raw
 
@@ -76,10 +77,10 @@ class Head(Header, frozen=True, kw_only=True, tag="run"):
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """The last line."""
 
-    time: float
+    time: Moment
     ok: bool
     interrupted: bool
-    counts: dict[str, int]
+    counts: dict[str, Whole]
     """Instances (of a build: systems) by outcome."""
 
 
