@@ -562,10 +562,10 @@ class Hive:
 
         Of each stream `limits.output` bytes are kept; of a longer one the beginning and the end, and a log in `output`
         of `state_dir` has all of it, up to `limits.log` bytes. `logs` keeps outputs there, too, that are only too long
-        for a cell; `listener` hears what happens. Does not raise for a command that fails, or a host out of reach. Raises `OptionError` where there is neither a
-        command nor a script, or both, for a name that cannot be one of a variable, for what is not text, and for a
-        timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
-        has the hosts that were done.
+        for a cell; `listener` hears what happens. Does not raise for a command that fails, or a host out of reach.
+        Raises `OptionError` where there is neither a command nor a script, or both, for a name that cannot be one of a
+        variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and goes on up as
+        `hosts_run.RunInterrupted`, whose `report` has the hosts that were done.
         """
         cut_also((variables or {}).values())
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)

@@ -275,7 +275,7 @@ def test_the_root_of_a_system_stays_in_its_folder_whatever_its_name(folder, name
     (folder / "hive.nix").write_text(text)
     with Hive.load() as hive:
         (result,) = hive.build(f"{name}")["result"]
-    roots = folder / ".hive" / "gcroots"
+        roots = hive.state_dir / "gcroots"
     (link,) = roots.iterdir()
     assert link.is_symlink()
     assert str(link.readlink()) == result
