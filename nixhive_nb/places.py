@@ -12,10 +12,14 @@ import os
 import pwd
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.files import make_folder, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BESIDE = ".hive"
 """The name of a folder that lies beside a state file or a deployment."""
@@ -63,6 +67,17 @@ def places_of(deployment: str | Path, state: str | Path, state_dir: str | Path |
     own = _own_folder(path)
     last = own if own is not None and _can_be_made(own) else file.parent / BESIDE
     return Places(deployment=path, state=file, folder=next(iter(beside), last))
+
+
+def trusted_mark(deployment: Path, words: Mapping[str, str]) -> Path | None:
+    """Return the file that stands for the user's trust in a deployment that says these words; None without a home.
+
+    It lies below the user's own folder, never beside a deployment: who writes that could write the file as well.
+    """
+    home = _state_home()
+    text = "\0".join([os.path.realpath(deployment), *(f"{name}\0{value}" for name, value in sorted(words.items()))])
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return home / _OURS / "trusted" / digest if home is not None else None
 
 
 def _own_folder(deployment: Path) -> Path | None:
