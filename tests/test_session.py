@@ -84,7 +84,7 @@ def starting(folder, tmp_path_factory, monkeypatch):
     return folder
 
 
-def attended(asked, answer, **more):
+def attended(asked, *, answer=True, **more):
     return Session(
         program="nix-hive",
         follow=None,
@@ -99,14 +99,14 @@ def test_a_person_is_asked_once_about_a_deployment_that_starts_programs_here(sta
     """E5: `status` on a repository that was downloaded is not read-only: ssh starts what the deployment says."""
     asked = []
     for _ in range(2):
-        one = attended(asked, True)
+        one = attended(asked)
         assert names(one) == ["www"]
         assert names(one) == ["www"]
         one.close()
     assert len(asked) == 1
     assert "hive.nix starts programs on this machine, as you: ssh.ProxyCommand of instance www (nc %h 22)." in asked[0]
     (starting / "hive.nix").write_text(STARTS.replace("CMD", "nc other 22"))
-    one = attended(asked, True)
+    one = attended(asked)
     assert names(one) == ["www"]
     one.close()
     assert len(asked) == 2
@@ -116,8 +116,8 @@ def test_what_a_person_does_not_trust_is_not_used(starting):
     """E5."""
     asked = []
     for _ in range(2):
-        one = attended(asked, False)
-        with pytest.raises(OptionError, match="hive.nix is not trusted. Nothing was started."):
+        one = attended(asked, answer=False)
+        with pytest.raises(OptionError, match=r"hive\.nix is not trusted\. Nothing was started"):
             one.hive({})
         one.close()
     assert len(asked) == 2
@@ -125,11 +125,11 @@ def test_what_a_person_does_not_trust_is_not_used(starting):
 
 def test_the_mark_of_trust_does_not_lie_where_the_deployment_could_bring_it_along(starting):
     """E5."""
-    before = {path for path in starting.rglob("*")}
-    one = attended([], True)
+    before = set(starting.rglob("*"))
+    one = attended([])
     one.hive({})
     one.close()
-    assert {path for path in starting.rglob("*")} == before
+    assert set(starting.rglob("*")) == before
 
 
 def test_where_nobody_is_there_nobody_is_asked_and_a_notebook_is_warned_once(starting, capsys):
@@ -148,10 +148,10 @@ def test_where_nobody_is_there_nobody_is_asked_and_a_notebook_is_warned_once(sta
 @pytest.mark.parametrize(
     ("options", "flags", "found"),
     [
-        ({"ProxyCommand": ("x",)}, (), ["ssh.ProxyCommand of instance www"]),
+        ({"ProxyCommand": ("x",)}, (), ["ssh.ProxyCommand"]),
         ({"proxycommand": ("none",)}, (), []),
-        ({"KnownHostsCommand": ("x",), "LocalCommand": ("y",)}, (), ["ssh.KnownHostsCommand of instance www", "ssh.LocalCommand of instance www"]),
-        ({"PKCS11Provider": ("/x.so",), "Include": ("/x",)}, (), ["ssh.PKCS11Provider of instance www", "ssh.Include of instance www"]),
+        ({"KnownHostsCommand": ("x",), "LocalCommand": ("y",)}, (), ["ssh.KnownHostsCommand", "ssh.LocalCommand"]),
+        ({"PKCS11Provider": ("/x.so",), "Include": ("/x",)}, (), ["ssh.PKCS11Provider", "ssh.Include"]),
         ({"Hostname": ("x",), "ProxyJump": ("y",), "RemoteCommand": ("z",)}, (), []),
         ({}, ("--option", "post-build-hook", "/x"), ["nix.build.flags"]),
         ({}, ("--post-build-hook", "/x"), ["nix.build.flags"]),
@@ -162,4 +162,5 @@ def test_where_nobody_is_there_nobody_is_asked_and_a_notebook_is_warned_once(sta
 def test_what_a_deployment_starts_here_is_found(options, flags, found):
     """E5."""
     instance = Instance(name="www", system="s", ssh=tuple(options.items()))
-    assert list(programs_of(Inventory(source="x", instances={"www": instance}, build_flags=flags))) == found
+    programs = programs_of(Inventory(source="x", instances={"www": instance}, build_flags=flags))
+    assert [name.removesuffix(" of instance www") for name in programs] == found
