@@ -25,6 +25,8 @@ from nixhive_nb.plan.plan import Plan
 from nixhive_nb.state import read_known, read_state, remember, update_state
 from tests.plan.test_journal import HEADER
 
+pytestmark = pytest.mark.nix
+
 FLAGS = '[ "--option" "sandbox" "false" "--option" "substituters" "" ]'
 
 
