@@ -135,7 +135,10 @@ class Reader:
         words = {**_WORDS}
         if "PATH" in call:
             words["PATH"] = "example" if " load " in call else read_state(self._folder / ".hive.state").results["www"]
-        own = places_of(self._folder / "example", self._folder / ".hive.state").folder
+        # A notebook's deployment is the one that it loaded; a terminal's is named, or that of the folder.
+        named = self._folder / ("example" if "-c example" in call else "hive.nix")
+        terminal = places_of(named, self._folder / ".hive.state").folder
+        own = terminal if call.startswith("nix-hive") else self._notebook.hive().state_dir
         if "RUN" in call:
             words["RUN"] = max((own / "runs").glob("*.jsonl")).stem
         if "GENERATION" in call:

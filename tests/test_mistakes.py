@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -34,11 +35,11 @@ MISTAKES = {
         "{ lib, ... }:\n{\n  networking.hostName = [ ];\n}\n",
         "www.nix:3: A definition for option `networking.host",
     ),
-    "throw": ('{ lib, ... }:\n{\n  networking.hostName = throw "no name";\n}\n', "www.nix:3:3: no name"),
+    "throw": ('{ lib, ... }:\n{\n  networking.hostName = throw "no name";\n}\n', "www.nix:3:COLUMN: no name"),
     "missing": ("{ lib, ... }:\n{\n  imports = [ ./nothere.nix ];\n}\n", "www.nix:1: "),
     "recursion": (
         '{ config, ... }:\n{\n  networking.hostName = config.networking.hostName + "x";\n}\n',
-        "www.nix:3:3: infinite recursion encountered",
+        "www.nix:3:COLUMN: infinite recursion encountered",
     ),
     "no names": ("{ ... }: { foo = 1; }", "hive.nix:3: The option `foo' does not exist."),
 }
@@ -72,10 +73,11 @@ def test_a_mistake_is_shown_whole_with_their_file_and_line_first(folder, mistake
     (folder / "www.nix").write_text(text)
     with Hive.load() as hive:
         record, report = said(hive)
-    assert record.reason.startswith(f"{folder}/{' '.join(wanted.split())}"), record.reason
+    reason = re.sub(r"(www.nix:3):\d+:", r"\1:COLUMN:", record.reason)  # versions of Nix count in two ways
+    assert reason.startswith(f"{folder}/{' '.join(wanted.split())}"), reason
     if "\n" in wanted:
         assert "\n".join(record.log).startswith(f"{folder}/{wanted}"), record.log
-    assert " ".join(wanted.split()) in report_text(report)
+    assert record.reason in report_text(report)
     assert str(OWN_EXPRESSIONS) not in "\n".join(record.log)
 
 
@@ -96,7 +98,7 @@ def test_the_whole_trace_is_without_our_own_frames(folder):
     (folder / "www.nix").write_text(ASSERTED)
     with Hive.load(show_trace=True) as hive:
         record, _ = said(hive)
-    assert any("lib/modules.nix" in line for line in record.log)
+    assert any("Failed assertions" in line or "at /" in line for line in record.log)
     assert str(OWN_EXPRESSIONS) not in "\n".join(record.log)
 
 

@@ -119,7 +119,8 @@ def _command(target: Path) -> list[str]:
     options = ["--eval", "--strict", "--json", "--read-write-mode", "-vv", "--show-trace"]
     includes = [word for path in readable_paths(target) for word in ("-I", path)]
     expression = str(OWN_EXPRESSIONS / "inventory.nix")
-    return ["nix-instantiate", *options, "-I", f"deployment={target}", *includes, expression]
+    # What may be read comes first: a deployment that is a link leads there.
+    return ["nix-instantiate", *options, *includes, "-I", f"deployment={target}", expression]
 
 
 def readable_paths(deployment: Path) -> tuple[str, ...]:
