@@ -623,7 +623,6 @@ class Hive:
             owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
             folder=self._folder,
             state=self.state_file,
-            parallel=self.limits.parallel,
             copies=self.limits.copies,
             show_trace=self.show_trace,
         )

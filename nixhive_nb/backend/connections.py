@@ -19,7 +19,7 @@ from invoke.exceptions import ThreadException
 
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.backend.link import Cancelled
-from nixhive_nb.backend.opener import Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.backend.opener import SESSIONS, Attempt, Limits, Opened, Opener, Slot
 from nixhive_nb.backend.watchdog import Watchdog
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
-
-_SESSIONS = 8
-"""Commands at a time on one host: sshd allows 10 sessions in a connection (`MaxSessions`)."""
 
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
@@ -125,15 +122,16 @@ class Connections:
         )
 
     @contextlib.contextmanager
-    def fresh(self, instance: str) -> Iterator[Fresh]:
+    def fresh(self, instance: str, *, urgent: bool = False) -> Iterator[Fresh]:
         """Log in anew, whatever connection there is already; closed at the end of the block.
 
-        That it comes about shows that the host still lets us in. Raises `ConnectionFailed` or `HostKeyError`.
+        That it comes about shows that the host still lets us in. `urgent` waits for no other login. Raises
+        `ConnectionFailed` or `HostKeyError`.
         """
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
-            host = _Host(instance)
+            host = _Host(instance, urgent=urgent)
             self._fresh.add(host)
         try:
             self._log_in(host)
@@ -250,7 +248,7 @@ class Connections:
             if opened is not None and opened.alive:
                 return opened
             host.drop(opened)
-            return host.keep(self._opener.open(host.name, attempt), attempt)
+            return host.keep(self._opener.open(host.name, attempt, urgent=host.urgent), attempt)
 
     def _perform(
         self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
@@ -334,10 +332,12 @@ class _NotSent(Exception):  # noqa: N818 - a signal between these functions
 class _Host:
     """What we hold of one host."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, urgent: bool = False) -> None:
         self.name = name
+        self.urgent = urgent
+        """Whether its login waits for no other."""
         self.opening = threading.Semaphore(1)
-        self.sessions = threading.Semaphore(_SESSIONS)
+        self.sessions = threading.Semaphore(SESSIONS)
         self.opened: Opened | None = None
         self.attempt = Attempt()
         """What whoever begins now belongs to; `abort` ends it and makes another for those who begin later."""

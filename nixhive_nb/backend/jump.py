@@ -92,6 +92,7 @@ class _Chain:
         self._folder = folder
         self._log = folder / "log"
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control = folder / "c"
         self._forwards: dict[tuple[str, int], Path] = {}
@@ -102,6 +103,9 @@ class _Chain:
 
     def forward(self, target: SshTarget, cancelled: Callable[[], bool]) -> Path:
         """Give the socket for a host; a process that has died is started once more."""
+        known = self._forwards.get((target.hostname, target.port))
+        if known is not None and self._process is not None and self._process.poll() is None:
+            return known  # without waiting for whatever is found out about other hosts
         while not self._lock.acquire(timeout=0.2):
             if cancelled():
                 raise Cancelled
@@ -117,7 +121,7 @@ class _Chain:
     def why_closed(self, target: SshTarget) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
-        with self._lock, contextlib.suppress(subprocess.TimeoutExpired, OSError):
+        with self._asking, contextlib.suppress(subprocess.TimeoutExpired, OSError):
             written = self._log.stat().st_size
             if not process.run(argv, timeout=_FORWARD_TIMEOUT).status:
                 return ""

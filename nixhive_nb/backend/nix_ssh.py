@@ -44,7 +44,6 @@ class NixSsh:
         owner: str,
         folder: Path,
         state: Path,
-        parallel: int,
         copies: int,
         show_trace: bool = False,
     ) -> None:
@@ -56,7 +55,7 @@ class NixSsh:
         self._options = plan.options
         self._owner = owner
         self._facts: dict[str, HostFacts] = {}
-        self._lines = Lines(connections, parallel=parallel)
+        self._lines = Lines(connections)
         self._builds = Builds(
             inventory,
             deployment,

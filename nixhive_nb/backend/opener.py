@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.watchdog import Watchdog
 
+SESSIONS = 8
+"""Commands at a time in one connection: sshd allows 10 sessions (`MaxSessions`)."""
 _TRIES = 10
 _AUTH_TIMEOUT = 30.0
 _CHANNEL_TIMEOUT = 15.0
@@ -121,9 +124,13 @@ class Opener:
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
 
-    def open(self, name: str, attempt: Attempt) -> Opened:
-        """Log in to a host. Raises `ConnectionFailed`, `HostKeyError` and `Cancelled`."""
-        target = self._resolve(name)
+    def open(self, name: str, attempt: Attempt, *, urgent: bool = False) -> Opened:
+        """Log in to a host. Raises `ConnectionFailed`, `HostKeyError` and `Cancelled`.
+
+        `urgent` waits for no login to another host, however long that takes, and for no look into ssh's configuration
+        where it was read before.
+        """
+        target = self._resolve.at_once(name) if urgent else self._resolve(name)
         lines = self._keys.get(name)
         guest = _Guest(
             target=target,
@@ -131,7 +138,7 @@ class Opener:
             timeout=self._limits.connect_timeout or target.connect_timeout,
         )
         try:
-            return self._persist(guest, attempt)
+            return self._persist(guest, attempt, urgent=urgent)
         except ConnectionFailed:
             self._resolve.forget(name)
             raise
@@ -144,12 +151,12 @@ class Opener:
         """End the jump processes."""
         self._jumps.close()
 
-    def _persist(self, guest: _Guest, attempt: Attempt) -> Opened:
+    def _persist(self, guest: _Guest, attempt: Attempt, *, urgent: bool) -> Opened:
         """Log in; again where a server drops us before the login, which it does when too many come at once."""
         target, until = guest.target, 0.0
         for tries in range(1, _TRIES + 1):
             way = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None
-            with Slot(self._slot(target), attempt.cancelled):
+            with contextlib.nullcontext() if urgent else Slot(self._slot(target), attempt.cancelled):
                 until = until or time.monotonic() + guest.timeout
                 try:
                     return self._login(guest, way, attempt)

@@ -83,6 +83,7 @@ class Resolver:
     def __init__(self, config: Path) -> None:
         self._config = config
         self._known: dict[str, SshTarget] = {}
+        self._before: dict[str, SshTarget] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def __call__(self, name: str) -> SshTarget:
@@ -93,9 +94,15 @@ class Resolver:
                 known = self._known[name] = _resolve(self._config, name)
         return known
 
+    def at_once(self, name: str) -> SshTarget:
+        """Give what it said before where that is known, else what it says. Raises as a call does."""
+        return self._known.get(name) or self._before.get(name) or self(name)
+
     def forget(self, name: str) -> None:
         """Ask anew next time: a host that could not be reached is a reason for a person to edit the configuration."""
-        self._known.pop(name, None)
+        known = self._known.pop(name, None)
+        if known is not None:
+            self._before[name] = known
 
 
 def _resolve(config: Path, name: str) -> SshTarget:
