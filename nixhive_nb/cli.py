@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nixhive_nb import streams
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
 from nixhive_nb.hosts_run import failures
+from nixhive_nb.interrupts import Caught
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
 from nixhive_nb.session import (
@@ -40,8 +41,20 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    sys.exit(call(sys.argv[1:] if argv is None else argv))
+    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    SIGTERM and SIGHUP are interrupts as well (143, 129). The status is that of the command, whatever becomes of what is
+    printed; but 1 where standard output, which is what was asked for, cannot be written.
+    """
+    streams.prepare()
+    caught = Caught()
+    status = call(sys.argv[1:] if argv is None else argv)
+    if status == INTERRUPTED and caught.first is not None:
+        status = 128 + caught.first
+    lost = streams.failure()
+    if lost:
+        _complain(f"standard output could not be written: {lost}.")
+    sys.exit(status or bool(lost))
 
 
 def call(argv: list[str]) -> int:
@@ -65,10 +78,6 @@ def call(argv: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough of it (`| head`).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (HiveError, OSError) as error:
         _complain(str(of_system(error) if isinstance(error, OSError) else error))
         return 1
@@ -103,7 +112,7 @@ def _show(value: Value) -> int:
         case Choosing():
             _print_table(value.frame, value.records)
         case Told() | Message() | Already():
-            click.echo(str(value.report) if isinstance(value, Told) else value.text)
+            _print(str(value.report) if isinstance(value, Told) else value.text)
     return 0
 
 
@@ -111,12 +120,12 @@ def _show_plan(planned: Planned) -> None:
     if planned.records is not None:
         _print_json(planned.records)
         return
-    click.echo(plan_text(planned.plan))
-    click.echo("Nothing was changed.")
+    _print(plan_text(planned.plan))
+    _print("Nothing was changed.")
 
 
 def _show_report(ended: Ended) -> int:
-    click.echo(strip_control(report_text(ended.report)), err=True)
+    _tell(report_text(ended.report))
     if ended.document is not None:
         _print_json(ended.document)
     return 0 if ended.report.ok else 1
@@ -135,13 +144,18 @@ def _show_run(ran: Ran) -> int:
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None) -> None:
     if records is None:
-        click.echo(frame_text(frame))
+        _print(frame_text(frame))
     else:
         _print_json(records)
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    _print(text if streams.can_show(text) else json.dumps(value, indent=2))
+
+
+def _print(text: str) -> None:
+    streams.write(text + "\n")
 
 
 def _warn(text: str) -> None:
@@ -149,7 +163,7 @@ def _warn(text: str) -> None:
 
 
 def _tell(text: str) -> None:
-    click.echo(strip_control(text), err=True)
+    streams.write(strip_control(text) + "\n", error=True)
 
 
 def _complain(text: str) -> None:

@@ -415,7 +415,9 @@ class Hive:
                         self.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
                     _settle(kept, run.report, journal, note)
 
-            carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
+            carried = under_way(
+                plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal, warn=self.warn
+            )
             run = BackgroundRun(journal.run, carried, end)
             failed.pop_all()  # the rest is for the end of the run
             return run
@@ -493,6 +495,7 @@ class Hive:
                 each=each,
                 logs=self._folder if logs else None,
                 listener=listener,
+                warn=self.warn,
             )
         except RunInterrupted as error:
             error.report = frames.run_frame(error.rows)
@@ -605,7 +608,9 @@ class Hive:
         return Journal.begin(self._folder, note.header(source=self.path, deployment=self._loaded.path), plan)
 
     def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
-        report = carry_out(plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal)
+        report = carry_out(
+            plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal, warn=self.warn
+        )
         if journal is not None and journal.failure:
             self.warn(f"The journal of this run is not whole: {journal.failure}.")
         return report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nixhive_nb import streams
 from nixhive_nb.hosts_run import Listener, untried
+from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.plan.event import BAD, StepEnded, StepStarted, Stopping
 from nixhive_nb.plan.progress import Meter, progress_of
 from nixhive_nb.plan.summary import report_text
@@ -47,7 +48,7 @@ def follow_in_terminal(run: Run) -> Iterator[None]:
     except KeyboardInterrupt:
         if run.plan.verb == "survey":
             raise
-        print(strip_control(report_text(run.report())), file=sys.stderr)  # noqa: T201 - a face
+        streams.write(strip_control(report_text(run.report())) + "\n", error=True)
         raise
 
 
@@ -67,7 +68,11 @@ def _following(run: Run) -> Iterator[None]:
         kinds = {step.id: step.kind for step in run.plan.steps}
         told = _tell_trouble if run.plan.verb == "survey" else _tell
         run.subscribe(lambda event: told(kinds, event))
-        yield
+        try:
+            yield
+        finally:
+            if not run.going:
+                wait_awake(run.heard_out)
 
 
 class HostLines(Listener):
@@ -87,7 +92,7 @@ class HostLines(Listener):
     def said(self, instance: str, stream: str, line: str) -> None:
         """Print a line."""
         with self._lock:
-            _print(f"{instance:<{self._width}} | {line}\n", error=stream == "stderr")
+            streams.write(f"{instance:<{self._width}} | {line}\n", error=stream == "stderr")
 
     def ended(self, row: dict[str, Any]) -> None:
         """Print how a host failed."""
@@ -114,9 +119,9 @@ class HostOutputs(Listener):
             ready = self._waiting.pop(self._names.pop())
             if untried(ready):
                 continue
-            _print(f"## {ready['instance']}\n", error=True)
-            _print(ready["stdout"])
-            _print(ready["stderr"], error=True)
+            streams.write(f"## {ready['instance']}\n", error=True)
+            streams.write(ready["stdout"])
+            streams.write(ready["stderr"], error=True)
             _print_failure(ready)
 
 
@@ -128,18 +133,12 @@ def frame_text(frame: pd.DataFrame) -> str:
     return table_text(header, rows)
 
 
-def _print(text: str, *, error: bool = False) -> None:
-    stream = sys.stderr if error else sys.stdout
-    stream.write(text)
-    stream.flush()
-
-
 def _print_failure(row: dict[str, Any], name: str = "") -> None:
     """Print how a command failed, unless its turn never came: the last line of all counts those."""
     if row["error"] and not untried(row):
-        _print(f"!! {name}{strip_control(row['error'])}\n", error=True)
+        streams.write(f"!! {name}{strip_control(row['error'])}\n", error=True)
     elif row["exit_code"]:
-        _print(f"!! {name}exit status {row['exit_code']}\n", error=True)
+        streams.write(f"!! {name}exit status {row['exit_code']}\n", error=True)
 
 
 def _cell(value: object) -> str:
@@ -158,7 +157,7 @@ def _tell(kinds: Mapping[str, str], event: Event) -> None:
         case _:
             return
     if isinstance(event, Stopping) or kinds[event.step] not in _QUIET:
-        print(strip_control(text), file=sys.stderr, flush=True)  # noqa: T201 - a face
+        streams.write(strip_control(text) + "\n", error=True)
 
 
 def _tell_trouble(kinds: Mapping[str, str], event: Event) -> None:
