@@ -1,7 +1,7 @@
-"""Local programs: the only file that starts one.
+"""Local programs: the only file that starts one, beside `lifeline`.
 
 Each runs in a session of its own, so that an interrupt of the terminal or of the kernel reaches us and not it; we end
-it ourselves, also when this process exits.
+it ourselves, also when this process exits, and `lifeline` does when this process is killed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.errors import MissingProgram
+from nixhive_nb import lifeline
+from nixhive_nb.errors import MissingProgram, TookTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import IO
 
+_LAST_SECONDS = 0.5
+"""How long a program on our terminal has to end after an interrupt."""
 LINE_LIMIT = 64 * 1024 * 1024
 """Longest line in bytes: a build log may come as one line of many megabytes."""
 
@@ -32,17 +35,7 @@ _HINTS = {
     "scp": "Debian: apt-get install openssh-client",
 }
 _NOT_FOR_CHILDREN = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER")
-# The shell's input is a pipe from us, which ends with us.
-_BOUND = """\
-ulimit -n "$(ulimit -Hn)"
-exec 3<&0
-"$@" 3<&- </dev/null & program=$!
-(read -r _ <&3; kill "$program") &
-exec 3<&- </dev/null
-wait "$program"
-"""
 _running: set[int] = set()
-_lifelines: dict[int, int] = {}
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,25 +63,24 @@ def missing(program: str) -> MissingProgram:
 def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None) -> Finished:
     """Run a short program to its end and give what it wrote. `timeout` in seconds.
 
-    Raises `MissingProgram` when it is not installed, and `subprocess.TimeoutExpired`.
+    Raises `MissingProgram` when it is not installed, and `TookTooLong`.
     """
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            env=environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise missing(argv[0]) from None
+    process = subprocess.Popen(
+        _words(argv),
+        env=environment(env),
+        stdin=lifeline.descriptor(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     with _tracked(process.pid):
         try:
             out, err = process.communicate(timeout=timeout)
-        except BaseException:
+        except BaseException as error:
             _end_group(process.pid, signal.SIGKILL)
             process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TookTooLong(f"{' '.join(argv[:2])} took longer than {timeout:g} s, and was ended.") from None
             raise
     return Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
 
@@ -96,42 +88,37 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: f
 def run_attached(argv: Sequence[str]) -> int:
     """Run a program on our own terminal (`ssh`, `scp`) and give its exit status."""
     try:
-        return subprocess.call(list(argv))
+        process = subprocess.Popen(list(argv))
     except FileNotFoundError:
         raise missing(argv[0]) from None
+    lifeline.hold(process.pid)
+    try:
+        return process.wait()
+    except BaseException:
+        # An interrupt of the terminal has reached it as well.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LAST_SECONDS)
+        process.kill()
+        raise
+    finally:
+        process.wait()
+        lifeline.release(process.pid)
 
 
-def start(
-    argv: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL, stderr: Path
-) -> subprocess.Popen[bytes]:
-    """Start a program that runs beside us, until `end`. `stdin` and `stdout` are descriptors; `stderr` is a file.
+def start(argv: Sequence[str], *, socket: int | None = None, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a program that runs beside us, until `end`. `socket` is its input and output; `stderr` is a file.
 
     Raises `MissingProgram` when it is not installed.
     """
-    with stderr.open("wb") as errors:
-        try:
-            process = subprocess.Popen(
-                list(argv), env=environment(), stdin=stdin, stdout=stdout, stderr=errors, start_new_session=True
-            )
-        except FileNotFoundError:
-            raise missing(argv[0]) from None
+    process = subprocess.Popen(
+        _words(argv, stdin="</dev/null" if socket is None else "<&1"),
+        env=environment(),
+        stdin=lifeline.descriptor(),
+        stdout=subprocess.DEVNULL if socket is None else socket,
+        stderr=stderr,
+        start_new_session=True,
+    )
     _running.add(process.pid)
-    return process
-
-
-def start_bound(argv: Sequence[str], *, stderr: Path) -> subprocess.Popen[bytes]:
-    """Start a program as `start` does, one that also ends when we are killed, and that may open many files."""
-    if shutil.which(argv[0]) is None:
-        raise missing(argv[0])
-    reader, writer = os.pipe()
-    try:
-        process = start(["/bin/sh", "-c", _BOUND, "sh", *argv], stdin=reader, stderr=stderr)
-    except BaseException:
-        os.close(writer)
-        raise
-    finally:
-        os.close(reader)
-    _lifelines[process.pid] = writer
     return process
 
 
@@ -147,10 +134,7 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
     finally:
         _end_group(process.pid, signal.SIGKILL)
         process.wait()
-        _running.discard(process.pid)
-        lifeline = _lifelines.pop(process.pid, None)
-        if lifeline is not None:
-            os.close(lifeline)
+        _untrack(process.pid)
 
 
 async def stream(
@@ -164,18 +148,15 @@ async def stream(
 
     Cancelling the task ends the program: SIGTERM to its session, SIGKILL after 3 seconds.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env=environment(env),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            limit=LINE_LIMIT,
-        )
-    except FileNotFoundError:
-        raise missing(argv[0]) from None
+    process = await asyncio.create_subprocess_exec(
+        *_words(argv),
+        env=environment(env),
+        stdin=lifeline.descriptor(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        limit=LINE_LIMIT,
+    )
     with _tracked(process.pid):
         try:
             out, err, status = await asyncio.gather(
@@ -185,6 +166,12 @@ async def stream(
             await _stop(process)
             raise
     return Finished(argv=tuple(argv), status=status, stdout=out, stderr=err)
+
+
+def _words(argv: Sequence[str], *, stdin: str = "</dev/null") -> list[str]:
+    if shutil.which(argv[0]) is None:
+        raise missing(argv[0])
+    return lifeline.words(argv, stdin=stdin)
 
 
 async def _lines(reader: asyncio.StreamReader | None, consume: Callable[[str], None] | None) -> str:
@@ -212,12 +199,17 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 @contextlib.contextmanager
-def _tracked(pid: int):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _tracked(pid: int) -> Iterator[None]:
     _running.add(pid)
     try:
         yield
     finally:
-        _running.discard(pid)
+        _untrack(pid)
+
+
+def _untrack(pid: int) -> None:
+    _running.discard(pid)
+    lifeline.release(-pid)
 
 
 def _end_group(pid: int, number: signal.Signals) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nixhive_nb.backend.ssh_config import private_folder, write_ssh_files
+from nixhive_nb.backend.ssh_config import private_folder, remove_folder, write_ssh_files
 
 if TYPE_CHECKING:
     from nixhive_nb.backend.connections import Connections
@@ -26,7 +25,7 @@ class Access:
         self.files: SshFiles = write_ssh_files(inventory, folder)
         self._inventory = inventory
         self._resources = contextlib.ExitStack()
-        self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._resources.callback(remove_folder, folder)
         self.close = weakref.finalize(self, self._resources.close)
 
     @cached_property

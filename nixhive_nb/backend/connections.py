@@ -106,19 +106,27 @@ class Connections:
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
         ending: bytes = b"",
+        bound: bool = False,
     ) -> RemoteResult:
         """Run a command in the login shell of a host and wait for its end. A non-zero exit is a result.
 
         `timeout`: seconds that the command may take, login apart. Then the connection is given up. With `ending`, which
         a command may know as the word to end at, that is sent after its input, and others in the connection go on.
         `on_line(stream, line)` gets each line as it comes, one at a time, from a thread of ours; `stream` is `stdout`
-        or `stderr`. Without `stdin` the input is empty.
+        or `stderr`. Without `stdin` the input is empty; it is left open for a command that is `bound` (see `bound.py`).
         `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone.
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
         its end, or that is not known.
         """
         return self._run(
-            self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, ending=ending
+            self._host(instance),
+            command,
+            timeout=timeout,
+            on_line=on_line,
+            stdin=stdin,
+            on_call=on_call,
+            ending=ending,
+            bound=bound,
         )
 
     @contextlib.contextmanager
@@ -173,12 +181,13 @@ class Connections:
         stdin: bytes | str | None,
         on_call: Callable[[Call], None] | None,
         ending: bytes = b"",
+        bound: bool = False,
     ) -> RemoteResult:
         instance, attempt = host.name, host.attempt
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
         def perform() -> RemoteResult:
-            call = Call(data, on_line, ending=ending)
+            call = Call(data, on_line, ending=ending, bound=bound)
             if on_call is not None:
                 on_call(call)
             return self._perform(host, attempt, command, call, timeout=timeout)
@@ -314,10 +323,11 @@ class Fresh:
         timeout: float | None = None,
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
+        bound: bool = False,
     ) -> RemoteResult:
         """Run a command, as `Connections.run`."""
         return self._connections._run(  # noqa: SLF001 - a part of it
-            self._host, command, timeout=timeout, on_line=None, stdin=stdin, on_call=on_call
+            self._host, command, timeout=timeout, on_line=None, stdin=stdin, on_call=on_call, bound=bound
         )
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -15,6 +14,8 @@ from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nixhive_nb.backend.link import Link
     from nixhive_nb.backend.resolve import SshTarget
 
@@ -82,16 +83,16 @@ def _proxy_words(said: str) -> str:
 
 def _start_proxy(link: Link, command: str) -> None:
     ours, theirs = socket.socketpair()
-    handle, name = tempfile.mkstemp(prefix="hive-proxy-")
-    log = Path(name)
-    with theirs, open(handle, "rb"):  # noqa: PTH123 - a descriptor
+    log = tempfile.TemporaryFile(prefix="hive-proxy-")  # noqa: SIM115 - it has no name, and `finish` closes it
+    with theirs:
         argv = ["/bin/sh", "-c", f"exec {command}"]
-        running = process.start(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=log)
+        running = process.start(argv, socket=theirs.fileno(), stderr=log)
 
     def finish() -> str:
         process.end(running)
-        lines = strip_control(log.read_text(encoding="utf-8", errors="replace")).split("\n")
-        log.unlink(missing_ok=True)
+        with log:
+            log.seek(0)
+            lines = strip_control(log.read().decode("utf-8", errors="replace")).split("\n")
         return next((line for line in reversed(lines) if line.strip()), "")
 
     link.adopt(ours, finish)

@@ -37,9 +37,20 @@ _GLANCE = 0.02
 class Call:
     """One command on its way: its input, where its lines go, and whether it has left this machine."""
 
-    def __init__(self, stdin: bytes | None, on_line: Callable[[str, str], None] | None, *, ending: bytes = b"") -> None:
-        """`ending` after the input has the host end the command; for that the input is kept open."""
+    def __init__(
+        self,
+        stdin: bytes | None,
+        on_line: Callable[[str, str], None] | None,
+        *,
+        ending: bytes = b"",
+        bound: bool = False,
+    ) -> None:
+        """`ending` after the input has the host end the command; for that the input is kept open.
+
+        It is for one that is `bound` as well: the host ends that when its input ends.
+        """
         self.stdin = stdin
+        self.bound = bound
         self.ending = ending
         self.fed = False
         """Whether the host has all of the input, and waits for the `ending`."""
@@ -134,7 +145,7 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
     def start(self, command: str, shell: str, env: dict[str, str], timeout: float | None = None) -> None:
         """Open a session and send the command."""
         super().start(command, shell, env, timeout)
-        if not self.streams["in"]:
+        if not self.streams["in"] and not self.streams["out"].call.bound:
             with self.channel.transport.input_of(self.channel), contextlib.suppress(*_ENDED):
                 self.channel.shutdown_write()
 

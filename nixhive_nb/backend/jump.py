@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb import process
 from nixhive_nb.backend.link import Cancelled
-from nixhive_nb.backend.ssh_config import private_folder
-from nixhive_nb.errors import ConnectionFailed, HostKeyError
+from nixhive_nb.backend.ssh_config import private_folder, remove_folder
+from nixhive_nb.errors import ConnectionFailed, HostKeyError, TookTooLong
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Jumps:
         for chain in chains:
             chain.close()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
 
     def _chain(self, hops: Sequence[Hop]) -> _Chain:
         name = ",".join(map(str, hops))
@@ -121,7 +121,7 @@ class _Chain:
     def why_closed(self, target: SshTarget) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
-        with self._asking, contextlib.suppress(subprocess.TimeoutExpired, OSError):
+        with self._asking, contextlib.suppress(TookTooLong, OSError):
             written = self._log.stat().st_size
             if not process.run(argv, timeout=_FORWARD_TIMEOUT).status:
                 return ""
@@ -181,7 +181,8 @@ class _Chain:
             *(("-p", last.port) if last.port else ()),
             *("--", last.host),
         ]
-        running = self._process = process.start_bound(argv, stderr=self._log)
+        with self._log.open("wb") as log:
+            running = self._process = process.start(argv, stderr=log)
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._control.exists():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -212,7 +213,7 @@ class _Chain:
         argv = [*self._master(), "-O", "forward", "-L", f"{path}:{_endpoint(target)}", "--", "jump"]
         try:
             done = process.run(argv, timeout=_FORWARD_TIMEOUT)
-        except subprocess.TimeoutExpired:
+        except TookTooLong:
             raise ConnectionFailed(f"{target.name}: the ssh process of {self._hops[-1]} does not answer.") from None
         if done.status or not path.exists():
             raise ConnectionFailed(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from nixhive_nb.backend import nix
+from nixhive_nb.backend.bound import bound
 from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.text import strip_control
 
@@ -57,7 +58,13 @@ class Lines:
 
         def work(note: Callable[[Call], None]) -> RemoteResult:
             return self._connections.run(
-                instance, nix.posix(command), timeout=seconds, on_line=heard, stdin=stdin, on_call=note
+                instance,
+                _words(command, stdin),
+                timeout=seconds,
+                on_line=heard,
+                stdin=stdin,
+                on_call=note,
+                bound=stdin is None,
             )
 
         return await self._cancellable(work)
@@ -181,13 +188,18 @@ class FreshLine:
         """Run shell words there, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
 
         def work(note: Callable[[Call], None]) -> RemoteResult:
-            return self._line.run(nix.posix(words), timeout=seconds, stdin=stdin, on_call=note)
+            return self._line.run(_words(words, stdin), timeout=seconds, stdin=stdin, on_call=note, bound=stdin is None)
 
         return _plain(await self._lines._cancellable(work))  # noqa: SLF001 - a part of it
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
         """Connect to `host:port` from there."""
         return self._line.dial(host, port, seconds)
+
+
+def _words(command: str, stdin: str | None) -> str:
+    """Give what sshd is asked to start; without input of its own it ends on the host when we are gone."""
+    return nix.posix(bound(command) if stdin is None else command)
 
 
 def _plain(ended: RemoteResult) -> RemoteResult:

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb import process
-from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.errors import ConnectionFailed, TookTooLong
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Resolver:
 def _resolve(config: Path, name: str) -> SshTarget:
     try:
         done = process.run(["ssh", "-F", str(config), "-G", "--", name], timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired:
+    except TookTooLong:
         raise ConnectionFailed(
             f"{name}: ssh does not finish reading its configuration ({config}): a `Match exec` that hangs?"
         ) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -15,7 +17,7 @@ from nixhive_nb.backend.connections import RemoteResult
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.errors import ConnectionFailed
-from tests.backend.conftest import eventually
+from tests.backend.conftest import eventually, is_running, public
 
 
 class Noted:
@@ -161,3 +163,41 @@ def test_the_word_waits_for_no_login_to_another_host(site, server):
     with held:  # as a login that hangs does
         assert asyncio.run(give_the_word()).stdout == "keep\n"
     lines.close()
+
+
+OPERATOR = """
+import asyncio, sys
+from pathlib import Path
+from nixhive_nb.backend.connections import Connections
+from nixhive_nb.backend.lines import Lines
+from nixhive_nb.backend.ssh_config import SshFiles
+from nixhive_nb.deployment.inventory import Instance, Inventory
+
+folder, keys, words, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+files = SshFiles(folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts")
+web = Instance(name="web", system="s", host_keys=(keys,))
+lines = Lines(Connections(Inventory(source="t", instances={"web": web}), files))
+
+async def work():
+    if way == "kept":
+        await lines.remote("web", words, seconds=60)
+    else:
+        async with lines.fresh("web") as line:
+            await line.command(words, seconds=60)
+
+asyncio.run(work())
+"""
+
+
+@pytest.mark.parametrize("way", ["kept", "fresh"])
+def test_what_runs_on_a_host_ends_when_we_are_killed(site, server, tmp_path, way):
+    """D3, N3: a fetch that was left there held Nix's lock of the path; `timeout` makes a group of its own."""
+    _, files = site.files(site.instance("web", server))
+    words = f"timeout -k 5 600 sh -c 'sleep 600 & echo $! $$ >{tmp_path}/pids; wait'; true"
+    argv = [sys.executable, "-c", OPERATOR, files.folder, public(site.keys["host-ed25519"]), words, way]
+    with subprocess.Popen(argv) as operator:
+        eventually(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith("\n"))
+        pids = list(map(int, (tmp_path / "pids").read_text().split()))
+        assert all(map(is_running, pids))
+        operator.kill()
+    eventually(lambda: not any(map(is_running, pids)), "the end of what ran on the host")
