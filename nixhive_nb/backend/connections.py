@@ -17,11 +17,12 @@ import msgspec
 import paramiko
 from invoke.exceptions import ThreadException
 
+from nixhive_nb import descriptors
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.backend.link import Cancelled
 from nixhive_nb.backend.opener import SESSIONS, Attempt, Limits, Opened, Opener, Slot
 from nixhive_nb.backend.watchdog import Watchdog
-from nixhive_nb.errors import ConnectionFailed, LinkLost
+from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
 
+_ROOM_POLL = 0.1
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
 
@@ -66,12 +68,15 @@ class Connections:
         connect_timeout: float | None = None,
         alive_interval: float = 15.0,
         alive_misses: int = 4,
+        most: int = 0,
     ) -> None:
         """Nothing is opened yet.
 
         `logins_per_jump`: logins at the same time through one way in (a chain of jump hosts, or one address).
         `connect_timeout`: seconds up to the login; by default what ssh_config says, else 10.
         `alive_interval`, `alive_misses`: a link that is silent for their product of seconds is given up.
+        `most`: connections that are kept at once; by default as many as this process may open files for. Where there
+        are as many, the one that was idle longest is closed for another.
         """
         limits = Limits(
             logins=logins_per_jump,
@@ -80,6 +85,8 @@ class Connections:
             silence=alive_interval * alive_misses,
         )
         keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
+        descriptors.allow_many()
+        self._most = most or descriptors.connections_at_once()
         self._watchdog = Watchdog()
         self._opener = Opener(files.batch, keys, limits=limits, watchdog=self._watchdog)
         self._lock = threading.Lock()
@@ -158,7 +165,10 @@ class Connections:
         return self._dial(self._host(instance), host, port, seconds)
 
     def _dial(self, through: _Host, host: str, port: int, seconds: float) -> paramiko.Channel:
-        opened = self._log_in(through)
+        with through.in_use():
+            return self._dialled(through, self._log_in(through), host, port, seconds)
+
+    def _dialled(self, through: _Host, opened: Opened, host: str, port: int, seconds: float) -> paramiko.Channel:
         try:
             # What the other end of a forwarding says of where it comes from is a formality.
             channel: paramiko.Channel = opened.connection.transport.open_channel(
@@ -193,7 +203,7 @@ class Connections:
             return self._perform(host, attempt, command, call, timeout=timeout)
 
         try:
-            with Slot(host.sessions, attempt.cancelled):
+            with host.in_use(), Slot(host.sessions, attempt.cancelled):
                 for pause in _PAUSES:
                     try:
                         return perform()
@@ -257,7 +267,31 @@ class Connections:
             if opened is not None and opened.alive:
                 return opened
             host.drop(opened)
-            return host.keep(self._opener.open(host.name, attempt, urgent=host.urgent), attempt)
+            if not host.urgent:
+                self._make_room(host, attempt)
+            try:
+                return host.keep(self._opener.open(host.name, attempt, urgent=host.urgent), attempt)
+            except OSError as error:
+                if descriptors.is_ours(error):
+                    raise OwnLimit(f"{host.name} was not asked: {descriptors.words()}.") from None
+                raise
+            finally:
+                host.logging_in = False
+
+    def _make_room(self, host: _Host, attempt: Attempt) -> None:
+        """Wait until there may be one more connection; close the one that was idle longest for it."""
+        while True:
+            with self._lock:
+                there = [one for one in self._hosts.values() if one.logging_in or one.opened is not None]
+                idle = [one for one in there if one.is_idle()] if len(there) >= self._most else []
+                if len(there) < self._most:
+                    host.logging_in = True
+                    return
+            longest = min(idle, key=_Host.last_heard, default=None)
+            if longest is not None:
+                longest.close()  # a command that takes it up just now finds it closed, and opens another
+            elif attempt.cancelled.wait(_ROOM_POLL):
+                raise Cancelled
 
     def _perform(
         self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
@@ -351,7 +385,30 @@ class _Host:
         self.opened: Opened | None = None
         self.attempt = Attempt()
         """What whoever begins now belongs to; `abort` ends it and makes another for those who begin later."""
+        self.logging_in = False
+        self._users = 0
         self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have it count as not idle during the block."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def is_idle(self) -> bool:
+        """Tell whether it has a connection that nobody uses."""
+        opened = self.opened
+        return not self._users and not self.logging_in and opened is not None and not opened.busy
+
+    def last_heard(self) -> float:
+        """Give when something was heard from it at last, by the monotonic clock."""
+        opened = self.opened
+        return opened.link.heard if opened is not None else 0.0
 
     def keep(self, opened: Opened, attempt: Attempt) -> Opened:
         """Keep a connection for the next commands, unless its attempt was ended meanwhile."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 
-from nixhive_nb import process
+from nixhive_nb import descriptors, process
 from nixhive_nb.backend.login import LoginRefused
 from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.text import strip_control
@@ -39,7 +39,7 @@ def explain(error: BaseException, target: SshTarget, timeout: float | None, said
 
     `timeout`: the seconds of the deadline that has passed, if it has. `said`: what the ProxyCommand wrote.
     """
-    if isinstance(error, HiveError) or not isinstance(error, Exception):
+    if isinstance(error, HiveError) or not isinstance(error, Exception) or descriptors.is_ours(error):
         return error
     if timeout is not None or isinstance(error, TimeoutError):
         within = f" within {timeout:g} s" if timeout is not None else ""

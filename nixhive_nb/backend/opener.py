@@ -58,6 +58,12 @@ class Opened:
         """Whether commands may be tried on it."""
         return bool(self.connection.is_connected) and not self.link.broken
 
+    @property
+    def busy(self) -> bool:
+        """Whether a session or a tunnel is open in it."""
+        transport = self.connection.transport
+        return transport is not None and len(transport._channels) > 0  # noqa: SLF001 - paramiko does not tell otherwise
+
     def close(self) -> None:
         """Close it; any number of times."""
         _close(self.connection, self.link)

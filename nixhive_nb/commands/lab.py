@@ -78,7 +78,7 @@ def down() -> Message:
 
 
 def _fleet() -> practice.Lab | None:
-    with contextlib.suppress(practice.LabError):
+    with contextlib.suppress(practice.NoFleet):
         return practice.Lab.open()
     return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from nixhive_nb import process
 from nixhive_nb.backend import opener
 from nixhive_nb.backend.connections import Connections
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
@@ -241,6 +242,7 @@ def test_the_sockets_of_a_jump_are_for_us_alone(site):
 
 def test_closing_leaves_nothing_behind(site):
     jump, target = site.sshd(address="127.0.0.2", extra=DEBUG), site.sshd(address="127.0.0.3")
+    process.run(["true"])  # the shell that minds our programs stays
     before = set(descendants(os.getpid()))
     connections = site.connect(
         site.instance("jump", jump),
