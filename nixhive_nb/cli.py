@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +18,7 @@ from nixhive_nb.hosts_run import failures
 from nixhive_nb.interrupts import Caught
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
+from nixhive_nb.pulse import EVERY, beating, doing
 from nixhive_nb.session import (
     Already,
     Choosing,
@@ -32,29 +35,46 @@ from nixhive_nb.session import (
     Value,
 )
 from nixhive_nb.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
-from nixhive_nb.text import strip_control
+from nixhive_nb.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
     import pandas as pd
 
 INTERRUPTED = 130
+_NOT_OURS = ("ssh", "scp")
+"""Commands whose output is that of another program."""
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, *, pulse: float = EVERY) -> None:
     """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
     SIGTERM and SIGHUP are interrupts as well (143, 129). The status is that of the command, whatever becomes of what is
-    printed; but 1 where standard output, which is what was asked for, cannot be written.
+    printed; but 1 where standard output, which is what was asked for, cannot be written. Without a terminal there is a
+    line at least every `pulse` seconds.
     """
     streams.prepare()
     caught = Caught()
-    status = call(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    with _sign_of_life(words, pulse):
+        status = call(words)
     if status == INTERRUPTED and caught.first is not None:
         status = 128 + caught.first
     lost = streams.failure()
     if lost:
         _complain(f"standard output could not be written: {lost}.")
     sys.exit(status or bool(lost))
+
+
+def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextManager[object]:
+    """Say that a command goes on, where no terminal shows it and no program of others has the output."""
+    word = next((word for word in words if not word.startswith("-")), "")
+    if not word or word in _NOT_OURS or (sys.stderr is not None and sys.stderr.isatty()):
+        return contextlib.nullcontext()
+    began = time.monotonic()
+    last = contextlib.ExitStack()
+    last.enter_context(doing(lambda: f"{word}: goes on, after {seconds_text(time.monotonic() - began)}"))
+    last.enter_context(beating(every))
+    return last
 
 
 def call(argv: list[str]) -> int:

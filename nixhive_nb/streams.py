@@ -12,11 +12,13 @@ import logging
 import os
 import sys
 import threading
+import time
 from typing import TextIO
 
 _log = logging.getLogger(__name__)
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 """The reader has had enough, which is no fault."""
+_written = [0.0]
 _lost: dict[int, OSError | None] = {}
 _guards = {1: threading.Lock(), 2: threading.Lock()}
 
@@ -52,9 +54,15 @@ def write(text: str, *, error: bool = False) -> None:
             return
         try:
             _put(stream, text)
+            _written[0] = time.monotonic()
         except (OSError, ValueError) as failure:
             _log.debug("writing to descriptor %d", number, exc_info=True)
             _lose(number, stream, failure if isinstance(failure, OSError) else None)
+
+
+def last_written() -> float:
+    """Give when something was written at last, by the monotonic clock; 0 where nothing was."""
+    return _written[0]
 
 
 def can_show(text: str) -> bool:

@@ -19,6 +19,8 @@ from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.plan.event import BAD, StepEnded, StepStarted, Stopping
 from nixhive_nb.plan.progress import Meter, progress_of
 from nixhive_nb.plan.summary import report_text
+from nixhive_nb.plan.waiting import waiting_for
+from nixhive_nb.pulse import doing
 from nixhive_nb.text import strip_control, table_text
 
 if TYPE_CHECKING:
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 PER_SECOND = 4
 ROWS = 12
 MOST_LINE = 60
+MOST_SHORT = 3
+"""How many steps that run a sign of life names."""
 MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
-STOPPING = "Stopping: what is being activated comes to its end. Interrupt again to leave at once."
+_LEAVE = "Interrupt again to leave at once."
 _QUIET = ("wave",)
 
 
@@ -65,14 +69,23 @@ def _following(run: Run) -> Iterator[None]:
         ):
             yield
     else:
-        kinds = {step.id: step.kind for step in run.plan.steps}
         told = _tell_trouble if run.plan.verb == "survey" else _tell
-        run.subscribe(lambda event: told(kinds, event))
+        kinds = {step.id: step.kind for step in run.plan.steps}
+        run.subscribe(lambda event: told(run, kinds, event))
         try:
-            yield
+            with doing(lambda: _in_short(run)):
+                yield
         finally:
             if not run.going:
                 wait_awake(run.heard_out)
+
+
+def stopping_text(run: Run) -> str:
+    """Give what a run that was stopped waits for, and for how long."""
+    waiting = waiting_for(run.report())
+    if not waiting.instances:
+        return f"Stopping. {_LEAVE}"
+    return f"Stopping: what is being activated comes to its end ({waiting}). {_LEAVE}"
 
 
 class HostLines(Listener):
@@ -145,10 +158,10 @@ def _cell(value: object) -> str:
     return strip_control(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
-def _tell(kinds: Mapping[str, str], event: Event) -> None:
+def _tell(run: Run, kinds: Mapping[str, str], event: Event) -> None:
     match event:
         case Stopping():
-            text = STOPPING
+            text = stopping_text(run)
         case StepStarted():
             text = f"{event.step}: started"
         case StepEnded(result=result):
@@ -160,10 +173,20 @@ def _tell(kinds: Mapping[str, str], event: Event) -> None:
         streams.write(strip_control(text) + "\n", error=True)
 
 
-def _tell_trouble(kinds: Mapping[str, str], event: Event) -> None:
+def _tell_trouble(run: Run, kinds: Mapping[str, str], event: Event) -> None:
     """Of a survey, tell only what it could not find out: the rest is shown by whoever asked for it."""
     if isinstance(event, StepEnded) and event.outcome in BAD:
-        _tell(kinds, event)
+        _tell(run, kinds, event)
+
+
+def _in_short(run: Run) -> str:
+    """Give where a run is in one line: what goes on, how far it is, and what it said last."""
+    progress = progress_of(run.report())
+    rows = [row for row in progress.rows if not row.failed]
+    shown = (" ".join(filter(None, [row.name, row.state, row.amount])) for row in rows[:MOST_SHORT])
+    more = [f"{len(rows) - MOST_SHORT} more"] if len(rows) > MOST_SHORT else []
+    last = next((f": {_words(row.line, MOST_LINE).plain}" for row in rows if row.line), "")
+    return strip_control(f"{progress.title}, {progress.counts}. {', '.join([*shown, *more])}{last}")
 
 
 def _view(run: Run, meter: Meter) -> Group:
@@ -173,7 +196,9 @@ def _view(run: Run, meter: Meter) -> Group:
     for row in progress.rows[:ROWS]:
         # Each as a Text: in a plain string rich takes what stands in brackets for markup.
         table.add_row(_words(row.name), Text(row.state, style=row.style), Text(row.amount), _words(row.line, MOST_LINE))
-    return Group(_head(progress, rate), table, Text(STOPPING if run.stopping else progress.counts, style="dim"))
+    return Group(
+        _head(progress, rate), table, Text(stopping_text(run) if run.stopping else progress.counts, style="dim")
+    )
 
 
 def _head(progress: Progress, rate: float | None) -> Table:
