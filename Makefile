@@ -9,6 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 READY := $(VENV)/.ready
+DEPTRY := $(VENV)/bin/deptry --no-ansi
 
 # The machine's own Nix, as far as we use it: practice systems are built by the machine's /bin/sh, which a sandbox would
 # hide, and come from no cache. Nothing is written to the machine's nix.conf, and practice hosts have their own.
@@ -24,7 +25,14 @@ NEEDED := nix
 SELECTED := -m "not fleet"
 else
 NEEDED := fleet
+# Tests run in a network, with mounts and with processes of their own.
+APART := tools/apart
 endif
+
+# How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
+WORKERS ?= $(if $(TESTS),0,6)
+PYTEST = $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
+FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow"
 
 # What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
 GIVE_BACK = if [ "$$(id -u)" = 0 ]; then find . -xdev -user 0 -exec chown -h --reference=Makefile {} +; fi
@@ -34,7 +42,7 @@ CURRENT := $(shell [ -x $(PY) ] && [ "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)
 
 .PHONY: help
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: root system setup ## Deploy example/ to a practice fleet from a notebook (needs root)
@@ -46,17 +54,37 @@ ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
 	@mkdir -p build; status=0; \
-	$(PY) -m pytest --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
+	$(PYTEST) --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
 ifdef NIXHIVE_TEST_WITHOUT_FLEET
 	@echo "The tests on practice fleets were left out (NIXHIVE_TEST_WITHOUT_FLEET). To run them: sudo make test"
 endif
 
+.PHONY: test-fast
+test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, under a minute
+	@$(PY) -m pytest $(FAST) $(TESTS) </dev/null
+
+.PHONY: test-lowest
+test-lowest: setup ## The quick tests on Python 3.11, with every dependency at its floor
+	@mkdir -p build; status=0; \
+	$(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(FAST) $(TESTS) </dev/null \
+	|| status=$$?; $(GIVE_BACK); exit $$status
+
+.PHONY: test-nix
+test-nix: root ## The tests that touch Nix and OpenSSH, on a newer Debian beside this system's own (needs root)
+	@mkdir -p build; status=0; \
+	tools/debian-root run /venv/bin/python -m pytest -n $(WORKERS) --durations=20 --durations-min=1 -p no:cacheprovider \
+	  --junitxml=build/tests-nix.xml -m "(fleet or nix) and not ui" $(TESTS) </dev/null || status=$$?; \
+	$(GIVE_BACK); exit $$status
+
 .PHONY: lint
-lint: setup ## Check the style, the types, and who imports whom
+lint: setup ## Check the style, the types, who imports whom, what is declared and what is dead
 	@$(PY) -m ruff check --quiet
 	@$(PY) -m ruff format --check --quiet || { echo "Not formatted. To do it: $(PY) -m ruff format" >&2; exit 1; }
 	@$(PY) -m mypy --no-error-summary
 	@found=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$found"; exit 1; }
+	@found=$$($(DEPTRY) nixhive_nb 2>&1) || { echo "$$found"; exit 1; }
+	@found=$$($(DEPTRY) tests tools benchmarks docs --ignore DEP002,DEP004 2>&1) || { echo "$$found"; exit 1; }
+	@$(VENV)/bin/vulture
 	@$(GIVE_BACK)
 
 .PHONY: setup

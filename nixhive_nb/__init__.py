@@ -5,6 +5,7 @@ Importing this package is cheap: pandas, Fabric and IPython are imported when th
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import (
@@ -47,6 +48,8 @@ __all__ = [
     "load_ipython_extension",
     "unload_ipython_extension",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

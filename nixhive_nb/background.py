@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures.thread  # noqa: F401 - it has to be here before `_at_the_end` is told of
 import contextlib
+import logging
 import sys
 import threading
 import weakref
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.plan.engine import Run
     from nixhive_nb.plan.plan import Plan
+
+_log = logging.getLogger(__name__)
 
 
 _LAST_SECONDS = 30.0
@@ -106,6 +109,7 @@ class BackgroundRun:
         try:
             report = self.report
         except Exception as error:  # noqa: BLE001 - what broke the run itself
+            _log.debug("run %s is broken", self.run, exc_info=True)
             return f"broken, {type(error).__name__}: {error}"
         if not self.running:
             return headline(report)
@@ -119,6 +123,7 @@ class BackgroundRun:
                 last.callback(self._on_end, self)
                 last.push(self._carried)
         except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+            _log.debug("run %s is broken", self.run, exc_info=True)
             self._failure = error
         finally:
             self._ended.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from nixhive_nb.interrupts import Caught
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
 from nixhive_nb.pulse import EVERY, beating, doing
+from nixhive_nb.redaction import redact_words
 from nixhive_nb.session import (
     Already,
     Choosing,
@@ -39,6 +42,8 @@ from nixhive_nb.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 _NOT_OURS = ("ssh", "scp")
@@ -87,22 +92,32 @@ def call(argv: list[str]) -> int:
         listen=lambda plain: HostOutputs() if plain else HostLines(),
         attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
     )
+    _log.info("nix-hive in %s: %s", os.environ.get("PWD", ""), redact_words(argv))
     try:
         return _show(_command(argv, session))
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
+        _log.info("wrong usage: %s", error.format_message())
         path = error.ctx.command_path if error.ctx is not None else "nix-hive"
         _complain(f"{' '.join(error.format_message().split())} See {path} --help.")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        _log.info("interrupted", exc_info=True)
         _complain("interrupted")
         return INTERRUPTED
     except (HiveError, OSError) as error:
+        _log.info("failed: %s", error, exc_info=True)
         _complain(str(of_system(error) if isinstance(error, OSError) else error))
         return 1
+    except Exception as error:
+        _log.info("a bug in nixhive_nb: %r", error, exc_info=True)
+        raise
     finally:
-        session.close()
+        try:
+            session.close()
+        finally:
+            session.end_command()
 
 
 def _command(argv: list[str], session: Session) -> Value:

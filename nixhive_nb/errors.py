@@ -10,7 +10,8 @@
     ├── OwnLimit           this machine allows us no more of something: no host is at fault
     ├── NixError           a Nix command failed; carries its last lines
     ├── ConnectionFailed   a host cannot be reached, or refuses the login
-    │   └── HostKeyError   the key of a host is unknown or not the expected one
+    │   ├── HostKeyError   the key of a host is unknown or not the expected one
+    │   └── NoAnswer       a host lets us in, and runs something else than what it is asked
     ├── LinkLost           an open connection broke: what ran there has an unknown end
     ├── StepFailed         a step of a plan failed; carries its log lines
     │   ├── ChecksFailed   a check of an instance does not hold
@@ -90,6 +91,10 @@ class ConnectionFailed(HiveError):  # noqa: N818 - see above
 
 class HostKeyError(ConnectionFailed):
     """The key that a host shows is unknown, or is not the one that the deployment names."""
+
+
+class NoAnswer(ConnectionFailed):
+    """A host lets us in, and runs something else than what it is asked: a forced command, `nologin`, an rc file."""
 
 
 class LinkLost(HiveError):  # noqa: N818 - see above

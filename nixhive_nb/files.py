@@ -1,19 +1,32 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are ours: written whole or not at all, and for us alone unless a team shares their folder.
+
+A team shares a folder that is setgid and writable for its group (`chmod 2770`). What we make there is for that group.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
+_TEAM = stat.S_ISGID | stat.S_IWGRP
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Put a file in place, readable by us alone (0600). A crash leaves the old one or the new one. Raises `OSError`."""
+
+def write_whole(file: Path, content: bytes, *, shared: bool = False) -> None:
+    """Put a file in place, readable by us alone (0600). A crash leaves the old one or the new one. Raises `OSError`.
+
+    With `shared` it keeps the mode and the group of one that its group can write, and a new one is the team's in its
+    folder.
+    """
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
     try:
         with open(handle, "wb") as temporary:  # noqa: PTH123 - a descriptor; mkstemp made it for us alone (0600)
             temporary.write(content)
             temporary.flush()
+            if shared:
+                _share_as(temporary.fileno(), file)
             os.fsync(temporary.fileno())
         Path(name).replace(file)
     except BaseException:
@@ -24,3 +37,68 @@ def write_whole(file: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, for us alone (0700), or for the team that shares the one above. Return it.
+
+    One of ours that a team's folder already holds is opened to the team. Raises `OSError`.
+    """
+    if not folder.is_dir():
+        if folder.parent != folder:
+            make_folder_above(folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if is_shared(folder.parent) and not is_shared(folder):
+        _open_to_team(folder)
+    return folder
+
+
+def make_folder_above(file: Path) -> None:
+    """Make the folder of a file, where there is none. Raises `OSError`."""
+    if not file.parent.is_dir():
+        make_folder(file.parent)
+
+
+def private_opener(name: str, flags: int) -> int:
+    """Open a file of ours, for `open(opener=…)`: a new one is for us alone (0600), or for the team of its folder."""
+    descriptor = os.open(name, flags, 0o600)
+    if is_shared(Path(name).parent):
+        with contextlib.suppress(PermissionError):  # somebody else's, who has opened it to us
+            os.fchmod(descriptor, 0o660)
+    return descriptor
+
+
+def mode_in(folder: Path) -> int:
+    """Return the mode of a new file of ours in a folder."""
+    return 0o660 if is_shared(folder) else 0o600
+
+
+def is_shared(folder: Path) -> bool:
+    """Tell whether a folder is one that a team shares: setgid, and writable for its group."""
+    try:
+        return folder.stat().st_mode & _TEAM == _TEAM
+    except OSError:
+        return False
+
+
+def _open_to_team(folder: Path) -> None:
+    """Let the group in, which a folder has from the one above; one of somebody else is for its owner to open."""
+    with contextlib.suppress(PermissionError):
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_ISGID | stat.S_IRWXG)
+
+
+def _share_as(descriptor: int, file: Path) -> None:
+    try:
+        old = file.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, mode_in(file.parent))
+        return
+    mode = stat.S_IMODE(old.st_mode)
+    if not mode & stat.S_IWGRP:
+        return
+    if os.fstat(descriptor).st_gid != old.st_gid:
+        try:
+            os.fchown(descriptor, -1, old.st_gid)
+        except PermissionError:  # not in that group: what it may do, another one must not
+            mode &= ~stat.S_IRWXG
+    os.fchmod(descriptor, mode)

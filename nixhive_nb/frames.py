@@ -1,8 +1,8 @@
 """Values as DataFrames. Columns and dtypes here are a promise: they are documented in `docs/dataframes.md` and tested.
 
-Strings are `str` (empty where there is none), counts and bytes `Int64`, durations `float64` in seconds (`NaN` where a
-step did not run), times `datetime64[us, UTC]`, yes or no `boolean`, outcomes and their like an ordered `category`. What
-is not known is missing. A failure is a row, never a missing one.
+Strings are `str` (empty where there is none), which pandas 2 makes `object`. On both, counts and bytes are `Int64`,
+durations `float64` in seconds (`NaN` where a step did not run), times `datetime64[us, UTC]`, yes or no `boolean`,
+outcomes and their like an ordered `category`. What is not known is missing. A failure is a row, never a missing one.
 """
 
 from __future__ import annotations

@@ -9,10 +9,13 @@ plan.apply()
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
+import os
 import warnings
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -26,9 +29,12 @@ from nixhive_nb.background import BackgroundRun
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
+from nixhive_nb.files import is_shared
 from nixhive_nb.hosts_run import RunInterrupted, run_everywhere
 from nixhive_nb.interrupts import interrupts_held
+from nixhive_nb.log import cut_also, log_as_environment_says
 from nixhive_nb.once import Claim, Done
+from nixhive_nb.places import places_of
 from nixhive_nb.plan import history
 from nixhive_nb.plan import plan as plans
 from nixhive_nb.plan.event import GOOD
@@ -39,16 +45,16 @@ from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.picture import mermaid, svg
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.stale import differences
+from nixhive_nb.plan.stale import differences, gone
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
-from nixhive_nb.plan.summary import failure_text
-from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of
+from nixhive_nb.plan.summary import failure_text, headline
+from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of, taken_along_text
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
-from nixhive_nb.state import read_state
+from nixhive_nb.state import read_known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -57,6 +63,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.load import Loaded
     from nixhive_nb.deployment.targets import Pattern, Targets
     from nixhive_nb.hosts_run import Listener
+    from nixhive_nb.places import Places
     from nixhive_nb.plan.facts import Generation
     from nixhive_nb.plan.plan import Options, Survey, Verb
     from nixhive_nb.plan.planner import Goal
@@ -64,6 +71,10 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.standing import Standing
     from nixhive_nb.running import Follow
 
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _open: weakref.WeakSet[Hive] = weakref.WeakSet()
 """The deployments that are loaded: a plan is applied with the connections of its own."""
@@ -76,17 +87,12 @@ _ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
 class Plan(plans.Plan, frozen=True, kw_only=True):
     """A plan that knows which deployment it is for. It is a plain value: it pickles, and compares by its content."""
 
-    deployment: str = ""
-    """Absolute path of the deployment."""
-    state: str = ""
-    """Absolute path of the state file."""
-
     def apply(self, *, force: bool = False, reason: str = "") -> pd.DataFrame:
         """Carry it out as `Hive.apply` does, with the connections that are open already if there are any."""
         for hive in tuple(_open):
             if hive.serves(self):
                 return hive.apply(self, force=force, reason=reason)
-        with Hive.load(self.deployment, state=self.state) as own:
+        with Hive.load(self.deployment, state=self.state, state_dir=self.state_dir or None) as own:
             return own.apply(self, force=force, reason=reason)
 
     def table(self) -> pd.DataFrame:
@@ -113,6 +119,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     no: tuple[str, ...] = ()
 
 
+def _on_one_reading(method: Callable[Concatenate[Hive, P], T]) -> Callable[Concatenate[Hive, P], T]:
+    """Have a method work on one reading of the deployment from its start to its end, whatever becomes of the files."""
+
+    @functools.wraps(method)
+    def call(self: Hive, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.held():
+            return method(self, *args, **kwargs)
+
+    return call
+
+
 class Hive:
     """One loaded deployment. Connections stay open from call to call; `close` ends them, and so does leaving Python."""
 
@@ -121,13 +138,14 @@ class Hive:
         loaded: Loaded,
         path: str,
         *,
-        state: str | Path,
+        places: Places,
         limits: Limits | None = None,
         show_trace: bool = False,
+        named_dir: str = "",
     ) -> None:
         """Use `Hive.load`."""
         self.path = path
-        self.state_file = Path(state).absolute()
+        self.places = places
         self.limits = limits or Limits()
         self.show_trace = show_trace
         self.warn: Callable[[str], None] = warnings.warn
@@ -137,6 +155,8 @@ class Hive:
         self.standings: dict[str, Standing] = {}
         """How instances stood when they were last asked; what was worked on since is not in it."""
         self._loaded = loaded
+        self._named_dir = named_dir
+        self._holding = 0
         self._access: Access | None = None
 
     @classmethod
@@ -145,15 +165,23 @@ class Hive:
         path: str | Path = "hive.nix",
         *,
         state: str | Path = ".hive.state",
+        state_dir: str | Path | None = None,
         limits: Limits | None = None,
         show_trace: bool = False,
     ) -> Self:
         """Evaluate a deployment: a file, or a folder with a `default.nix`.
 
-        `limits` says how many hosts are worked on at once. Raises `DeploymentError`.
+        `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
+        roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says
+        how many hosts are worked on at once. Raises `DeploymentError`.
         """
-        loaded = load(path, show_trace=show_trace)
-        hive = cls(loaded, str(path), state=state, limits=limits, show_trace=show_trace)
+        refused = log_as_environment_says()
+        if refused:
+            warnings.warn(refused, stacklevel=2)
+        places = places_of(Path(path).expanduser(), state, state_dir)
+        loaded = load(path, show_trace=show_trace, own=_unwatched(places))
+        named = str(places.folder) if state_dir else ""
+        hive = cls(loaded, str(path), places=places, limits=limits, show_trace=show_trace, named_dir=named)
         _open.add(hive)
         return hive
 
@@ -173,6 +201,16 @@ class Hive:
             self._access.close()
             self._access = None
 
+    @property
+    def state_file(self) -> Path:
+        """The file with the results of builds."""
+        return self.places.state
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of journals, outputs, keys of `--once` and roots; it is made when something is put there."""
+        return self.places.folder
+
     def serves(self, plan: Plan) -> bool:
         """Tell whether a plan is for this deployment and state file."""
         return (str(self._loaded.path), str(self.state_file)) == (plan.deployment, plan.state)
@@ -182,9 +220,22 @@ class Hive:
     @property
     def inventory(self) -> Inventory:
         """The evaluated deployment. It is evaluated anew only when a file that it depends on has changed."""
-        if self._loaded.changed() is not None:
+        with self.held() as inventory:
+            return inventory
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Inventory]:
+        """Read the deployment, and keep to that: in this block no file is looked at again. Raises `DeploymentError`.
+
+        Each method does so by itself, and each command for all that it calls.
+        """
+        if not self._holding and self._loaded.changed() is not None:
             self.reload()
-        return self._loaded.inventory
+        self._holding += 1
+        try:
+            yield self._loaded.inventory
+        finally:
+            self._holding -= 1
 
     @property
     def loaded(self) -> Inventory:
@@ -194,9 +245,11 @@ class Hive:
     def reload(self) -> Inventory:
         """Evaluate the deployment anew."""
         # Where it is: the current folder may be another one by now.
-        self._loaded = load(self._loaded.path, name=self.path, show_trace=self.show_trace)
+        own = _unwatched(self.places)
+        self._loaded = load(self._loaded.path, name=self.path, show_trace=self.show_trace, own=own)
         return self._loaded.inventory
 
+    @_on_one_reading
     def targets(self, *patterns: Pattern) -> Targets:
         """Give the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`.
 
@@ -204,14 +257,18 @@ class Hive:
         """
         return select_instances(self.inventory, patterns, self._group)
 
+    @_on_one_reading
     def instances(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the instances that patterns name; columns as in `frames.instances_frame`."""
-        return frames.instances_frame(self.inventory, self.targets(*patterns))
+        targets = self.targets(*patterns)
+        return frames.instances_frame(self._routed(targets), targets)
 
+    @_on_one_reading
     def systems(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the systems that patterns name; columns as in `frames.systems_frame`."""
         return frames.systems_frame(self.inventory, select_systems(self.inventory, _flat(patterns)), self._remembered())
 
+    @_on_one_reading
     def document(self, report: Report | None = None, *, remembered: bool = False) -> dict[str, Any]:
         """Give the inventory as the JSON object that `build` prints, with the results of a run or of the state file."""
         known = self._remembered() if remembered else {}
@@ -221,6 +278,7 @@ class Hive:
 
     # How it is
 
+    @_on_one_reading
     def survey(
         self, *patterns: Pattern, measure: bool = False, no: Collection[str] = (), follow: Follow | None = None
     ) -> Survey:
@@ -231,21 +289,25 @@ class Hive:
         """
         return self._survey(self.targets(*patterns), Asked(measure=measure, no=tuple(no)), follow)
 
+    @_on_one_reading
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Give how instances stand to what is wanted of them; columns as in `frames.status_frame`."""
         return frames.status_frame(self.survey(*patterns, no=no, follow=follow))
 
+    @_on_one_reading
     def generations(self, *patterns: Pattern) -> pd.DataFrame:
         """Give the generations of the system profiles; columns as in `frames.generations_frame`."""
         names = self.targets(*patterns).instances
         return frames.generations_frame(*self._generations(names))
 
+    @_on_one_reading
     def check(self, *patterns: Pattern, follow: Follow | None = None) -> pd.DataFrame:
         """Run the checks of instances now; columns as in `frames.check_frame`. Does not raise for one that fails.
 
         Raises `OptionError` when none of them has a check.
         """
-        plan = plan_checks(self.inventory, self.targets(*patterns))
+        targets = self.targets(*patterns)
+        plan = plan_checks(self._routed(targets), targets)
         if not plan.steps:
             raise OptionError(
                 f"None of these instances of {self.path} has a check. Write some: `systems.NAME.checks` or "
@@ -253,6 +315,7 @@ class Hive:
             )
         return frames.check_frame(*checks_of(self._carry_out(plan, follow)))
 
+    @_on_one_reading
     def diff(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Build what is wanted, and give what differs from what runs; columns as in `frames.diff_frame`.
 
@@ -274,15 +337,16 @@ class Hive:
         Raises `OptionError` for a run that is not there.
         """
         if not run:
-            return frames.history_frame(history.runs(self._folder))
+            return frames.history_frame(history.runs(self.state_dir))
         return self.report(run).table()
 
     def report(self, run: str = "") -> RunReport:
         """Give the report of a run of this folder: of the last one, or that of an id. Raises `OptionError`."""
-        return RunReport.of(history.report_of(history.find(self._folder, run)))
+        return RunReport.of(history.report_of(history.find(self.state_dir, run)))
 
     # What is done
 
+    @_on_one_reading
     def plan(
         self,
         verb: Verb,
@@ -310,12 +374,13 @@ class Hive:
         )
         return self._own(self._instance_plan(request, targets, survey), patterns, no, to)
 
+    @_on_one_reading
     def resume(self, run: str = "", *, follow: Follow | None = None) -> Plan:
         """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
 
         The plan has no targets when nothing is left to do. Raises `OptionError` when there is no such run.
         """
-        entry = history.find(self._folder, run) if run else history.last(self._folder, _EVALUATED)
+        entry = history.find(self.state_dir, run) if run else history.last(self.state_dir, _EVALUATED)
         if entry.state == "running":
             raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
         verb, patterns, how = history.request_of(entry)
@@ -326,10 +391,11 @@ class Hive:
         survey = self._survey(targets, Asked(measure=verb == "push", no=no), follow)
         done = confirmed(survey, verb, options)
         plan = plan_transfer(
-            self._loaded.inventory, targets, verb, options, self._known(no), survey=survey, leave_out=done
+            self._routed(targets), targets, verb, options, self._known(no), survey=survey, leave_out=done
         )
         return self._own(msgspec.structs.replace(plan, left_out=tuple(sorted(done))), patterns, no)
 
+    @_on_one_reading
     def apply(self, plan: Plan, *, force: bool = False, reason: str = "", follow: Follow | None = None) -> pd.DataFrame:
         """Carry out a plan that was made before. Columns as in `frames.outcome_frame` (`build_frame` for a build).
 
@@ -339,13 +405,15 @@ class Hive:
         self.check_fits(plan, force=force, follow=follow)
         return self._done(plan, follow, Note(reason=reason)).table()
 
+    @_on_one_reading
     def check_fits(self, plan: Plan, *, force: bool = False, follow: Follow | None = None) -> None:
         """Raise `PlanStale` when a plan does not fit any more what is wanted, or how the hosts are.
 
-        With `force` only that it is for this deployment is looked at.
+        With `force` it has to be for this deployment, and all that it is about has to be there.
         """
         if not self.serves(plan):
             raise PlanStale(f"Plan {plan.digest} is for {plan.deployment}, and not for {self._loaded.path}.")
+        self._check_there(plan)
         if force:
             return
         options, patterns = plan.options, plan.patterns
@@ -375,7 +443,7 @@ class Hive:
         note: Note | None = None,
         claim: Claim | None = None,
     ) -> RunReport:
-        """Carry out a plan and give the report, whatever the outcome. The run is noted in `.hive/runs`.
+        """Carry out a plan and give the report, whatever the outcome. The run is noted in `runs` of `state_dir`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
         at once. The interrupt then goes on up. A `claim` is settled when all is well.
@@ -384,6 +452,7 @@ class Hive:
         with contextlib.closing(self._journal(plan, note)) as journal:
             self._forget(plan)
             report = RunReport.of(self._carry_out(plan, follow, journal))
+            _log.info("run %s has ended: %s", journal.run, headline(report))
             _settle(claim, report, journal, note)
             return report
 
@@ -402,7 +471,7 @@ class Hive:
         """
         note = note or Note()
         self._forget(plan)
-        own = Hive(self._loaded, self.path, state=self.state_file, limits=self.limits, show_trace=self.show_trace)
+        own = Hive(self._loaded, self.path, places=self.places, limits=self.limits, show_trace=self.show_trace)
         with interrupts_held(), contextlib.ExitStack() as failed:
             last = failed.enter_context(contextlib.ExitStack())
             kept = last.enter_context(contextlib.closing(claim.handed_over())) if claim is not None else None
@@ -424,8 +493,9 @@ class Hive:
 
     def claim(self, key: str) -> Claim:
         """Hold a key of `--once`: what it stands for is done by us, or was done. Raises `OptionError`."""
-        return Claim.take(self._folder, key)
+        return Claim.take(self.places.make(), key)
 
+    @_on_one_reading
     def build(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build the systems that patterns name; none means all. Columns as in `frames.build_frame`.
 
@@ -433,10 +503,12 @@ class Hive:
         """
         return self._done(self.plan("build", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def push(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, and bring the systems to stores and instances. Columns as in `frames.outcome_frame`."""
         return self._done(self.plan("push", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def deploy(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Build, push, and activate on each instance that patterns name, wave by wave.
 
@@ -444,6 +516,7 @@ class Hive:
         """
         return self._done(self.plan("deploy", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def rollback(
         self, *patterns: Pattern, to: int = 0, follow: Follow | None = None, **how: Unpack[How]
     ) -> pd.DataFrame:
@@ -451,10 +524,12 @@ class Hive:
         plan = self.plan("rollback", *patterns, to=to, follow=follow, **how)
         return self._done(plan, follow).table()
 
+    @_on_one_reading
     def reboot(self, *patterns: Pattern, follow: Follow | None = None, **how: Unpack[How]) -> pd.DataFrame:
         """Reboot instances, wave by wave, and see that they run what they should. Columns as in `outcome_frame`."""
         return self._done(self.plan("reboot", *patterns, follow=follow, **how), follow).table()
 
+    @_on_one_reading
     def run(
         self,
         patterns: Pattern,
@@ -477,12 +552,13 @@ class Hive:
         environment and `stdin` is its input: neither stands in a list of processes. `timeout` is in seconds, for one
         host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
 
-        `logs` keeps outputs that are too long for a cell in `.hive/output`; `listener` hears what goes on. Does not
-        raise for a command that fails, or a host that cannot be reached. Raises `OptionError` where there is neither a
+        `logs` keeps outputs that are too long for a cell in `output` of `state_dir`; `listener` hears what happens.
+        Does not raise for a command that fails, or a host out of reach. Raises `OptionError` where there is neither a
         command nor a script, or both, for a name that cannot be one of a variable, for what is not text, and for a
         timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
         has the hosts that were done.
         """
+        cut_also((variables or {}).values())
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
         names = self.targets(patterns).instances
         try:
@@ -493,7 +569,7 @@ class Hive:
                 parallel=self.limits.parallel,
                 timeout=timeout,
                 each=each,
-                logs=self._folder if logs else None,
+                logs=self.state_dir if logs else None,
                 listener=listener,
                 warn=self.warn,
             )
@@ -502,15 +578,24 @@ class Hive:
             raise
         return frames.run_frame(rows)
 
+    @_on_one_reading
     def ssh_config(self) -> str:
         """Give the generated OpenSSH configuration; it extends the user's own."""
-        # In a place that stays: the text names the file of host keys, and is used after we are gone.
-        return write_ssh_files(self.inventory, self._folder / "ssh").config.read_text()
+        # In a place that stays: the text names the file of host keys, and is used after we are gone. Nobody else's: ssh
+        # takes no configuration of another user.
+        folder = self.places.make()
+        own = f"ssh-{os.getuid()}" if is_shared(folder) else "ssh"
+        return write_ssh_files(self.inventory, folder / own).config.read_text()
 
+    @_on_one_reading
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:
         """Give the `ssh` or `scp` command with the generated configuration; `batch` for one that must not ask."""
         files = self._connected(self.inventory).files
         return [program, "-F", str(files.batch if batch else files.config), *words]
+
+    def check_way(self, host: str) -> None:
+        """Raise `ConnectionFailed` for a host that ssh would reach through itself, and so start itself without end."""
+        self._connected(self.inventory).resolve.way(host)
 
     # How plans are made
 
@@ -523,24 +608,31 @@ class Hive:
         new = [name for name in systems if not known.get(name)]
         if options.realise:
             check_platforms(inventory, new)
-        survey = survey_of(self._carry_out(plan_evaluation(inventory, new), follow))
+        survey = self._found(plan_evaluation(inventory, new), follow)
         return plan_build(inventory, systems, options, known, survey=survey)
 
     def _survey(self, targets: Targets, asked: Asked, follow: Follow | None = None) -> Survey:
-        inventory, known = self._loaded.inventory, self._known(asked.no)
+        inventory, known = self._routed(targets), self._known(asked.no)
         if asked.evaluate:
             systems = dict.fromkeys(inventory.instances[name].system for name in targets.instances)
             check_platforms(inventory, [name for name in systems if not known.get(name)])
         options = options_of(How(), "survey")
         plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
-        survey = survey_of(self._carry_out(plan, follow))
+        survey = self._found(plan, follow)
         if asked.evaluate:
             self.standings |= standings(survey)
         return survey
 
+    def _found(self, plan: plans.Plan, follow: Follow | None) -> Survey:
+        """Carry out a survey, and warn of what lies where a system takes it into the store."""
+        survey = survey_of(self._carry_out(plan, follow))
+        for text in taken_along_text(survey.wanted):
+            self.warn(text)
+        return survey
+
     def _instance_plan(self, request: plans.Plan, targets: Targets, survey: Survey) -> plans.Plan:
         """Give the plan that a request (the verb, the options, `no` and `to` of a plan) makes of a survey."""
-        inventory, options = self._loaded.inventory, request.options
+        inventory, options = self._routed(targets), request.options
         if request.verb == "rollback":
             return plan_rollback(inventory, targets, options, self._goals(targets.instances, request.to), survey)
         if request.verb == "reboot":
@@ -553,8 +645,8 @@ class Hive:
     def _own(self, plan: plans.Plan, patterns: Sequence[Pattern], no: Sequence[str], to: int = 0) -> Plan:
         fields = {name: getattr(plan, name) for name in plan.__struct_fields__}
         asked = tuple((one,) if isinstance(one, str) else tuple(one) for one in patterns)
-        own = {"patterns": asked, "no": tuple(no), "to": to}
-        return Plan(**{**fields, **own}, deployment=str(self._loaded.path), state=str(self.state_file))
+        place = {"deployment": str(self._loaded.path), "state": str(self.state_file), "state_dir": self._named_dir}
+        return Plan(**{**fields, **place, "patterns": asked, "no": tuple(no), "to": to})
 
     def _goals(self, names: Sequence[str], to: int) -> Mapping[str, Goal]:
         """Give where each instance goes back to. Raises `OptionError` where one has no such generation."""
@@ -576,12 +668,23 @@ class Hive:
         if name == "picked":
             return self._picked()
         if name == "failed":
-            report = history.report_of(history.last(self._folder, _ON_INSTANCES, ended=True))
-            return {record.instance for record in report.instances() if record.outcome not in (*GOOD, None)}
+            return self._failed()
         wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
         every = select_instances(self._loaded.inventory, ())
         survey = self._survey(every, Asked(evaluate=name == "outdated"))
         return {instance for instance, state in standings(survey).items() if state in wanted}
+
+    def _failed(self) -> Collection[str]:
+        entry = history.last(self.state_dir, _ON_INSTANCES, ended=True)
+        records = history.report_of(entry).instances()
+        failed = {record.instance for record in records if record.outcome not in (*GOOD, None)}
+        missing = failed - self._loaded.inventory.instances.keys()
+        if missing:
+            names = ", ".join(sorted(missing))
+            self.warn(
+                f"@failed is without {names}: run {entry.run} failed there, and {self.path} has no such instance."
+            )
+        return failed - missing
 
     def _picked(self) -> Collection[str]:
         names = self.picked()
@@ -594,6 +697,20 @@ class Hive:
 
     # How runs are made
 
+    def _check_there(self, plan: plans.Plan) -> None:
+        """Raise `PlanStale` for a plan with an instance or a system that the deployment does not have any more."""
+        missing = gone(plan, self._loaded.inventory)
+        if missing:
+            raise PlanStale(
+                "\n".join(
+                    [
+                        f"Plan {plan.digest} cannot be carried out: {self.path} does not have all of it any more:",
+                        *(f"  {line}" for line in missing),
+                        "Make a new plan.",
+                    ]
+                )
+            )
+
     def _forget(self, plan: plans.Plan) -> None:
         for target in plan.targets:
             self.standings.pop(target.instance, None)
@@ -605,7 +722,10 @@ class Hive:
         return report
 
     def _journal(self, plan: plans.Plan, note: Note) -> Journal:
-        return Journal.begin(self._folder, note.header(source=self.path, deployment=self._loaded.path), plan)
+        header = note.header(source=self.path, deployment=self._loaded.path)
+        journal = Journal.begin(self.places.make(), header, plan)
+        _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
+        return journal
 
     def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
         report = carry_out(
@@ -618,6 +738,7 @@ class Hive:
     def _backend(self, plan: plans.Plan) -> NixSsh:
         # The deployment as it was planned from: a file that changes now is for the next plan.
         inventory = self._loaded.inventory
+        self._check_there(plan)
         access = self._connected(inventory)
         return NixSsh(
             inventory,
@@ -626,19 +747,14 @@ class Hive:
             access.connections,
             plan=plan,
             owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
-            folder=self._folder,
-            state=self.state_file,
+            places=self.places,
             copies=self.limits.copies,
             show_trace=self.show_trace,
         )
 
     @property
-    def _folder(self) -> Path:
-        return self.state_file.parent / ".hive"
-
-    @property
     def _connections(self) -> Connections:
-        return self._connected(self.inventory).connections
+        return self._connected(self._loaded.inventory).connections
 
     def _connected(self, inventory: Inventory) -> Access:
         if self._access is not None and not self._access.serves(inventory):
@@ -650,13 +766,22 @@ class Hive:
     def _generations(self, names: Sequence[str]) -> tuple[dict[str, tuple[Generation, ...]], dict[str, str]]:
         return generations_of(self._connections, names, parallel=self.limits.parallel)
 
+    def _routed(self, targets: Targets) -> Inventory:
+        """Give the deployment with the jumps of targeted instances as OpenSSH reads them, the user's own files too."""
+        inventory = self._loaded.inventory
+        return self._connected(inventory).routed(inventory, targets.instances)
+
     def _remembered(self) -> dict[str, tuple[str, str]]:
-        state = read_state(self.state_file)
+        state = read_known(self.places)
         names = self._loaded.inventory.systems
         return {name: (state.results.get(name, ""), state.derivations.get(name, "")) for name in names}
 
     def _known(self, no: Collection[str]) -> dict[str, str]:
         return {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}
+
+
+def _unwatched(places: Places) -> tuple[str, ...]:
+    return (str(places.folder), str(places.state), f"{places.state}.lock")
 
 
 def _settle(claim: Claim | None, report: Report, journal: Journal, note: Note) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 import threading
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from nixhive_nb.backend.activation import refused
 from nixhive_nb.backend.errand import refusal
 from nixhive_nb.errors import HiveError, OptionError
+from nixhive_nb.files import make_folder, private_opener
 from nixhive_nb.interrupts import interrupts_held
 from nixhive_nb.text import line_count, strip_control
 
@@ -122,9 +122,9 @@ def run_everywhere(
     """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
 
     `timeout` is in seconds, for one host. With `each` it is one host after the other, up to the first that fails; the
-    rest have rows that say so. `logs` (`.hive`) is where long outputs are kept. An interrupt ends what runs and goes on
-    up as `RunInterrupted`. A listener that raises hears nothing more, of which `warn` is told; what runs takes no
-    notice. Raises `OptionError` for a timeout that is none.
+    rest have rows that say so. `logs` (see `places`) is where long outputs are kept. An interrupt ends what runs and
+    goes on up as `RunInterrupted`. A listener that raises hears nothing more, of which `warn` is told; what runs takes
+    no notice. Raises `OptionError` for a timeout that is none.
     """
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
@@ -158,7 +158,7 @@ def failures(frame: pd.DataFrame) -> tuple[int, int]:
 
 
 class OutputLogs:
-    """Keeps what is too long to be shown: `.hive/output/TIME-ID/INSTANCE.log`, for us alone (0600)."""
+    """Keeps what is too long to be shown: `output/TIME-ID/INSTANCE.log`, for us alone (0600) or for a team."""
 
     def __init__(self, folder: Path) -> None:
         """Nothing is written until something is long."""
@@ -172,23 +172,24 @@ class OutputLogs:
             return ""
         try:
             file = self._folder() / f"{quote(row['instance'], safe='')}.log"
-            with open(file, "x", encoding="utf-8", errors="replace", opener=_private) as log:
+            with open(file, "x", encoding="utf-8", errors="replace", opener=private_opener) as log:
                 log.write(out)
                 if errors and out and not out.endswith("\n"):
                     log.write("\n")
                 log.write(errors)
         except OSError:
+            _log.debug("%s: its output cannot be kept", row["instance"], exc_info=True)
             return ""  # the DataFrame has it
         return str(file)
 
     def _folder(self) -> Path:
         if self._made is None:
-            self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._parent)
             for old in sorted(self._parent.iterdir())[: -(_KEPT - 1)]:
                 shutil.rmtree(old, ignore_errors=True)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             self._made = self._parent / f"{stamp}-{secrets.token_hex(3)}"
-            self._made.mkdir(mode=0o700)
+            make_folder(self._made)
         return self._made
 
 
@@ -343,7 +344,3 @@ def _is_long(*texts: str) -> bool:
     if sum(map(line_count, texts)) > LONG_LINES:
         return True
     return any(len(line) > LONG_LINE for text in texts for line in text.split("\n"))
-
-
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)

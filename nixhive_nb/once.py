@@ -1,23 +1,26 @@
-"""`--once KEY`: what was done already is not done again. A file for each key, `.hive/once/KEY.json`, written whole.
+"""`--once KEY`: what was done already is not done again. A file for each key, `once/KEY.json`, written whole.
 
 It is no state of the fleet: remove the file, and the same command does its work again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
+import logging
 import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.files import write_whole
+from nixhive_nb.files import make_folder, private_opener, write_whole
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
+
+_log = logging.getLogger(__name__)
 
 ONCE = "once"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@:-]{0,99}")
@@ -43,11 +46,11 @@ class Claim:
 
     @classmethod
     def take(cls, folder: Path, key: str) -> Claim:
-        """Hold a key of `folder` (`.hive`). Raises `OptionError` for a key that is none, and for one that is held."""
+        """Hold a key of `folder` (see `places`). Raises `OptionError` for one that is none or held, and `OSError`."""
         check_key(key)
         place = folder / ONCE
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (place / f"{key}.lock").open("wb")
+        make_folder(place)
+        lock = open(place / f"{key}.lock", "wb", opener=private_opener)  # noqa: SIM115 - held until `close`
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -68,7 +71,7 @@ class Claim:
 
     def settle(self, done: Done) -> None:
         """Note that it is done. Raises `OSError`."""
-        write_whole(self._file, msgspec.json.encode(done))
+        write_whole(self._file, msgspec.json.encode(done), shared=True)
 
     def handed_over(self) -> Claim:
         """Give the key to somebody else, who lets it go in our place."""
@@ -81,7 +84,7 @@ class Claim:
         """Let it go, if it is held by us still."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            with lock, contextlib.suppress(OSError):
+            with lock, swallowed(_log, "letting go of a key", OSError):
                 # A process that was forked from this one holds it as well.
                 fcntl.flock(lock, fcntl.LOCK_UN)
 

@@ -9,6 +9,7 @@ import msgspec
 from nixhive_nb.errors import OptionError
 from nixhive_nb.files import write_whole
 from nixhive_nb.hive import Plan
+from nixhive_nb.plan.plan import DIGITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ class _Written(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_plan(plan: Plan, file: Path) -> None:
     """Write a plan, readable by us alone. Raises `OSError`."""
-    written = msgspec.json.encode(_Written(digest=plan.digest, plan=plan))
+    written = msgspec.json.encode(_Written(digest=plan.whole_digest, plan=plan))
     write_whole(file, msgspec.json.format(written) + b"\n")
 
 
@@ -33,6 +34,9 @@ def read_plan(file: Path) -> Plan:
         written = msgspec.json.decode(file.read_bytes(), type=_Written)
     except msgspec.MsgspecError as error:
         raise OptionError(f"{file} holds no plan that this version can read: {error}. Make one: plan --out.") from None
-    if written.plan.digest != written.digest:
-        raise OptionError(f"{file} was changed: it says plan {written.digest}, and holds {written.plan.digest}.")
+    if written.plan.whole_digest != written.digest:
+        raise OptionError(
+            f"{file} was changed, or written by another version: it says plan {written.digest[:DIGITS]}, and holds "
+            f"{written.plan.digest}. Make a new one: plan --out."
+        )
     return written.plan

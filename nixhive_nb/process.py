@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb import lifeline
 from nixhive_nb.errors import MissingProgram, TookTooLong
+from nixhive_nb.redaction import redact, redact_words
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +40,11 @@ _HINTS = {
     "scp": "Debian: apt-get install openssh-client",
 }
 _NOT_FOR_CHILDREN = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER")
+_SAID = 1500
+"""Characters of what a failed program wrote that the log has."""
+_log = logging.getLogger(__name__)
 _running: set[int] = set()
+_noted: dict[int, _Noted] = {}
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,16 +82,20 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: f
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    noted = _Noted(argv, process.pid, env)
     with _tracked(process.pid):
         try:
             out, err = process.communicate(timeout=timeout)
         except BaseException as error:
             _end_group(process.pid, signal.SIGKILL)
             process.communicate()
+            noted.killed(error)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TookTooLong(f"{' '.join(argv[:2])} took longer than {timeout:g} s, and was ended.") from None
             raise
-    return Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
+    finished = Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
+    noted.ended(finished.status, finished.stderr)
+    return finished
 
 
 def run_attached(argv: Sequence[str]) -> int:
@@ -92,17 +105,21 @@ def run_attached(argv: Sequence[str]) -> int:
     except FileNotFoundError:
         raise missing(argv[0]) from None
     lifeline.hold(process.pid)
+    noted = _Noted(argv, process.pid)
     try:
-        return process.wait()
-    except BaseException:
+        status = process.wait()
+    except BaseException as error:
         # An interrupt of the terminal has reached it as well.
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with swallowed(_log, f"waiting for {argv[0]} after an interrupt", subprocess.TimeoutExpired):
             process.wait(_LAST_SECONDS)
         process.kill()
+        noted.killed(error)
         raise
     finally:
         process.wait()
         lifeline.release(process.pid)
+    noted.ended(status)
+    return status
 
 
 def start(argv: Sequence[str], *, socket: int | None = None, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -119,6 +136,7 @@ def start(argv: Sequence[str], *, socket: int | None = None, stderr: IO[bytes]) 
         start_new_session=True,
     )
     _running.add(process.pid)
+    _noted[process.pid] = _Noted(argv, process.pid)
     return process
 
 
@@ -130,11 +148,14 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
     try:
         process.wait(timeout=grace)
     except subprocess.TimeoutExpired:
-        pass
+        _log.debug("killed %s: it did not end within %g s after SIGTERM", process.pid, grace)
     finally:
         _end_group(process.pid, signal.SIGKILL)
         process.wait()
         _untrack(process.pid)
+        noted = _noted.pop(process.pid, None)
+        if noted is not None:
+            noted.ended(process.returncode)
 
 
 async def stream(
@@ -157,14 +178,17 @@ async def stream(
         start_new_session=True,
         limit=LINE_LIMIT,
     )
+    noted = _Noted(argv, process.pid, env)
     with _tracked(process.pid):
         try:
             out, err, status = await asyncio.gather(
                 _lines(process.stdout, on_stdout), _lines(process.stderr, on_stderr), process.wait()
             )
-        except BaseException:
+        except BaseException as error:
             await _stop(process)
+            noted.killed(error)
             raise
+    noted.ended(status, err)
     return Finished(argv=tuple(argv), status=status, stdout=out, stderr=err)
 
 
@@ -172,6 +196,30 @@ def _words(argv: Sequence[str], *, stdin: str = "</dev/null") -> list[str]:
     if shutil.which(argv[0]) is None:
         raise missing(argv[0])
     return lifeline.words(argv, stdin=stdin)
+
+
+class _Noted:
+    """A program that was started, as the log has it: when it starts, and when and how it ends."""
+
+    def __init__(self, argv: Sequence[str], pid: int, env: Mapping[str, str] | None = None) -> None:
+        self._argv = argv
+        self._pid = pid
+        self._begun = time.monotonic()
+        if _log.isEnabledFor(logging.DEBUG):
+            extra = "".join(f"{name}={shlex.quote(value)} " for name, value in (env or {}).items())
+            _log.debug("started %s: %s%s", pid, redact(extra), redact_words(self._argv))
+
+    def ended(self, status: int, said: str = "") -> None:
+        """Note its end; of one that failed, also what it wrote at last."""
+        if _log.isEnabledFor(logging.DEBUG):
+            words = f". It wrote:\n{said[-_SAID:].strip()}" if status and said.strip() else ""
+            seconds = time.monotonic() - self._begun
+            _log.debug("ended %s: %s, exit status %s after %.2f s%s", self._pid, self._argv[0], status, seconds, words)
+
+    def killed(self, error: BaseException) -> None:
+        """Note that we ended it, and why."""
+        seconds = time.monotonic() - self._begun
+        _log.debug("killed %s: %s after %.2f s: %s", self._pid, self._argv[0], seconds, type(error).__name__)
 
 
 async def _lines(reader: asyncio.StreamReader | None, consume: Callable[[str], None] | None) -> str:
@@ -193,7 +241,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(3):
             await process.wait()
     except TimeoutError:
-        pass
+        _log.debug("killed %s: it did not end in time after SIGTERM", process.pid)
     finally:
         _end_group(process.pid, signal.SIGKILL)
 
@@ -213,7 +261,7 @@ def _untrack(pid: int) -> None:
 
 
 def _end_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(ProcessLookupError), swallowed(_log, f"ending {pid}", PermissionError):
         os.killpg(pid, number)
 
 

@@ -150,6 +150,7 @@ def user_name() -> str:
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # an id without a name
+        _log.debug("this user has no name", exc_info=True)
         name = "somebody"
     return f"{name}@{socket.gethostname()}"
 
@@ -160,6 +161,7 @@ def _versions() -> dict[str, str]:
     try:
         said = process.run(["nix-store", "--version"], timeout=10).stdout
     except (HiveError, OSError):
+        _log.debug("the version of Nix is not known", exc_info=True)
         said = ""
     nix = re.search(r"\d[\w.]*", said)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,11 @@ import msgspec
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hive import Hive
+from nixhive_nb.log import log_as_environment_says, log_to, trouble, verbosely
+from nixhive_nb.places import places_of
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import Note
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.standing import Standing
     from nixhive_nb.run_report import RunReport
     from nixhive_nb.running import Follow
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
@@ -195,6 +201,8 @@ class Session:
         """The default of `--confirm`, in seconds; None for that of the toolkit."""
         self.picked: Callable[[], Sequence[str]] = tuple
         """Gives the instances of `@picked`."""
+        self.more_settings: Callable[[], dict[str, str]] = dict
+        """Gives by name what else the face has for settings."""
         self.background: list[BackgroundRun] = []
         """The runs that were begun in the background, the oldest first."""
         self.script: str | None = None
@@ -211,9 +219,14 @@ class Session:
         self.config: str | None = None
         """The deployment that was named last, None for the usual one."""
         self.state = DEFAULT_STATE
+        self.state_dir: str | None = None
+        """The folder that was named for journals, outputs, keys and roots; None for the usual one."""
         self._hive: Hive | None = None
-        self._places: tuple[Path, Path] | None = None
+        self._places: tuple[Path, Path, Path | None] | None = None
         self._warned: tuple[str, ...] = ()
+        self._log = contextlib.ExitStack()
+        self._verbose = False
+        self._warn_of(log_as_environment_says())
 
     @property
     def current(self) -> Hive | None:
@@ -225,14 +238,16 @@ class Session:
         named = options.get("config") or self.config
         config = named or DEFAULT_CONFIG
         state = options.get("state") or self.state
+        state_dir = options.get("state_dir") or self.state_dir
         # Where they are by now: the current folder may be another one.
-        places = (place_of(config).absolute(), place_of(state).absolute())
+        folder = place_of(state_dir).absolute() if state_dir else None
+        places = (place_of(config).absolute(), place_of(state).absolute(), folder)
         known = self._hive
         if known is None or known.path != config or self._places != places or anew:
-            fresh = Hive.load(config, state=places[1], show_trace=bool(options.get("show_trace")))
+            fresh = Hive.load(config, state=places[1], state_dir=folder, show_trace=bool(options.get("show_trace")))
             self._leave()
             known = self._hive = fresh
-            self.config, self.state, self._places = named, state, places
+            self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
         known.limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
             **{name: options[name] for name in LIMITS if options.get(name)},
@@ -240,8 +255,21 @@ class Session:
         known.warn = self.warn
         known.picked = self.picked
         known.show_trace = bool(options.get("show_trace"))
-        self._warn_once(known.inventory.warnings)
         return known
+
+    def settings(self, options: dict[str, Any]) -> dict[str, str]:
+        """Give by name how the commands are set, for a bug report."""
+        own = ("program", "place", "config", "state", "state_dir", "parallel", "confirm", "policy")
+        found = {name: str(getattr(self, name)) for name in own} | {
+            f"option {name}": str(options[name]) for name in options
+        }
+        return {**found, "a person is there": str(self.attended()), **self.more_settings()}
+
+    def folder(self, options: dict[str, Any]) -> Path:
+        """Return where the journals of the deployment are that a command is about. Raises `OptionError`."""
+        config, state = options.get("config") or self.config or DEFAULT_CONFIG, options.get("state") or self.state
+        state_dir = options.get("state_dir") or self.state_dir
+        return places_of(place_of(config), place_of(state), place_of(state_dir) if state_dir else None).folder
 
     def note(self, reason: str) -> Note:
         """Give who asks for a run and why, for the journal."""
@@ -255,6 +283,26 @@ class Session:
         """Give the words of a command, those that stood for several one by one."""
         return [one for word in words for one in self.groups.get(word, (word,))]
 
+    def be_verbose(self) -> None:
+        """Have the log on standard error up to the end of the command."""
+        if not self._verbose:
+            self._verbose = True
+            self._log.enter_context(verbosely())
+
+    def end_command(self) -> None:
+        """See to the log at the end of a command: what went wrong with it is told."""
+        self._verbose = False
+        self._log.close()
+        self._warn_of(trouble())
+
+    def log_to(self, file: str) -> None:
+        """Have the log in a file; an empty name is none. What cannot be is told, and nothing more."""
+        self._warn_of(log_to(file))
+
+    def _warn_of(self, why: str) -> None:
+        if why:
+            self.warn(why)
+
     def close(self) -> None:
         """Stop what runs in the background, wait for that, and close the connections of the deployment in use.
 
@@ -265,7 +313,7 @@ class Session:
             for run in self.background:
                 run.cancel()
             for run in self.background:
-                with contextlib.suppress(Exception):  # that it failed was told in its place
+                with swallowed(_log, f"waiting for run {run.run}", Exception):  # that it failed was told in its place
                     run.wait()
         except KeyboardInterrupt:
             for run in self.background:
@@ -275,13 +323,14 @@ class Session:
             self.background.clear()
             self._leave()
 
-    def _leave(self) -> None:
-        if self._hive is not None:
-            self._hive.close()
-            self._hive = None
-
-    def _warn_once(self, warnings: tuple[str, ...]) -> None:
+    def warn_once(self, warnings: tuple[str, ...]) -> None:
+        """Show the warnings of a deployment, if they are others than the last time."""
         if warnings != self._warned:
             for text in warnings:
                 self.warn(text)
         self._warned = warnings
+
+    def _leave(self) -> None:
+        if self._hive is not None:
+            self._hive.close()
+            self._hive = None

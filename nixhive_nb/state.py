@@ -17,10 +17,12 @@ import filelock
 import msgspec
 
 from nixhive_nb.errors import StateError
-from nixhive_nb.files import write_whole
+from nixhive_nb.files import mode_in, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from nixhive_nb.places import Places
 
 _FACT = re.compile(r"\((r0|d0)\|([^()|\n]*)\|([^()|\n]*)\)[ \t\r]*\n?")
 _WHOLE = re.compile(r"\([^()\n]*\)")
@@ -98,10 +100,38 @@ def update_state(path: str | Path, results: Mapping[str, tuple[str, str]]) -> St
     with _locked(file):
         state = _updated(read_state(path), results)
         try:
-            write_whole(file, render(state).encode("utf-8", errors="surrogateescape"))
+            write_whole(file, render(state).encode("utf-8", errors="surrogateescape"), shared=True)
         except OSError as error:
             raise StateError(f"The state file {path} cannot be written: {error.strerror}.") from error
     return state
+
+
+def read_known(places: Places) -> State:
+    """Return what is known of a deployment: the state file, and before it what was kept out of that. See `remember`."""
+    state, kept = read_state(places.state), read_state(places.kept_state)
+    return msgspec.structs.replace(
+        state, results=state.results | kept.results, derivations=state.derivations | kept.derivations
+    )
+
+
+def remember(places: Places, results: Mapping[str, tuple[str, str]], *, taken_along: bool, all_seen: bool) -> None:
+    """Put the (result, derivation) of some systems where it changes no system.
+
+    That is the state file, unless a system takes the folder of that into the store (`taken_along`): then, and until
+    all systems were seen not to (`all_seen`), it is the one in our own folder. Raises `StateError`.
+    """
+    kept = places.kept_state
+    if not taken_along and not kept.exists():
+        update_state(places.state, results)
+        return
+    with _locked(places.make() / "kept"):  # several systems are built at once
+        if taken_along or (kept.exists() and not all_seen):
+            update_state(kept, results)
+            return
+        old = read_state(kept)
+        moved = {name: (old.results[name], old.derivations.get(name, "")) for name in old.results}
+        update_state(places.state, moved | dict(results))
+        kept.unlink(missing_ok=True)
 
 
 def _updated(state: State, results: Mapping[str, tuple[str, str]]) -> State:
@@ -123,7 +153,7 @@ def _merged(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
 def _locked(file: Path) -> Iterator[None]:
     if not file.parent.is_dir():  # the lock would make it
         raise StateError(f"The state file {file} cannot be written: there is no folder {file.parent}.")
-    lock = filelock.FileLock(f"{file}.lock", timeout=_LOCK_SECONDS, mode=0o600)
+    lock = filelock.FileLock(f"{file}.lock", timeout=_LOCK_SECONDS, mode=mode_in(file.parent))
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.practice import start
+from tests.programs import codename, versions
+
+pytest_plugins = ("tests.evidence", "tests.side_by_side")
 
 # A busy machine is no reason to fail: nothing here is timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory):
+    """Keep what deployments of the tests leave out of the folder of whoever runs them."""
+    folder = tmp_path_factory.mktemp("state-home")
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDG_STATE_HOME"]
+    else:
+        os.environ["XDG_STATE_HOME"] = before
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +36,10 @@ def practice(tmp_path_factory):
     one = start(tmp_path_factory.mktemp("fleet"))
     yield one
     one.lab.down()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if codename():
+        terminalreporter.write_line(
+            f"On {codename()}: " + ", ".join(f"{name} {one}" for name, one in versions().items())
+        )

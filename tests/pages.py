@@ -142,7 +142,7 @@ PLACEHOLDERS = {
     "SECONDS": "5",
     "N": "1",
     "NAME": "name",
-    "DIGEST": "7f3a91c",
+    "DIGEST": "7f3a91c0d2e4",
     "KEY": "key",
     "COMMAND": "deploy",
 }

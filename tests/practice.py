@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.lab import Lab
+from nixhive_nb.places import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +31,10 @@ class Practice:
 
     def nix_hive(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `nix-hive` as a user does, in the folder, with no terminal."""
-        env = {**os.environ, "NO_COLOR": "1"}
         return subprocess.run(
             [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
             cwd=self.folder,
-            env=env,
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -47,11 +47,21 @@ class Practice:
         return subprocess.Popen(
             [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
             cwd=self.folder,
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @property
+    def own(self) -> Path:
+        """Where the journals and the like of the example are."""
+        return places_of(self.example, self.folder / ".hive.state").folder
+
+    def _environment(self) -> dict[str, str]:
+        # The log is kept when a test fails: see `tests/evidence.py`.
+        return {**os.environ, "NO_COLOR": "1", "NIXHIVE_LOG": str(self.folder / "nix-hive.log")}
 
     def link_bytes(self) -> int:
         """Bytes that left this machine for the fleet, as the interface counts them."""

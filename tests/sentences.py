@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixhive_nb.places import places_of
 from nixhive_nb.plan_file import read_plan
 from nixhive_nb.state import read_state
 from tests.follow import terminal
@@ -134,8 +135,9 @@ class Reader:
         words = {**_WORDS}
         if "PATH" in call:
             words["PATH"] = "example" if " load " in call else read_state(self._folder / ".hive.state").results["www"]
+        own = places_of(self._folder / "example", self._folder / ".hive.state").folder
         if "RUN" in call:
-            words["RUN"] = max((self._folder / ".hive" / "runs").glob("*.jsonl")).stem
+            words["RUN"] = max((own / "runs").glob("*.jsonl")).stem
         if "GENERATION" in call:
             words["GENERATION"] = self._earlier_generation()
         if "DIGEST" in call:

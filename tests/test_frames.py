@@ -1,7 +1,11 @@
-"""The columns and dtypes of every DataFrame are those that the docs promise."""
+"""The columns and dtypes of every DataFrame are those that the docs promise for the pandas that is installed.
+
+`make test` has the newest pandas, `make test-lowest` the oldest that is supported; on neither may pandas warn.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -19,6 +23,9 @@ from nixhive_nb.plan.history import RunEntry
 from nixhive_nb.plan.plan import Options, Survey, Target
 from nixhive_nb.plan.planner import plan_build, plan_transfer
 from nixhive_nb.plan.report import Tally
+from nixhive_nb.session import records_of
+
+pytestmark = pytest.mark.filterwarnings("error")
 
 DOCS = Path(__file__).parent.parent / "docs" / "dataframes.md"
 INVENTORY = Inventory(
@@ -142,19 +149,38 @@ def promised():
     return found
 
 
+def dtypes():
+    """What each dtype of the docs is with the pandas that is installed: the one table that tells so is in the docs."""
+    intro = DOCS.read_text().partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \|", intro, flags=re.MULTILINE)
+    newer = pd.__version__.partition(".")[0] != "2"
+    return {shown: three if newer else two for shown, three, two in rows}
+
+
 @pytest.mark.parametrize("inventory", [INVENTORY, EMPTY], ids=["some", "none"])
 @pytest.mark.parametrize("name", FRAMES)
 def test_columns_and_dtypes_are_those_of_the_docs(name, inventory):
     frame = FRAMES[name](inventory)
     index, columns = promised()[name]
     assert frame.index.name == index
-    assert frame.index.dtype == "str"
-    assert {column: str(dtype) for column, dtype in frame.dtypes.items()} == columns
+    found = dtypes()
+    assert str(frame.index.dtype) == found["str"]
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
+        name: found[shown] for name, shown in columns.items()
+    }
     assert type(frame) is pd.DataFrame
 
 
 def test_every_frame_of_the_docs_is_made_here():
     assert set(promised()) == set(FRAMES)
+
+
+def test_the_json_of_a_frame_is_the_same_whatever_pandas():
+    rows = records_of(FRAMES["generations"](INVENTORY))
+    assert [type(cell) for cell in rows[0].values()] == [str, int, bool, bool, str, str, str, str]
+    assert [row["created"] for row in rows] == ["2026-11-18T11:06:40.500000+00:00", "2026-11-19T14:53:20+00:00", None]
+    assert [row["number"] for row in rows] == [40, 41, None]
+    assert json.loads(json.dumps(rows)) == rows
 
 
 def test_instances_tell_how_they_are_reached():

@@ -14,6 +14,7 @@ import pytest
 from nixhive_nb import Hive, process
 from nixhive_nb.errors import OptionError, RunFailed, TargetError
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
+from nixhive_nb.places import places_of
 from nixhive_nb.plan import history
 from nixhive_nb.plan.event import StepEnded, StepStarted
 from nixhive_nb.plan.journal import Journal
@@ -82,7 +83,8 @@ def test_a_build_gives_results_roots_and_state(folder):
     assert set(frame["how"]) == {"built"}
     for system, result in frame["result"].items():
         assert is_valid(result)
-        assert (folder / ".hive" / "gcroots" / system).resolve().as_posix() == result
+        assert (hive.state_dir / "gcroots" / system).resolve().as_posix() == result
+    assert {path.name for path in folder.iterdir()} == {"hive.nix", "hosts.json", ".hive.state", ".hive.state.lock"}
     assert read_state(folder / ".hive.state").results == dict(frame["result"])
 
 
@@ -155,7 +157,7 @@ def test_one_system_that_does_not_build_fails_with_its_builders_last_lines(folde
 def test_a_mistake_is_told_before_anything_is_done(folder, call, error, said):
     with Hive.load() as hive, pytest.raises(error, match=said):
         call(hive)
-    assert not (folder / ".hive").exists()
+    assert not hive.state_dir.exists()
 
 
 def noted(folder, verb, *instances):
@@ -163,7 +165,7 @@ def noted(folder, verb, *instances):
     steps = tuple(Step(id=f"fetch:{one}", kind="fetch", instance=one) for one in instances)
     targets = tuple(Target(instance=one, system="www", wave=1, store="") for one in instances)
     plan = Plan(verb=verb, source="hive.nix", systems=("www",), targets=targets, steps=steps)
-    journal = Journal.begin(folder / ".hive", HEADER, plan)
+    journal = Journal.begin(places_of(folder / "hive.nix", folder / ".hive.state").make(), HEADER, plan)
     for step in steps:
         journal.heard(StepStarted(time=time.time(), step=step.id))
     return journal
@@ -198,7 +200,7 @@ def test_a_run_that_cannot_begin_does_not_seem_to_go_on(folder, monkeypatch):
             with pytest.raises(TypeError) as caught:
                 begin(plan)
             held.append(caught)  # with the traceback, as a notebook holds it
-        assert [entry.state for entry in history.runs(folder / ".hive")] == ["killed", "killed"]
+        assert [entry.state for entry in history.runs(hive.state_dir)] == ["killed", "killed"]
 
 
 def test_an_interrupt_as_a_run_begins_in_the_background_leaves_it_and_its_key_whole(folder):
@@ -222,7 +224,7 @@ def test_an_interrupt_as_a_run_begins_in_the_background_leaves_it_and_its_key_wh
                 thread.join(60)
         with contextlib.closing(hive.claim("nightly")) as again:
             assert again.done is not None
-        assert [entry.state for entry in history.runs(folder / ".hive")] == ["ended"]
+        assert [entry.state for entry in history.runs(hive.state_dir)] == ["ended"]
 
 
 def test_an_error_shows_no_terminal_control():

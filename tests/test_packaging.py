@@ -49,10 +49,33 @@ def _environment() -> tuple[list[str], list[str]]:
     return conda, pip
 
 
-def test_every_dependency_has_a_floor_and_no_ceiling():
+def test_every_dependency_has_a_floor():
+    """Which of them have a ceiling as well is the matter of test_unpromised.py."""
     extras = PROJECT["optional-dependencies"]
     for requirement in [*PROJECT["dependencies"], *(one for extra in extras.values() for one in extra)]:
-        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+|nixhive_nb\[docs,lab\]", requirement), requirement
+        floor = r"[a-z0-9-]+>=[0-9.]+(,<[0-9.]+)?"
+        assert re.fullmatch(rf"{floor}|nixhive_nb\[[a-z,]+\]", requirement), requirement
+
+
+def test_the_docs_tell_the_versions_that_are_promised():
+    """The oldest that was seen is the floor; the newest is of the last major version below the ceiling."""
+    bounds = re.compile(r"([a-z0-9-]+)(>=([0-9.]+)(?:,<([0-9.]+))?)")
+    wanted = [bounds.fullmatch(one) for one in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["lab"])]
+    text = (ROOT / "docs" / "versions.md").read_text()
+    rows = re.findall(r"^\| ([\w-]+) \| `(>=[^`]+)` \| ([0-9.]+) \| ([0-9.]+) \|$", text, re.MULTILINE)
+    assert rows[0][:2] == ("Python", PROJECT["requires-python"])
+    assert [row[:3] for row in rows[1:]] == [one.group(1, 2, 3) for one in wanted]
+    newest = {name: int(seen.partition(".")[0]) for name, _, _, seen in rows}
+    assert {one[1]: one[4] for one in wanted if one[4]} == {one[1]: str(newest[one[1]] + 1) for one in wanted if one[4]}
+
+
+def test_what_may_seem_dead_and_is_not_is_still_there():
+    """Each name that vulture is to pass over is one that it would find."""
+    names = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["vulture"]["ignore_names"]
+    pytest.importorskip("vulture")
+    argv = [sys.executable, "-m", "vulture", "--ignore-names", "", "--ignore-decorators", ""]
+    found = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert set(names) - set(re.findall(r"unused [a-z]+ '(\w+)'", found)) == set()
 
 
 def test_version_stands_in_one_place():

@@ -21,6 +21,8 @@ from nixhive_nb import Hive, errors
 from nixhive_nb.commands import hive_group
 from nixhive_nb.notebook.settings import Hive as Settings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 LOADED = {("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("video", "src")}
 

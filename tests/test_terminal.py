@@ -45,17 +45,22 @@ def run(backend):
     return Run(deploy(inventory(instance("www-1")), "*"), backend)
 
 
-@pytest.fixture(params=["1", "0"], ids=["terminal", "pipe"])
+@pytest.fixture(params=["terminal", "pipe"])
 def is_terminal(request, monkeypatch):
     """Whether standard error is a terminal."""
-    monkeypatch.setenv("TTY_COMPATIBLE", request.param)
+    if request.param == "terminal":
+        be_a_terminal(monkeypatch)
+    return request.param == "terminal"
+
+
+def be_a_terminal(monkeypatch):
+    """Have rich take the captured standard error for a wide terminal. Its TTY_COMPATIBLE is not in 13.7, our floor."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    return request.param == "1"
 
 
 def test_a_line_of_a_step_that_goes_on_is_shown_as_it_was_said(run, backend, monkeypatch, capsys):
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setenv("COLUMNS", "200")
+    be_a_terminal(monkeypatch)
     with follow_in_terminal(run):
         run.start()
         assert backend.said.wait(30)

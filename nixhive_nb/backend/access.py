@@ -7,9 +7,13 @@ import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from nixhive_nb.backend.resolve import Resolver
+from nixhive_nb.backend.routing import routed
 from nixhive_nb.backend.ssh_config import private_folder, remove_folder, write_ssh_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nixhive_nb.backend.connections import Connections
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
@@ -23,6 +27,8 @@ class Access:
         self._made_for = _ssh_facts(inventory)
         folder = private_folder()
         self.files: SshFiles = write_ssh_files(inventory, folder)
+        self.resolve = Resolver(self.files.batch)
+        """Tells how hosts are reached."""
         self._inventory = inventory
         self._resources = contextlib.ExitStack()
         self._resources.callback(remove_folder, folder)
@@ -33,7 +39,11 @@ class Access:
         """The warm connections."""
         from nixhive_nb.backend.connections import Connections  # noqa: PLC0415 - Fabric, which `ssh` does not need
 
-        return self._resources.enter_context(Connections(self._inventory, self.files))
+        return self._resources.enter_context(Connections(self._inventory, self.files, resolve=self.resolve))
+
+    def routed(self, inventory: Inventory, names: Sequence[str]) -> Inventory:
+        """Give the deployment with the jumps of the named instances as OpenSSH reads them (see `routing.routed`)."""
+        return routed(inventory, names, self.resolve, self.files.extends)
 
     def serves(self, inventory: Inventory) -> bool:
         """Tell whether an inventory asks for the very same connections."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from nixhive_nb.errors import HiveError
 from nixhive_nb.interrupts import wait_awake
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -47,7 +50,7 @@ def _run_aside(work: Awaitable[None]) -> None:
 
     def run() -> None:
         try:
-            with contextlib.suppress(BaseException):  # it is in the task
+            with swallowed(_log, "asking hosts", BaseException):  # it is in the task
                 loop.run_until_complete(task)
         finally:
             loop.close()
@@ -57,7 +60,7 @@ def _run_aside(work: Awaitable[None]) -> None:
     try:
         wait_awake(ended.wait)
     except BaseException:
-        with contextlib.suppress(RuntimeError):
+        with swallowed(_log, "ending questions to hosts", RuntimeError):
             loop.call_soon_threadsafe(task.cancel)
         wait_awake(ended.wait)
         raise

@@ -13,13 +13,15 @@ import msgspec
 
 from nixhive_nb import process
 from nixhive_nb.backend import nix
-from nixhive_nb.backend.nix_log import NixLog
+from nixhive_nb.backend.nix_log import NixLog, headline
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
 from nixhive_nb.deployment.load import explain, toplevel_expression
+from nixhive_nb.deployment.sources import taken_along
 from nixhive_nb.errors import NixError, StepFailed
+from nixhive_nb.files import make_folder
 from nixhive_nb.plan.event import Result
 from nixhive_nb.plan.facts import Wanted
-from nixhive_nb.state import update_state
+from nixhive_nb.state import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.places import Places
     from nixhive_nb.plan.step import Step
 
 _PER_COMMAND = 2000
@@ -61,24 +64,23 @@ class Builds:
         deployment: Path,
         files: SshFiles,
         *,
-        folder: Path,
-        state: Path,
+        places: Places,
         realise: bool,
         show_trace: bool,
         wanted: Sequence[Wanted] = (),
     ) -> None:
-        """`folder` is `.hive`, where the links that keep results from being collected live.
+        """`places` has the state file, and the folder for links that keep results from being collected.
 
         `wanted` is what systems evaluated to when the plan was made.
         """
         self._files = files
         self._inventory = inventory
         self._deployment = deployment
-        self._folder = folder
-        self._state = state
+        self._places = places
         self._realise = realise
         self._show_trace = show_trace
         self._wanted = {one.system: (one.path, one.derivation) for one in wanted if one.derivation}
+        self._takes = {one.system: one.takes for one in wanted if one.derivation}
         self._present: set[str] = set()
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
@@ -117,7 +119,7 @@ class Builds:
         if failure is not None:
             return Wanted(system=system, error=" ".join(str(failure).split()), log=failure.log[-_LOG_LINES:])
         path, derivation = self._wanted[system]
-        return Wanted(system=system, path=path, derivation=derivation)
+        return Wanted(system=system, path=path, derivation=derivation, takes=self._takes[system])
 
     async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
         paths = self._inventory.include_paths(systems[0])
@@ -134,7 +136,24 @@ class Builds:
             return StepFailed(explain("\n".join(log), show_trace=self._show_trace), log=log)
         for system, found in json.loads(ended.stdout).items():
             self._wanted[system] = (found["result"], found["derivation"])
+        self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])
         return None
+
+    async def _taken_along(self, systems: Sequence[str], paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return what each of these systems takes of ours into the store, by its sources there and include paths."""
+        own = (self._places.state, self._places.folder)
+
+        async def taken(names: Sequence[str]) -> tuple[str, ...]:
+            derivations = dict.fromkeys(self._wanted[name][1] for name in names)
+            ended = await process.stream(["nix-store", "--query", "--requisites", *derivations])
+            sources = [path for path in ended.stdout.split() if not path.endswith(".drv")]
+            stored = [path for path in paths if path.startswith("/nix/store/")]
+            found = await asyncio.to_thread(taken_along, [*sources, *stored], self._deployment, own)
+            return tuple(map(str, found))
+
+        if not await taken(systems):  # as nearly always, and one question for all
+            return dict.fromkeys(systems, ())
+        return {system: await taken([system]) for system in systems}
 
     async def realise(self, step: Step, tell: Tell) -> Result:
         """Build every derivation of the run in one `nix-store --realise`, so that Nix schedules them together."""
@@ -162,7 +181,8 @@ class Builds:
                 self._failed[system] = await _build_failure(derivation, log)
         broken = [system for system in wanted if system in self._failed]
         # A build that was told to fail (a hash that differs, say) may still leave every path valid.
-        reason = f"{', '.join(broken)} failed" if broken else (log.errors or ["nix-store --realise failed"])[-1]
+        said = headline((log.errors or ["nix-store --realise failed"])[-1])
+        reason = f"{', '.join(broken)} failed" if broken else said
         raise StepFailed(reason, log=[line for error in log.errors for line in error.splitlines()])
 
     async def build(self, step: Step, _tell: Tell) -> Result:
@@ -178,7 +198,13 @@ class Builds:
             return Result(path=path, derivation=derivation, how="instantiated")
         built = Built(path=path, derivation=derivation, sizes=await self._sizes(path))
         await self._root(system, path)
-        await asyncio.to_thread(update_state, self._state, {system: (path, derivation)})
+        await asyncio.to_thread(
+            remember,
+            self._places,
+            {system: (path, derivation)},
+            taken_along=any(str(self._places.state) in taken for taken in self._takes.values()),
+            all_seen=self._takes.keys() >= self._inventory.systems.keys(),
+        )
         self._built[system] = built
         if path in self._present:
             return Result(outcome="unchanged", path=path, derivation=derivation, how="present", size=built.size)
@@ -206,8 +232,7 @@ class Builds:
         return Result(outcome="unchanged", path=path, how="kept", size=sum(sizes.values()))
 
     async def _root(self, system: str, path: str) -> None:
-        folder = self._folder / "gcroots"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(self._places.make() / "gcroots")
         await _checked(nix.root(path, folder / quote(system, safe="")))
 
     async def _invalid(self, paths: Sequence[str]) -> set[str]:
@@ -229,11 +254,12 @@ async def _build_failure(derivation: str, log: NixLog) -> StepFailed:
     reasons = [error for error in log.errors if any(f"'{drv}'" in error for drv in needed)]
     lines = [line for drv, kept in log.build_lines.items() if drv in needed and _named(drv, reasons) for line in kept]
     reason = (reasons or log.errors or ["it was not built"])[0]
-    return StepFailed(reason.splitlines()[0], log=lines or [line for error in reasons for line in error.splitlines()])
+    return StepFailed(headline(reason), log=lines or [line for error in reasons for line in error.splitlines()])
 
 
 def _named(derivation: str, reasons: Iterable[str]) -> bool:
-    return any(f"builder for '{derivation}'" in reason for reason in reasons)
+    forms = (f"builder for '{derivation}'", f"Cannot build '{derivation}'")  # up to Nix 2.29, and since
+    return any(form in reason for reason in reasons for form in forms)
 
 
 async def _checked(argv: Sequence[str]) -> str:

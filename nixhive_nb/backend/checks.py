@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import shlex
 import time
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.connections import RemoteResult
     from nixhive_nb.backend.probe import Channel
     from nixhive_nb.deployment.inventory import Check
+
+_log = logging.getLogger(__name__)
 
 _LAST_TRY = 0.5
 """Seconds that are kept for the last try."""
@@ -169,6 +172,7 @@ async def _try(check: Check, site: _Site, seconds: float) -> str | None:
         async with asyncio.timeout(seconds):
             return _one_line(await _KINDS[check.kind](check, site, seconds))
     except TimeoutError:
+        _log.debug("check %s: no answer in %.1f s", check.name, seconds, exc_info=True)
         return None
     except HiveError as error:
         return _one_line(str(error))

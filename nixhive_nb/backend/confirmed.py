@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.remote import Remote
     from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.plan.facts import CheckResult
+
+_log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
 """Seconds, beside the time that the host waits for the word, in which a host whose link was lost must answer again."""
@@ -119,6 +122,7 @@ class Activation:
             self._check_begun(await self._listen(activation.begin(self._order, root=self._root)))
             lost = ""
         except LinkLost as error:
+            _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
             lost = str(error)
         until = time.monotonic() + self._order.confirm + PATIENCE
         while not (self._ended or self._gone):
@@ -128,8 +132,10 @@ class Activation:
             try:
                 await self._listen(activation.follow(self._order, root=self._root))
             except LinkLost as error:  # we had it again
+                _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
                 lost, until = str(error), time.monotonic() + self._order.confirm + PATIENCE
             except ConnectionFailed as error:
+                _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
                 lost = str(error)
 
     def _check_begun(self, ended: RemoteResult) -> None:
@@ -200,6 +206,7 @@ class Activation:
                     )
                     return
             except HiveError as error:
+                _log.info("%s: the word is tried again in %g s: %s", self._order.instance, _PAUSE, error)
                 if not told:
                     self._tell.line(f"no new connection: {error}")
                 told = True
@@ -223,6 +230,7 @@ class Activation:
                 self._order.instance, forget, seconds=activation.LOOK_SECONDS, stdin=activation.script()
             )
         except HiveError:
+            _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
             return None
         return host
 

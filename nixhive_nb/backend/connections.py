@@ -8,6 +8,7 @@ Fabric runs the commands. What it would do wrong with many hosts is done around 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -21,6 +22,7 @@ from nixhive_nb import descriptors
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.backend.link import Cancelled
 from nixhive_nb.backend.opener import SESSIONS, Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.backend.resolve import Resolver
 from nixhive_nb.backend.watchdog import Watchdog
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
 
+_log = logging.getLogger(__name__)
+_SAID = 1500
+"""Characters of what a failed command wrote that the log has."""
 _ROOM_POLL = 0.1
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
@@ -64,6 +69,7 @@ class Connections:
         inventory: Inventory,
         files: SshFiles,
         *,
+        resolve: Resolver | None = None,
         logins_per_jump: int = 8,
         connect_timeout: float | None = None,
         alive_interval: float = 15.0,
@@ -72,6 +78,7 @@ class Connections:
     ) -> None:
         """Nothing is opened yet.
 
+        `resolve` tells how hosts are reached; by default one of our own.
         `logins_per_jump`: logins at the same time through one way in (a chain of jump hosts, or one address).
         `connect_timeout`: seconds up to the login; by default what ssh_config says, else 10.
         `alive_interval`, `alive_misses`: a link that is silent for their product of seconds is given up.
@@ -88,7 +95,14 @@ class Connections:
         descriptors.allow_many()
         self._most = most or descriptors.connections_at_once()
         self._watchdog = Watchdog()
-        self._opener = Opener(files.batch, keys, limits=limits, watchdog=self._watchdog)
+        self._resolve = resolve or Resolver(files.batch)
+        self._opener = Opener(
+            files.batch,
+            keys,
+            resolve=self._resolve,
+            limits=limits,
+            watchdog=self._watchdog,
+        )
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
         self._fresh: set[_Host] = set()
@@ -156,6 +170,10 @@ class Connections:
                 self._fresh.discard(host)
             host.close()
 
+    def way(self, host: str) -> tuple[str, ...]:
+        """Give the hosts that are passed on the way to one. Raises `ConnectionFailed` where that has no end."""
+        return self._resolve.way(host)
+
     def address(self, instance: str) -> str:
         """Give where an instance is, as its ssh options name it. Raises `ConnectionFailed`."""
         return self._opener.address(instance)
@@ -207,7 +225,8 @@ class Connections:
                 for pause in _PAUSES:
                     try:
                         return perform()
-                    except _NotSent:
+                    except _NotSent as error:
+                        _log.info("%s: a command was not sent, and is tried again in %g s: %s", instance, pause, error)
                         # The kept connection was dead and nobody had noticed, or the server still counts sessions
                         # that have ended. The command has not left this machine.
                         if attempt.cancelled.wait(pause):
@@ -300,6 +319,7 @@ class Connections:
         if call.cancelled:
             raise Cancelled
         link, began = opened.link, time.monotonic()
+        _log.debug("%s: runs: %.300s", host.name, command)
 
         def give_up() -> None:
             if call.ending:
@@ -311,6 +331,7 @@ class Connections:
             try:
                 exited = opened.connection.perform(command, call)
             except ThreadException:
+                _log.debug("%s: a reader of a command failed", host.name, exc_info=True)
                 if call.failure is not None:
                     raise call.failure from None
                 # One of our readers ran into the end of the link, or of the session.
@@ -321,9 +342,12 @@ class Connections:
                 if not call.sent and not link.reason:
                     raise self._not_sent(host, opened, error) from None
                 exited = -1
-        if exited == -1 or call.reason:
-            raise self._lost(host, opened, call, ended=exited != -1)
         seconds = time.monotonic() - began
+        if exited == -1 or call.reason:
+            lost = self._lost(host, opened, call, ended=exited != -1)
+            _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
+            raise lost
+        _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
         return RemoteResult(exited=exited, stdout=call.stdout.text(), stderr=call.stderr.text(), seconds=seconds)
 
     def _not_sent(self, host: _Host, opened: Opened, error: Exception) -> _NotSent:
@@ -343,6 +367,12 @@ class Connections:
         return LinkLost(f"{host.name}: {reason}. {'It was ended there.' if ended else rest}")
 
 
+def _wrote(exited: int, call: Call) -> str:
+    """Return what a command that failed wrote at last, for the log."""
+    said = call.stderr.text()[-_SAID:].strip() if exited and _log.isEnabledFor(logging.DEBUG) else ""
+    return f". It wrote:\n{said}" if said else ""
+
+
 class Fresh:
     """A connection of `Connections.fresh`."""
 
@@ -355,13 +385,14 @@ class Fresh:
         command: str,
         *,
         timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
         bound: bool = False,
     ) -> RemoteResult:
         """Run a command, as `Connections.run`."""
         return self._connections._run(  # noqa: SLF001 - a part of it
-            self._host, command, timeout=timeout, on_line=None, stdin=stdin, on_call=on_call, bound=bound
+            self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:

@@ -8,7 +8,7 @@ ended, cuts characters at the edges of its reads, and joins all output so far at
 from __future__ import annotations
 
 import codecs
-import contextlib
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,12 @@ from fabric.runners import Remote
 from invoke.runners import Runner
 
 from nixhive_nb.backend.link import Cancelled
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 _CHUNK = 32768
 _ENDED = (OSError, EOFError, paramiko.SSHException)
@@ -83,7 +86,7 @@ class Call:
         if channel is None:
             return
         if self.fed and channel.out_window_size > len(self.ending):
-            with channel.transport.input_of(channel), contextlib.suppress(*_ENDED):
+            with channel.transport.input_of(channel), swallowed(_log, "ending a command", *_ENDED):
                 channel.sendall(self.ending)
             deadline = time.monotonic() + _LAST_SECONDS
             # Not only its status: what it wrote at last comes, too, before the host closes the session.
@@ -145,8 +148,8 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
     def start(self, command: str, shell: str, env: dict[str, str], timeout: float | None = None) -> None:
         """Open a session and send the command."""
         super().start(command, shell, env, timeout)
-        if not self.streams["in"] and not self.streams["out"].call.bound:
-            with self.channel.transport.input_of(self.channel), contextlib.suppress(*_ENDED):
+        if not self.streams["in"]:
+            with self.channel.transport.input_of(self.channel), swallowed(_log, "ending the input", *_ENDED):
                 self.channel.shutdown_write()
 
     def send_start_message(self, command: str) -> None:
@@ -170,11 +173,11 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
     def handle_stdin(self, input_: Call, output: Output, echo: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         """Send the whole input and then its end, unless it is kept open."""
         # A command that ends without reading its input is its own affair, as with a local pipe.
-        with self.channel.transport.input_of(self.channel), contextlib.suppress(*_ENDED):
+        with self.channel.transport.input_of(self.channel), swallowed(_log, "sending the input", *_ENDED):
             self.channel.sendall(input_.stdin)
             if input_.ending:
                 input_.fed = True
-            else:
+            elif not input_.bound:
                 self.channel.shutdown_write()
 
     def wait(self) -> None:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nixhive_nb.backend import nix
+from nixhive_nb.backend.kernels import KERNEL, platforms_of
 from nixhive_nb.plan.facts import Generation, HostFacts
 from nixhive_nb.text import strip_control
 
@@ -59,7 +60,9 @@ FACTS = (
     'say uptime "$(cat /proc/uptime 2>/dev/null)"; '
     'say df "$(df -P -k /nix 2>/dev/null | tail -n 1)"; '
     'say uid "$(id -u)"; '
-    f"{_UNITS}{_HOLDER}true"
+    # Not the id itself, which systemd wants to be kept from others.
+    'say machine_id "$(test -r /etc/machine-id && sha256sum /etc/machine-id | cut -c 1-32)"; '
+    f"{KERNEL}{_UNITS}{_HOLDER}true"
 )
 """Shell words that print what `parse_facts` reads."""
 
@@ -91,6 +94,12 @@ def parse_facts(stdout: str) -> HostFacts:
         profile_kernel=_kernel(found, "profile"),
         failed_units=parse_failed_units(stdout),
         root=found.get("uid") == "0",
+        machine_id=found.get("machine_id", ""),
+        runs=platforms_of(
+            found.get("machine", ""),
+            found.get("bits", ""),
+            [value for name, value in _pairs(stdout) if name == "binfmt"],
+        ),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nixhive_nb.backend.resolve import SshTarget
+
+_log = logging.getLogger(__name__)
 
 _SSH_PORT = 22
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
@@ -53,6 +56,11 @@ class HostKeys(msgspec.Struct, frozen=True, kw_only=True):
     authorities: int = 0
     """How many `@cert-authority` lines stand for the host; they are not supported here."""
     from_deployment: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Who says so, for the log."""
+        return "the deployment" if self.from_deployment else "known_hosts"
 
     @property
     def algorithms(self) -> list[str]:
@@ -105,7 +113,9 @@ def check(target: SshTarget, known: HostKeys, shown: HostKey) -> None:
     if shown in known.revoked:
         raise HostKeyError(f"host key {_describe(target, shown)}, which is marked as revoked. Nothing was sent.")
     if shown in known.accepted:
+        _log.debug("%s: host key %s (%s), as %s says", target, shown.fingerprint, shown.kind, known.origin)
         return
+    _log.info("%s: host key %s (%s) is not that of %s", target, shown.fingerprint, shown.kind, known.origin)
     if known.from_deployment:
         raise HostKeyError(
             f"host key {_describe(target, shown)}, the deployment says {_fingerprints(known.accepted, shown)}. "

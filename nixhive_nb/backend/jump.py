@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import re
 import shutil
 import subprocess
@@ -19,13 +20,17 @@ from nixhive_nb import process
 from nixhive_nb.backend.link import Cancelled
 from nixhive_nb.backend.ssh_config import private_folder, remove_folder
 from nixhive_nb.errors import ConnectionFailed, HostKeyError, TookTooLong
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from nixhive_nb.backend.resolve import Hop, SshTarget
+    from nixhive_nb.backend.resolve import SshTarget
+    from nixhive_nb.deployment.ways import Hop
+
+_log = logging.getLogger(__name__)
 
 _START_TIMEOUT = 60.0
 """Seconds for a chain to come up. ssh itself gives up sooner, by the ConnectTimeout of each of its hosts."""
@@ -121,7 +126,7 @@ class _Chain:
     def why_closed(self, target: SshTarget) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
-        with self._asking, contextlib.suppress(TookTooLong, OSError):
+        with self._asking, swallowed(_log, f"asking a jump host for {target}", TookTooLong, OSError):
             written = self._log.stat().st_size
             if not process.run(argv, timeout=_FORWARD_TIMEOUT).status:
                 return ""
@@ -152,6 +157,12 @@ class _Chain:
             self._start(cancelled)
             self._failure = None
         except ConnectionFailed as error:
+            _log.debug(
+                "%s: the jump host cannot be used; it is asked again after %g s",
+                self._hops[-1],
+                _REMEMBER,
+                exc_info=True,
+            )
             self._failure, self._failed_at = error, time.monotonic()
             raise self._for(target) from None
 

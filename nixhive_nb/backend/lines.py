@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from nixhive_nb.backend import nix
 from nixhive_nb.backend.bound import bound
+from nixhive_nb.backend.marks import WORDS, Answer
 from nixhive_nb.backend.opener import SESSIONS
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import paramiko
 
     from nixhive_nb.backend.connections import Connections, Fresh, RemoteResult
     from nixhive_nb.backend.fabric_run import Call
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+Run = Callable[..., "RemoteResult"]
+"""Runs words on a host: `Connections.run` of one, or `Fresh.run`."""
 _NO_BOUND = 1_000_000
 """Threads come with the demand, which steps and their checks limit. A command that queued for one would lose its time
 there: a check would fail, and a host on trial miss its word."""
@@ -50,24 +58,12 @@ class Lines:
         on_line: Callable[[str], None] | None = None,
         stdin: str | None = None,
     ) -> RemoteResult:
-        """Run a command over the kept connection; when cancelled, let go of that command alone."""
+        """Run a command over the kept connection; when cancelled, let go of that command alone.
 
-        def heard(_stream: str, line: str) -> None:
-            if on_line is not None:
-                on_line(strip_control(line))
-
-        def work(note: Callable[[Call], None]) -> RemoteResult:
-            return self._connections.run(
-                instance,
-                _words(command, stdin),
-                timeout=seconds,
-                on_line=heard,
-                stdin=stdin,
-                on_call=note,
-                bound=stdin is None,
-            )
-
-        return await self._cancellable(work)
+        Raises `NoAnswer` where the login runs something else.
+        """
+        run = partial(self._connections.run, instance)
+        return await self._asked(run, instance, command, seconds=seconds, on_line=on_line, stdin=stdin)
 
     @contextlib.asynccontextmanager
     async def fresh(self, instance: str, *, urgent: bool = False) -> AsyncIterator[FreshLine]:
@@ -84,7 +80,7 @@ class Lines:
             threading.Thread(target=login.leave, name="hive-leave", daemon=True).start()
             raise
         try:
-            yield FreshLine(self, line, address)
+            yield FreshLine(self, line, instance, address)
         finally:
             await asyncio.shield(self._submit(login.leave))
 
@@ -94,6 +90,32 @@ class Lines:
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _asked(
+        self,
+        run: Run,
+        instance: str,
+        command: str,
+        *,
+        seconds: float,
+        on_line: Callable[[str], None] | None = None,
+        stdin: str | None = None,
+    ) -> RemoteResult:
+        """Have the command run between marks, so that what another program says is not taken for its answer."""
+        answer = Answer()
+        alone = stdin is None
+        # Without input of its own it ends on the host when we are gone.
+        data = answer.line(bound(command) if alone else command) + (stdin or "").encode()
+
+        def heard(stream: str, line: str) -> None:
+            for own in answer.heard(line) if stream == "stdout" else [line]:
+                if on_line is not None:
+                    on_line(strip_control(own))
+
+        def work(note: Callable[[Call], None]) -> RemoteResult:
+            return run(WORDS, timeout=seconds, on_line=heard, stdin=data, on_call=note, bound=alone)
+
+        return answer.result(await self._cancellable(work), instance)
 
     async def _cancellable(self, work: Callable[[Callable[[Call], None]], RemoteResult]) -> RemoteResult:
         calls: list[Call] = []
@@ -111,7 +133,7 @@ class Lines:
             let_go.set()
             for call in calls:
                 call.cancel()
-            with contextlib.suppress(Exception):
+            with swallowed(_log, "a command that was let go of", Exception):
                 await future
             raise
 
@@ -176,30 +198,23 @@ class KeptLine:
 class FreshLine:
     """A connection that was opened for one purpose."""
 
-    def __init__(self, lines: Lines, line: Fresh, address: str) -> None:
+    def __init__(self, lines: Lines, line: Fresh, instance: str, address: str) -> None:
         self.room = asyncio.Semaphore(SESSIONS)
         """Places for commands that run at once."""
         self._lines = lines
+        self._instance = instance
         self._line = line
         self.address = address
         """Where the instance is, as seen from here."""
 
     async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
         """Run shell words there, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
-
-        def work(note: Callable[[Call], None]) -> RemoteResult:
-            return self._line.run(_words(words, stdin), timeout=seconds, stdin=stdin, on_call=note, bound=stdin is None)
-
-        return _plain(await self._lines._cancellable(work))  # noqa: SLF001 - a part of it
+        run, lines = self._line.run, self._lines
+        return _plain(await lines._asked(run, self._instance, words, seconds=seconds, stdin=stdin))  # noqa: SLF001 - a part of it
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
         """Connect to `host:port` from there."""
         return self._line.dial(host, port, seconds)
-
-
-def _words(command: str, stdin: str | None) -> str:
-    """Give what sshd is asked to start; without input of its own it ends on the host when we are gone."""
-    return nix.posix(bound(command) if stdin is None else command)
 
 
 def _plain(ended: RemoteResult) -> RemoteResult:

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
 
+from nixhive_nb.swallowed import swallowed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nixhive_nb.backend.resolve import SshTarget
 
-# paramiko logs stacks of frames, which Python prints into the notebook. Each error reaches us as an exception anyway.
-_LOG = "nixhive_nb.ssh"
-logging.getLogger(_LOG).setLevel(logging.CRITICAL)
+# paramiko's packets and channels log here, which tells nothing; what its transport says goes to our log, see `_log`.
+_QUIET = "nixhive_nb.ssh"
+logging.getLogger(_QUIET).setLevel(logging.CRITICAL)
+_log = logging.getLogger(__name__)
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
@@ -62,6 +65,7 @@ class Link:
                     made.bind((target.bind_address, 0))
                 made.connect(address)
             except OSError as error:
+                _log.debug("%s: no connection to %s: %s", target.name, address, error)
                 failure = error
                 made.close()
                 continue
@@ -102,7 +106,7 @@ class Link:
             made = self._socket
         if made is not None:
             # Closing alone does not wake a thread that is reading.
-            with contextlib.suppress(OSError):
+            with swallowed(_log, "ending a link", OSError):
                 made.shutdown(socket.SHUT_RDWR)
 
     def option(self, level: int, name: int) -> int:
@@ -123,7 +127,7 @@ class Link:
 
     def settimeout(self, seconds: float | None) -> None:
         """Set how long `recv` and `send` wait at most."""
-        with contextlib.suppress(OSError):
+        with swallowed(_log, "setting the time-out of a link", OSError):
             self._open().settimeout(seconds)
 
     def close(self) -> None:
@@ -166,10 +170,19 @@ class Transport(paramiko.Transport):
     # It reads with this time-out: at 0.1 s, each idle connection would wake ten times a second.
     _active_check_timeout = 1.0
 
-    def __init__(self, sock: Link) -> None:
+    def __init__(self, sock: Link, name: str = "") -> None:
+        """`name` is the host's, for the log."""
+        self._name = name
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
-        self.set_log_channel(_LOG)
+        self.set_log_channel(_QUIET)
         self._sender = threading.local()
+
+    def _log(self, level: int, msg: str | list[str], *args: object) -> None:
+        """Take what paramiko logs: its errors reach us as exceptions, so that none of it is more than a detail."""
+        if level < logging.INFO or not _log.isEnabledFor(logging.DEBUG):
+            return
+        text = "\n".join(msg) if isinstance(msg, list) else msg % args if args else msg
+        _log.debug("%s: paramiko: %s", self._name, text)
 
     @contextlib.contextmanager
     def input_of(self, channel: paramiko.Channel) -> Iterator[None]:

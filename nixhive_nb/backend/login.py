@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import UnknownKeyType
 
 from nixhive_nb.backend.host_keys import HostKey, parse_key
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.resolve import SshTarget
 
+_log = logging.getLogger(__name__)
 _AGENT_TIMEOUT = 60
 """Seconds for the agent: a person may have to confirm, or to touch a key."""
 
@@ -48,12 +51,16 @@ class KeyLogin:
                 except paramiko.AuthenticationException as error:
                     self._note(transport, name, error)
                 else:
+                    kind = HostKey(key.get_name(), key.asbytes()).fingerprint if _log.isEnabledFor(logging.INFO) else ""
+                    _log.info("%s: user %s: key %s (%s %s) was taken", self._target, self._target.user, name,
+                              key.get_name(), kind)  # fmt: skip
                     if not left:
                         return left
                     raise LoginRefused(self._wrong_type(left))
         raise LoginRefused(self._why())
 
     def _note(self, transport: paramiko.Transport, name: str, error: paramiko.AuthenticationException) -> None:
+        _log.debug("%s: user %s: key %s was refused: %s", self._target, self._target.user, name, error)
         self._refused.append(name)
         if "timeout" in str(error).lower():
             raise TimeoutError from None
@@ -84,6 +91,7 @@ class KeyLogin:
             stat = path.stat()
             yield _load(path, stat.st_mtime_ns, stat.st_size), str(path)
         except TypeError:  # what the library raises for a key with a passphrase
+            _log.debug("%s: key %s has a passphrase", self._target, path)
             self._locked.append(path)
         except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as error:
             self._unusable.append(f"{path} cannot be used ({strip_control(str(error)) or type(error).__name__})")
@@ -111,7 +119,7 @@ def _agent_keys(path: str) -> Iterator[Sequence[AgentKey]]:
     with contextlib.ExitStack() as stack:
         keys: Sequence[AgentKey] = ()
         if path:
-            with contextlib.suppress(OSError, paramiko.SSHException):
+            with swallowed(_log, f"asking the agent {path}", OSError, paramiko.SSHException):
                 link = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 link.settimeout(_AGENT_TIMEOUT)
                 link.connect(path)
@@ -128,7 +136,7 @@ def _agent_name(key: AgentKey) -> str:
 def _public_half(path: Path) -> HostKey | None:
     for place in (path, path.with_name(path.name + ".pub")):
         if place.suffix == ".pub" and place.is_file():
-            with contextlib.suppress(OSError, UnicodeDecodeError):
+            with swallowed(_log, f"reading {place}", OSError, UnicodeDecodeError):
                 return parse_key(place.read_text(encoding="utf-8"))
     return None
 

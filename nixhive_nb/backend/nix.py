@@ -82,6 +82,11 @@ def copy(path: str, store: str, options: Sequence[str] = ()) -> list[str]:
     return [*NEW_COMMAND, "copy", "--to", store, "--substitute-on-destination", *LOG, *options, path]
 
 
+def path_info(path: str, store: str) -> list[str]:
+    """Print a path if it is valid in a store, whatever was remembered of that."""
+    return [*NEW_COMMAND, "path-info", "--store", store, "--refresh", path]
+
+
 def instance_store(instance: str) -> str:
     """Give the URL by which Nix reaches the store of an instance, with a short time-out for its substituters."""
     return f"ssh://{instance}?remote-program={'%20'.join(('nix-store', *QUICK))}"

@@ -21,6 +21,9 @@ COPY_PATH, BUILDS, BUILD = 100, 104, 105
 BUILD_LINE, PROGRESS, POST_BUILD_LINE = 101, 105, 107
 ERROR_LEVEL, INFO_LEVEL = 0, 3
 KEPT_LINES = 20
+_NAR_UNIT = 8
+"""A path goes over in a NAR, whose length is a multiple of this; Nix does not count the padding at its end."""
+_REASON = "Reason: "
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -32,6 +35,13 @@ class _Line(msgspec.Struct, frozen=True):
     text: str = ""
     msg: str = ""
     raw_msg: str | None = None
+
+
+def headline(error: str) -> str:
+    """Give an error of Nix on one line: its first, and the reason, which Nix since 2.30 has on a line of its own."""
+    first, *rest = error.splitlines() or [""]
+    reason = next((line.strip().removeprefix(_REASON) for line in rest if line.strip().startswith(_REASON)), "")
+    return f"{first.removesuffix('.')}: {reason.removesuffix('.')}" if reason else first
 
 
 class NixLog:
@@ -93,10 +103,17 @@ class NixLog:
         match told.fields:
             case [int(done), int(expected), *_] if told.type == PROGRESS:
                 if told.id in self._copying:
-                    self._copying[told.id] = (self._copying[told.id][0], done)
+                    padded = -(-done // _NAR_UNIT) * _NAR_UNIT
+                    self._copying[told.id] = (self._copying[told.id][0], min(padded, max(done, expected)))
                 elif told.id in self._builds:
-                    self.built = (done, expected)
+                    self.built = (done, self._to_be_built(done, expected))
         return ()
+
+    def _to_be_built(self, done: int, expected: int) -> int:
+        """Give how many are to be built: a later Nix (2.34) counts one that has just been built twice for a moment."""
+        before, wanted = self.built
+        twice = before < done <= wanted and expected - wanted == done - before
+        return wanted if twice else expected
 
     def _stop(self, told: _Line) -> tuple[str, ...]:
         path, moved = self._copying.pop(told.id, ("", 0))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.backend import measure
@@ -15,19 +18,34 @@ from nixhive_nb.backend.host_facts import FACTS, parse_facts
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.reboot import Reboot
 from nixhive_nb.backend.transfer import Transfer
-from nixhive_nb.errors import ChecksFailed
+from nixhive_nb.errors import ChecksFailed, StepFailed
 from nixhive_nb.plan.event import Result
+from nixhive_nb.plan.facts import Seen
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.connections import Connections
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.places import Places
     from nixhive_nb.plan.facts import HostFacts
-    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.step import Step
+
+_log = logging.getLogger(__name__)
+
+
+def platform_of(path: str) -> str:
+    """Give what a system is for, such as `x86_64-linux`; empty for one that is not here, or does not say it."""
+    try:
+        return Path(path, "system").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        _log.debug("the platform of %s", path, exc_info=True)
+        return ""
+
+
+def _needs(target: Target, push: Step) -> bool:
+    return (target.store, target.system) == (push.store, push.system)
 
 
 class NixSsh:
@@ -42,16 +60,16 @@ class NixSsh:
         *,
         plan: Plan,
         owner: str,
-        folder: Path,
-        state: Path,
+        places: Places,
         copies: int,
         show_trace: bool = False,
     ) -> None:
-        """`deployment` is the absolute path of the expression, `folder` the `.hive` folder of results.
+        """`deployment` is the absolute path of the expression, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         """
         self._inventory = inventory
+        self._plan = plan
         self._options = plan.options
         self._owner = owner
         self._facts: dict[str, HostFacts] = {}
@@ -60,13 +78,12 @@ class NixSsh:
             inventory,
             deployment,
             files,
-            folder=folder,
-            state=state,
+            places=places,
             realise=plan.options.realise,
             show_trace=show_trace,
             wanted=plan.wanted,
         )
-        self._transfer = Transfer(inventory.instances, files, self._lines.remote, copies=copies)
+        self._transfer = Transfer(inventory.instances, files, self._lines.remote, way=connections.way, copies=copies)
 
     def close(self) -> None:
         """End the threads. The connections stay warm for the next run."""
@@ -90,9 +107,11 @@ class NixSsh:
         return await performers[step.kind](step, tell)
 
     async def _look(self, step: Step, _tell: Tell) -> Result:
-        ended = await self._lines.remote(step.instance, FACTS, seconds=LOOK_SECONDS)
-        facts = self._facts[step.instance] = parse_facts(ended.stdout)
+        facts = self._facts[step.instance] = await self._ask(step.instance)
         return Result(outcome="unchanged", path=facts.current, facts=facts)
+
+    async def _ask(self, instance: str) -> HostFacts:
+        return parse_facts((await self._lines.remote(instance, FACTS, seconds=LOOK_SECONDS)).stdout)
 
     async def _measure(self, step: Step, _tell: Tell) -> Result:
         """Find out what an instance lacks; nothing can be told of a system that is not built yet."""
@@ -104,10 +123,34 @@ class NixSsh:
         return Result(outcome="unchanged", path=built.path, how="measured", size=lacks, reboot=reboot)
 
     async def _push(self, step: Step, tell: Tell) -> Result:
-        return await self._transfer.push(step, self._builds.result(step.system), tell)
+        built = self._builds.result(step.system)
+        platform = await asyncio.to_thread(platform_of, built.path)
+        needing = [target.instance for target in self._plan.targets if _needs(target, step)]
+        refusals = [self._refusal(name, step.system, platform, self._plan.seen_of(name)) for name in needing]
+        if refusals and all(refusals):
+            raise StepFailed(refusals[0])
+        return await self._transfer.push(step, built, tell)
 
     async def _fetch(self, step: Step, tell: Tell) -> Result:
-        return await self._transfer.fetch(step, self._builds.result(step.system), tell)
+        built = self._builds.result(step.system)
+        platform = await asyncio.to_thread(platform_of, built.path)
+        seen = self._plan.seen_of(step.instance)
+        if platform and (seen is None or seen.facts is None):
+            seen = Seen(instance=step.instance, facts=await self._ask(step.instance))
+        refusal = self._refusal(step.instance, step.system, platform, seen)
+        if refusal:
+            raise StepFailed(refusal)
+        return await self._transfer.fetch(step, built, tell)
+
+    def _refusal(self, instance: str, system: str, platform: str, seen: Seen | None) -> str:
+        """Give why an instance cannot run a system; empty where it can, or where that is not known."""
+        facts = seen.facts if seen else None
+        if self._options.force or facts is None or facts.can_run(platform):
+            return ""
+        return (
+            f"system {system} is for {platform}, and the kernel of {instance} runs {', '.join(facts.runs)}. "
+            "Nothing was copied. If it runs that all the same, say --force."
+        )
 
     async def _activate(self, step: Step, tell: Tell) -> Result:
         options = self._options

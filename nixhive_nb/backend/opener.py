@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import threading
 import time
@@ -16,15 +17,17 @@ from nixhive_nb.backend.fabric_run import HostConnection, shared_config
 from nixhive_nb.backend.jump import Jumps
 from nixhive_nb.backend.link import Cancelled, Link, Transport
 from nixhive_nb.backend.login import KeyLogin
-from nixhive_nb.backend.resolve import Resolver, SshTarget
+from nixhive_nb.backend.resolve import SshTarget
 from nixhive_nb.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from nixhive_nb.backend.resolve import Resolver
     from nixhive_nb.backend.watchdog import Watchdog
 
+_log = logging.getLogger(__name__)
 SESSIONS = 8
 """Commands at a time in one connection: sshd allows 10 sessions (`MaxSessions`)."""
 _TRIES = 10
@@ -119,12 +122,20 @@ class _Guest(msgspec.Struct, frozen=True, kw_only=True):
 class Opener:
     """Opens connections to the hosts of one rendered configuration."""
 
-    def __init__(self, config: Path, keys: Mapping[str, Sequence[str]], *, limits: Limits, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        config: Path,
+        keys: Mapping[str, Sequence[str]],
+        *,
+        resolve: Resolver,
+        limits: Limits,
+        watchdog: Watchdog,
+    ) -> None:
         """`config` is what `ssh -F` reads; `keys` holds the public key lines that the deployment gives a host."""
         self._keys = keys
         self._limits = limits
         self._watchdog = watchdog
-        self._resolve = Resolver(config)
+        self._resolve = resolve
         self._jumps = Jumps(config)
         self._fabric = shared_config()
         self._lock = threading.Lock()
@@ -137,6 +148,8 @@ class Opener:
         where it was read before.
         """
         target = self._resolve.at_once(name) if urgent else self._resolve(name)
+        if target.through and not urgent:
+            self._resolve.way(name)  # raises where OpenSSH would start itself without end
         lines = self._keys.get(name)
         guest = _Guest(
             target=target,
@@ -175,7 +188,9 @@ class Opener:
                 )
             if time.monotonic() > until:
                 break
-            if attempt.cancelled.wait(random.uniform(0.5, 1.5) * min(0.1 * 2**tries, 1.0)):  # noqa: S311 - spreads the load
+            pause = random.uniform(0.5, 1.5) * min(0.1 * 2**tries, 1.0)  # noqa: S311 - spreads the load
+            _log.info("%s: try %s of %s failed, the next comes in %.1f s: %s", target, tries, _TRIES, pause, dropped)
+            if attempt.cancelled.wait(pause):
                 raise Cancelled
         raise ConnectionFailed(f"{target}: {dropped} It was tried {tries} times.")
 
@@ -183,6 +198,8 @@ class Opener:
         target = guest.target
         link = attempt.new_link()
         connection: HostConnection | None = None
+        begun = time.monotonic()
+        _log.debug("%s: connecting, as user %s%s", target, target.user, f", through {way}" if way else "")
         with self._watchdog.limit(guest.timeout, link.break_) as limit:
             try:
                 dial(link, target, way, guest.timeout)
@@ -192,7 +209,9 @@ class Opener:
                 _close(connection, link)
                 if attempt.cancelled.is_set():
                     raise Cancelled from None
+                _log.debug("%s: no connection", target, exc_info=True)
                 raise explain(error, target, guest.timeout if limit.expired else None, link.complaint) from None
+        _log.info("%s: user %s is logged in after %.2f s", target, target.user, time.monotonic() - begun)
         connection.transport.ask_for_life_signs(self._limits.alive_interval)
         _mind(self._watchdog, link, self._limits.silence)
         return Opened(connection, link)
@@ -202,7 +221,7 @@ class Opener:
         target = guest.target
 
         def transport(sock: Link, **_: Any) -> Transport:  # noqa: ANN401 - what paramiko passes
-            made = Transport(sock)
+            made = Transport(sock, target.name)
             made.prefer(guest.known.algorithms)
             # Later than our own deadline, which can tell a slow server from one that hangs up.
             made.banner_timeout = made.handshake_timeout = guest.timeout * 2

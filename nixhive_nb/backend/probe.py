@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
+import logging
 import socket
 import ssl
 import threading
@@ -15,12 +15,16 @@ from urllib.parse import urlsplit
 import msgspec
 import paramiko
 
+from nixhive_nb.swallowed import swallowed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from _typeshed import WriteableBuffer
 
     from nixhive_nb.backend.link import Transport
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -89,12 +93,12 @@ class Opened:
         with self._lock:
             self._closed = True
             channel = self._channel
-        with contextlib.suppress(*BROKEN):
+        with swallowed(_log, "ending a probe", *BROKEN):
             if isinstance(channel, socket.socket):
                 # Closing alone does not wake a thread that is reading.
                 channel.shutdown(socket.SHUT_RDWR)
         if channel is not None:
-            with contextlib.suppress(*BROKEN):
+            with swallowed(_log, "closing a probe", *BROKEN):
                 channel.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.confirmed import Hosts
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Options
+
+_log = logging.getLogger(__name__)
 
 _PAUSE = 1.0
 """Seconds between two attempts to reach a host that is rebooting."""
@@ -57,7 +60,8 @@ class Reboot:
         try:
             ended = await self._hosts.remote(self._instance, command, seconds=_ORDER_SECONDS)
         except LinkLost:
-            return  # as it should be
+            _log.debug("%s: the link ended, as it should", self._instance, exc_info=True)
+            return
         if ended.exited > 0 and ended.exited not in (129, 143):  # the signals of a session that is ended
             said = last_line(ended.stderr)
             raise StepFailed(
@@ -74,6 +78,7 @@ class Reboot:
                 async with self._hosts.fresh(self._instance) as line:
                     facts = parse_facts((await line.command(FACTS, seconds=LOOK_SECONDS)).stdout)
             except HiveError as error:
+                _log.info("%s: not back yet, it is tried again in %g s: %s", self._instance, _PAUSE, error)
                 reason = str(error)
                 continue
             if facts.boot_id != before.boot_id:

@@ -14,28 +14,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb import process
+from nixhive_nb.deployment.ways import Circle, Hop, MalformedJump, read_hops, way_to
 from nixhive_nb.errors import ConnectionFailed, TookTooLong
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
+"""The flags of ssh that take a value, from its manual page."""
 _AT_ONCE = 8
 _TIMEOUT = 20
 _TOKEN = re.compile(r"%(.)|\$\{(\w+)\}")
-_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
-
-
-class Hop(msgspec.Struct, frozen=True):
-    """One host of a `ProxyJump` chain, as it is written there."""
-
-    host: str
-    user: str = ""
-    port: str = ""
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.user + '@' if self.user else ''}{host}{':' + self.port if self.port else ''}"
 
 
 class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +55,11 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """`HOSTNAME:PORT`, for people."""
         return f"[{self.hostname}]:{self.port}" if ":" in self.hostname else f"{self.hostname}:{self.port}"
+
+    @property
+    def through(self) -> tuple[str, ...]:
+        """The hosts that it is reached through, those of its jumps or the one that its ProxyCommand logs in to."""
+        return tuple(hop.host for hop in self.jumps) or tuple(filter(None, [_proxy_host(self.proxy_command)]))
 
     @property
     def route(self) -> str:
@@ -97,6 +92,29 @@ class Resolver:
         """Give what it said before where that is known, else what it says. Raises as a call does."""
         return self._known.get(name) or self._before.get(name) or self(name)
 
+    def way(self, name: str) -> tuple[str, ...]:
+        """Give all hosts that are passed on the way to one, the first to connect to first.
+
+        Raises `ConnectionFailed` where it would be reached through itself: OpenSSH would start itself without end.
+        """
+        asked: list[str] = []
+
+        def through(host: str) -> tuple[str, ...]:
+            asked.append(host)
+            return self(host).through
+
+        try:
+            return way_to(name, through)
+        except (Circle, ConnectionFailed) as error:
+            for host in asked:
+                self.forget(host)
+            if isinstance(error, ConnectionFailed):
+                raise
+            raise ConnectionFailed(
+                f"{name} would be reached through itself: {error}. Give one of them `ProxyJump none` in the "
+                "deployment, or mend your own ssh configuration."
+            ) from None
+
     def forget(self, name: str) -> None:
         """Ask anew next time: a host that could not be reached is a reason for a person to edit the configuration."""
         known = self._known.pop(name, None)
@@ -113,6 +131,8 @@ def _resolve(config: Path, name: str) -> SshTarget:
         ) from None
     if done.status:
         lines = [strip_control(line) for line in done.stderr.splitlines() if line.strip()]
+        if any("jumphost loop" in line for line in lines):
+            raise _through_itself(name)
         raise ConnectionFailed(
             f"{name}: ssh cannot read its configuration: {lines[0] if lines else f'status {done.status}'}", log=lines
         )
@@ -212,13 +232,36 @@ def _paths(files: Iterable[str]) -> tuple[Path, ...]:
 
 
 def _jumps(name: str, text: str) -> tuple[Hop, ...]:
-    hops = []
-    for part in text.split(",") if text else ():
-        found = _HOP.fullmatch(part.strip())
-        if found is None:
-            raise ConnectionFailed(f"{name}: ssh's ProxyJump holds {part.strip()!r}, which is not [user@]host[:port].")
-        hops.append(Hop(found["host"].strip("[]"), found["user"] or "", found["port"] or ""))
+    try:
+        hops = read_hops(text)
+    except MalformedJump as error:
+        raise ConnectionFailed(f"{name}: ssh's ProxyJump holds what it cannot: {error}.") from None
     if any(hop.host == name for hop in hops):
-        # OpenSSH would start itself without end; a `Host *` with a ProxyJump is how this comes about.
-        raise ConnectionFailed(f"{name} would be reached through itself. Give it `ProxyJump none` in its ssh options.")
-    return tuple(hops)
+        raise _through_itself(name)
+    return hops
+
+
+def _through_itself(name: str) -> ConnectionFailed:
+    # OpenSSH would start itself without end; a `Host *` with a ProxyJump is how this comes about.
+    return ConnectionFailed(f"{name} would be reached through itself. Give it `ProxyJump none` in its ssh options.")
+
+
+def _proxy_host(command: str) -> str:
+    """Give the host that a ProxyCommand logs in to, where it is an ssh of its own (`ssh -W %h:%p portico`)."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    if words[:1] == ["exec"]:
+        words = words[1:]
+    if not words or Path(words[0]).name != "ssh":
+        return ""
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "--":
+            continue
+        if not word.startswith("-"):
+            return word.removeprefix("ssh://").rpartition("@")[2].partition(":")[0]
+        if word[-1] in SSH_VALUED:
+            next(rest, None)
+    return ""

@@ -68,6 +68,8 @@ class SshFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The same for programs: it never asks, and never uses a person's control sockets."""
     known_hosts: Path
     """The keys that the deployment names."""
+    extends: tuple[Path, ...] = ()
+    """The configurations of the user and of the system that both include."""
 
 
 def private_folder() -> Path:
@@ -113,13 +115,18 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
+    extends = default_user_files() if user_files is None else user_files
     files = SshFiles(
-        folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts"
+        folder=folder,
+        config=folder / "config",
+        batch=folder / "batch",
+        known_hosts=folder / "known_hosts",
+        extends=tuple(path for path in extends if os.access(path, os.R_OK)),
     )
-    config = render_config(inventory, files.known_hosts, user_files=user_files)
+    config = render_config(inventory, files.known_hosts, user_files=files.extends)
     _write(files.known_hosts, render_known_hosts(inventory))
     _write(files.config, config)
-    _write(files.batch, _FIRST + config + _LAST)
+    _write(files.batch, render_batch(config))
     return files
 
 
@@ -130,6 +137,11 @@ def render_config(inventory: Inventory, known_hosts: Path, *, user_files: Sequen
     # An Include belongs to the block above it, and would be read for that host alone.
     extends = ["Match all", *(f"Include {_quoted(path.absolute())}" for path in included), ""] if included else []
     return "\n".join([block for block in blocks if block] + ["\n".join(extends)])
+
+
+def render_batch(config: str) -> str:
+    """Return the text of `batch`, which is that of `config` for programs."""
+    return _FIRST + config + _LAST
 
 
 def render_known_hosts(inventory: Inventory) -> str:

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shlex
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from nixhive_nb import process
 from nixhive_nb.backend import nix
+from nixhive_nb.backend.marks import Answer
 from nixhive_nb.backend.measure import lacking
 from nixhive_nb.backend.nix_log import NixLog
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
-from nixhive_nb.errors import HiveError, StepFailed
+from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.plan.event import Result
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.builds import Built
-    from nixhive_nb.backend.connections import RemoteResult
     from nixhive_nb.backend.remote import Remote
     from nixhive_nb.backend.ssh_config import SshFiles
     from nixhive_nb.plan.step import Step
+
+_log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT = 6 * 3600
 """Seconds that a host may take to fetch a system."""
 _COPYING = re.compile(r"copying path '([^']+)' from")
 _COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
 _SSH_SCHEMES = ("ssh", "ssh-ng")
+_ELSEWHERE = ("remote-store", "remote-program", "root", "state", "store", "real")
+"""Parameters of a store's URL by which it is not the store that `nix-store` has on that host."""
+_SEE_SECONDS = 120
+"""How long a host may take to look for one path."""
+_log = logging.getLogger(__name__)
 
 
 class SshStore(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +51,8 @@ class SshStore(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     user: str | None = None
     port: int | None = None
+    is_elsewhere: bool = False
+    """Whether the URL leads on to another store than that of the host's own Nix."""
 
     def argv(self, config: str, command: str) -> list[str]:
         """Give the OpenSSH command that runs `command` there."""
@@ -59,7 +69,12 @@ def ssh_store(url: str) -> SshStore | None:
     # `urlsplit` gives host names in lower case; ssh's names of hosts are told apart by case.
     authority = parts.netloc.rpartition("@")[2]
     host = authority[1 : authority.index("]")] if authority.startswith("[") else authority.partition(":")[0]
-    return SshStore(host=host, user=unquote(parts.username) if parts.username else None, port=parts.port)
+    return SshStore(
+        host=host,
+        user=unquote(parts.username) if parts.username else None,
+        port=parts.port,
+        is_elsewhere=any(name in _ELSEWHERE for name, _ in parse_qsl(parts.query, keep_blank_values=True)),
+    )
 
 
 def store_for_nix(url: str) -> tuple[str, str]:
@@ -77,8 +92,20 @@ def store_for_nix(url: str) -> tuple[str, str]:
 class Transfer:
     """The steps `push` and `fetch` of one run."""
 
-    def __init__(self, instances: Container[str], files: SshFiles, remote: Remote, *, copies: int = 4) -> None:
-        """`copies` is how many may leave this machine at once."""
+    def __init__(
+        self,
+        instances: Container[str],
+        files: SshFiles,
+        remote: Remote,
+        *,
+        way: Callable[[str], object],
+        copies: int = 4,
+    ) -> None:
+        """`copies` is how many may leave this machine at once.
+
+        `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end.
+        """
+        self._way = way
         self._instances = instances
         self._files = files
         self._remote = remote
@@ -87,12 +114,15 @@ class Transfer:
     async def push(self, step: Step, built: Built, tell: Tell) -> Result:
         """Bring a system to a store: it may be able to get the path by itself, otherwise it is copied from here."""
         where = ssh_store(step.store)
-        if where is not None:
+        if where is not None and not where.is_elsewhere:
             counter = _Counter(built, tell)
             ended = await self._realise_there(where, built.path, counter)
-            if ended.exited == 0:
+            if ended == 0:
                 return _fetched(built, counter, "got by itself")
-        return await self._copy(built, step.store, tell, asked=where.host if where and self._is_ours(where) else "")
+        ours = where.host if where and self._is_ours(where) else ""
+        copied = await self._copy(built, step.store, tell, asked=ours)
+        await self._see_there(built.path, step.store)
+        return copied
 
     async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
@@ -101,19 +131,56 @@ class Transfer:
         ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         if ended.exited == 0:
             return _fetched(built, counter, "from relay" if step.store else "from its caches")
+        _log.info(
+            "%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, _why(ended.stderr)
+        )
         copied = await self._copy(built, nix.instance_store(step.instance), tell, asked=step.instance)
+        await self._see_on(step.instance, built.path)
         if not step.store:
             return copied
         warning = f"did not take it from {step.store} ({_why(ended.stderr)}): copied from here"
         return msgspec.structs.replace(copied, warning=warning)
 
-    async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> RemoteResult | _Ended:
+    async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> int | None:
+        """Have the host of a store fetch a path, and give the exit status of that.
+
+        None where its login runs no commands: it may be one that serves a store, and nothing else.
+        """
         command = nix.remote_realise(path, timeout=FETCH_TIMEOUT)
-        if self._is_ours(where):
-            return await self._remote(where.host, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
-        argv = where.argv(str(self._files.batch), nix.posix(command))
-        ended = await process.stream(argv, on_stderr=counter.heard)
-        return _Ended(exited=ended.status)
+        try:
+            if self._is_ours(where):
+                seconds = FETCH_TIMEOUT + 60
+                ended = await self._remote(where.host, command, seconds=seconds, on_line=counter.heard)
+                return ended.exited
+            await asyncio.to_thread(self._way, where.host)
+            answer = Answer()
+            argv = where.argv(str(self._files.batch), nix.posix(answer.marked(command)))
+            return answer.status(await process.stream(argv, on_stderr=counter.heard), where.host)
+        except (NoAnswer, LinkLost):
+            _log.debug("having %s fetch %s", where.host, path, exc_info=True)
+            return None
+
+    async def _see_on(self, instance: str, path: str) -> None:
+        """See that a path is valid on an instance, by our own connection. Raises `StepFailed` where it is not."""
+        ended = await self._remote(instance, nix.remote_invalid([path]), seconds=_SEE_SECONDS)
+        if ended.exited or path in ended.stdout.split():
+            raise StepFailed(
+                f"{path} was copied to {instance} and is not in its store: {_why(ended.stderr)}. Does its ssh lead to "
+                "another host than that of Nix?"
+            )
+
+    async def _see_there(self, path: str, store: str) -> None:
+        """See that a path is valid in a store, as Nix reaches it. Raises `StepFailed` where it is not."""
+        url, options = self._for_nix(store)
+        ended = await process.stream(nix.path_info(path, url), env={"NIX_SSHOPTS": options})
+        if ended.status or path not in ended.stdout.split():
+            raise StepFailed(f"{path} was copied to {_without_options(store)} and is not there: {_why(ended.stderr)}")
+
+    def _for_nix(self, store: str) -> tuple[str, str]:
+        """Give the URL of a store for Nix, and its `NIX_SSHOPTS`."""
+        url, ssh_words = store_for_nix(store)
+        options = (nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS")), ssh_words)
+        return url, " ".join(filter(None, options))
 
     def _is_ours(self, where: SshStore) -> bool:
         """Tell whether a store is that of an instance, as we reach it."""
@@ -124,6 +191,7 @@ class Transfer:
         try:
             return await lacking(self._remote, instance, sizes)
         except (HiveError, OSError):  # the copy itself will say what is wrong
+            _log.debug("%s: cannot tell what it lacks", instance, exc_info=True)
             return sum(sizes.values())
 
     async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "") -> Result:
@@ -143,10 +211,7 @@ class Transfer:
                 tell.line(text)
             tell.progress(log.bytes_copied, expected)
 
-        url, ssh_words = store_for_nix(store)
-        options = " ".join(
-            part for part in (nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS")), ssh_words) if part
-        )
+        url, options = self._for_nix(store)
         argv = nix.copy(built.path, url, nix.copy_options(os.environ))
         async with self._copies:
             ended = await process.stream(argv, on_stderr=heard, env={"NIX_SSHOPTS": options})
@@ -155,10 +220,6 @@ class Transfer:
         if not log.paths_copied:
             return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
         return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)
-
-
-class _Ended(msgspec.Struct, frozen=True):
-    exited: int
 
 
 class _Counter:

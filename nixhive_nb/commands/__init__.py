@@ -56,6 +56,7 @@ for _command in (
     looking.history_command,
     looking.report_command,
     looking.runs,
+    looking.bug_report,
     planning.plan_command,
     planning.apply,
     changing.build,

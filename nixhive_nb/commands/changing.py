@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.how import How
     from nixhive_nb.running import Note
     from nixhive_nb.session import Session
+
+_log = logging.getLogger(__name__)
 
 _LAST = "last"
 """What `--resume` stands for without a value; no id of a run ends so."""
@@ -191,6 +194,7 @@ def _already(hive: Hive, key: str, done: Done) -> Already:
     try:
         return Already(text=text, report=hive.report(done.run))
     except OptionError:  # journals are not kept for ever
+        _log.debug("no report of run %s", done.run, exc_info=True)
         return Already(text=text, report=None)
 
 

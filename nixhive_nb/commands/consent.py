@@ -8,11 +8,12 @@ import click
 
 from nixhive_nb.commands.options import options_of, session_of
 from nixhive_nb.errors import PlanStale
+from nixhive_nb.plan.plan import DIGITS
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Plan
 
-_SHORTEST = 4
+_LONGEST = 64
 
 
 def ask_leave(ctx: click.Context, plan: Plan | None = None) -> None:
@@ -22,8 +23,8 @@ def ask_leave(ctx: click.Context, plan: Plan | None = None) -> None:
     """
     options, session = options_of(ctx), session_of(ctx)
     digest: str | None = options.get("agreed")
-    if digest is not None and (len(digest) < _SHORTEST or set(digest) - set("0123456789abcdef")):
-        raise click.UsageError(f"'{digest}' is not the digest of a plan, such as 7f3a91c.")
+    if digest is not None:
+        _check_digest(digest, session.program)
     if digest is not None or options.get("yes") or session.policy == "free":
         return
     if session.policy == "attended" and session.attended():
@@ -44,8 +45,19 @@ def _words_of_leave(ctx: click.Context, plan: Plan | None) -> str:
 def check_agreed(ctx: click.Context, plan: Plan) -> None:
     """Raise `PlanStale` when a plan is not the one that `--plan` names."""
     digest = str(options_of(ctx).get("agreed", ""))
-    if not plan.digest.startswith(digest):
+    if not plan.whole_digest.startswith(digest):
         raise PlanStale(
             f"What would be done is plan {plan.digest}, and not {digest}: the deployment, the options or the hosts "
             f"are not as they were. Look at it anew: {session_of(ctx).program} plan."
+        )
+
+
+def _check_digest(digest: str, program: str) -> None:
+    wrong = f"'{digest}' is not the digest of a plan"
+    if set(digest) - set("0123456789abcdef") or len(digest) > _LONGEST:
+        raise click.UsageError(f"{wrong}, such as 7f3a91c0d2e4.")
+    if len(digest) < DIGITS:
+        raise click.UsageError(
+            f"{wrong}: it has {len(digest)} digits, and so few may be those of another plan. Give {DIGITS} or more, as "
+            f"`{program} plan` prints them."
         )

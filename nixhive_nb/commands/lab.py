@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -13,11 +14,14 @@ from nixhive_nb.commands.options import as_json, common, options_of, session_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
 from nixhive_nb.session import Listing, Message, place_of, records_of
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 
 @click.group(name="lab", context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -78,7 +82,7 @@ def down() -> Message:
 
 
 def _fleet() -> practice.Lab | None:
-    with contextlib.suppress(practice.NoFleet):
+    with swallowed(_log, "looking for the practice fleet", practice.NoFleet):
         return practice.Lab.open()
     return None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nixhive_nb.bug_report import Known, write_report
 from nixhive_nb.commands.options import (
     as_json,
     common,
@@ -17,9 +18,11 @@ from nixhive_nb.commands.options import (
     patterns,
     session_of,
 )
+from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
-from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, records_of
-from nixhive_nb.text import count_text
+from nixhive_nb.plan.twins import twins, warning
+from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
+from nixhive_nb.text import count_text, size_text
 
 if TYPE_CHECKING:
     from nixhive_nb.deployment.targets import Pattern
@@ -34,11 +37,9 @@ def load(ctx: click.Context, path: str | None) -> Message:
 
     In a notebook it is kept for the commands that follow.
     """
-    session = session_of(ctx)
-    options = options_of(ctx)
     if path:
-        options["config"] = path
-    hive = session.hive(options, anew=True)
+        options_of(ctx)["config"] = path
+    hive = hive_of(ctx, anew=True)
     inventory = hive.inventory
     counts = (count_text(len(inventory.systems), "system"), count_text(len(inventory.instances), "instance"))
     return Message(text=f"{hive.path}: {', '.join(counts)}")
@@ -98,6 +99,8 @@ def status(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Sur
     what is wanted, and nothing is evaluated.
     """
     survey = hive_of(ctx).survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    for names in twins(survey.seen):
+        session_of(ctx).warn(warning(names))
     return Surveyed(survey=survey, records=records_of(status_frame(survey)) if as_json else None)
 
 
@@ -166,6 +169,35 @@ def report_command(ctx: click.Context, run_id: str) -> Told:
     RUN is its id, or the end of it; without one, the last run. In a notebook its value has timeline() and timings().
     """
     return Told(report=hive_of(ctx).report(run_id))
+
+
+@click.command(name="bug-report")
+@click.argument("run_id", metavar="[RUN]", default="")
+@click.option("--file", "target", metavar="FILE", callback=not_empty, help="Where it goes.  [default: beside the runs]")
+@common
+@click.pass_context
+def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
+    """Write a bug report: one text file, which is sent nowhere.
+
+    It holds versions, settings, the generated ssh configuration, and the journal and logs of a run: of the last one, or
+    of RUN, which is its id or the end of it. Secrets are cut. The deployment need not evaluate.
+    """
+    session = session_of(ctx)
+    options = options_of(ctx)
+    inventory, failure = None, ""
+    try:
+        inventory = session.hive(options).inventory
+    except (HiveError, OSError) as error:
+        failure = str(of_system(error) if isinstance(error, OSError) else error)
+    known = Known(
+        settings=session.settings(options),
+        folder=session.folder(options),
+        inventory=inventory,
+        failure=failure,
+    )
+    place, contents = write_report(known, run_id, place_of(target) if target else None)
+    size = size_text(place.stat().st_size)
+    return Message(text=f"{place} ({size}) has:\n{contents}\nRead it before you give it away. Nothing was sent.")
 
 
 @click.command()

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb import process
+from nixhive_nb.backend.resolve import SSH_VALUED
 from nixhive_nb.commands.options import common, hive_of, session_of
 from nixhive_nb.session import Exited, Message, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The flags of ssh that take a value, from its manual page: what follows them is not the host.
-_SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
 _PLAIN_HELP: dict[str, Any] = {"help_option_names": ["--help"], "ignore_unknown_options": True}
 
 
@@ -57,6 +56,9 @@ def ssh_config(ctx: click.Context) -> Message:
 def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete: bool) -> Exited | Message:
     session = session_of(ctx)
     hive = hive_of(ctx)
+    host = _host(words) if program == "ssh" else ""
+    if host:
+        hive.check_way(host)
     if session.has_terminal:
         return Exited(status=process.run_attached(hive.ssh_argv(program, words)))
     if not complete:
@@ -67,16 +69,29 @@ def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete
 
 def ssh_flag_takes_value(flag: str) -> bool:
     """Tell whether the word after a flag of ssh is its value."""
-    return flag[-1] in _SSH_VALUED
+    return flag[-1] in SSH_VALUED
 
 
 def _has_command(words: Sequence[str]) -> bool:
     """Tell whether the words of an ssh command hold more than flags and a host."""
-    rest = list(words)
+    return len(_behind_flags(words)[1]) > 1
+
+
+def _host(words: Sequence[str]) -> str:
+    """Give the host of an ssh command; empty where a flag (`-J`, `-o`, `-F`) may lead there in another way."""
+    flags, rest = _behind_flags(words)
+    if not rest or any(flag[:2] in ("-J", "-o", "-F") for flag in flags):
+        return ""
+    return rest[0].rpartition("@")[2]
+
+
+def _behind_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Give the flags of an ssh command without their values, and what stands behind them: the host, the command."""
+    rest, flags = list(words), []
     while rest and rest[0].startswith("-") and rest[0] != "--":
-        flag = rest.pop(0)
-        if ssh_flag_takes_value(flag) and rest:
+        flags.append(rest.pop(0))
+        if ssh_flag_takes_value(flags[-1]) and rest:
             rest.pop(0)
     with contextlib.suppress(ValueError):
         rest.remove("--")
-    return len(rest) > 1
+    return flags, rest

@@ -43,9 +43,12 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
     return found
 
 
-def hive_of(ctx: click.Context) -> Hive:
-    """Give the deployment that a command is about."""
-    return session_of(ctx).hive(options_of(ctx))
+def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
+    """Give the deployment that a command is about: read now, and not again before the command has ended."""
+    session = session_of(ctx)
+    hive = session.hive(options_of(ctx), anew=anew)
+    session.warn_once(ctx.with_resource(hive.held()).warnings)
+    return hive
 
 
 def listing_of(frame: pd.DataFrame, *, as_json: bool) -> Listing:
@@ -115,6 +118,11 @@ def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         check_out(ctx, ctx.command.name)
 
 
+def _verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's way
+    if value:
+        session_of(ctx).be_verbose()
+
+
 def check_out(ctx: click.Context, command: str | None) -> None:
     """Raise `click.UsageError` in a terminal where `--out` stands with a command that has nothing for a file."""
     if options_of(ctx).get("out") and session_of(ctx).has_terminal and command != "plan":
@@ -128,6 +136,9 @@ def common(function: F) -> F:
                      help=f"The deployment: a file, or a folder with default.nix.  [default: {DEFAULT_CONFIG}]"),
         click.option("-s", "--state", metavar="PATH", expose_value=False, callback=_remember,
                      help=f"The state file.  [default: {DEFAULT_STATE}]"),
+        click.option("--state-dir", metavar="FOLDER", expose_value=False, callback=_remember,
+                     help="Where journals, outputs, --once keys and roots lie; a team shares one that is setgid "
+                          "(chmod 2770).  [default: .hive if there is one, else below $XDG_STATE_HOME]"),
         click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
                      help="Leave steps out: build (take known results), realise (with build: instantiate only), "
                           "confirm (set the profile, then switch), checks."),
@@ -142,6 +153,8 @@ def common(function: F) -> F:
                      help=f"How many hosts may read from one store at once.  [default: {_DEFAULTS.per_store}]"),
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
+        click.option("--verbose", is_flag=True, expose_value=False, callback=_verbose,
+                     help="Log on standard error what is done, and why it fails. A log in a file: NIXHIVE_LOG=FILE."),
         click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_out,
                      help="Put the result into this variable (in a notebook), or a plan into this file."),
     )):  # fmt: skip

@@ -71,7 +71,8 @@ def plan_command(
     out = options_of(ctx).get("out")
     if out and session.has_terminal:
         write_plan(plan, place_of(out))
-    return Planned(plan=plan, records=records_of(plan_frame(plan)) if as_json else None)
+    records = [{**row, "digest": plan.whole_digest} for row in records_of(plan_frame(plan))]
+    return Planned(plan=plan, records=records if as_json else None)
 
 
 @click.command()
@@ -97,6 +98,7 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
     check_agreed(ctx, plan)
     if file and not options_of(ctx).get("config"):
         options_of(ctx).update(config=plan.deployment, state=plan.state)
+        options_of(ctx).setdefault("state_dir", plan.state_dir)
     hive = hive_of(ctx)
     hive.check_fits(plan, force=force, follow=session.follow)
     return carry_out(ctx, hive, plan, reason)

@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from nixhive_nb.backend.errand import check_name, is_name
-from nixhive_nb.commands.options import as_json, common, options_of, session_of
+from nixhive_nb.commands.options import as_json, common, hive_of, session_of
 from nixhive_nb.errors import OptionError
+from nixhive_nb.log import cut_also
 from nixhive_nb.session import Ran, place_of, records_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _variables(_ctx: click.Context, _param: click.Parameter, words: tuple[str, .
         except OptionError as error:
             raise click.BadParameter(str(error)) from None
         found[name] = value if given else os.environ[name]
+    cut_also(found.values())
     return found
 
 
@@ -131,7 +133,7 @@ def run(
         raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
     if session.script is None and not command:
         raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
-    hive = session.hive(options_of(ctx))
+    hive = hive_of(ctx)
     (targets,) = session.patterns([pattern])
     frame = hive.run(
         targets,

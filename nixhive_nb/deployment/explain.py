@@ -26,7 +26,12 @@ _ERROR = re.compile(r"\s*error: *(\S.*)")
 _POSITION = re.compile(r"\s*at (\S.*?):(\d+):(\d+):?\s*$")
 _FILE = re.compile(r"\s*… while evaluating the file '(.+)'")
 _CONTEXT = re.compile(r"\s*… nix-hive: (.+)")
-_CONSEQUENCE = re.compile(r"\s*error: (\d+ dependenc|build of ')")
+_CONSEQUENCE = re.compile(
+    r"\s*error: (\d+ dependenc|build of '"
+    r"|Cannot build '.*'\.\n\s*Reason: \d+ dependenc)"  # since Nix 2.30
+)
+_MESSAGE_LAST = re.compile(r"error:\s*$")
+_OUTPUTS = "Output paths:"
 _GLUED = re.compile(r"^(\s*at .+:\d+:\d+:)(Did you mean)", re.MULTILINE)  # where Nix 2.8 shows no source
 _HINT = re.compile(r"\s*(Did you mean .+)")
 
@@ -53,7 +58,10 @@ def explain(stderr: str, *, show_trace: bool = False) -> str:
     before, after = lines[:start], lines[start + 1 :]
     end = _frame_after(after)
     message = _message(lines[start], after[:end])
-    return _short_form(message, [*after[end:], *_innermost_first(before)])
+    # What failed may have been said before the stack of what needed it.
+    message_last = any(map(_MESSAGE_LAST.match, after))
+    behind = _innermost_first(after[end:]) if message_last else after[end:]
+    return _short_form(message, [*behind, *_innermost_first(before)])
 
 
 def _short_form(message: _Message, frames: Sequence[str]) -> str:
@@ -76,7 +84,7 @@ def _short_form(message: _Message, frames: Sequence[str]) -> str:
 def _last_error(lines: Sequence[str]) -> int | None:
     """Give where the last error is, if possible one that is not the mere consequence of a build that failed."""
     errors = [index for index, line in enumerate(lines) if _ERROR.match(line)]
-    causes = [index for index in errors if not _CONSEQUENCE.match(lines[index])]
+    causes = [index for index in errors if not _CONSEQUENCE.match("\n".join(lines[index : index + 2]))]
     return max(causes or errors, default=None)
 
 
@@ -89,6 +97,8 @@ def _message(first: str, rest: Sequence[str]) -> _Message:
     text = [found[1].rstrip() if found else first]
     place = hint = ""
     for line in rest:
+        if line.strip() == _OUTPUTS:  # of a build that failed: nothing is there
+            break
         if position := _POSITION.match(line):
             place = place or _known_place(position)
         elif line.strip().startswith("at «"):

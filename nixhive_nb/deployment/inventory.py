@@ -51,6 +51,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """URL of the store that must have the system before the instance fetches it; empty for none."""
     tags: tuple[str, ...] = ()
     ssh: SshOptions = ()
+    jumps: tuple[str, ...] | None = None
+    """The hosts on the way to it, as OpenSSH reads the deployment and the user's own configuration; an instance among
+    them by its name. None where that was not asked."""
     host_keys: tuple[str, ...] = ()
     """Public key lines (`ssh-ed25519 AAAA…`) that the host may show."""
     checks: tuple[Check, ...] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +17,10 @@ from nixhive_nb.deployment.platforms import check_platforms
 from nixhive_nb.deployment.reading import Answer, read_inventory
 from nixhive_nb.deployment.watched import MOST_ENTRIES, Watched, look
 from nixhive_nb.errors import DeploymentError
+
+_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["Loaded", "check_platforms", "explain", "load", "toplevel_expression"]
 
@@ -39,7 +45,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return self.watched.changed()
 
 
-def load(path: str | Path = "hive.nix", *, show_trace: bool = False, name: str | None = None) -> Loaded:
+def load(
+    path: str | Path = "hive.nix", *, show_trace: bool = False, name: str | None = None, own: Collection[str] = ()
+) -> Loaded:
     """Evaluate a deployment: a file, or a folder that holds `default.nix`.
 
     `Loaded.changed()` tells whether to do so again. It watches every Nix file that the evaluation imported, outside
@@ -49,7 +57,8 @@ def load(path: str | Path = "hive.nix", *, show_trace: bool = False, name: str |
     `readFile` or `readDir` (outside that folder, or hidden), variables read by `builtins.getEnv`, what stands behind a
     URL that was fetched, and an updated channel.
 
-    `name` is how the deployment is called in messages, by default as the path is given.
+    `name` is how the deployment is called in messages, by default as the path is given. `own` are files and folders of
+    ours, which are not watched.
 
     Raises `DeploymentError` when there is no such file, when Nix cannot evaluate it (`FILE:LINE:COLUMN: message`;
     `show_trace` adds the stack of Nix), or when it says something that a deployment cannot say, with a line for each
@@ -60,12 +69,14 @@ def load(path: str | Path = "hive.nix", *, show_trace: bool = False, name: str |
     directory = target if is_folder else target.parent
     named = name or str(path)
     source = f"{named.rstrip('/')}/" if is_folder else named
-    watched = look(directory)
+    watched = look(directory, own)
     finished = process.run(_command(target))
     if finished.status != 0:
+        _log.info("%s cannot be evaluated", target)
         raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
     answer = msgspec.json.decode(finished.stdout, type=Answer)
     inventory = read_inventory(answer, source, directory)
+    _log.info("%s: %s systems, %s instances", target, len(inventory.systems), len(inventory.instances))
     if not watched.complete:
         warning = (
             f"{directory} holds more than {MOST_ENTRIES:,} files and folders, and only so many are watched: after a "

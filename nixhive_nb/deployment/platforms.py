@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nixhive_nb.deployment.inventory import Inventory
+
+_log = logging.getLogger(__name__)
 
 _COMMANDS = (("config", "show"), ("show-config",))  # the second until Nix 2.19
 
@@ -86,5 +89,6 @@ def _machines(file: str) -> str:
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
+        _log.debug("cannot read %s", file, exc_info=True)
         return ""
     return ";".join(line.partition("#")[0] for line in lines if not line.startswith("@"))

@@ -10,14 +10,21 @@ import binascii
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
 from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
+from nixhive_nb.deployment.names import hostname_problem, name_problem, port_problem, store_problem
 from nixhive_nb.deployment.near import near
 from nixhive_nb.deployment.node import KINDS, Node
+from nixhive_nb.deployment.ways import jump_problem
+from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing"),
@@ -28,7 +35,6 @@ _KNOWN = {
     "signing": ("keyFile",),
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_IN_INSTANCES = re.compile(r"""[\s\x00-\x1f\x7f/*?\[\]\\"'#,%$;|&<>(){}`]|^[-@!]""")
 _NOT_IN_PATHS = re.compile(r"[\s\x00-\x1f\x7f=]")
 _SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
 _KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")
@@ -81,9 +87,13 @@ class _Reader:
             build_flags=self.build_flags(top),
             signing_key=self.signing_key(top),
         )
+        problems, warnings = look_at_whole(found.instances)
+        for name, option, text in problems:
+            self.problem(_option_node(instances[name], option), text)
         if self.problems:
             # An unknown attribute is often the cause: `sytem`, and so no `system`.
             raise DeploymentError("\n".join([*self.problems, *self.warnings]))
+        self.warnings += warnings
         self.warn_of_emptiness(found)
         return msgspec.structs.replace(found, warnings=tuple(self.warnings))
 
@@ -100,12 +110,9 @@ class _Reader:
 
     def instance(self, name: str, node: Node, systems: dict[str, System]) -> Instance:
         of = f" of instance {name}"
-        if not name or _NOT_IN_INSTANCES.search(name):
-            self.problem(
-                node,
-                f"an instance cannot be named {name!r}: it is a host name for ssh, without blanks, slashes, quotes or "
-                "the characters of patterns and shells, and does not start with -, @ or !",
-            )
+        wrong = name_problem(name)
+        if wrong:
+            self.problem(node, f"an instance cannot be named {_shortened(name)!r}: {wrong}")
         members = self.members(node, f"instance {name}")
         self.warn_of_unknown(node, of, "instance")
         system = self.system_of(name, node, systems)
@@ -113,7 +120,7 @@ class _Reader:
         return Instance(
             name=name,
             system=system,
-            store=self.string(members, "store", of),
+            store=self.store(members, of),
             tags=self.tags(members, of),
             ssh=self.ssh(node, name),
             host_keys=self.host_keys(members, of),
@@ -154,10 +161,23 @@ class _Reader:
                 self.problem(value, f"`ssh` of instance {instance} holds {name!r}, which is no option of a Host block")
                 continue
             values = value.items if value.type == "list" else (value,)
+            before = len(self.problems)
             written = tuple(self.ssh_value(item, value, what) for item in values)
+            wrong = ((text, _ssh_problem(name.lower(), text)) for text in written if len(self.problems) == before)
+            for text, why in wrong:
+                if why:
+                    self.problem(value, f"{what} is {_shortened(text)!r}: {why}")
             if written:
                 options.append((name, written))
         return tuple(options)
+
+    def store(self, members: dict[str, Node], of: str) -> str:
+        """Give the URL of a store, which may be missing. A wrong one is not shown: it may hold a password."""
+        url = self.string(members, "store", of)
+        wrong = store_problem(url)
+        if wrong:
+            self.problem(members["store"], f"`store`{of} cannot be reached by Nix: {wrong}")
+        return url
 
     def ssh_value(self, node: Node, holder: Node, what: str) -> str:
         if node.type not in {"string", "int", "float", "bool"}:
@@ -292,6 +312,32 @@ class _Reader:
             return path
         relative = os.path.relpath(path, Path(node.at[0]).parent)
         return relative if relative.startswith("..") else f"./{relative}"
+
+
+def _ssh_problem(keyword: str, value: str) -> str:
+    """Give why an option that says which host is reached cannot have a value; ssh reads the others itself."""
+    if keyword not in _WAYS:
+        return ""
+    if not value.strip():
+        return "it is empty; leave the option out instead"
+    return _WAYS[keyword](value)
+
+
+_WAYS: dict[str, Callable[[str], str]] = {
+    "hostname": hostname_problem,
+    "port": port_problem,
+    # It becomes a line of known_hosts, where a pattern would stand for other hosts, too.
+    "hostkeyalias": name_problem,
+    "proxyjump": jump_problem,
+    "user": lambda _: "",
+}
+
+
+def _option_node(instance: Node, option: str) -> Node:
+    """Give the node of an ssh option of an instance, or the nearest one that has a place."""
+    options = instance.members.get("ssh", _NONE)
+    found = next((node for name, node in options.members.items() if name.lower() == option.lower()), _NONE)
+    return next((node for node in (found, options, instance) if node.at), instance)
 
 
 def _verb(node: Node, holder: Node) -> str:

@@ -116,7 +116,7 @@ class _Selection:
                 f"'@{name}' cannot be used here, where neither hosts nor runs are looked at; write patterns."
             )
         if name not in self._members:
-            self._members[name] = frozenset(self._groups(name))
+            self._members[name] = frozenset(self._groups(name)) & self._inventory.instances.keys()
         return self._members[name]
 
 

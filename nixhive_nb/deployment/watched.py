@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.log import log_file
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
+
+_log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 5_000
 """How many files and folders of a deployment's directory are watched."""
@@ -32,12 +38,14 @@ class Watched(msgspec.Struct, frozen=True):
     others: dict[str, Mark]
     """Files outside of the tree that Nix named."""
     nix_path: str | None
+    own: frozenset[str] = frozenset()
+    """Files and folders of ours, which are not looked at."""
 
     def changed(self) -> str | None:
         """Give the path of a file that changed, came or went since (`$NIX_PATH` for the variable), or None."""
         if os.environ.get("NIX_PATH") != self.nix_path:
             return "$NIX_PATH"
-        now = look(Path(self.directory)).tree
+        now = look(Path(self.directory), self.own).tree
         names = sorted(self.tree.keys() | now.keys())
         in_tree = (name for name in names if self.tree.get(name) != now.get(name))
         elsewhere = (name for name, mark in self.others.items() if _mark(name) != mark)
@@ -49,28 +57,32 @@ class Watched(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, others=others)
 
 
-def look(directory: Path) -> Watched:
+def look(directory: Path, own: Collection[str] = ()) -> Watched:
     """Give the present state of the files below a directory.
 
-    Left out are hidden names, symlinks to the store or to folders, notebooks, and what Python and this program write.
+    Left out are hidden names, symlinks to the store or to folders, notebooks, what Python and this program write (its
+    log as well), and what is `own` beside that.
     """
-    entries = _entries(str(directory))
+    entries = itertools.islice(_entries(str(directory), {*own, str(log_file())}), MOST_ENTRIES + 1)
     tree: dict[str, Mark] = {}
+    complete = True
     for count, entry in enumerate(entries):
-        if count == MOST_ENTRIES:
-            return Watched(str(directory), tree, complete=False, others={}, nix_path=os.environ.get("NIX_PATH"))
-        if not entry.is_dir(follow_symlinks=False):
+        complete = count < MOST_ENTRIES
+        if complete and not entry.is_dir(follow_symlinks=False):
             tree[entry.path] = _mark_of(entry)
-    return Watched(str(directory), tree, complete=True, others={}, nix_path=os.environ.get("NIX_PATH"))
+    nix_path = os.environ.get("NIX_PATH")
+    return Watched(str(directory), tree, complete=complete, others={}, nix_path=nix_path, own=frozenset(own))
 
 
-def _entries(directory: str) -> Iterator[os.DirEntry[str]]:
+def _entries(directory: str, own: Collection[str]) -> Iterator[os.DirEntry[str]]:
     """Give what is below a directory, that which is nearer first, in order of name."""
     level = [directory]
     while level:
         below = []
         for folder in level:
             for entry in _children(folder):
+                if entry.path in own:
+                    continue
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     below.append(entry.path)
@@ -82,6 +94,7 @@ def _children(folder: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted((entry for entry in found if _matters(entry)), key=lambda entry: entry.name)
     except OSError:
+        _log.debug("cannot list %s", folder, exc_info=True)
         return []
 
 
@@ -100,6 +113,9 @@ def _mark(path: str) -> Mark:
 def _mark_of(file: Path | os.DirEntry[str]) -> Mark:
     try:
         status = file.stat()
+    except FileNotFoundError:
+        return None
     except OSError:
+        _log.debug("cannot look at %s", file, exc_info=True)
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

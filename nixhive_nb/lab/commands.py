@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ from nixhive_nb.lab.model import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+_log = logging.getLogger(__name__)
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for. An ordinary user's PATH often lacks the sbin folders."""
@@ -43,19 +46,25 @@ def processes_in(inodes: Iterable[int]) -> dict[int, set[int]]:
     found: dict[int, set[int]] = {inode: set() for inode in inodes}
     for entry in Path("/proc").iterdir():
         # A process that ends while we look is as good as one that was never there.
-        with contextlib.suppress(OSError):
+        try:
             if entry.name.isdigit() and (inode := (entry / "ns" / "net").stat().st_ino) in found:
                 found[inode].add(int(entry.name))
+        except OSError as error:
+            _log.debug("process %s cannot be looked at: %s", entry.name, error)
     return found
 
 
 def is_first(pid: int) -> bool:
     """Whether the process is the first one of a PID namespace below ours, that is: a host's init."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                numbers = line.split()[1:]
-                return len(numbers) > 1 and numbers[-1] == "1"
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError as error:
+        _log.debug("process %s cannot be looked at: %s", pid, error)
+        return False
+    for line in lines:
+        if line.startswith("NSpid:"):
+            numbers = line.split()[1:]
+            return len(numbers) > 1 and numbers[-1] == "1"
     return False
 
 
@@ -78,7 +87,8 @@ def _open_process(pid: int, inodes: frozenset[int], stack: contextlib.ExitStack)
         handle = os.pidfd_open(pid)
         stack.callback(os.close, handle)
         return handle if Path(f"/proc/{pid}/ns/net").stat().st_ino in inodes else None
-    except OSError:
+    except OSError as error:
+        _log.debug("process %s cannot be looked at: %s", pid, error)
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import secrets
@@ -21,6 +22,8 @@ from nixhive_nb.lab.places import default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+_log = logging.getLogger(__name__)
 
 _NIXPKGS = Path(__file__).with_name("nixpkgs")
 _RECORD = "lab.json"
@@ -265,16 +268,20 @@ def take_down(folder: Path, token: str) -> None:
 def _take_down_locked(folder: Path, record: LabRecord) -> None:
     network.release(record.number, record.token)
     for place in _mounts_below(folder):
-        with contextlib.suppress(LabError):
+        try:
             run(["umount", "--lazy", place])
+        except LabError:
+            _log.debug("%s cannot be unmounted", place, exc_info=True)
     if record.deployment is not None:
         lab_nix.remove(Path(record.deployment) / "lab.nix", record.token)
     # The record goes last: as long as it is there, somebody can finish this.
     run(["rm", "-rf", "--one-file-system", *(str(folder / part) for part in _PARTS)])
     for name in (_FRESH_RECORD, _RECORD):
         (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
+    try:
         folder.rmdir()  # It stays if somebody put something of their own there.
+    except OSError:
+        _log.debug("%s stays", folder, exc_info=True)
 
 
 @contextlib.contextmanager

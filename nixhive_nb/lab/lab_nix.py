@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.lab.image import Keys
     from nixhive_nb.lab.model import HostStatus
+
+_log = logging.getLogger(__name__)
 
 
 def write(path: Path, *, token: str, nixpkgs: Path, keys: Keys, hosts: Iterable[HostStatus]) -> None:
@@ -39,6 +42,7 @@ def remove(path: Path, token: str) -> None:
     try:
         ours = path.read_text().startswith(_mark(token))
     except OSError:
+        _log.debug("%s cannot be read, and stays", path, exc_info=True)
         return
     if ours:
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from nixhive_nb.lab.model import GATEWAY, LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_log = logging.getLogger(__name__)
 
 _NUMBERS = range(256)
 _CLAIMS = Path("/run/nixhive-lab")
@@ -109,6 +112,7 @@ def take_link(number: int) -> bool:
     except LabError:
         if not (_INTERFACES / name).exists():
             raise
+        _log.debug("%s is there already", name, exc_info=True)
         return False
     return True
 
@@ -141,6 +145,7 @@ def _is_alive(held: Claim) -> bool:
     try:
         record = msgspec.json.decode((Path(held.folder) / "lab.json").read_bytes())
     except (OSError, msgspec.DecodeError):
+        _log.debug("there is no fleet in %s", held.folder, exc_info=True)
         return False
     return isinstance(record, dict) and record.get("token") == held.token
 
@@ -211,8 +216,10 @@ def sweep(number: int) -> None:
     """End every process in the number's namespaces, and remove the namespaces and the link."""
     if (_INTERFACES / link_name(number)).exists():
         # It goes by itself, at any moment, once the namespace at its other end is gone.
-        with contextlib.suppress(LabError):
+        try:
             _ip(f"link del {link_name(number)}")
+        except LabError:
+            _log.debug("%s cannot be removed", link_name(number), exc_info=True)
     names = _namespaces_of(number)
     for start in range(0, len(names), _SWEPT_AT_ONCE):
         _sweep_namespaces(names[start : start + _SWEPT_AT_ONCE])

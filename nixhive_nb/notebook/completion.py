@@ -17,6 +17,7 @@ from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, contex
 from nixhive_nb.commands import hive_group
 from nixhive_nb.commands.openssh import ssh_flag_takes_value
 from nixhive_nb.commands.planning import PLANNED
+from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.live import in_kernel
 from nixhive_nb.notebook.offers import Offer
@@ -224,7 +225,10 @@ class Completer:
 
     def _runs(self) -> Iterable[Offer]:
         hive = self._session.current
-        return offers.runs(self._session.state if hive is None else hive.state_file)
+        try:
+            return offers.runs(self._session.folder({}) if hive is None else hive.state_dir)
+        except OptionError:  # a home folder of nobody: the command says so
+            return ()
 
     def _digest(self) -> Iterable[Offer]:
         plan = self._session.plan

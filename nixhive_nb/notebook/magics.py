@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.notebook.words import Line, read_line
+from nixhive_nb.redaction import redact_words
 from nixhive_nb.session import DEFAULT_CONFIG, Session
 from nixhive_nb.text import strip_control
 
@@ -38,12 +40,15 @@ if TYPE_CHECKING:
     from nixhive_nb.notebook.words import Slot
     from nixhive_nb.session import Value
 
+_log = logging.getLogger(__name__)
+
 PROGRAM = "%hive"
 _LISTED = 100
 """Columns of the help."""
 FOR_SESSION = {
     "deployment": "config",
     "state": "state",
+    "state_dir": "state_dir",
     "parallel": "parallel",
     "confirm": "confirm",
     "policy": "policy",
@@ -83,6 +88,9 @@ class HiveMagics(Magics):
         for name in FOR_SESSION:
             self._use_setting(name)
         self.settings.observe(lambda change: self._use_setting(change.name), list(FOR_SESSION))
+        self.session.more_settings = self._all_settings
+        self.session.log_to(self.settings.log)
+        self.settings.observe(lambda change: self.session.log_to(change.new), "log")
         # Also when Python ends.
         self.close = weakref.finalize(self, self.session.close)
 
@@ -94,6 +102,7 @@ class HiveMagics(Magics):
         for picker in self._pickers:
             picker.close()
         self.settings.unobserve_all()
+        self.session.log_to("")
         try:
             self.close()
         finally:
@@ -136,6 +145,7 @@ class HiveMagics(Magics):
           check [PATTERN]...                 run the checks that the deployment has
           history [RUN], runs                earlier runs, and those that go on
           report [RUN]                       the record of a run; its value has timeline() and timings()
+          bug-report [RUN]                   write a file that tells why something fails; nothing is sent
           run PATTERN COMMAND...             run a command on each instance
           ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
           ssh-config                         print that configuration
@@ -158,6 +168,16 @@ class HiveMagics(Magics):
         Settings: `%config Hive`.
         """
         alone = stands_alone(sys._getframe())  # noqa: SLF001 - the way to one's caller
+        try:
+            return self._hive(line, cell, local_ns, alone=alone)
+        except BaseException as error:
+            _log.info("failed: %s", error, exc_info=True)
+            raise
+        finally:
+            self.session.end_command()
+
+    def _hive(self, line: str, cell: str | None, local_ns: Mapping[str, Any] | None, *, alone: bool) -> object:
+        """Run a line, and give its value; raise what IPython shows well."""
         names = {**self._shell.user_ns, **(local_ns or {})}
         try:
             parsed = read_line(line, names, lambda argv: _slot(argv, cell))
@@ -189,6 +209,8 @@ class HiveMagics(Magics):
         _check_cell(argv, cell)
         session.script = cell
         session.words = tuple(argv)
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s %s", PROGRAM, redact_words(argv))
         try:
             with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
                 return answer_to(self._value(ctx)), str(options_of(ctx).get("out") or "")
@@ -239,6 +261,9 @@ class HiveMagics(Magics):
             return answer.value
         answer.show()
         return None
+
+    def _all_settings(self) -> dict[str, str]:
+        return {f"Hive.{name}": str(getattr(self.settings, name)) for name in self.settings.trait_names(config=True)}
 
     def _use_setting(self, name: str) -> None:
         """Give the session one setting. Only that: a `-c` of an earlier command holds on when another one changes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 import os
 import textwrap
 from collections import Counter
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import click
 
     from nixhive_nb.deployment.inventory import Inventory
+
+_log = logging.getLogger(__name__)
 
 _MOST_FILES = 5000
 _ABOUT = 60
@@ -103,10 +106,9 @@ def systems(inventory: Inventory) -> Iterator[Offer]:
     return (Offer(name, "system") for name in inventory.systems)
 
 
-def runs(state: str | Path) -> Iterator[Offer]:
-    """Give the ids of the runs beside a state file, newest first: they name journals, and begin with the time."""
-    folder = Path(state).absolute().parent / ".hive" / RUNS
-    names = sorted((name for name, _ in _entries(str(folder)) if name.endswith(".jsonl")), reverse=True)
+def runs(folder: Path) -> Iterator[Offer]:
+    """Give the ids of the runs in a folder of ours, newest first: they name journals, and begin with the time."""
+    names = sorted((name for name, _ in _entries(str(folder / RUNS)) if name.endswith(".jsonl")), reverse=True)
     return (Offer(name.removesuffix(".jsonl"), "run") for name in names)
 
 
@@ -125,6 +127,7 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         with os.scandir(Path(folder).expanduser()) as found:
             return [(entry.name, entry.is_dir()) for entry in itertools.islice(found, _MOST_FILES)]
     except (OSError, RuntimeError):  # the latter for the home folder of nobody
+        _log.debug("cannot list %s", folder, exc_info=True)
         return []
 
 

@@ -8,6 +8,7 @@ that stays: JupyterLab shows a widget without its kernel as an error, whatever s
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from nixhive_nb.notebook.picker_own import OwnPicker
     from nixhive_nb.notebook.picker_plain import PlainPicker
 
+_log = logging.getLogger(__name__)
+
 Widgets = Literal["auto", "own", "plain", "none"]
 """What chooses: a widget of our own, one of the parts of ipywidgets, none, or the best that there is."""
 
@@ -47,11 +50,9 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 _HEADER = ("", "instance", "system", "tags", "via", "runs")
 
 _TONES: dict[str, tuple[str, str]] = {
-    "wanted": ("●", "ok"),
     "in sync": ("✓", "ok"),
     "reboot needed": ("⚠", "warn"),
     "outdated": ("◐", "warn"),
-    "older": ("◐", "warn"),
     "never deployed": ("○", "warn"),
     "unreachable": ("✕", "bad"),
     "unknown": ("?", "bad"),
@@ -67,9 +68,9 @@ class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     tags: tuple[str, ...]
     via: str
-    """The relay or jump host that it is reached by; empty for none."""
+    """The jump hosts that it is reached through; empty for none."""
     runs: str = ""
-    """What it runs (`wanted`, `outdated`, `unreachable`; more may follow a comma); empty when that is not known."""
+    """How it stands to what is wanted, one of `plan.standing.STANDINGS`; empty when that is not known."""
 
 
 def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets: Widgets = "auto") -> Picker:
@@ -96,6 +97,7 @@ def _imports(package: str) -> bool:
     try:
         import_module(package)
     except Exception:  # noqa: BLE001 - whatever is amiss with it, there is another way
+        _log.debug("%s cannot be used", package, exc_info=True)
         return False
     return True
 
@@ -227,7 +229,7 @@ class Picker(traitlets.HasTraits):
         return [selected(self.value)] if self._is_over else []
 
     def _headline(self) -> str:
-        counts = Counter(_state(row.runs) for row in self.rows)
+        counts = Counter(_one_line(row.runs) for row in self.rows)
         known = ", ".join(f"{count:,} {state}" for state, count in counts.most_common() if state)
         return count_text(len(self.rows), "instance") + (f": {known}" if known else "")
 
@@ -273,7 +275,7 @@ def compact(rows: Sequence[PickerRow]) -> dict[str, Any]:
     """Give the rows as JSON for the page: each text once, and for each row the places of its texts.
 
     `names` are as they are, since they come back; those that cannot be shown so have their text in `plain`, by place.
-    `sets` are the sets of tags that occur, each as places in `tags`; `runs` are objects of text, state, symbol, tone.
+    `sets` are the sets of tags that occur, each as places in `tags`; `runs` are objects of text, symbol, tone.
     Row n is names[n], systems[system[n]], sets[set[n]], vias[via[n]] and runs[run[n]].
     """
     names = [row.instance for row in rows]
@@ -306,15 +308,8 @@ def _coded(values: Sequence[_Text]) -> tuple[list[_Text], list[int]]:
 
 
 def _run(text: str) -> dict[str, str]:
-    state = _state(text)
-    symbol, tone = _TONES.get(state, ("", "dim"))
-    return {"text": text, "state": state, "symbol": symbol, "tone": tone}
-
-
-def _state(runs: str) -> str:
-    """Give the words before the first comma, and `unreachable` of `unreachable since 09:12`."""
-    state = _one_line(runs).partition(",")[0]
-    return next((known for known in _TONES if state.startswith(f"{known} ")), state)
+    symbol, tone = _TONES.get(text, ("", "dim"))
+    return {"text": text, "symbol": symbol, "tone": tone}
 
 
 def _one_line(text: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from IPython.core.getipython import get_ipython
 
+from nixhive_nb.swallowed import swallowed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 PAUSE = 0.5
 """Seconds between two updates of an output that is HTML."""
@@ -65,7 +69,7 @@ class Pump:
             began = time.thread_time()
             if not self._ended.is_set():
                 # A view that cannot be made is no reason to fail; what broke the run itself is told by `Run.report`.
-                with contextlib.suppress(Exception):
+                with swallowed(_log, "showing a run", Exception):
                     self._publish()
             pause = max(self.pause, _REST * (time.thread_time() - began))
 

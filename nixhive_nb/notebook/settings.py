@@ -65,6 +65,12 @@ class Hive(Configurable):
         config=True
     )
     state = Name(DEFAULT_STATE, help="The state file, as -s.").tag(config=True)
+    state_dir = Name(
+        None,
+        allow_none=True,
+        help="Where journals, outputs, --once keys and roots lie, as --state-dir. None: .hive if there is one, else "
+        "below $XDG_STATE_HOME.",
+    ).tag(config=True)
     parallel = Count(Limits().parallel, min=1, help="How many hosts to work on at once, as --parallel.").tag(
         config=True
     )
@@ -89,6 +95,12 @@ class Hive(Configurable):
         "attended",
         help="When a command that changes hosts needs --yes or --plan DIGEST. attended: where no person is there, as "
         "in a notebook that papermill runs. always: everywhere. free: nowhere.",
+    ).tag(config=True)
+
+    log = Unicode(
+        "",
+        help="The file that the log is appended to, for finding out why something fails. Empty: that of "
+        "NIXHIVE_LOG in the environment, if it is set.",
     ).tag(config=True)
 
     def update_config(self, config: Config) -> None:

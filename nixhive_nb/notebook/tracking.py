@@ -7,6 +7,7 @@ most twice a second.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from importlib.util import find_spec
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from nixhive_nb.notebook.bundle import Bundle
     from nixhive_nb.notebook.settings import Hive
     from nixhive_nb.notebook.tracker import RunTracker
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Source", "Tone", "TrackedRow", "TrackedView", "TrackedWave", "close_ended", "track"]
 
@@ -148,6 +151,7 @@ class _Shown:
 
             self._widget = RunTracker(view, self._source.tail, blocking=self._blocking, on_cancel=self._cancel)
         except Exception:  # noqa: BLE001 - see above
+            _log.debug("the widget of a run cannot be made: it is shown without", exc_info=True)
             self._own = False
             self.pump.pause = max(PAUSE, self.pump.pause)
 

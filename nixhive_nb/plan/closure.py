@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from nixhive_nb.text import size_text
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 Change = Literal["added", "removed", "changed"]
-_KINDS: tuple[Change, ...] = ("added", "removed", "changed")
 
 _STORE_NAME = re.compile(r"(?:.*/)?[0-9a-z]{32}-(.+)")
 _VERSION = re.compile(r"-(?=[^A-Za-z])")
@@ -35,10 +32,6 @@ class PackageChange(msgspec.Struct, frozen=True, kw_only=True):
     new_versions: tuple[str, ...] = ()
     size: int = 0
     """What the package takes more in the new closure; negative where it takes less."""
-    old_paths: tuple[str, ...] = ()
-    """Its paths that are in the old closure alone."""
-    new_paths: tuple[str, ...] = ()
-    """Its paths that are in the new closure alone."""
 
 
 def closure_changes(old: Mapping[str, int], new: Mapping[str, int]) -> tuple[PackageChange, ...]:
@@ -56,22 +49,9 @@ def closure_changes(old: Mapping[str, int], new: Mapping[str, int]) -> tuple[Pac
                 old_versions=_versions(here.values()),
                 new_versions=_versions(there.values()),
                 size=sum(new[path] for path in there) - sum(old[path] for path in here),
-                old_paths=tuple(sorted(here.keys() - there.keys())),
-                new_paths=tuple(sorted(there.keys() - here.keys())),
             )
         )
     return tuple(changes)
-
-
-def diff_summary(changes: Sequence[PackageChange]) -> str:
-    """Give the changes in one line: `3 added, 1 removed, 4 changed, +12.3 MB`."""
-    if not changes:
-        return "no changes"
-    count = {kind: sum(one.change == kind for one in changes) for kind in _KINDS}
-    words = [f"{number} {kind}" for kind, number in count.items() if number]
-    size = sum(one.size for one in changes)
-    sign = "-" if size < 0 else "+" if size else "±"
-    return ", ".join([*words, f"{sign}{size_text(abs(size))}"])
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ It is asyncio in a thread of its own, since in a notebook the main thread alread
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import threading
 import time
 import traceback
@@ -22,6 +22,7 @@ from nixhive_nb.plan.hearing import Hearing, OnEvent
 from nixhive_nb.plan.limits import Limits, Locks
 from nixhive_nb.plan.policy import TOUCHES, Policy
 from nixhive_nb.plan.report import Report, Tally
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.step import Step
 
+_log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 _STOPPED = "the run was stopped"
 
@@ -136,6 +138,8 @@ class Run:
         return self._tally.report()
 
     def _heard(self, event: Event) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            _note(event)
         # Steps tell from threads of their own, several at once.
         with self._telling:
             self._tally.add(event)
@@ -149,6 +153,7 @@ class Run:
             with asyncio.Runner(loop_factory=self._loop_factory) as runner:
                 runner.run(self._engine.run())
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+            _log.debug("the engine broke", exc_info=True)
             self._failure = error
         finally:
             until = time.monotonic() + self._patience
@@ -208,7 +213,7 @@ class _Engine:
         """Start nothing more, and end the running steps that `which` names. Safe from any thread."""
         self._stopping = True
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
+            with swallowed(_log, "stopping a run that has ended", RuntimeError):
                 self._loop.call_soon_threadsafe(self._end, which)
 
     def _end(self, which: Callable[[Step], bool]) -> None:
@@ -298,6 +303,7 @@ class _Engine:
         except OSError as error:
             return self._ended(step, "failed", str(of_system(error)))
         except Exception as error:  # noqa: BLE001 - our own bug: it fails this step and no other
+            _log.debug("step %s: a bug", step.id, exc_info=True)
             lines = traceback.format_exc().splitlines()
             return self._ended(step, "failed", f"A bug in nixhive_nb: {error!r}. Please report it.", lines)
         return StepEnded(time=self._clock(), step=step.id, outcome=result.outcome, reason=result.warning, result=result)
@@ -309,9 +315,22 @@ class _Engine:
         return await self._backend.perform(step, _Voice(step.id, self._emit, self._clock))
 
     def _ended(self, step: Step, outcome: Outcome, reason: str, log: Iterable[str] = ()) -> StepEnded:
+        if log:
+            _log.debug("step %s: what was said:\n%s", step.id, "\n".join(log))
         for text in log:
             self._emit(StepLine(time=self._clock(), step=step.id, text=text))
         return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=" ".join(reason.split()))
+
+
+def _note(event: Event) -> None:
+    """Log what happens. What hosts and Nix say is in the logs of the run; here only that of a step that failed."""
+    match event:
+        case StepStarted():
+            _log.debug("step %s: started", event.step)
+        case StepEnded():
+            _log.info("step %s: %s%s", event.step, event.outcome, f": {event.reason}" if event.reason else "")
+        case Stopping():
+            _log.info("stopping")
 
 
 def _outcome_of(error: HiveError, step: Step) -> Outcome:

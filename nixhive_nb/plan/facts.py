@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 
@@ -17,6 +19,10 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None = None
     """Number of the profile's generation."""
     boot_id: str = ""
+    machine_id: str = ""
+    """A hash of `/etc/machine-id`: two containers on one kernel have one boot id."""
+    runs: tuple[str, ...] = ()
+    """The platforms that its kernel runs, such as `x86_64-linux`; empty where that is not known."""
     uptime: float | None = None
     free: int | None = None
     """Free space on `/nix`, for a user that is not root."""
@@ -32,6 +38,11 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether we are logged in as root; otherwise sudo is needed to change something."""
     holder: str = ""
     """Who is activating something there at this moment."""
+
+    def can_run(self, platform: str) -> bool:
+        """Tell whether its kernel runs what is made for a platform; also where that is not known."""
+        plain = re.sub(r"^x86_64-v[1-4]-", "x86_64-", platform)
+        return not self.runs or not plain or plain in self.runs
 
     @property
     def reboot_needed(self) -> bool | None:
@@ -76,6 +87,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     derivation: str = ""
     error: str = ""
     log: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    """Files and folders of ours that it takes into the store with the folder that they lie in, or would."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.report import Report
     from nixhive_nb.plan.step import Step
 
+_log = logging.getLogger(__name__)
+
 Line = Head | End | StepStarted | StepEnded | Stopping
 _LINE: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
-_UNREADABLE = (ValueError, RecursionError)
-"""What decoding raises: for what is no JSON, or no line that we know; for what is no UTF-8; for what nests too deep."""
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding raises: for what is no JSON, or no line that we know; for what is no UTF-8; for what nests too deep.
+
+The first is a `ValueError` only since msgspec 0.21.
+"""
 _NAMED = 5
 _TAIL = 8192
 """Where in a file its last line begins, at most this far from the end, if that is an `end` line."""
@@ -69,8 +75,19 @@ class _Brief(msgspec.Struct, frozen=True):
     targets: tuple[msgspec.Raw, ...] = ()
 
 
+class _Noted(Plan, frozen=True, kw_only=True):
+    """A plan that was noted without its secrets, or by another version: it keeps the digest that it had."""
+
+    noted: str = ""
+
+    @property
+    def whole_digest(self) -> str:
+        """The digest that stands in the journal."""
+        return self.noted
+
+
 def runs(folder: Path) -> tuple[RunEntry, ...]:
-    """Give the runs that are noted in `folder` (`.hive`), newest first."""
+    """Give the runs that are noted in `folder` (see `places`), newest first."""
     found = [entry for file in (folder / RUNS).glob("*.jsonl") if (entry := _entry(file))]
     return tuple(sorted(found, key=lambda entry: (entry.started, entry.run), reverse=True))
 
@@ -134,12 +151,14 @@ def _entry(file: Path) -> RunEntry | None:
         locked = is_locked(file)
         head, last = _first_and_last(file)
     except OSError:
+        _log.debug("cannot read %s", file, exc_info=True)
         return None
     if not isinstance(head, Head):
         return None
     try:
         plan = msgspec.json.decode(head.plan, type=_Brief)
     except _UNREADABLE:
+        _log.debug("cannot read the plan in %s", file, exc_info=True)
         return None
     end = last if isinstance(last, End) else None
     entry = RunEntry(
@@ -166,6 +185,7 @@ def _counts(entry: RunEntry) -> dict[str, int]:
     try:
         return report_of(entry).counts()
     except OptionError:
+        _log.debug("no counts of run %s", entry.run, exc_info=True)
         return {}
 
 
@@ -178,12 +198,19 @@ def _read(entry: RunEntry) -> tuple[list[Line], Plan]:
     head = lines[0] if lines else None
     try:
         if isinstance(head, Head):
-            return lines, msgspec.json.decode(head.plan, type=Plan)
+            return lines, _noted(head)
     except _UNREADABLE:
-        pass
+        _log.debug("cannot read the plan in %s", entry.path, exc_info=True)
     raise OptionError(
         f"The plan of run {entry.run} cannot be read: {entry.path} was changed, or written by another version."
     )
+
+
+def _noted(head: Head) -> Plan:
+    plan = msgspec.json.decode(head.plan, type=Plan)
+    if plan.digest == head.digest:
+        return plan
+    return msgspec.structs.replace(msgspec.json.decode(head.plan, type=_Noted), noted=head.digest)
 
 
 def _report(lines: Iterable[Line], plan: Plan, started: float, state: str) -> Report:
@@ -253,6 +280,7 @@ def _decoded(text: bytes) -> Line | None:
     try:
         return _LINE.decode(text)
     except _UNREADABLE:
+        _log.debug("not a line of a journal: %.200r", text)
         return None
 
 

@@ -1,16 +1,16 @@
 """The journal: what a run did, a line an event, as it happens. A record for people and `--resume`, never the truth.
 
-`.hive/runs/TIME-ID.jsonl` (0600) begins with a `run` line (`Head`), then holds the events of `plan.event`, but for
-output and progress, and ends with an `end` line (`End`). Beside it, the folder `TIME-ID` holds what hosts said: a log
-for each instance, and `build.log`. While a run goes on its journal is locked (`flock`), so that one that was killed
-can be told from one that runs.
+`runs/TIME-ID.jsonl` in the folder of `places` (0600, or 0660 where a team shares it) begins with a `run` line (`Head`),
+then holds the events of `plan.event`, but for output and progress, and ends with an `end` line (`End`). Beside it, the
+folder `TIME-ID` holds what hosts said: a log for each instance, and `build.log`. While a run goes on its journal is
+locked (`flock`), so that one that was killed can be told from one that runs.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-import re
 import secrets
 import shutil
 import threading
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nixhive_nb.files import make_folder, private_opener
 from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
 from nixhive_nb.plan.logs import log_file
+from nixhive_nb.redaction import redact
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.report import Report
 
+_log = logging.getLogger(__name__)
+
 RUNS = "runs"
 KEPT = 200
 """How many journals are kept."""
@@ -37,11 +41,6 @@ _SYNC_SECONDS = 0.1
 """Each line is with the kernel at once; ends of steps that come together go to the disk together."""
 _SYNC_SHARE = 20
 """A disk that takes long (Nix writes to it as well) may hold up the engine for one part in so many."""
-_SECRET = re.compile(r"(https?://)[^/\s?#:@]+@|(://[^/\s:@]*:)[^/\s]*@|(://[^/\s:@\[]*:)(?!\d+/)[^\s@\"'<>]{0,200}@")
-_SECRET_QUERY = re.compile(
-    r"([?&][\w.%-]{0,40}(?:secret|token|passw|signature|credential|api[-_]?key)[\w.%-]{0,40}=)[^&#\s\"'<>]+",
-    re.IGNORECASE,
-)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,9 +102,9 @@ class Journal:
 
     @classmethod
     def begin(cls, folder: Path, header: Header, plan: Plan) -> Journal:
-        """Begin the journal of a run in `folder` (`.hive`), and remove the oldest ones. Raises `OSError`."""
+        """Begin the journal of a run in `folder` (see `places`), and remove the oldest ones. Raises `OSError`."""
         runs = folder / RUNS
-        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(runs)
         _remove_old(runs)
         now = time.time()
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
@@ -197,25 +196,15 @@ class Journal:
         file = self.log_of(step.instance)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
         try:
-            self._logs.mkdir(mode=0o700, exist_ok=True)
+            make_folder(self._logs)
             with open(file, "ab", opener=_private) as log:
-                log.write(f"{stamp} {step.kind}: {redacted(text)}\n".encode())
+                log.write(f"{stamp} {step.kind}: {redact(text)}\n".encode())
         except OSError as error:
             self._fail(file, error)
 
     def _fail(self, file: Path, error: OSError) -> None:
         what = f"{file}: {error.strerror}. The run itself goes on; `history` and `--resume` know less of it"
         self.failure = self.failure or what
-
-
-def redacted(text: str) -> str:
-    """Give a text with `***` for secrets in its URLs. Always UTF-8.
-
-    They are passwords, a bare token of an http URL, and what a query names a token, secret, password and the like.
-    """
-    plain = text.encode("utf-8", "backslashreplace").decode()
-    plain = _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***@", plain)
-    return _SECRET_QUERY.sub(r"\1***", plain)
 
 
 def is_locked(file: Path) -> bool:
@@ -226,6 +215,7 @@ def is_locked(file: Path) -> bool:
         except BlockingIOError:
             return True
         except OSError:  # a file system without locks
+            _log.debug("%s cannot be locked", file, exc_info=True)
             return False
     return False
 
@@ -237,7 +227,7 @@ def _encoded(value: msgspec.Struct) -> bytes:
 def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - what JSON is made of
     match value:
         case str():
-            return redacted(value)
+            return redact(value)
         case dict():
             return {name: _without_secrets(one) for name, one in value.items()}
         case list() | tuple():
@@ -246,7 +236,7 @@ def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - what JSON is made of
 
 
 def _private(name: str, flags: int) -> int:
-    return os.open(name, flags | os.O_APPEND, 0o600)
+    return private_opener(name, flags | os.O_APPEND)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -264,5 +254,6 @@ def _remove_old(runs: Path) -> None:
             if not is_locked(file):
                 shutil.rmtree(file.with_suffix(""), ignore_errors=True)
                 file.unlink(missing_ok=True)
-        except OSError:
-            continue  # another process was quicker
+        except OSError:  # another process was quicker
+            _log.debug("cannot remove %s", file, exc_info=True)
+            continue

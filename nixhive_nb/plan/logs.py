@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from urllib.parse import quote
+
+from nixhive_nb.swallowed import swallowed
+
+_log = logging.getLogger(__name__)
 
 _BUILD_LOG = "build.log"
 _LOG_OF_BUILD = "%62uild.log"
@@ -23,6 +28,6 @@ def log_file(journal: Path, instance: str) -> Path:
 def short_file(file: str) -> str:
     """Give a path as a person here would type it: from the working folder if it is below, else from home (`~/…`)."""
     for place, mark in ((Path.cwd, ""), (Path.home, "~/")):
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
+        with contextlib.suppress(ValueError), swallowed(_log, f"looking where {file} is", OSError, RuntimeError):
             return f"{mark}{Path(file).relative_to(place())}"
     return file

@@ -9,6 +9,7 @@ import msgspec
 
 from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.terms import Terms
 
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
@@ -19,6 +20,8 @@ ACTIVATION_SECONDS = 1800.0
 """How long a `switch-to-configuration` may take by default; some units take minutes to stop."""
 REBOOT_SECONDS = 600.0
 """How long a host may take to come back from a reboot, by default."""
+DIGITS = 12
+"""How many hexadecimal digits of its digest name a plan: 48 bits, which nobody finds another plan for by trying."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +97,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Instances that a resumed run leaves out, since they said that nothing is left to do."""
     to: int = 0
     """For a rollback: the generation that was asked for; 0 for the one before."""
+    terms: Terms = Terms()
+    """What the deployment said of where and how it is carried out."""
+    deployment: str = ""
+    """Absolute path of the deployment; empty for a plan that was made of an inventory alone."""
+    state: str = ""
+    """Absolute path of the state file."""
+    state_dir: str = ""
+    """That of the folder for journals and the like, where one was named."""
 
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
@@ -101,23 +112,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """A short name of exactly this plan: what is done, on what, from which state of the hosts.
+        """The name of exactly this plan: the first 12 digits of `whole_digest`."""
+        return self.whole_digest[:DIGITS]
 
-        The start of the SHA-256 of that as JSON. What changes by itself (uptime, free space) is not in it.
+    @property
+    def whole_digest(self) -> str:
+        """The SHA-256 of what is done, on what, where, how, and from which state of the hosts: 64 digits.
+
+        What changes by itself (uptime, free space) is not in it, nor are the words that asked for it.
         """
         facts = {
             "verb": self.verb,
-            "source": self.source,
+            "deployment": self.deployment,
+            "systems": self.systems,
+            "targets": self.targets,
             "steps": self.steps,
             "options": self.options,
             "allowed": self.allowed,
+            "terms": self.terms,
             "wanted": [(one.system, one.derivation, one.path, one.error) for one in self.wanted],
             "seen": [
                 (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted))
                 for one in self.seen
             ],
         }
-        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:7]
+        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
     def own_steps(self) -> dict[str, tuple[str, ...]]:
         """Give the ids of the steps on each instance itself, in the order in which they run."""
@@ -126,10 +145,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             if step.instance:
                 found.setdefault(step.instance, []).append(step.id)
         return {name: tuple(ids) for name, ids in found.items()}
-
-    def wanted_of(self, system: str) -> Wanted | None:
-        """Give what a system evaluated to when the plan was made, None when that was not looked at."""
-        return next((one for one in self.wanted if one.system == system), None)
 
     def seen_of(self, instance: str) -> Seen | None:
         """Give an instance as it was when the plan was made, None when it was not asked."""

@@ -13,6 +13,8 @@ from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
 from nixhive_nb.plan.routes import ALL, fetch_locks, login_locks, relies_on
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.surveys import seen_among, targets_of, wanted_among
+from nixhive_nb.plan.terms import terms_of
+from nixhive_nb.plan.twins import one_by_one, twins, warning
 from nixhive_nb.plan.waves import allowed_failures, cut, gated, numbered
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.plan.facts import Seen
 
 _COSTS = (
     "No signing.keyFile in the deployment: instances refuse an unsigned path from their relay, so this machine sends "
@@ -51,6 +54,7 @@ def plan_build(
         steps=tuple(build_steps(inventory, systems, known or {}, survey, realise=options.realise)),
         options=options,
         wanted=wanted_among(survey, systems),
+        terms=terms_of(inventory, ()),
     )
 
 
@@ -86,17 +90,23 @@ def plan_transfer(
     steps += [_fetch_step(inventory, target, ready) for target in chosen]
     if verb == "deploy":
         steps += gated(inventory, parts, options, _activations(inventory, chosen, options))
+    seen = seen_among(survey, chosen)
     return Plan(
         verb=verb,
         source=inventory.source,
         systems=systems,
         targets=chosen,
-        steps=tuple(steps),
+        steps=tuple(one_by_one(steps, twins(seen))),
         options=options,
-        warnings=tuple(_signing_warning(inventory, chosen)),
+        warnings=(
+            *_signing_warning(inventory, chosen),
+            *map(warning, twins(seen)),
+            *_platform_warnings(inventory, chosen, seen),
+        ),
         allowed=allowed_failures(options.max_failures, len(chosen)) if verb == "deploy" else None,
         wanted=wanted_among(survey, systems),
-        seen=seen_among(survey, chosen),
+        seen=seen,
+        terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
 
@@ -120,16 +130,18 @@ def plan_rollback(
         target.instance: _with_reboot(_rollback_step(inventory, target, goals[target.instance]), options)
         for target in chosen
     }
+    seen = seen_among(survey, chosen)
     return Plan(
         verb="rollback",
         source=inventory.source,
         systems=(),
         targets=numbered(chosen, parts),
-        steps=tuple(gated(inventory, parts, options, own)),
+        steps=tuple(one_by_one(gated(inventory, parts, options, own), twins(seen))),
         options=options,
-        warnings=warnings,
+        warnings=(*warnings, *map(warning, twins(seen))),
         allowed=allowed_failures(options.max_failures, len(chosen)),
-        seen=seen_among(survey, chosen),
+        seen=seen,
+        terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
 
@@ -141,15 +153,18 @@ def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey
     chosen = targets_of(inventory, targets)
     parts = cut(inventory, chosen, options, reads=False)
     own = {target.instance: (_reboot_step(inventory, target),) for target in chosen}
+    seen = seen_among(survey, chosen)
     return Plan(
         verb="reboot",
         source=inventory.source,
         systems=(),
         targets=numbered(chosen, parts),
-        steps=tuple(gated(inventory, parts, options, own)),
+        steps=tuple(one_by_one(gated(inventory, parts, options, own), twins(seen))),
         options=options,
+        warnings=tuple(map(warning, twins(seen))),
         allowed=allowed_failures(options.max_failures, len(chosen)),
-        seen=seen_among(survey, chosen),
+        seen=seen,
+        terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
 
@@ -235,3 +250,15 @@ def _signing_warning(inventory: Inventory, targets: Sequence[Target]) -> Iterabl
     count = sum(1 for target in targets if target.store)
     if count and not inventory.signing_key:
         yield _COSTS.format(count=count)
+
+
+def _platform_warnings(inventory: Inventory, targets: Sequence[Target], seen: Sequence[Seen]) -> Iterable[str]:
+    """Give the instances whose kernel does not run what the deployment says that their system is for."""
+    facts = {one.instance: one.facts for one in seen}
+    for target in targets:
+        platform, found = inventory.systems[target.system].platform, facts.get(target.instance)
+        if found is not None and not found.can_run(platform):
+            yield (
+                f"{target.instance}: its kernel runs {', '.join(found.runs)}, and system {target.system} is for "
+                f"{platform}. It is refused before the copy, unless you say --force."
+            )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.ways import own_jumps
+
 if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Instance
 
@@ -15,12 +17,11 @@ _JUMP = re.compile(r"^(?:ssh://)?(?:[^@]*@)?(\[[^\]]*\]|[^:]*)")
 
 
 def jump_hosts(instance: Instance) -> tuple[str, ...]:
-    """Give the names of the hosts that `ProxyJump` leads through, in the order in which they are passed."""
-    value = next((values[-1] for name, values in instance.ssh if name.lower() == "proxyjump"), "none")
-    if value.lower() == "none":
-        return ()
-    found = (_JUMP.match(hop.strip()) for hop in value.split(","))
-    return tuple(hop[1].strip("[]") for hop in found if hop and hop[1])
+    """Give the names of the hosts on the way to an instance, in the order in which they are passed.
+
+    As OpenSSH was found to read it; where it was not asked, those that the deployment names for this instance.
+    """
+    return own_jumps(instance.ssh) if instance.jumps is None else instance.jumps
 
 
 def store_host(url: str) -> str:

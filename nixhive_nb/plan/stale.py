@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.plan.terms import changed_terms
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Plan
 
 _NOTHING = "nothing"
@@ -19,11 +22,26 @@ def differences(plan: Plan, fresh: Plan) -> tuple[str, ...]:
 
     An instance that could not be asked, then or now, is no difference: the run will tell.
     """
-    found = tuple(_systems(plan, fresh)) + tuple(_instances(plan, fresh))
+    found = (*_systems(plan, fresh), *_instances(plan, fresh), *changed_terms(plan.terms, fresh.terms))
     # What is planned for a host depends on whether it could be asked.
-    if not found and _answered(plan) == _answered(fresh) and plan.steps != fresh.steps:
+    if not found and _answered(plan) == _answered(fresh) and _what(plan) != _what(fresh):
         return ("the deployment gives other steps than those of the plan",)
     return found
+
+
+def gone(plan: Plan, inventory: Inventory) -> tuple[str, ...]:
+    """Return a line for each instance and system of a plan that a deployment does not have: what nothing can force.
+
+    Without it, ssh would take the name of an instance for that of any host.
+    """
+    own = dict.fromkeys([*(target.instance for target in plan.targets), *(step.instance for step in plan.steps)])
+    instances = (name for name in own if name and name not in inventory.instances)
+    others = (name for name in plan.terms.hosts if name not in own and name not in inventory.instances)
+    return (
+        *(f"{name}: there is no such instance" for name in instances),
+        *(f"{name}: there is no such instance, and the plan goes through it, reads or builds there" for name in others),
+        *(f"system {name}: there is no such system" for name in plan.systems if name not in inventory.systems),
+    )
 
 
 def _systems(plan: Plan, fresh: Plan) -> Iterator[str]:
@@ -56,9 +74,15 @@ def _instances(plan: Plan, fresh: Plan) -> Iterator[str]:
         for what, old, new in (
             ("runs", then.facts.current, after.facts.current),
             ("boots", then.facts.profile, after.facts.profile),
+            ("was booted with", then.facts.booted, after.facts.booted),
         ):
             if old != new:
                 yield f"{then.instance}: it {what} {new or _NOTHING} now, and {old or _NOTHING} when the plan was made"
+
+
+def _what(plan: Plan) -> tuple[object, ...]:
+    """Return what is compared where no difference can be named: with the above, all that a digest covers."""
+    return plan.verb, plan.systems, plan.targets, plan.steps, plan.options, plan.allowed
 
 
 def _said(target: object) -> str:

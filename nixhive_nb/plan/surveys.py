@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.building import instantiate_steps
@@ -10,6 +11,7 @@ from nixhive_nb.plan.facts import CheckResult, Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target
 from nixhive_nb.plan.routes import login_locks
 from nixhive_nb.plan.step import Step
+from nixhive_nb.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +39,6 @@ def plan_survey(
     known: Mapping[str, str] | None = None,
     *,
     evaluate: bool = True,
-    look: bool = True,
     measure: bool = False,
 ) -> Plan:
     """Give the plan that asks the targeted instances and evaluates their systems, changing nothing.
@@ -47,7 +48,7 @@ def plan_survey(
     chosen = targets_of(inventory, targets)
     systems = tuple(dict.fromkeys(target.system for target in chosen))
     taken = {system: known[system] for system in systems if known and known.get(system)}
-    steps = [_look_step(inventory, target) for target in chosen] if look else []
+    steps = [_look_step(inventory, target) for target in chosen]
     looks = {step.instance: step.id for step in steps}
     evaluations = instantiate_steps(inventory, [one for one in systems if one not in taken]) if evaluate else []
     steps += evaluations
@@ -119,6 +120,22 @@ def survey_of(report: Report) -> Survey:
         targets=plan.targets,
         wanted=tuple(wanted[system] for system in plan.systems if system in wanted),
         seen=tuple(_seen(report, target.instance) for target in plan.targets if target.instance in asked),
+    )
+
+
+def taken_along_text(wanted: Iterable[Wanted]) -> tuple[str, ...]:
+    """Return a warning for each file and folder of ours that is there, and that systems take into the store."""
+    takers: dict[str, list[str]] = {}
+    for one in wanted:
+        for path in one.takes:
+            takers.setdefault(path, []).append(one.system)
+    return tuple(
+        f"The folder of the deployment goes into the store with {count_text(len(systems), 'system')} "
+        f"({', '.join(systems)}), and {path} with it: everybody can read it there, and each change of it makes another "
+        "system. Move it out of that folder (journals and the like: --state-dir), or leave it out: "
+        f'builtins.path {{ path = ./.; filter = path: type: baseNameOf path != "{Path(path).name}"; }}.'
+        for path, systems in takers.items()
+        if Path(path).exists()
     )
 
 

@@ -25,7 +25,7 @@ from nixhive_nb.deployment.inventory import Check
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 from tests.backend.conftest import eventually, is_running
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
 
 class Web(ThreadingHTTPServer):

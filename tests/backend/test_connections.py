@@ -20,7 +20,7 @@ from nixhive_nb.backend.connections import Connections
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 from tests.backend.conftest import eager_threads, eventually, in_threads, public
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
 
 # Commands

@@ -17,6 +17,8 @@ from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 from tests.backend.conftest import eventually
 
+pytestmark = pytest.mark.nix
+
 NASTY = "a  b\n'\"\\n \\\\ $(touch /nowhere) `id` ; # {x} \t€\n\n"
 SHELLS = [shell for shell in ("dash", "bash", "bash as sh") if shutil.which(shell.split()[0])]
 

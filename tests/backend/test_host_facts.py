@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +19,7 @@ from nixhive_nb.backend.host_facts import (
     parse_failed_units,
     parse_generations,
 )
+from nixhive_nb.backend.kernels import platforms_of
 from nixhive_nb.plan.facts import Generation, HostFacts
 
 STORE = "/nix/store/"
@@ -56,6 +58,7 @@ def host(request):
         argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *prefix, *shell, "-c", words]
         return subprocess.run(argv, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
 
+    run.shell = request.param
     return run
 
 
@@ -184,3 +187,90 @@ def test_control_characters_are_stripped_from_all_that_a_host_says():
     said += "failed=a\x00\x1b]0;title\x07b.service\n"
     facts = parse_facts(said)
     assert (facts.current, facts.boot_id, facts.failed_units) == ("/nix/store/xy", "id", ("ab.service",))
+
+
+QEMU = "enabled\\ninterpreter /run/qemu\\nflags: POCF\\noffset 0\\nmagic 7f454c46{head}0000000000000000{kind}\\n"
+BINFMT = """
+mkdir -p /run/binfmt
+mount --bind /run/binfmt /proc/sys/fs/binfmt_misc 2>/dev/null || exit 99
+echo enabled >/run/binfmt/status; printf '{arm}' >/run/binfmt/named-by-anybody; printf '{other}' >/run/binfmt/python
+mkdir /run/bin; printf '#!/bin/sh\\necho {machine}\\n' >/run/bin/uname
+printf '#!/bin/sh\\n[ "$1" = linux32 ] && exit {bits}\\n' >/run/bin/setarch
+chmod +x /run/bin/*; PATH=/run/bin:$PATH
+"""
+AARCH64 = QEMU.format(head="02010100", kind="0200b700")
+
+
+def kernels(host, machine, *, bits=0, arm="", other=""):
+    """Give what a host runs of that machine, with these entries of binfmt_misc."""
+    if host.shell == "busybox":
+        pytest.skip("it has a uname of its own")
+    before = BINFMT
+    for name, value in {"machine": machine, "bits": bits, "arm": arm, "other": other}.items():
+        before = before.replace(f"{{{name}}}", str(value))
+    if not Path("/proc/sys/fs/binfmt_misc").is_dir():
+        before = before.replace("mount --bind /run/binfmt /proc/sys/fs/binfmt_misc 2>/dev/null || exit 99", "")
+    return parse_facts(host(FACTS, before)).runs
+
+
+def test_a_kernel_runs_its_own_platform_and_its_32_bits(host):
+    """Case 26."""
+    assert kernels(host, "x86_64")[:2] == ("x86_64-linux", "i686-linux")
+    assert kernels(host, "aarch64") == ("aarch64-linux", "armv7l-linux", "armv6l-linux", "armv5tel-linux")
+    assert kernels(host, "aarch64", bits=1) == ("aarch64-linux",)
+    assert kernels(host, "armv6l") == ("armv6l-linux", "armv5tel-linux")
+    assert kernels(host, "something-new") == ()
+
+
+@pytest.mark.skipif(not Path("/proc/sys/fs/binfmt_misc").is_dir(), reason="this kernel has no binfmt_misc")
+def test_a_kernel_runs_what_binfmt_has_an_interpreter_for(host):
+    """Case 26: known by the head of the files, since each distribution names its entries otherwise."""
+    script = "enabled\\noffset 0\\nmagic 2321\\n"
+    assert "aarch64-linux" in kernels(host, "x86_64", arm=AARCH64, other=script)
+    assert "aarch64-linux" not in kernels(host, "x86_64", arm=AARCH64.replace("enabled", "disabled"))
+
+
+@pytest.mark.parametrize(
+    ("head", "kind", "platform"),
+    [
+        ("02010100", "0200b700", "aarch64-linux"),
+        ("01010100", "02002800", "armv7l-linux"),
+        ("01010100", "02000300", "i686-linux"),
+        ("02010100", "0200f300", "riscv64-linux"),
+        ("02020100", "00020016", "s390x-linux"),
+        ("02010100", "02001500", "powerpc64le-linux"),
+    ],
+)
+def test_entries_of_binfmt_are_read_by_the_head_of_an_elf_file(head, kind, platform):
+    """Case 26."""
+    entry = QEMU.format(head=head, kind=kind).replace("\\n", " ")
+    assert platform in platforms_of("x86_64", "", [entry])
+    assert platforms_of("x86_64", "", [entry.replace("enabled", "disabled")])[0] == "x86_64-linux"
+    assert platform == "i686-linux" or platform not in platforms_of(
+        "x86_64", "", [entry.replace("enabled", "disabled")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "platform", "runs"),
+    [
+        ("x86_64", "i686-linux", True),
+        ("x86_64", "x86_64-v3-linux", True),
+        ("x86_64", "aarch64-linux", False),
+        ("i686", "x86_64-linux", False),
+        ("aarch64", "armv7l-linux", True),
+        ("armv7l", "aarch64-linux", False),
+        ("something-new", "aarch64-linux", True),
+        ("x86_64", "", True),
+    ],
+)
+def test_what_a_kernel_cannot_run_is_known_and_what_is_not_known_is_not_refused(machine, platform, runs):
+    """Case 26."""
+    assert HostFacts(runs=platforms_of(machine, "", [])).can_run(platform) is runs
+
+
+def test_a_machine_is_told_by_a_hash_of_its_id(host):
+    """N5: systemd wants the id itself to be kept from others."""
+    said = host(FACTS, "echo 0123456789abcdef0123456789abcdef >/run/id; mount --bind /run/id /etc/machine-id || true")
+    assert "0123456789abcdef" not in said
+    assert re.fullmatch(r"([0-9a-f]{32})?", parse_facts(said).machine_id)

@@ -10,7 +10,7 @@ import pytest
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
 from tests.backend.conftest import DEBUG, eventually, public
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
 
 # Host keys

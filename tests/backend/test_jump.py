@@ -21,7 +21,7 @@ from nixhive_nb.backend.connections import Connections
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
 from tests.backend.conftest import DEBUG, descendants, eventually, in_threads, public
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
 
 # Hosts that cannot be reached

@@ -15,6 +15,7 @@ from nixhive_nb.errors import NixError
 from nixhive_nb.plan.facts import HostFacts
 
 pytestmark = [
+    pytest.mark.nix,
     pytest.mark.timeout(120),
     pytest.mark.skipif(shutil.which("nix-store") is None, reason="needs Nix"),
 ]

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nixhive_nb.backend.resolve import Hop, Resolver, parse
+from nixhive_nb.backend.resolve import Resolver, parse
 from nixhive_nb.backend.ssh_config import nix_ssh_opts, private_folder, render_config, write_ssh_files
 from nixhive_nb.deployment.inventory import Instance, Inventory
+from nixhive_nb.deployment.ways import Hop
 from nixhive_nb.errors import ConnectionFailed, OptionError
+
+pytestmark = pytest.mark.nix
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIADiemeBdCy3EI6V4fvGtVrf3DYPYxPtr15aHWZ8IZjf"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBBemeBdCy3EI6V4fvGtVrf3DYPYxPtr15aHWZ8IZjf"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
+from nixhive_nb.errors import PlanStale
 from nixhive_nb.plan_file import write_plan
 from tests.commands.plans import a_plan
 
@@ -19,7 +20,7 @@ def test_without_a_person_nothing_is_done_and_the_way_is_told(invoke, words):
 
 @pytest.mark.parametrize("words", CHANGING, ids=lambda words: words[0])
 def test_a_person_or_yes_or_a_digest_is_leave(invoke, words):
-    for leave, attended in (((), True), (("--yes",), False), (("--plan", "7f3a91c"), False)):
+    for leave, attended in (((), True), (("--yes",), False), (("--plan", "7f3a91c0d2e4"), False)):
         with pytest.raises(invoke.Reached, match=words[0]):
             invoke(*words, *leave, attended=attended)
 
@@ -31,7 +32,7 @@ def test_the_policy_may_ask_always_or_never(invoke):
         invoke("deploy", "*", policy="free")
 
 
-@pytest.mark.parametrize("digest", ["abc", "plan-a", "7F3A91C", "7f3a 91c"])
+@pytest.mark.parametrize("digest", ["abc", "plan-a", "7F3A91C0D2E4", "7f3a 91c0d2e4", "7f3a91c0d2e", "0" * 65])
 def test_a_digest_that_is_none_is_named(invoke, digest):
     with pytest.raises(Exception, match=f"'{digest}' is not the digest of a plan"):
         invoke("deploy", "*", "--plan", digest)
@@ -64,3 +65,22 @@ def test_apply_names_the_plan_that_it_would_carry_out(invoke, in_notebook, folde
 def test_a_resumed_run_cannot_be_looked_at_before(invoke):
     with pytest.raises(click.UsageError, match=r"say --yes\.$"):
         invoke("deploy", "--resume")
+
+
+def test_a_digest_that_is_too_short_is_told_so(invoke):
+    """E1: 28 bits are a name, and no consent."""
+    with pytest.raises(click.UsageError, match=r"it has 7 digits, .* Give 12 or more, as `nix-hive plan` prints them"):
+        invoke("deploy", "*", "--plan", "7f3a91c")
+
+
+@pytest.mark.parametrize("length", [12, 13, 64])
+def test_as_many_digits_as_are_given_must_fit(invoke, in_notebook, folder, length):
+    """E1: a plan is agreed to by 12 digits or all of them; each that is given is compared."""
+    plan = a_plan(folder)
+    write_plan(plan, folder / "plan.json")
+    good = plan.whole_digest[:length]
+    bad = good[:-1] + ("0" if good[-1] != "0" else "1")
+    with pytest.raises(PlanStale, match=rf"and not {bad}\b"):
+        invoke("apply", "plan.json", "--plan", bad)
+    with pytest.raises(PlanStale, match=r"does not fit any more|and not for"):  # leave is given, and it is looked at
+        invoke("apply", "plan.json", "--plan", good)

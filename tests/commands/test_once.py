@@ -8,7 +8,7 @@ from nixhive_nb.errors import OptionError
 
 
 def test_a_key_whose_file_is_not_whole_is_free_once_that_is_removed(invoke, folder):
-    file = folder / ".hive" / "once" / "nightly.json"
+    file = invoke.session.folder({}) / "once" / "nightly.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"run": "2026')
     words = ["deploy", "--yes", "--once", "nightly", "www"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+import pytest
+
 from nixhive_nb.deployment.explain import OWN_EXPRESSIONS, explain
 
 # Nix 2.8: the message first, then the frames, the innermost first.
@@ -125,6 +127,92 @@ def test_a_build_that_failed_counts_more_than_what_waited_for_it() -> None:
         "error: builder for '/nix/store/a.drv' failed\nerror: 1 dependencies of derivation '/nix/store/b.drv' failed\n"
     )
     assert explain(text) == "builder for '/nix/store/a.drv' failed"
+
+
+# A configuration imports what is built, and the build of something that it needs fails.
+IMPORTED = {
+    "2.8": """\
+error: builder for '/nix/store/v2zy-bad.drv' failed with exit code 3
+error: 1 dependencies of derivation '/nix/store/fmmm-need.drv' failed to build
+
+       … while realising the context of path '/nix/store/aysn-need'
+
+       at /hive/www.nix:3:64:
+
+            2|   bad = make "bad" [ ] "exit 3";
+            3| in import (make "need" [ bad ] "echo 1 > $out")
+             |    ^
+
+       … nix-hive: system www
+
+       … while evaluating anonymous lambda
+
+       at /hive/hive.nix:3:4:
+
+            3| in { names }: import ./www.nix
+             |    ^
+
+       … from call site
+""",
+    "2.26": """\
+error: builder for '/nix/store/v2zy-bad.drv' failed with exit code 3
+error:
+       … from call site
+         at /hive/hive.nix:3:4:
+            3| in { names }: import ./www.nix
+             |    ^
+
+       … nix-hive: system www
+
+       … while calling the 'import' builtin
+         at /hive/www.nix:3:64:
+            2|   bad = make "bad" [ ] "exit 3";
+            3| in import (make "need" [ bad ] "echo 1 > $out")
+             |    ^
+
+       … while realising the context of path '/nix/store/aysn-need'
+
+       error: 1 dependencies of derivation '/nix/store/fmmm-need.drv' failed to build
+""",
+    "2.34": """\
+error: Cannot build '/nix/store/v2zy-bad.drv'.
+       Reason: builder failed with exit code 3.
+       Output paths:
+         /nix/store/y8nq-bad
+error:
+       … from call site
+         at /hive/hive.nix:3:4:
+            3| in { names }: import ./www.nix
+             |    ^
+
+       … nix-hive: system www
+
+       … while calling the 'import' builtin
+         at /hive/www.nix:3:64:
+            2|   bad = make "bad" [ ] "exit 3";
+            3| in import (make "need" [ bad ] "echo 1 > $out")
+             |    ^
+
+       … while realising the context of path '/nix/store/aysn-need'
+
+       error: Cannot build '/nix/store/fmmm-need.drv'.
+       Reason: 1 dependency failed.
+       Output paths:
+         /nix/store/aysn-need
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("2.8", "builder for '/nix/store/v2zy-bad.drv' failed with exit code 3"),
+        ("2.26", "builder for '/nix/store/v2zy-bad.drv' failed with exit code 3"),
+        ("2.34", "Cannot build '/nix/store/v2zy-bad.drv'.\nReason: builder failed with exit code 3."),
+    ],
+)
+def test_what_failed_is_said_with_the_place_that_needed_it_in_each_form_of_nix(version: str, message: str) -> None:
+    assert explain(IMPORTED[version]) == f"/hive/www.nix:3:64: {message}\n(in system www)"
 
 
 def test_a_warning_about_an_error_is_not_the_error() -> None:

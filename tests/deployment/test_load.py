@@ -12,6 +12,8 @@ from nixhive_nb.deployment import watched
 from nixhive_nb.deployment.load import load
 from nixhive_nb.errors import DeploymentError, MissingProgram
 
+pytestmark = pytest.mark.nix
+
 HIVES = Path(__file__).parent.parent / "hives"
 WWW = "systems.www.configuration = { ... }: { };"
 

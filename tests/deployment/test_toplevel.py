@@ -16,6 +16,8 @@ from nixhive_nb.deployment.load import load, toplevel_expression
 if TYPE_CHECKING:
     from nixhive_nb.process import Finished
 
+pytestmark = pytest.mark.nix
+
 EVAL_CONFIG = """
 { modules, system, specialArgs ? { }, prefix ? "" }:
 let

@@ -82,7 +82,7 @@ def test_force_activates_all_the_same(practice, first):
 
 def test_results_are_kept_from_being_collected(practice, inventory):
     for name, system in inventory["systems"].items():
-        assert (practice.folder / ".hive" / "gcroots" / name).resolve().as_posix() == system["result"]
+        assert (practice.own / "gcroots" / name).resolve().as_posix() == system["result"]
 
 
 def test_the_python_api_gives_a_frame(practice, first, monkeypatch):

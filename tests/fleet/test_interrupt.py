@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 
 import pytest
@@ -32,7 +33,7 @@ def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, gate):
     lib.mkdir(parents=True)
     (lib / "eval-config.nix").write_text(f"""{{ ... }}: {{
       config.system.build.toplevel = derivation {{
-        name = "blocked-{os.getpid()}"; system = builtins.currentSystem; builder = "/bin/sh";
+        name = "blocked-{secrets.token_hex(8)}"; system = builtins.currentSystem; builder = "/bin/sh";
         args = [ "-c" "echo waiting >&2; read line < {gate}; echo $line > $out" ];
       }};
     }}""")

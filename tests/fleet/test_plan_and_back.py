@@ -93,7 +93,7 @@ def test_a_plan_is_applied_as_it_was_shown_also_from_a_pickle(fleet, hive, chang
     plan = pickle.loads(pickle.dumps(hive.plan("deploy", "web")))
     frame = plan.apply()
     assert set(frame["outcome"]) == {"done"}
-    assert fleet.runs("www-1") == fleet.boots("www-1") == plan.wanted_of("www").path
+    assert fleet.runs("www-1") == fleet.boots("www-1") == {one.system: one.path for one in plan.wanted}["www"]
 
 
 @pytest.mark.parametrize("what", ["the deployment", "a host"])

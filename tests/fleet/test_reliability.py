@@ -197,7 +197,8 @@ def test_two_operators_at_once(fleet, changed):
 
 def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
     changed(
-        f'system.extraDependencies = [ (derivation {{ name = "gated-{os.getpid()}"; system = builtins.currentSystem; '
+        f'system.extraDependencies = [ (derivation {{ name = "gated-{secrets.token_hex(8)}"; '
+        f"system = builtins.currentSystem; "
         f'builder = "/bin/sh"; args = [ "-c" "read line < {gate}; echo $line > $out" ]; }}) ];'
     )
     process = fleet.begin(*COMMAND)

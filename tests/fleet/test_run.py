@@ -313,7 +313,7 @@ class TestInANotebook:
     def test_values_of_variables_are_in_no_file_of_ours(self, notebook, fleet):
         notebook.run("token = 'T0' + 'KEN'")
         notebook.run('%%hive run web -v token=$token --out df\ntest "$token" && seq 1000')
-        kept = [file for file in fleet.folder.rglob(".hive/**/*") if file.is_file()]
+        kept = [file for file in fleet.own.rglob("*") if file.is_file()]
         assert any(file.parent.parent.name == "output" for file in kept)
         assert not [file for file in kept if b"T0KEN" in file.read_bytes()]
 

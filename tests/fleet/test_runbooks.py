@@ -190,6 +190,7 @@ def test_an_overview_shows_what_there_is(desk):
     assert "<script" not in picture
 
 
+@pytest.mark.slow
 def test_papermill_tells_of_the_parameters_of_the_nightly_deploy():
     told = subprocess.run(
         [sys.executable, "-m", "papermill", "--help-notebook", ROOT / "notebooks" / "04-nightly.ipynb"],

@@ -56,12 +56,13 @@ def test_inner_hosts_are_reached_through_portico_only(lab, operator):
     assert operator.ssh(*options, "portico", "true").returncode == 0
     refused = operator.ssh(*options, "www-1", "true")
     assert refused.returncode == 255
-    assert "No route to host" in refused.stderr or "timed out" in refused.stderr
+    # Which of them depends on whether this machine has a way to anywhere else.
+    assert any(words in refused.stderr for words in ("No route to host", "timed out", "Network is unreachable"))
     assert lab.exec("portico", ["cat", "/proc/sys/net/ipv4/ip_forward"]) == "0\n"
 
 
 def test_sshd_keeps_its_stock_limits(lab):
-    settings = lab.exec("portico", ["sshd", "-T"]).splitlines()
+    settings = lab.exec("portico", ["sshd", "-T"]).lower().splitlines()  # OpenSSH 10.6 writes MaxStartups
     assert "maxstartups 10:30:100" in settings
     assert "maxsessions 10" in settings
     assert "passwordauthentication no" in settings

@@ -13,7 +13,7 @@ from nixhive_nb import lab as package
 
 NIXPKGS = Path(package.__file__).parent / "nixpkgs"
 
-pytestmark = pytest.mark.usefixtures("need_nix")
+pytestmark = [pytest.mark.nix, pytest.mark.usefixtures("need_nix")]
 
 
 def instantiate(expression: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,8 @@ from nixhive_nb.lab import Lab, LabError
 from nixhive_nb.lab.places import default_folder, signing_folder
 from nixhive_nb.lab.signing import user_keys
 
+pytestmark = pytest.mark.nix
+
 MAKE = """
 import sys
 from nixhive_nb.lab.signing import user_keys

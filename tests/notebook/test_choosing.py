@@ -39,6 +39,7 @@ def views(outputs):
     return [VIEW in output.get("data", {}) for output in outputs]
 
 
+@pytest.mark.slow
 def test_another_picker_ends_the_one_before_that_only_a_cell_shows(folder):
     _, passing, named, _, later, last = execute(
         folder,
@@ -65,6 +66,7 @@ def test_one_that_was_given_to_a_variable_goes_on(shell):
     assert list(shell.run("%hive instances $second").index) == ["www-2"]
 
 
+@pytest.mark.slow
 def test_unloading_leaves_what_was_picked_as_a_table(folder):
     _, shown, _, _ = execute(
         folder,
@@ -78,6 +80,7 @@ def test_unloading_leaves_what_was_picked_as_a_table(folder):
     assert "2 selected, in this order: www-2, db-1" in shown[0].data["text/html"]
 
 
+@pytest.mark.slow
 def test_what_was_picked_are_targets_when_it_is_done(folder):
     *_, found = execute(
         folder,
@@ -102,6 +105,7 @@ def test_what_is_picked_and_gone_from_the_deployment_is_named(shell, folder):
     assert "@picked: db-1 is not in hive.nix any more. Pick anew: %hive targets." in str(error)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_runs_by_itself_has_to_say_yes(folder):
     load, refused, leave = execute(
         folder, "%load_ext nixhive_nb", "%hive deploy www-1", "%hive deploy www-1 --yes --no confirm"

@@ -277,6 +277,7 @@ def test_nothing_is_evaluated_and_no_program_started(loaded, folder, monkeypatch
     assert offered(loaded, "%hive deploy ww") == ["www", "www-1", "www-2"]
 
 
+@pytest.mark.slow
 def test_in_a_kernel(folder):
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder))
     try:

@@ -68,6 +68,7 @@ def test_unloading_leaves_nothing(folder):
     assert traces(one.ip) == before  # noqa: F821
 
 
+@pytest.mark.slow
 def test_unloading_leaves_nothing_in_a_kernel(folder):
     # Long enough for a widget that shows it.
     write_hive(folder, www=f"echo {secrets.token_hex(8)} > $out; /bin/sleep 1")

@@ -9,6 +9,8 @@ from nbclient.exceptions import CellExecutionError
 
 from tests.notebook.conftest import execute, write_hive
 
+pytestmark = pytest.mark.slow
+
 LOAD = "%load_ext nixhive_nb"
 
 

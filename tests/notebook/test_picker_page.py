@@ -74,7 +74,7 @@ def fleet(count=40):
             system="server" if at % 2 else "database",
             tags=("east", "web") if at % 2 else ("west",),
             via="portico",
-            runs={3: "outdated, generation 41", 4: "unreachable since 09:12"}.get(at, "wanted"),
+            runs={3: "outdated", 4: "unreachable"}.get(at, "in sync"),
         )
         for at in range(1, count + 1)
     ]
@@ -156,7 +156,7 @@ class TestFilter:
         page.get_by_role("searchbox").fill("www")
         assert chip["system data"].text_content() == "database 0"
 
-    def test_states_but_the_wanted_one_have_chips(self, page):
+    def test_states_but_those_that_are_well_have_chips(self, page):
         show(page)
         texts = page.get_by_role("group", name="runs").get_by_role("button").all_text_contents()
         assert texts == ["outdated 1", "unreachable 1"]
@@ -392,7 +392,7 @@ class TestScreenReader:
             'button "tag web: 20 match"',
             'listbox "Instances"',
             'button "Done"',
-            'option "www-1, system server, tags east web, via portico, runs ● wanted" [selected]',
+            'option "www-1, system server, tags east web, via portico, runs ✓ in sync" [selected]',
         ):
             assert said in tree
         assert page.get_by_role("listbox").get_attribute("aria-multiselectable") == "true"

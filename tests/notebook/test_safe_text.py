@@ -74,6 +74,7 @@ def texts_of(outputs):
             yield kind, text if isinstance(text, str) else json.dumps(text)
 
 
+@pytest.mark.slow
 def test_no_command_lets_it_through(hostile):
     _, *cells = execute(hostile, f"%load_ext nixhive_nb\nevil = {EVIL!r}", *COMMANDS)
     seen = set()
@@ -89,6 +90,7 @@ def test_no_command_lets_it_through(hostile):
     assert {"systems", "targets", "build", "deploy", "diff", "instances", "load", "help"} <= seen
 
 
+@pytest.mark.slow
 def test_tables_of_pandas_escape_it(hostile):
     _, instances, history = execute(
         hostile, f"%load_ext nixhive_nb\n%hive build --reason {EVIL[:25]!r}", "%hive instances", "%hive history"
@@ -98,6 +100,7 @@ def test_tables_of_pandas_escape_it(hostile):
         assert not MARKUP.search(outputs[-1].data["text/html"])
 
 
+@pytest.mark.slow
 def test_completion_offers_only_what_can_be_seen(hostile):
     _, outputs = execute(
         hostile,

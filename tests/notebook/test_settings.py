@@ -100,7 +100,7 @@ def test_the_settings_explain_themselves(shell):
         ("state = ''", "should not be empty"),
         ("widgets = 'nice'", "['auto', 'own', 'plain', 'none']"),
         ("policy = 'never'", "['attended', 'always', 'free']"),
-        ("paralel = 4", "Hive has no setting 'paralel': confirm, deployment, parallel"),
+        ("paralel = 4", "Hive has no setting 'paralel': confirm, deployment, log, parallel"),
     ],
 )
 def test_a_bad_value_is_one_line_and_changes_nothing(shell, caplog, setting, said):

@@ -235,6 +235,7 @@ began, over = threading.Event(), threading.Event()
 """
 
 
+@pytest.mark.slow
 class TestInAKernel:
     def test_a_thousand_instances_are_told_in_five_messages_a_second(self, many):
         shown = [one for one in many if one["msg_type"] in ("comm_msg", "comm_open", "display_data")]

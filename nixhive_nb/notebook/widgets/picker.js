@@ -19,8 +19,6 @@ const KINDS = { tag: "tags", system: "systems", state: "runs" };
 /** Give the table with what is looked up again and again. */
 function prepare(table) {
   const names = table.names.map((name, row) => table.plain[row] ?? name);
-  const states = [...new Set(table.runs.map((one) => one.state))];
-  const stateOf = table.runs.map((one) => states.indexOf(one.state));
   const lower = (texts) => texts.map((text) => text.toLowerCase());
   const field = {
     name: lower(names),
@@ -39,8 +37,8 @@ function prepare(table) {
     ...table,
     size: names.length,
     shownNames: names,
-    states,
-    state: table.run.map((run) => stateOf[run]),
+    states: table.runs.map((one) => one.text),
+    state: table.run,
     text: { ...text, all: (row) => all[row] },
   };
 }
@@ -90,11 +88,10 @@ function chipsOf(data, counts) {
       .map((text, at) => ({ kind, text, at, total: counts[kind][at] }))
       .filter((chip) => chip.text && fits(chip.at))
       .sort((one, other) => other.total - one.total || one.text.localeCompare(other.text));
-  const good = new Set(data.runs.filter((one) => one.tone === "ok").map((one) => data.states.indexOf(one.state)));
   return {
     tag: most("tag", data.tags, () => true),
     system: most("system", data.systems, () => data.systems.length > 1),
-    state: most("state", data.states, (at) => !good.has(at)),
+    state: most("state", data.states, (at) => data.runs[at].tone !== "ok"),
   };
 }
 

@@ -1,0 +1,134 @@
+"""How instances are reached: their jumps and addresses, as their ssh options say it, before anything is tried."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.deployment.names import host_problem, port_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from nixhive_nb.deployment.inventory import SshOptions
+
+_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:@/\[\]]+)(?::(?P<port>[^:/]+))?/?")
+_SSH_PORT = "22"
+_LONGEST_WAY = 32
+"""More jumps than that are a mistake."""
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One host of a `ProxyJump` chain, as it is written there."""
+
+    host: str
+    user: str = ""
+    port: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user + '@' if self.user else ''}{host}{':' + self.port if self.port else ''}"
+
+
+class MalformedJump(ValueError):  # noqa: N818 - named for what is wrong
+    """A part of a `ProxyJump` that is not `[user@]host[:port]`. `str()` says what is wrong with it."""
+
+
+class Circle(Exception):  # noqa: N818 - what is found, and not yet a message
+    """A host is reached through itself. `names` leads from it, over its jumps, back to it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(" → ".join(names))
+        self.names = tuple(names)
+
+
+def read_hops(value: str) -> tuple[Hop, ...]:
+    """Read a value of `ProxyJump`: its hosts, the first to connect to first. Raises `MalformedJump`."""
+    if not value or value.lower() == "none":
+        return ()
+    return tuple(_hop(part.strip()) for part in value.split(","))
+
+
+def jump_problem(value: str) -> str:
+    """Give why `ssh.ProxyJump` cannot have a value; empty for a good one, and for one with ssh's %-words."""
+    try:
+        hops = () if "%" in value else read_hops(value)
+    except MalformedJump as error:
+        return str(error)
+    problems = (
+        host_problem(f"[{hop.host}]" if ":" in hop.host else hop.host) or (port_problem(hop.port) if hop.port else "")
+        for hop in hops
+    )
+    return next(filter(None, problems), "")
+
+
+def _hop(part: str) -> Hop:
+    found = _HOP.fullmatch(part)
+    if found is None:
+        raise MalformedJump(f"{part!r} is not [user@]host[:port]")
+    return Hop(found["host"].strip("[]"), found["user"] or "", found["port"] or "")
+
+
+def option(options: SshOptions, keyword: str) -> str:
+    """Give the value of an option of a `Host` block, empty without one. Of several, ssh takes the first."""
+    return next((values[0] for name, values in options if name.lower() == keyword.lower() and values), "")
+
+
+def own_jumps(options: SshOptions) -> tuple[str, ...]:
+    """Give the hosts of the `ProxyJump` of a block; none for one that is malformed, or is made of ssh's %-words."""
+    value = option(options, "ProxyJump")
+    try:
+        return () if "%" in value else tuple(hop.host for hop in read_hops(value))
+    except MalformedJump:
+        return ()
+
+
+def own_address(name: str, options: SshOptions) -> tuple[str, str, str, str]:
+    """Give where a block leads to: host name, port, `ProxyJump`, `ProxyCommand`. Equal ones are one host."""
+    hostname = (option(options, "Hostname") or name).replace("%h", name).replace("%n", name)
+    jump = option(options, "ProxyJump")
+    return (
+        hostname.lower().rstrip("."),
+        option(options, "Port") or _SSH_PORT,
+        "" if jump.lower() == "none" else jump,
+        option(options, "ProxyCommand"),
+    )
+
+
+def way_to(name: str, jumps_of: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+    """Give all hosts that are passed on the way to one, the first to connect to first.
+
+    The first host of a chain has a way of its own; the later ones are reached through the one before. Raises `Circle`.
+    """
+    way: tuple[str, ...] = ()
+    trail = [name]
+    hops = tuple(jumps_of(name))
+    while hops:
+        for hop in hops:
+            if hop in trail or len(trail) > _LONGEST_WAY:
+                raise Circle([*trail[trail.index(hop) if hop in trail else 0 :], hop])
+        way = hops + way
+        trail.append(hops[0])
+        hops = tuple(jumps_of(hops[0]))
+    return way
+
+
+def circles(jumps: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    """Give each circle of hosts that are reached through each other once, with its first name again at its end."""
+    found: dict[frozenset[str], tuple[str, ...]] = {}
+    for name in sorted(jumps):
+        try:
+            way_to(name, lambda host: jumps.get(host, ()))
+        except Circle as circle:
+            found.setdefault(frozenset(circle.names), circle.names)
+    return list(found.values())
+
+
+def shared(addresses: Iterable[tuple[str, tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    """Give the names that have one address, for each address that several have."""
+    by_address: dict[tuple[str, ...], list[str]] = {}
+    for name, address in addresses:
+        by_address.setdefault(address, []).append(name)
+    return [tuple(names) for names in by_address.values() if len(names) > 1]

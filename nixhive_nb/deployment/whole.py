@@ -1,0 +1,77 @@
+"""What is wrong between the instances of a deployment, and not with one of them: circles, and hosts that are one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nixhive_nb.deployment.ways import circles, option, own_address, own_jumps, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nixhive_nb.deployment.inventory import Instance
+
+Problem = tuple[str, str, str]
+"""An instance, the ssh option that is wrong (empty for the instance itself), and why."""
+
+
+def look_at_whole(instances: Mapping[str, Instance]) -> tuple[list[Problem], list[str]]:
+    """Give the problems of some instances with each other, and the warnings."""
+    problems = [*_circles(instances), *_twins_by_case(instances), *_aliases(instances)]
+    return problems, [*_one_host(instances), *_other_case(instances), *_several_jumps(instances)]
+
+
+def _circles(instances: Mapping[str, Instance]) -> Iterator[Problem]:
+    jumps = {name: own_jumps(instance.ssh) for name, instance in instances.items()}
+    for names in circles(jumps):
+        way = " → ".join(names)
+        yield names[0], "ProxyJump", f"instance {names[0]} is reached through itself: {way}; take a `ssh.ProxyJump` out"
+
+
+def _twins_by_case(instances: Mapping[str, Instance]) -> Iterator[Problem]:
+    found: dict[str, str] = {}
+    for name in instances:
+        first = found.setdefault(name.lower(), name)
+        if first != name:
+            why = "host keys and name servers do not tell upper from lower case"
+            yield name, "", f"instances {first} and {name} have one name: {why}"
+
+
+def _aliases(instances: Mapping[str, Instance]) -> Iterator[Problem]:
+    """Find instances whose keys would be accepted for each other: one name stands for both in our known_hosts."""
+    found: dict[str, Instance] = {}
+    keyed = [instance for instance in instances.values() if instance.host_keys]
+    # Those that are called so themselves come first.
+    for instance in sorted(keyed, key=lambda one: bool(option(one.ssh, "HostKeyAlias"))):
+        alias = (option(instance.ssh, "HostKeyAlias") or instance.name).lower()
+        first = found.setdefault(alias, instance)
+        if set(first.host_keys) != set(instance.host_keys):
+            what = f"`ssh.HostKeyAlias` of instance {instance.name} stands for instance {first.name} too"
+            why = "which has other `hostKeys`: ssh would accept the keys of either for both"
+            yield instance.name, "HostKeyAlias", f"{what}, {why}"
+
+
+def _one_host(instances: Mapping[str, Instance]) -> Iterator[str]:
+    addresses = ((name, own_address(name, instance.ssh)) for name, instance in instances.items())
+    for names in shared(addresses):
+        hostname, port, *_ = own_address(names[0], instances[names[0]].ssh)
+        differ = len({instances[name].system for name in names}) > 1
+        what = "each deploy of one undoes the other." if differ else "take all but one of them out."
+        yield f"{' and '.join(names)} are one host, {hostname} port {port}: {what}"
+
+
+def _other_case(instances: Mapping[str, Instance]) -> Iterator[str]:
+    lower = {name.lower(): name for name in instances}
+    for name, instance in instances.items():
+        for hop in own_jumps(instance.ssh):
+            if hop not in instances and hop.lower() in lower:
+                why = "ssh tells upper from lower case there"
+                yield f"{name} is reached through {hop}, which is not instance {lower[hop.lower()]}: {why}."
+
+
+def _several_jumps(instances: Mapping[str, Instance]) -> Iterator[str]:
+    for name, instance in instances.items():
+        for keyword, values in instance.ssh:
+            if keyword.lower() == "proxyjump" and len(values) > 1:
+                what = f"`ssh.{keyword}` of instance {name} is a list, of which ssh takes the first"
+                yield f'{what}; for a chain write "{",".join(values)}".'

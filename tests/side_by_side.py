@@ -1,0 +1,137 @@
+"""Tests side by side: each worker in a world of its own, whole files, the long ones first, and nothing left of any.
+
+As root, `pytest -n 6` starts its workers through `tools/apart`: each has its own network, mounts, /run and processes,
+so that fleets, ports and browsers of two workers, or of two checkouts, cannot meet. When a worker has run its last
+test it looks for what is left in its world, and what is left is a failure.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).parent.parent
+APART = ROOT / "tools" / "apart"
+LONG = (
+    "tests/fleet/test_reliability.py",
+    "tests/test_docs.py",
+    "tests/fleet",
+    "tests/ui",
+    "tests/lab",
+    "tests/notebook",
+    "tests/backend",
+)
+"""Where the long tests are, those first that take longest: who begins with them ends soonest."""
+_SECONDS = float(os.environ.get("NIXHIVE_TEST_LEFT_SECONDS", "10"))
+"""How long what was ended may take until it is gone."""
+
+
+BY_PAGE = "tests/test_docs.py"
+"""The file whose tests belong together by the page that they are of; each page could have a fleet of its own."""
+
+
+class WholeFiles(LoadScopeScheduling):
+    """Gives each worker whole files, so that a fleet is brought up once for all tests of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        return f"{file}[{test.partition('[')[2]}" if file == BY_PAGE else file
+
+    def _reschedule(self, node) -> None:
+        # A worker runs a test when it knows the one after it. More in advance would only wait behind it.
+        if self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) > 1:
+            return
+        super()._reschedule(node)
+
+
+def rank(nodeid: str) -> int:
+    """Return where a test stands in the order in which files are handed out."""
+    return next((at for at, place in enumerate(LONG) if nodeid.startswith(place)), len(LONG))
+
+
+def pytest_cmdline_main(config) -> None:
+    # After xdist, which makes `tx` of -n, and before pytest itself, whose answer is the last that is asked for.
+    if os.geteuid() == 0 and config.getoption("tx", None):
+        python = f"{shlex.quote(str(APART))} {shlex.quote(sys.executable)}"
+        config.option.tx = [f"popen//python={python}" if spec == "popen" else spec for spec in config.option.tx]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # its order is by the number of tests
+    return WholeFiles(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items) -> None:
+    if config.getoption("tx", None) or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))
+
+
+def pytest_runtest_setup(item) -> None:
+    # An interrupt that comes just as Python collects garbage is lost in there: hypothesis takes the time of that.
+    gc.callbacks[:] = [one for one in gc.callbacks if not str(getattr(one, "__module__", "")).startswith("hypothesis")]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session) -> None:
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left"] = left_behind() if _is_apart() else []
+    elif not config.getoption("tx", None):
+        _left(config).extend(left_behind() if _is_apart() else [])
+    if _left(config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_testnodedown(node, error) -> None:
+    _left(node.config).extend(getattr(node, "workeroutput", {}).get("left", []))
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    for one in _left(config):
+        terminalreporter.write_line(f"LEFT BEHIND by the tests: {one}", red=True)
+
+
+def _is_apart() -> bool:
+    return "NIXHIVE_APART" in os.environ
+
+
+def _left(config) -> list[str]:
+    return config.stash.setdefault(_LEFT, [])
+
+
+_LEFT = pytest.StashKey[list[str]]()
+
+
+def left_behind() -> list[str]:
+    """Return what is left in this world once it had the time to go: processes, practice fleets, namespaces."""
+    deadline = time.monotonic() + _SECONDS
+    while left := [*_processes(), *_entries("/run/nixhive-lab", "[0-9]*"), *_entries("/run/netns", "*")]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return left
+
+
+def _processes() -> list[str]:
+    own = {1, os.getpid()}
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:  # it has ended
+            continue
+        if words and int(path.parent.name) not in own:  # a zombie has no words
+            found.append(f"process {path.parent.name}: {words}")
+    return found
+
+
+def _entries(folder: str, pattern: str) -> list[str]:
+    return [str(path) for path in Path(folder).glob(pattern)]
