@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,7 +92,8 @@ def call(argv: list[str]) -> int:
         listen=lambda plain: HostOutputs() if plain else HostLines(),
         attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
     )
-    _log.info("nix-hive in %s: %s", os.environ.get("PWD", ""), redact_words(argv))
+    if _log.isEnabledFor(logging.INFO):
+        _log.info("nix-hive in %s: %s", _here(), redact_words(argv))
     try:
         return _show(_command(argv, session))
     except click.exceptions.Exit as leave:
@@ -118,6 +119,13 @@ def call(argv: list[str]) -> int:
             session.close()
         finally:
             session.end_command()
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        return f"a folder that is gone ({error.strerror})"
 
 
 def _command(argv: list[str], session: Session) -> Value:

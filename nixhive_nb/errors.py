@@ -28,18 +28,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nixhive_nb.redaction import redact
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class HiveError(Exception):
-    """Something that a person can act on. `str(error)` is the whole message; `log` holds lines for the curious."""
+    """Something that a person can act on. `str(error)` is the whole message; `log` holds lines for the curious.
+
+    Neither has a secret: what Nix or a host says may repeat the URL of a store.
+    """
 
     log: tuple[str, ...]
 
     def __init__(self, message: str, *, log: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.log = tuple(log)
+        super().__init__(redact(message))
+        self.log = tuple(map(redact, log))
 
     def _render_traceback_(self) -> list[str]:
         """Give the lines that IPython shows in place of a traceback, without terminal control."""

@@ -5,11 +5,15 @@ A team shares a folder that is setgid and writable for its group (`chmod 2770`).
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import stat
 import tempfile
 from pathlib import Path
+
+from nixhive_nb.swallowed import swallowed
+
+_log = logging.getLogger(__name__)
 
 _TEAM = stat.S_ISGID | stat.S_IWGRP
 
@@ -63,7 +67,7 @@ def private_opener(name: str, flags: int) -> int:
     """Open a file of ours, for `open(opener=…)`: a new one is for us alone (0600), or for the team of its folder."""
     descriptor = os.open(name, flags, 0o600)
     if is_shared(Path(name).parent):
-        with contextlib.suppress(PermissionError):  # somebody else's, who has opened it to us
+        with swallowed(_log, f"opening {name} to its group", PermissionError):  # somebody else's, who has opened it
             os.fchmod(descriptor, 0o660)
     return descriptor
 
@@ -78,12 +82,13 @@ def is_shared(folder: Path) -> bool:
     try:
         return folder.stat().st_mode & _TEAM == _TEAM
     except OSError:
+        _log.debug("cannot look at %s", folder, exc_info=True)
         return False
 
 
 def _open_to_team(folder: Path) -> None:
     """Let the group in, which a folder has from the one above; one of somebody else is for its owner to open."""
-    with contextlib.suppress(PermissionError):
+    with swallowed(_log, f"opening {folder} to its group", PermissionError):
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_ISGID | stat.S_IRWXG)
 
 
@@ -100,5 +105,6 @@ def _share_as(descriptor: int, file: Path) -> None:
         try:
             os.fchown(descriptor, -1, old.st_gid)
         except PermissionError:  # not in that group: what it may do, another one must not
+            _log.debug("%s cannot have the group of its folder", file, exc_info=True)
             mode &= ~stat.S_IRWXG
     os.fchmod(descriptor, mode)

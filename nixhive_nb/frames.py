@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
+from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.plan.closure import Change
 from nixhive_nb.plan.event import Outcome
 from nixhive_nb.plan.routes import jump_hosts
@@ -343,7 +344,7 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
     return {
         "instance": instance.name,
         "system": instance.system,
-        "store": instance.store,
+        "store": shown_store(instance.store),
         "tags": instance.tags,
         "wave": wave,
         "address": options.get("hostname", instance.name),

@@ -48,7 +48,15 @@ from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan
 from nixhive_nb.plan.stale import differences, gone
 from nixhive_nb.plan.standing import TO_DEPLOY, standings
 from nixhive_nb.plan.summary import failure_text, headline
-from nixhive_nb.plan.surveys import checks_of, plan_checks, plan_evaluation, plan_survey, survey_of, taken_along_text
+from nixhive_nb.plan.surveys import (
+    checks_of,
+    evaluation_warnings,
+    plan_checks,
+    plan_evaluation,
+    plan_survey,
+    survey_of,
+    taken_along_text,
+)
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
 from nixhive_nb.state import read_known
@@ -626,7 +634,7 @@ class Hive:
     def _found(self, plan: plans.Plan, follow: Follow | None) -> Survey:
         """Carry out a survey, and warn of what lies where a system takes it into the store."""
         survey = survey_of(self._carry_out(plan, follow))
-        for text in taken_along_text(survey.wanted):
+        for text in (*evaluation_warnings(survey.wanted), *taken_along_text(survey.wanted)):
             self.warn(text)
         return survey
 

@@ -72,9 +72,9 @@ def _own_folder(deployment: Path) -> Path | None:
         return None
     real = Path(os.path.realpath(deployment))
     real = real.parent if real.name == _DEFAULT_NIX else real
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(real.parts[-2:])).strip("-.")[:_LONGEST]
+    told = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(real.parts[-2:])).strip("-.")[:_LONGEST]
     digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:_HASH]
-    return home / _OURS / f"{readable}-{digest}"
+    return home / _OURS / f"{told}-{digest}"
 
 
 def _state_home() -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import fcntl
 import logging
 import os
 import shlex
@@ -40,6 +41,8 @@ _HINTS = {
     "scp": "Debian: apt-get install openssh-client",
 }
 _NOT_FOR_CHILDREN = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER")
+_WORDS = 2000
+"""Characters of the words of a program that the log has: Nix gets the paths of a whole closure."""
 _SAID = 1500
 """Characters of what a failed program wrote that the log has."""
 _log = logging.getLogger(__name__)
@@ -169,20 +172,37 @@ async def stream(
 
     Cancelling the task ends the program: SIGTERM to its session, SIGKILL after 3 seconds.
     """
+    with contextlib.closing(_ErrorPipe()) as errors:
+        return await _streamed(argv, errors, on_stderr, on_stdout, env)
+
+
+async def _streamed(
+    argv: Sequence[str],
+    errors: _ErrorPipe,
+    on_stderr: Callable[[str], None] | None,
+    on_stdout: Callable[[str], None] | None,
+    env: Mapping[str, str] | None,
+) -> Finished:
     process = await asyncio.create_subprocess_exec(
         *_words(argv),
         env=environment(env),
         stdin=lifeline.descriptor(),
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=errors.writer,
         start_new_session=True,
         limit=LINE_LIMIT,
     )
     noted = _Noted(argv, process.pid, env)
+
+    async def status_of() -> int:
+        ended = await process.wait()
+        errors.end()
+        return ended
+
     with _tracked(process.pid):
         try:
             out, err, status = await asyncio.gather(
-                _lines(process.stdout, on_stdout), _lines(process.stderr, on_stderr), process.wait()
+                _lines(process.stdout, on_stdout), _lines(await errors.reader(), on_stderr), status_of()
             )
         except BaseException as error:
             await _stop(process)
@@ -198,6 +218,62 @@ def _words(argv: Sequence[str], *, stdin: str = "</dev/null") -> list[str]:
     return lifeline.words(argv, stdin=stdin)
 
 
+class _ErrorPipe:
+    """The pipe of a program's standard error. It stays one that a writer waits for.
+
+    OpenSSH makes its own standard error non-blocking, which is that of the Nix that started it. Nix (seen with 2.26)
+    drops each line that finds such a pipe full, and later ones drop all that follow. So the writing end is kept here,
+    too, and whenever something was read that is undone; the pipe is large enough for what comes before the first time.
+    """
+
+    _BYTES = 1024 * 1024
+
+    def __init__(self) -> None:
+        self._reading, self.writer = os.pipe()
+        self._transport: asyncio.ReadTransport | None = None
+        self._open = True
+        with swallowed(_log, "making a pipe large", OSError):  # the user may have a lot of them
+            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, self._BYTES)
+
+    async def reader(self) -> asyncio.StreamReader:
+        """Give what reads it. Called once."""
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        reading = os.fdopen(self._reading, "rb", buffering=0)
+        self._reading = -1
+        protocol = _Undoing(reader, self)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, reading)
+        return reader
+
+    def undo(self) -> None:
+        """Have writers wait where the pipe is full."""
+        if self._open:
+            os.set_blocking(self.writer, True)
+
+    def end(self) -> None:
+        """Let go of the writing end: when all others have as well, the reader comes to the end."""
+        if self._open:
+            self._open = False
+            os.close(self.writer)
+
+    def close(self) -> None:
+        """Let go of both ends."""
+        self.end()
+        if self._reading >= 0:
+            os.close(self._reading)
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _Undoing(asyncio.StreamReaderProtocol):
+    def __init__(self, reader: asyncio.StreamReader, pipe: _ErrorPipe) -> None:
+        super().__init__(reader)
+        self._pipe = pipe
+
+    def data_received(self, data: bytes) -> None:
+        self._pipe.undo()
+        super().data_received(data)
+
+
 class _Noted:
     """A program that was started, as the log has it: when it starts, and when and how it ends."""
 
@@ -207,7 +283,9 @@ class _Noted:
         self._begun = time.monotonic()
         if _log.isEnabledFor(logging.DEBUG):
             extra = "".join(f"{name}={shlex.quote(value)} " for name, value in (env or {}).items())
-            _log.debug("started %s: %s%s", pid, redact(extra), redact_words(self._argv))
+            words = redact_words(self._argv)
+            more = f" ... {len(words) - _WORDS:,} more characters" if len(words) > _WORDS else ""
+            _log.debug("started %s: %s%s%s", pid, redact(extra), words[:_WORDS], more)
 
     def ended(self, status: int, said: str = "") -> None:
         """Note its end; of one that failed, also what it wrote at last."""

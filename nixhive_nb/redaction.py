@@ -72,6 +72,7 @@ _SSHPASS = re.compile(r"(\bsshpass\s{1,8}-p\s{0,8})(?:\"[^\"]*\"?|'[^']*'?|\S+)"
 _ACCESS_TOKENS = re.compile(
     r"(access-tokens[\"']?[ \t]{0,8}[=:, \t][ \t]{0,8}[\"']?)(?P<pairs>(?:[^\s\"'=]{1,200}=[^\s\"']+[ \t]*)+)"
 )
+_SECRET_OPTION = re.compile(rf"--?[\w-]{{0,40}}(?:{_NAMES}|authorization)", re.IGNORECASE)
 _PAIR = re.compile(r"=[^\s\"']+")
 _SHOWN_TOKENS = re.compile(r"(access-tokens\\?\"\s{0,8}:\s{0,8}\{)(?:[^{}]{0,2000}\{)?[^{}]{0,2000}\}?")
 _VARIABLE = re.compile(
@@ -110,6 +111,16 @@ def redact_words(words: Sequence[str], *values: str) -> str:
     plain = [f"{one[1]}{CUT}" if one is not None else word for one, word in zip(found, words, strict=True)]
     own = [one[2] for one in found if one is not None and len(one[2]) >= SHORTEST]
     return redact(shlex.join(plain), *values, *own)
+
+
+def redact_each(words: Sequence[str]) -> list[str]:
+    """Return the words of a command one by one, without secrets: also where the word before tells that one is."""
+    plain: list[str] = []
+    for at, word in enumerate(words):
+        before = words[at - 1] if at else ""
+        pairs = before.endswith("access-tokens")
+        plain.append(_PAIR.sub(f"={CUT}", word) if pairs else CUT if _SECRET_OPTION.fullmatch(before) else redact(word))
+    return plain
 
 
 def _names_a_variable(words: Sequence[str], at: int) -> bool:

@@ -15,7 +15,8 @@ EXPECTED = {
     "CancelledError", "Cancelled", "KeyboardInterrupt", "RunInterrupted", "Abort", "Exit",  # signals, not failures
     "Empty", "StopIteration", "ProcessLookupError", "ValueError", "KeyError", "IndexError", "NameError", "SyntaxError",
     "UnicodeEncodeError", "UnicodeDecodeError", "binascii.Error", "DecodeError", "TypeError",  # the answer "no"
-    "FileNotFoundError", "BlockingIOError", "TimeoutExpired", "ssl.SSLWantReadError", "ssl.SSLZeroReturnError",
+    "FileNotFoundError", "BlockingIOError", "TimeoutExpired", "PackageNotFoundError",
+    "ssl.SSLWantReadError", "ssl.SSLZeroReturnError",
 }  # fmt: skip
 """Exceptions that are how one asks, or how one is told: they need no line."""
 THE_LOG = ("log.py", "swallowed.py")

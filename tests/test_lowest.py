@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 TOOL = ROOT / "tools" / "lowest.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -82,8 +84,6 @@ def test_two_checkouts_do_not_use_it_at_once(tmp_path):
     """Whoever comes second waits until the first one has ended, as the program that it has become."""
     script = f"""
 import importlib.util, os, sys
-
-pytestmark = pytest.mark.slow
 spec = importlib.util.spec_from_file_location("lowest", {str(TOOL)!r})
 lowest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lowest)

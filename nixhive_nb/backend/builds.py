@@ -15,7 +15,8 @@ from nixhive_nb import process
 from nixhive_nb.backend import nix
 from nixhive_nb.backend.nix_log import NixLog, headline
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
-from nixhive_nb.deployment.load import explain, toplevel_expression
+from nixhive_nb.deployment.explain import explain, warnings_in
+from nixhive_nb.deployment.load import readable_paths, toplevel_expression
 from nixhive_nb.deployment.sources import taken_along
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.files import make_folder
@@ -36,6 +37,8 @@ _PER_COMMAND = 2000
 """Paths that one command line may name: an argument list has a limit of some 2 MB."""
 
 
+_SHORT = 2
+"""Lines of a message of Nix that are read as well in one."""
 _LOG_LINES = 200
 """How many of the last lines of a failed evaluation a plan keeps."""
 
@@ -80,6 +83,7 @@ class Builds:
         self._realise = realise
         self._show_trace = show_trace
         self._wanted = {one.system: (one.path, one.derivation) for one in wanted if one.derivation}
+        self._warnings: dict[str, tuple[str, ...]] = {}
         self._takes = {one.system: one.takes for one in wanted if one.derivation}
         self._present: set[str] = set()
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
@@ -119,11 +123,18 @@ class Builds:
         if failure is not None:
             return Wanted(system=system, error=" ".join(str(failure).split()), log=failure.log[-_LOG_LINES:])
         path, derivation = self._wanted[system]
-        return Wanted(system=system, path=path, derivation=derivation, takes=self._takes[system])
+        return Wanted(
+            system=system,
+            path=path,
+            derivation=derivation,
+            takes=self._takes[system],
+            warnings=self._warnings.get(system, ()),
+        )
 
     async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
         paths = self._inventory.include_paths(systems[0])
-        argv = nix.instantiate(toplevel_expression(), self._deployment, paths, systems)
+        includes = (*paths, *readable_paths(self._deployment))
+        argv = nix.instantiate(toplevel_expression(), self._deployment, includes, systems)
         log: list[str] = []
 
         def heard(line: str) -> None:
@@ -133,7 +144,12 @@ class Builds:
 
         ended = await process.stream(argv, on_stderr=heard)
         if ended.status:
-            return StepFailed(explain("\n".join(log), show_trace=self._show_trace), log=log)
+            said = "\n".join(log)
+            reason = explain(said)
+            # What fits into the reason needs no lines below it.
+            below = explain(said, show_trace=True) if self._show_trace else reason
+            return StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
+        self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
         for system, found in json.loads(ended.stdout).items():
             self._wanted[system] = (found["result"], found["derivation"])
         self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])

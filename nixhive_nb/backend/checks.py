@@ -16,6 +16,7 @@ from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.backend.probe import BROKEN, Opened, Tunnel, dial_here, explain, http_status, parse_url
 from nixhive_nb.errors import HiveError
 from nixhive_nb.plan.facts import CheckResult
+from nixhive_nb.redaction import redact
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def describe(check: Check) -> str:
         "units": "",
     }[check.kind]
     here = "from here" if check.here and check.kind in ("http", "tcp") else ""
-    return " ".join(strip_control(f"{check.kind} {what} {here}").split())
+    return " ".join(strip_control(redact(f"{check.kind} {what} {here}")).split())
 
 
 class _Site:
@@ -159,7 +160,7 @@ async def _begun(
         name=check.name,
         kind=check.kind,
         ok=not reason,
-        reason=reason,
+        reason=redact(reason),
         tries=tries,
         seconds=clock() - began,
         description=check.description,

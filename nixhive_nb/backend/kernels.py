@@ -21,13 +21,9 @@ KERNEL = (
 """Shell words that print what `platforms_of` reads; `say` is a function of theirs."""
 
 _ARM = ("armv7l-linux", "armv6l-linux", "armv5tel-linux")
-_X86 = ("i686-linux", "i586-linux", "i486-linux", "i386-linux")
 _OF_MACHINE = {
-    "x86_64": ("x86_64-linux", *_X86),
-    "i686": _X86,
-    "i586": _X86[1:],
-    "i486": _X86[2:],
-    "i386": _X86[3:],
+    "x86_64": ("x86_64-linux", "i686-linux"),
+    "i686": ("i686-linux",),
     "aarch64": ("aarch64-linux", *_ARM),
     "armv8l": _ARM,
     "armv7l": _ARM,
@@ -45,7 +41,7 @@ _OF_MACHINE = {
 # By the class (32, 64 bits), the byte order and the machine in the head of an ELF file.
 _OF_ELF = {
     (2, "little", 0x3E): ("x86_64-linux",),
-    (1, "little", 0x03): _X86,
+    (1, "little", 0x03): ("i686-linux",),
     (2, "little", 0xB7): ("aarch64-linux",),
     (1, "little", 0x28): _ARM,
     (2, "little", 0xF3): ("riscv64-linux",),

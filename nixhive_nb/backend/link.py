@@ -172,17 +172,16 @@ class Transport(paramiko.Transport):
 
     def __init__(self, sock: Link, name: str = "") -> None:
         """`name` is the host's, for the log."""
-        self._name = name
+        self._instance = name
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
         self.set_log_channel(_QUIET)
         self._sender = threading.local()
 
     def _log(self, level: int, msg: str | list[str], *args: object) -> None:
         """Take what paramiko logs: its errors reach us as exceptions, so that none of it is more than a detail."""
-        if level < logging.INFO or not _log.isEnabledFor(logging.DEBUG):
-            return
-        text = "\n".join(msg) if isinstance(msg, list) else msg % args if args else msg
-        _log.debug("%s: paramiko: %s", self._name, text)
+        # A list holds a trace, of an exception that we log ourselves.
+        if level >= logging.INFO and isinstance(msg, str) and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: paramiko: %s", self._instance, msg % args if args else msg)
 
     @contextlib.contextmanager
     def input_of(self, channel: paramiko.Channel) -> Iterator[None]:

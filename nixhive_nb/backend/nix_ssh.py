@@ -18,6 +18,7 @@ from nixhive_nb.backend.host_facts import FACTS, parse_facts
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.reboot import Reboot
 from nixhive_nb.backend.transfer import Transfer
+from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.errors import ChecksFailed, StepFailed
 from nixhive_nb.plan.event import Result
 from nixhive_nb.plan.facts import Seen
@@ -83,7 +84,10 @@ class NixSsh:
             show_trace=show_trace,
             wanted=plan.wanted,
         )
-        self._transfer = Transfer(inventory.instances, files, self._lines.remote, way=connections.way, copies=copies)
+        stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
+        self._transfer = Transfer(
+            inventory.instances, files, self._lines.remote, way=connections.way, stores=stores, copies=copies
+        )
 
     def close(self) -> None:
         """End the threads. The connections stay warm for the next run."""

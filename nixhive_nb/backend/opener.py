@@ -209,7 +209,7 @@ class Opener:
                 _close(connection, link)
                 if attempt.cancelled.is_set():
                     raise Cancelled from None
-                _log.debug("%s: no connection", target, exc_info=True)
+                _log.debug("%s: no connection: %s", target, error, exc_info=True)
                 raise explain(error, target, guest.timeout if limit.expired else None, link.complaint) from None
         _log.info("%s: user %s is logged in after %.2f s", target, target.user, time.monotonic() - begun)
         connection.transport.ask_for_life_signs(self._limits.alive_interval)

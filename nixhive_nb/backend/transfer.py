@@ -18,8 +18,10 @@ from nixhive_nb.backend.marks import Answer
 from nixhive_nb.backend.measure import lacking
 from nixhive_nb.backend.nix_log import NixLog
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
+from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.plan.event import Result
+from nixhive_nb.redaction import CUT
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -99,29 +101,32 @@ class Transfer:
         remote: Remote,
         *,
         way: Callable[[str], object],
+        stores: Mapping[str, str] | None = None,
         copies: int = 4,
     ) -> None:
-        """`copies` is how many may leave this machine at once.
+        """`stores` has the URLs of stores by name; `copies` is how many may leave this machine at once.
 
         `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end.
         """
         self._way = way
         self._instances = instances
+        self._stores = stores or {}
         self._files = files
         self._remote = remote
         self._copies = asyncio.Semaphore(copies)
 
     async def push(self, step: Step, built: Built, tell: Tell) -> Result:
         """Bring a system to a store: it may be able to get the path by itself, otherwise it is copied from here."""
-        where = ssh_store(step.store)
+        store = self._url_of(step.store)
+        where = ssh_store(store)
         if where is not None and not where.is_elsewhere:
             counter = _Counter(built, tell)
             ended = await self._realise_there(where, built.path, counter)
             if ended == 0:
                 return _fetched(built, counter, "got by itself")
         ours = where.host if where and self._is_ours(where) else ""
-        copied = await self._copy(built, step.store, tell, asked=ours)
-        await self._see_there(built.path, step.store)
+        copied = await self._copy(built, store, tell, asked=ours)
+        await self._see_there(built.path, store)
         return copied
 
     async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
@@ -131,15 +136,20 @@ class Transfer:
         ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
         if ended.exited == 0:
             return _fetched(built, counter, "from relay" if step.store else "from its caches")
-        _log.info(
-            "%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, _why(ended.stderr)
-        )
+        _log.info("%s: did not get %s by itself: it is copied from here", step.instance, built.path)
         copied = await self._copy(built, nix.instance_store(step.instance), tell, asked=step.instance)
         await self._see_on(step.instance, built.path)
         if not step.store:
             return copied
         warning = f"did not take it from {step.store} ({_why(ended.stderr)}): copied from here"
         return msgspec.structs.replace(copied, warning=warning)
+
+    def _url_of(self, store: str) -> str:
+        """Return the URL of a store by its name in a plan: without a secret that is the URL itself."""
+        url = self._stores.get(store, store)
+        if CUT in url and store not in self._stores:
+            raise StepFailed(f"The deployment has no store {store} any more, and the plan does not hold its password.")
+        return url
 
     async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> int | None:
         """Have the host of a store fetch a path, and give the exit status of that.
@@ -198,7 +208,7 @@ class Transfer:
         """Copy from here. `asked` is the instance whose store it is, where there is one: it tells what it lacks."""
         if not built.local:
             raise StepFailed(
-                f"{built.path} is not in this machine's store, and {store} cannot get it by itself. "
+                f"{built.path} is not in this machine's store, and {shown_store(store)} cannot get it by itself. "
                 "Build it: leave out --no build."
             )
         expected = await self._lacks(asked, built.sizes) if asked else built.size
@@ -274,4 +284,4 @@ def _why_copy(said: Sequence[str], log: NixLog) -> str:
 
 
 def _without_options(store: str) -> str:
-    return store.partition("?")[0]
+    return shown_store(store).partition("?")[0]

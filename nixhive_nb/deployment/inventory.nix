@@ -24,9 +24,24 @@ let
       else if type == "list" then deepSeq items { inherit items; }
       else { });
 
+  # A text that this machine has to have the paths of: what stands in its context is built, or copied to the store.
+  # At once, so that a build that fails is told with what wants it.
+  text = value:
+    builtins.seq (builtins.pathExists (builtins.appendContext "/" (builtins.getContext value))) {
+      type = "string";
+      inherit value;
+    };
+
   # An include path: what Nix itself can turn into a string, such as a derivation or the result of `fetchGit`.
   location = value:
-    if stringLike value then { type = "string"; value = toString value; }
+    if stringLike value then text (toString value)
+    else if typeOf value == "string" then text value
+    else plain value;
+
+  # The value of an ssh option: ssh reads the files that it names here.
+  option = value:
+    if typeOf value == "string" then text value
+    else if typeOf value == "list" then { type = "list"; items = map option value; }
     else plain value;
 
   module = value:
@@ -103,7 +118,7 @@ let
         system = plain;
         store = plain;
         tags = plain;
-        ssh = table plain (name: "`ssh.${name}`");
+        ssh = table option (name: "`ssh.${name}`");
         hostKeys = plain;
         checks = checks of;
       });

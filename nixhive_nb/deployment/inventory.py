@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from nixhive_nb.deployment.stores import shown_store
+from nixhive_nb.redaction import redact, redact_each
+
 SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
 """Options of one `Host` block in the order of their names; an option with several values is written once for each."""
 
@@ -59,6 +62,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     """Those of its system and its own, by name; of two with one name its own is taken."""
 
+    def __repr__(self) -> str:
+        return redact(super().__repr__())
+
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated deployment. Names are in alphabetical order in both mappings."""
@@ -72,6 +78,9 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     signing_key: str | None = None
     """Path of the Nix secret key that closures are signed with before they leave."""
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return redact(super().__repr__())
 
     def include_paths(self, system: str) -> tuple[str, ...]:
         """Give the `NAME=VALUE` include paths of a system, its own first: in Nix the first of a name wins."""
@@ -87,14 +96,14 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(blocks)
 
     def to_json(self, results: dict[str, tuple[str, str]] | None = None) -> dict[str, Any]:
-        """Give the inventory object that `build` prints.
+        """Give the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
         `checks`, `hostKeys` of an instance and `signing` are ours, and there only where a deployment uses them.
         """
         known = results or {}
         document: dict[str, Any] = {
-            "nix": {"build": {"flags": list(self.build_flags)} if self.build_flags else {}},
+            "nix": {"build": {"flags": redact_each(self.build_flags)} if self.build_flags else {}},
             "paths": list(self.paths),
             "systems": {
                 name: _system_json(system, *known.get(name, ("", ""))) for name, system in self.systems.items()
@@ -121,7 +130,7 @@ def _instance_json(instance: Instance) -> dict[str, Any]:
     return {
         "system": instance.system,
         **_present(
-            store=instance.store,
+            store=shown_store(instance.store),
             tags=list(instance.tags),
             hostKeys=list(instance.host_keys),
             checks={check.name: _check_json(check) for check in instance.checks},
@@ -131,8 +140,8 @@ def _instance_json(instance: Instance) -> dict[str, Any]:
 
 def _check_json(check: Check) -> dict[str, Any]:
     forms: dict[str, Any] = {
-        "command": {"command": list(check.command)},
-        "http": {"http": check.url, "expect": check.expect},
+        "command": {"command": redact_each(check.command)},
+        "http": {"http": redact(check.url), "expect": check.expect},
         "tcp": {"tcp": check.port},
         "units": {"units": True},
     }

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Loaded", "check_platforms", "explain", "load", "toplevel_expression"]
 
+_DONE = re.compile(r"evaluating file '|copied source '|instantiated '|performing daemon|adding path '|copying '")
+"""What Nix says of its own work, at the level at which it names the files that it reads."""
 _EVALUATING = re.compile(r"evaluating file '(/.*)'")
 
 
@@ -87,8 +89,14 @@ def load(
         inventory=inventory,
         path=target,
         log=_said(finished.stderr),
-        watched=watched.and_files(_EVALUATING.findall(finished.stderr)),
+        watched=watched.and_files(_EVALUATING.findall(finished.stderr), _stored(inventory)),
     )
+
+
+def _stored(inventory: Inventory) -> set[str]:
+    """Return the include paths in the store. They may have been built, and may be collected: then all is read anew."""
+    paths = [*inventory.paths, *(path for system in inventory.systems.values() for path in system.paths)]
+    return {value for path in paths if (value := path.partition("=")[2]).startswith("/nix/store/")}
 
 
 def toplevel_expression() -> Path:
@@ -107,8 +115,20 @@ def toplevel_expression() -> Path:
 
 def _command(target: Path) -> list[str]:
     # -vv names each file that is evaluated (-v does from 2.8 on; other versions need more), --show-trace the places.
-    options = ["--eval", "--strict", "--json", "-vv", "--show-trace"]
-    return ["nix-instantiate", *options, "-I", f"deployment={target}", str(OWN_EXPRESSIONS / "inventory.nix")]
+    # An evaluation is read-only by default: what it wants to be built or copied to the store would not be there.
+    options = ["--eval", "--strict", "--json", "--read-write-mode", "-vv", "--show-trace"]
+    includes = [word for path in readable_paths(target) for word in ("-I", path)]
+    expression = str(OWN_EXPRESSIONS / "inventory.nix")
+    return ["nix-instantiate", *options, "-I", f"deployment={target}", *includes, expression]
+
+
+def readable_paths(deployment: Path) -> tuple[str, ...]:
+    """Return include paths that nobody asks for: what lies there may be read where evaluation is restricted.
+
+    Without `restrict-eval` they change nothing. They are our own expressions, and the folder of the deployment.
+    """
+    real = deployment.resolve()
+    return (f"nixhive-own={OWN_EXPRESSIONS}", f"nixhive-deployment={real if real.is_dir() else real.parent}")
 
 
 def _target(path: str | Path) -> Path:
@@ -127,4 +147,4 @@ def _target(path: str | Path) -> Path:
 
 
 def _said(stderr: str) -> tuple[str, ...]:
-    return tuple(line for line in stderr.splitlines() if line and not line.startswith("evaluating file '"))
+    return tuple(line for line in stderr.splitlines() if line and not _DONE.match(line))

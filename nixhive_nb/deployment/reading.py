@@ -22,6 +22,7 @@ from nixhive_nb.deployment.node import KINDS, Node
 from nixhive_nb.deployment.ways import jump_problem
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
+from nixhive_nb.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class _Reader:
             raise DeploymentError("\n".join([*self.problems, *self.warnings]))
         self.warnings += warnings
         self.warn_of_emptiness(found)
-        return msgspec.structs.replace(found, warnings=tuple(self.warnings))
+        return msgspec.structs.replace(found, warnings=tuple(map(redact, self.warnings)))
 
     def system(self, name: str, node: Node) -> System:
         of = f" of system {name}"

@@ -51,9 +51,10 @@ class Watched(msgspec.Struct, frozen=True):
         elsewhere = (name for name, mark in self.others.items() if _mark(name) != mark)
         return next(in_tree, None) or next(elsewhere, None)
 
-    def and_files(self, files: Iterable[str]) -> Watched:
-        """Watch these files too; those in the store never change and are left out."""
+    def and_files(self, files: Iterable[str], stored: Iterable[str] = ()) -> Watched:
+        """Watch these files too; those in the store never change and are left out, but for `stored`, which may go."""
         others = {file: _mark(file) for file in files if file not in self.tree and not file.startswith(_STORE)}
+        others |= {path: _mark(path) for path in stored}
         return msgspec.structs.replace(self, others=others)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import SshOptions
+
+_log = logging.getLogger(__name__)
 
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:@/\[\]]+)(?::(?P<port>[^:/]+))?/?")
 _SSH_PORT = "22"
@@ -82,6 +85,7 @@ def own_jumps(options: SshOptions) -> tuple[str, ...]:
     try:
         return () if "%" in value else tuple(hop.host for hop in read_hops(value))
     except MalformedJump:
+        _log.debug("%s is no chain of jumps", value, exc_info=True)
         return ()
 
 

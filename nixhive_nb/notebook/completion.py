@@ -6,6 +6,7 @@ It never evaluates, and asks no host: JupyterLab waits a second for it, and the 
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.notebook.typed import Typed
     from nixhive_nb.session import Session
+
+_log = logging.getLogger(__name__)
 
 MATCHER = "nixhive_nb"
 """What IPython knows the matcher by."""
@@ -228,6 +231,7 @@ class Completer:
         try:
             return offers.runs(self._session.folder({}) if hive is None else hive.state_dir)
         except OptionError:  # a home folder of nobody: the command says so
+            _log.debug("there is no folder with runs", exc_info=True)
             return ()
 
     def _digest(self) -> Iterable[Offer]:

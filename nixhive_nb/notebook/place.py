@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,4 +78,8 @@ class Place:
 
     def _params(self) -> Sequence[click.Parameter]:
         command = self.command
-        return [] if command is None else command.get_params(click.Context(command, resilient_parsing=True))
+        if command is None:
+            return []
+        # With the settings that it is called with: click keeps the option of the help that it makes here.
+        settings: dict[str, Any] = {**hive_group.context_settings, **command.context_settings}
+        return command.get_params(click.Context(command, resilient_parsing=True, **settings))

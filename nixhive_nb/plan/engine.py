@@ -22,6 +22,7 @@ from nixhive_nb.plan.hearing import Hearing, OnEvent
 from nixhive_nb.plan.limits import Limits, Locks
 from nixhive_nb.plan.policy import TOUCHES, Policy
 from nixhive_nb.plan.report import Report, Tally
+from nixhive_nb.redaction import redact
 from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -306,7 +307,8 @@ class _Engine:
             _log.debug("step %s: a bug", step.id, exc_info=True)
             lines = traceback.format_exc().splitlines()
             return self._ended(step, "failed", f"A bug in nixhive_nb: {error!r}. Please report it.", lines)
-        return StepEnded(time=self._clock(), step=step.id, outcome=result.outcome, reason=result.warning, result=result)
+        plain = msgspec.structs.replace(result, warning=redact(result.warning)) if result.warning else result
+        return StepEnded(time=self._clock(), step=step.id, outcome=plain.outcome, reason=plain.warning, result=plain)
 
     async def _work(self, step: Step) -> Result:
         if step.kind == "pause":
@@ -318,8 +320,8 @@ class _Engine:
         if log:
             _log.debug("step %s: what was said:\n%s", step.id, "\n".join(log))
         for text in log:
-            self._emit(StepLine(time=self._clock(), step=step.id, text=text))
-        return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=" ".join(reason.split()))
+            self._emit(StepLine(time=self._clock(), step=step.id, text=redact(text)))
+        return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=" ".join(redact(reason).split()))
 
 
 def _note(event: Event) -> None:
@@ -346,7 +348,7 @@ def _outcome_of(error: HiveError, step: Step) -> Outcome:
 
 
 class _Voice:
-    """What one step tells, as events of the run."""
+    """What one step tells, as events of the run. What hosts and Nix say may repeat a secret of a URL."""
 
     def __init__(self, step: str, emit: OnEvent, clock: Clock) -> None:
         self._step = step
@@ -354,7 +356,7 @@ class _Voice:
         self._clock = clock
 
     def line(self, text: str) -> None:
-        self._emit(StepLine(time=self._clock(), step=self._step, text=text))
+        self._emit(StepLine(time=self._clock(), step=self._step, text=redact(text)))
 
     def progress(self, done: int, expected: int) -> None:
         self._emit(StepProgress(time=self._clock(), step=self._step, done=done, expected=expected))

@@ -87,6 +87,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     derivation: str = ""
     error: str = ""
     log: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What its evaluation warned of, or that of the systems that were evaluated with it."""
     takes: tuple[str, ...] = ()
     """Files and folders of ours that it takes into the store with the folder that they lie in, or would."""
 

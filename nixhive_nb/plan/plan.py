@@ -57,6 +57,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     system: str
     store: str
+    """By its name without secrets: see `deployment.stores`."""
     wave: int
     batch: int = 1
     """Which part of its wave it is activated with, from 1. A canary is the first."""

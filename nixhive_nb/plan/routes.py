@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.deployment.ways import own_jumps
 
 if TYPE_CHECKING:
@@ -51,5 +52,5 @@ def fetch_locks(instance: Instance) -> tuple[str, ...]:
     What is pushed to this very host as a relay counts against the same limit, so that two copies to one store never
     send the paths that they share twice. And a relay's sshd must not get more than a few logins at once.
     """
-    relay = (f"relay:{instance.store}",) if instance.store else ()
+    relay = (f"relay:{shown_store(instance.store)}",) if instance.store else ()
     return (*login_locks(instance), f"store:ssh://{instance.name}", *relay)

@@ -120,7 +120,8 @@ def _instance_row(plan: Plan, target: Target, steps: list[Step], wanted: Wanted,
     path = next((step.path for step in steps if step.kind == "activate" and step.path), wanted.path)
     fate, action = _deeds(plan, steps, path, found)
     if found is not None and facts is None and found.error:
-        fate, action = "unreachable", f"unreachable: {found.error}"
+        also = f"; {BROKEN}: {wanted.error}" if wanted.error and not path else ""
+        fate, action = "unreachable", f"unreachable: {found.error}{also}"
     elif wanted.error and not path:
         fate, action = "broken", f"{BROKEN}: {wanted.error}"
     return InstanceRow(

@@ -15,7 +15,7 @@ in sync         it runs and boots what is wanted
 reboot needed   the same, but with a kernel, initrd or modules that were not booted
 outdated        it runs or boots something else
 never deployed  it has no NixOS system yet
-unreachable     it did not answer
+unreachable     it did not answer, or its login runs something else than it is asked
 unknown         it answered, but its system cannot be evaluated
 """
 STANDINGS: tuple[Standing, ...] = get_args(Standing)

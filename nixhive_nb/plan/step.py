@@ -47,6 +47,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     systems: tuple[str, ...] = ()
     instance: str = ""
     store: str = ""
+    """By its name without secrets: see `deployment.stores`."""
     path: str = ""
     """A store path that is known before the run: a result of the state file, or what a rollback goes back to."""
     generation: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.plan.building import instantiate_steps
 from nixhive_nb.plan.event import GOOD
 from nixhive_nb.plan.facts import CheckResult, Seen, Wanted
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 
 
 def targets_of(inventory: Inventory, targets: Targets) -> tuple[Target, ...]:
-    """Give each targeted instance with what is wanted there and the number of its wave."""
+    """Return each targeted instance with what is wanted there, its store by name, and the number of its wave."""
+    stores = store_names(instance.store for instance in inventory.instances.values())
     return tuple(
         Target(
-            instance=name, system=inventory.instances[name].system, store=inventory.instances[name].store, wave=number
+            instance=name,
+            system=inventory.instances[name].system,
+            store=stores.get(inventory.instances[name].store, ""),
+            wave=number,
         )
         for number, wave in enumerate(targets.waves, start=1)
         for name in wave.instances
@@ -137,6 +142,15 @@ def taken_along_text(wanted: Iterable[Wanted]) -> tuple[str, ...]:
         for path, systems in takers.items()
         if Path(path).exists()
     )
+
+
+def evaluation_warnings(wanted: Iterable[Wanted]) -> tuple[str, ...]:
+    """Return the warnings of evaluations, each once, with the systems that it may be about."""
+    systems: dict[str, list[str]] = {}
+    for one in wanted:
+        for text in one.warnings:
+            systems.setdefault(text, []).append(one.system)
+    return tuple(f"{text}\n(in system {', '.join(names)})" for text, names in systems.items())
 
 
 def seen_among(survey: Survey | None, targets: Sequence[Target]) -> tuple[Seen, ...]:

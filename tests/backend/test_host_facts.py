@@ -215,7 +215,7 @@ def kernels(host, machine, *, bits=0, arm="", other=""):
 
 def test_a_kernel_runs_its_own_platform_and_its_32_bits(host):
     """Case 26."""
-    assert kernels(host, "x86_64")[:2] == ("x86_64-linux", "i686-linux")
+    assert kernels(host, "x86_64") == ("x86_64-linux", "i686-linux")
     assert kernels(host, "aarch64") == ("aarch64-linux", "armv7l-linux", "armv6l-linux", "armv5tel-linux")
     assert kernels(host, "aarch64", bits=1) == ("aarch64-linux",)
     assert kernels(host, "armv6l") == ("armv6l-linux", "armv5tel-linux")

@@ -1,4 +1,4 @@
-"""Stores are reached as their URL says."""
+"""Stores are reached as their URL says (case 27)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from nixhive_nb.backend.transfer import SshStore, ssh_store, store_for_nix
         ("ssh://portico", SshStore(host="portico")),
         ("ssh-ng://Portico", SshStore(host="Portico")),
         ("ssh://root@portico:2222?compress=true", SshStore(host="portico", user="root", port=2222)),
+        ("ssh://r?remote-store=local%3Froot%3D/srv", SshStore(host="r", is_elsewhere=True)),
+        ("ssh-ng://r?remote-program=nix&root=/x", SshStore(host="r", is_elsewhere=True)),
         ("ssh://[fe80::1]:22", SshStore(host="fe80::1", port=22)),
         ("file:///var/cache", None),
         ("https://cache.example", None),

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.fleet
 CONFIRM = 3
 OTHERS = ("portico", "www-1", "www-2")
 COMMAND = ("deploy", "-c", "example", "--confirm", str(CONFIRM), "portico", "*")
+SESSION = "[s]shd(-session)?: root"
+"""The title of what serves a login of root: `sshd: root@notty`, since OpenSSH 9.8 `sshd-session: root@notty`."""
 _numbers = itertools.count()
 
 
@@ -167,7 +169,7 @@ def test_a_link_that_is_lost_during_an_activation(fleet, changed):
         changed(options)
         process = fleet.begin(*COMMAND)
         fleet.lab.exec("depot", ["cat", "/var/here"])
-        fleet.lab.exec("depot", ["pkill", "-KILL", "-f", "sshd: root"])
+        fleet.lab.exec("depot", ["pkill", "-KILL", "-f", SESSION])
         release(fleet)
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
@@ -284,7 +286,7 @@ def test_an_sshd_that_is_killed_in_the_middle_of_a_copy(fleet, changed):
     try:
         process = fleet.begin("deploy", "-c", "example", "depot")
         lines = read_until(process, "fetch:depot: started")
-        serving = "until pgrep -f '^nix-store.*--serve' >/dev/null; do :; done; pkill -KILL -f '[s]shd: root'"
+        serving = f"until pgrep -f '^nix-store.*--serve' >/dev/null; do :; done; pkill -KILL -f '{SESSION}'"
         fleet.lab.exec("depot", ["timeout", "60", "sh", "-c", serving])
     finally:
         subprocess.run(["tc", "qdisc", "del", *link], check=True)

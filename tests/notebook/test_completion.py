@@ -74,6 +74,13 @@ class TestGrammar:
             assert set(offered(shell, f"%hive {name} -")) == names
             assert set(offered(shell, f"%hive {name} --")) == {name for name in names if name.startswith("--")}
 
+    def test_the_help_has_its_short_name_after_a_completion(self, shell):
+        """click keeps the option of the help that it made first, with the names that it had then."""
+        hive_group._help_option = None
+        offered(shell, "%hive -")
+        shell.run("%hive -h")
+        assert "COMMAND" in shell.out
+
     def test_an_option_tells_what_it_is_for(self, shell):
         [found] = completions(shell, "%hive deploy --max-f")
         assert found.type == "With more failed instances, activate nothing more"
@@ -252,6 +259,7 @@ class TestFiles:
         runs = sorted(loaded.run("%hive history").index, reverse=True)
         assert len(runs) == 2
         assert offered(loaded, "%hive history ") == runs
+        assert offered(loaded, "%hive bug-report ") == runs
         assert offered(loaded, "%hive deploy --resume ") == runs
         assert offered(loaded, "%hive deploy --plan ") == [loaded["plan"].digest]
 

@@ -8,6 +8,9 @@ let
   # Where no option is declared but the place is a free one, everything goes.
   free = lib.mkOption { type = lib.types.anything; default = { }; };
 
+  # A function, or a set that is called as one (`__functor`, and `__functionArgs` for what it asks for).
+  isCallable = module: isFunction module || (isAttrs module && module ? __functor && module ? __functionArgs);
+
   fileOf = fallback: module: if isPath module || isString module then toString module else fallback;
 
   # A module in whichever form, as { file, imports, options, config, freeform }.
@@ -16,7 +19,7 @@ let
     let
       file = fileOf fallback module;
       loaded = if isPath module || isString module then import module else module;
-      called = if isFunction loaded then loaded (argumentsFor args loaded) else loaded;
+      called = if isCallable loaded then loaded (argumentsFor args loaded) else loaded;
       from = toString (called._file or file);
       long = called ? config || called ? options;
       stray = attrNames (removeAttrs called (reserved ++ [ "meta" ]));
@@ -42,7 +45,7 @@ let
       name: _:
       args.${name} or args.config._module.args.${name}
         or (throw "attribute '${name}' missing: there is no module argument of that name")
-    ) (builtins.functionArgs f);
+    ) (f.__functionArgs or (builtins.functionArgs f));
 
   # All modules with what they import. A file that is imported twice counts once.
   collect =
