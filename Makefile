@@ -49,11 +49,11 @@ demo: root system setup ## Deploy example/ to a practice fleet from a notebook (
 	@status=0; $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test
-test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser lint ## Check and test everything, on real practice fleets (needs root)
+test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint ## Check and test everything, on real practice fleets (needs root)
 ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
-	@mkdir -p build; status=0; \
+	@mkdir -p build; rm -rf build/failed; status=0; \
 	$(PYTEST) --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
 ifdef NIXHIVE_TEST_WITHOUT_FLEET
 	@echo "The tests on practice fleets were left out (NIXHIVE_TEST_WITHOUT_FLEET). To run them: sudo make test"
@@ -98,6 +98,10 @@ system: ## Look for the system's programs; install what is missing (as root), or
 .PHONY: browser
 browser: ## Look for Chromium, which the tests open JupyterLab in; install it if it is missing (as root)
 	@tools/system-packages browser
+
+.PHONY: shells
+shells: ## Look for login shells other than bash, which the tests log in by; install what is missing (as root)
+	@tools/system-packages shells
 
 .PHONY: docs
 docs: setup ## Make the documentation site: build/docs/index.html

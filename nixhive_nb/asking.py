@@ -11,6 +11,7 @@ from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.measure import closure_sizes, local_closure_sizes
 from nixhive_nb.errors import HiveError
 from nixhive_nb.plan.closure import closure_changes
+from nixhive_nb.said import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -66,5 +67,5 @@ def _asked(
     finally:
         lines.close()
     answers = {name: answer for name, answer in found.items() if not isinstance(answer, HiveError)}
-    errors = {name: str(answer) for name, answer in found.items() if isinstance(answer, HiveError)}
+    errors = {name: one_line(str(answer)) for name, answer in found.items() if isinstance(answer, HiveError)}
     return answers, errors

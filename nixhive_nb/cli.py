@@ -91,6 +91,7 @@ def call(argv: list[str]) -> int:
         tell=_tell,
         listen=lambda plain: HostOutputs() if plain else HostLines(),
         attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
+        ask=lambda question: click.confirm(question, default=False, err=True),
     )
     if _log.isEnabledFor(logging.INFO):
         _log.info("nix-hive in %s: %s", _here(), redact_words(argv))

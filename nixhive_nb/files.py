@@ -1,21 +1,50 @@
 """Files and folders that are ours: written whole or not at all, and for us alone unless a team shares their folder.
 
 A team shares a folder that is setgid and writable for its group (`chmod 2770`). What we make there is for that group.
+Beside it: names for files, and the ends of long ones.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from nixhive_nb.swallowed import swallowed
 
 _log = logging.getLogger(__name__)
 
 _TEAM = stat.S_ISGID | stat.S_IWGRP
+MOST_NAME = 180
+"""The longest name that is kept as it is: file systems allow 255 bytes, and endings take some of them."""
+TAIL = 65536
+"""How many bytes of the end of a log are read."""
+
+
+def file_name(name: str) -> str:
+    """Return a name of a system or an instance as that of one file: never `.` or `..`, a path, or too long.
+
+    Names are told apart by it, and an ordinary one stays as it is.
+    """
+    plain = quote(name.encode("utf-8", "surrogatepass"), safe="")
+    if plain.startswith("."):
+        plain = f"%2E{plain[1:]}"
+    if len(plain) <= MOST_NAME:
+        return plain
+    digest = hashlib.sha256(plain.encode()).hexdigest()
+    return f"{plain[: MOST_NAME - 33]}-{digest[:32]}"
+
+
+def read_tail(file: Path, *, start: int = 0, most: int = TAIL) -> str:
+    """Return the text of a file from byte `start` on, or only its last bytes where that is more. Raises `OSError`."""
+    with file.open("rb") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(start, end - most))
+        return stream.read(most).decode("utf-8", errors="replace")
 
 
 def write_whole(file: Path, content: bytes, *, shared: bool = False) -> None:

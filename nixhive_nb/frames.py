@@ -7,6 +7,7 @@ outcomes and their like an ordered `category`. What is not known is missing. A f
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from nixhive_nb.deployment.stores import shown_store
@@ -17,6 +18,7 @@ from nixhive_nb.plan.rows import instance_rows, system_rows
 from nixhive_nb.plan.standing import STANDINGS, standings
 from nixhive_nb.plan.step import Kind
 from nixhive_nb.plan.timings import timings_of
+from nixhive_nb.said import clamped, is_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -407,9 +409,18 @@ def _column(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
 
     if dtype in _CATEGORIES:
         return pd.Series(values, dtype=pd.CategoricalDtype([*_CATEGORIES[dtype]], ordered=True))
+    # Whatever one host or journal says, the table of the others is made.
     if dtype == TIME:
-        seconds = pd.Series(values, dtype="float64")
-        return pd.Series(pd.to_datetime(seconds, unit="s", utc=True), dtype=TIME)
+        return pd.Series(pd.DatetimeIndex(list(map(_moment, values)), dtype="datetime64[us]").tz_localize("UTC"))
+    if dtype == "Int64":
+        return pd.Series([clamped(value) for value in values], dtype=dtype)
     if dtype == "str":
         return pd.Series([value or "" for value in values], dtype=dtype)
     return pd.Series(values, dtype=dtype)
+
+
+def _moment(when: float | None) -> datetime | None:
+    """Give seconds since the epoch as a moment of UTC, without its zone; None where that is in no calendar."""
+    if when is None or not is_moment(when):
+        return None
+    return datetime.fromtimestamp(when, UTC).replace(tzinfo=None)

@@ -59,7 +59,7 @@ from nixhive_nb.plan.surveys import (
 )
 from nixhive_nb.run_report import RunReport
 from nixhive_nb.running import Note, carry_out, under_way, user_name
-from nixhive_nb.state import read_known
+from nixhive_nb.state import believed, read_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -166,6 +166,8 @@ class Hive:
         self._named_dir = named_dir
         self._holding = 0
         self._access: Access | None = None
+        self._disbelieved: list[str] = []
+        """What was warned of in the state file."""
 
     @classmethod
     def load(
@@ -560,11 +562,12 @@ class Hive:
         environment and `stdin` is its input: neither stands in a list of processes. `timeout` is in seconds, for one
         host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
 
-        `logs` keeps outputs that are too long for a cell in `output` of `state_dir`; `listener` hears what happens.
-        Does not raise for a command that fails, or a host out of reach. Raises `OptionError` where there is neither a
-        command nor a script, or both, for a name that cannot be one of a variable, for what is not text, and for a
-        timeout that is none. An interrupt ends what runs and goes on up as `hosts_run.RunInterrupted`, whose `report`
-        has the hosts that were done.
+        Of each stream `limits.output` bytes are kept; of a longer one the beginning and the end, and a log in `output`
+        of `state_dir` has all of it, up to `limits.log` bytes. `logs` keeps outputs there, too, that are only too long
+        for a cell; `listener` hears what happens. Does not raise for a command that fails, or a host out of reach.
+        Raises `OptionError` where there is neither a command nor a script, or both, for a name that cannot be one of a
+        variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and goes on up as
+        `hosts_run.RunInterrupted`, whose `report` has the hosts that were done.
         """
         cut_also((variables or {}).values())
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
@@ -578,6 +581,9 @@ class Hive:
                 timeout=timeout,
                 each=each,
                 logs=self.state_dir if logs else None,
+                spill=self.state_dir,
+                output=self.limits.output,
+                log=self.limits.log,
                 listener=listener,
                 warn=self.warn,
             )
@@ -731,7 +737,7 @@ class Hive:
 
     def _journal(self, plan: plans.Plan, note: Note) -> Journal:
         header = note.header(source=self.path, deployment=self._loaded.path)
-        journal = Journal.begin(self.places.make(), header, plan)
+        journal = Journal.begin(self.places.make(), header, plan, log=self.limits.log)
         _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
         return journal
 
@@ -780,9 +786,14 @@ class Hive:
         return self._connected(inventory).routed(inventory, targets.instances)
 
     def _remembered(self) -> dict[str, tuple[str, str]]:
-        state = read_known(self.places)
-        names = self._loaded.inventory.systems
-        return {name: (state.results.get(name, ""), state.derivations.get(name, "")) for name in names}
+        found, wrong = believed(read_known(self.places))
+        if wrong and wrong != self._disbelieved:
+            self.warn(
+                f"The state file {self.state_file} holds what is no path of the Nix store, which counts as not there: "
+                f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}. Build it anew, or take it out."
+            )
+        self._disbelieved = wrong
+        return {name: found.get(name, ("", "")) for name in self._loaded.inventory.systems}
 
     def _known(self, no: Collection[str]) -> dict[str, str]:
         return {name: result for name, (result, _) in self._remembered().items()} if "build" in no else {}

@@ -11,13 +11,13 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from nixhive_nb.backend.activation import refused
 from nixhive_nb.backend.errand import refusal
 from nixhive_nb.errors import HiveError, OptionError
-from nixhive_nb.files import make_folder, private_opener
+from nixhive_nb.files import file_name, make_folder, private_opener
 from nixhive_nb.interrupts import interrupts_held
+from nixhive_nb.kept import KEPT, LOGGED, TAIL, BoundedFile
 from nixhive_nb.text import line_count, strip_control
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ _GRACE = 5.0
 """Seconds that running commands have to end after an interrupt."""
 _AWAKE = 1.0
 """Seconds after which a wait looks for an interrupt."""
+_HOSTS_IN_MEMORY = 16
+"""How many hosts may have as much in memory as one may have; of those that come after them, the end is kept."""
 _OUTPUT = "output"
+_ERRORS = "%stderr"
+"""Stands after the name of a host, in the log of an endless standard error. No name of a file has a % so."""
 _KEPT = 50
 """Of how many runs the logs are kept."""
 
@@ -72,7 +76,10 @@ class Listener:
         """Hear a line without terminal control. `stream` is `stdout` or `stderr`."""
 
     def ended(self, row: dict[str, Any]) -> None:
-        """Hear what came of a host: a row of `frames.run_frame`, with the path of its log as `log`."""
+        """Hear what came of a host: a row of `frames.run_frame`, with the path of its log as `log`.
+
+        `whole` has the path of each stream, `stdout` or `stderr`, that is more than the row holds.
+        """
 
 
 class _Guarded(Listener):
@@ -117,6 +124,9 @@ def run_everywhere(
     each: bool = False,
     logs: Path | None = None,
     listener: Listener | None = None,
+    spill: Path | None = None,
+    output: int = KEPT,
+    log: int = LOGGED,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
@@ -125,12 +135,17 @@ def run_everywhere(
     rest have rows that say so. `logs` (see `places`) is where long outputs are kept. An interrupt ends what runs and
     goes on up as `RunInterrupted`. A listener that raises hears nothing more, of which `warn` is told; what runs takes
     no notice. Raises `OptionError` for a timeout that is none.
+
+    Of each stream of a host, `output` bytes are in its row; of a longer one the beginning and the end, and below
+    `spill` a log of up to `log` bytes has all of it. What is in memory of all hosts together is bounded as well, by
+    `_HOSTS_IN_MEMORY` times as much.
     """
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
     heard = _Guarded(listener or Listener(), warn)
     heard.hosts(names, errand.what)
-    run = _HostsRun(connections, errand, timeout, OutputLogs(logs) if logs else None, heard)
+    kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
+    run = _HostsRun(connections, errand, timeout, kept, heard, output=output)
     try:
         if each:
             run.one_by_one(names)
@@ -160,18 +175,32 @@ def failures(frame: pd.DataFrame) -> tuple[int, int]:
 class OutputLogs:
     """Keeps what is too long to be shown: `output/TIME-ID/INSTANCE.log`, for us alone (0600) or for a team."""
 
-    def __init__(self, folder: Path) -> None:
-        """Nothing is written until something is long."""
-        self._parent = folder / _OUTPUT
+    def __init__(self, folder: Path | None, *, log: int = LOGGED, all_long: bool = True) -> None:
+        """Nothing is written until something is long; without a folder, nothing at all.
+
+        `all_long`: also what a cell does not show, and not only what is more than is kept in memory. A log of what is
+        more has up to `log` bytes.
+        """
+        self._parent = folder / _OUTPUT if folder is not None else None
+        self._most = log
+        self._all_long = all_long
         self._made: Path | None = None
+        self._guard = threading.Lock()
+
+    def endless(self, instance: str) -> EndlessLogs:
+        """Give what takes the streams of a host that are more than is kept in memory."""
+        return EndlessLogs(self._folder, file_name(instance), self._most)
 
     def keep(self, row: dict[str, Any]) -> str:
         """Give the path of the log of a row; empty for one that is short, or cannot be kept."""
+        whole = row.get("whole")
+        if whole:
+            return str(whole.get("stdout") or whole["stderr"])
         out, errors = row["stdout"], row["stderr"]
-        if not _is_long(out, errors):
+        if self._parent is None or not self._all_long or not _is_long(out, errors):
             return ""
         try:
-            file = self._folder() / f"{quote(row['instance'], safe='')}.log"
+            file = self._folder() / f"{file_name(row['instance'])}.log"
             with open(file, "x", encoding="utf-8", errors="replace", opener=private_opener) as log:
                 log.write(out)
                 if errors and out and not out.endswith("\n"):
@@ -183,14 +212,49 @@ class OutputLogs:
         return str(file)
 
     def _folder(self) -> Path:
-        if self._made is None:
-            make_folder(self._parent)
-            for old in sorted(self._parent.iterdir())[: -(_KEPT - 1)]:
-                shutil.rmtree(old, ignore_errors=True)
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            self._made = self._parent / f"{stamp}-{secrets.token_hex(3)}"
-            make_folder(self._made)
-        return self._made
+        with self._guard:
+            if self._parent is None:
+                raise FileNotFoundError
+            if self._made is None:
+                make_folder(self._parent)
+                for old in sorted(self._parent.iterdir())[: -(_KEPT - 1)]:
+                    shutil.rmtree(old, ignore_errors=True)
+                stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+                made = self._parent / f"{stamp}-{secrets.token_hex(3)}"
+                self._made = make_folder(made)
+            return self._made
+
+
+class EndlessLogs:
+    """The logs of one host whose streams are more than is kept in memory: a file for each such stream, as it came."""
+
+    def __init__(self, folder: Callable[[], Path], name: str, most: int) -> None:
+        """Use `OutputLogs.endless`."""
+        self._folder = folder
+        self._name = name
+        self._most = most
+        self._files: dict[str, BoundedFile] = {}
+        self._guard = threading.Lock()
+
+    def take(self, stream: str, data: bytes) -> str:
+        """Write some bytes, and give the path; empty where they cannot be kept."""
+        with self._guard:
+            file = self._files.get(stream)
+            if file is None:
+                try:
+                    folder = self._folder()
+                except OSError:
+                    return ""
+                ending = _ERRORS if stream == "stderr" else ""
+                file = self._files[stream] = BoundedFile(folder / f"{self._name}{ending}.log", self._most)
+        return file.add(data)
+
+    def close(self) -> dict[str, str]:
+        """Give the path of each stream that has a log, and let go of them."""
+        with self._guard:
+            for file in self._files.values():
+                file.close()
+            return {stream: str(file.path) for stream, file in self._files.items() if file.path.is_file()}
 
 
 class _HostsRun:
@@ -201,14 +265,20 @@ class _HostsRun:
         connections: Connections,
         errand: Errand,
         timeout: float | None,
-        logs: OutputLogs | None,
+        logs: OutputLogs,
         listener: Listener,
+        *,
+        output: int,
     ) -> None:
         self._connections = connections
         self._errand = errand
         self._timeout = timeout
         self._logs = logs
         self._listener = listener
+        self._output = output
+        self._left = _HOSTS_IN_MEMORY * output
+        """What may still be kept in memory."""
+        self._endless: dict[str, EndlessLogs] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self._calls: dict[str, Call] = {}
         """What goes on."""
@@ -263,7 +333,10 @@ class _HostsRun:
                 return self._ended.get(timeout=_AWAKE).result()
 
     def _take(self, row: dict[str, Any]) -> None:
-        row["log"] = self._logs.keep(row) if self._logs is not None else ""
+        endless = self._endless.pop(row["instance"], None)
+        row["whole"] = endless.close() if endless is not None else {}
+        row["log"] = self._logs.keep(row)
+        self._left -= len(row["stdout"]) + len(row["stderr"])
         self.rows[row["instance"]] = row
         self._listener.ended(row)
 
@@ -311,6 +384,9 @@ class _HostsRun:
 
     def _note(self, name: str, call: Call) -> None:
         self._calls[name] = call
+        # A command that could not be sent is tried again, and has said nothing yet.
+        endless = self._endless[name] = self._logs.endless(name)
+        call.bound(min(self._output, max(TAIL, self._left)), endless.take)
         if self._stopping:
             call.end(_INTERRUPTED)
 

@@ -50,7 +50,7 @@ class Claim:
         check_key(key)
         place = folder / ONCE
         make_folder(place)
-        lock = open(place / f"{key}.lock", "wb", opener=private_opener)  # noqa: SIM115 - held until `close`
+        lock = open(place / f"{key}.lock", "ab", opener=private_opener)  # noqa: SIM115 - held until `close`
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

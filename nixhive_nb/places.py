@@ -8,14 +8,22 @@ user's own folder for state, by the absolute path of the deployment.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pwd
 import re
+import shutil
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.files import make_folder, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+_log = logging.getLogger(__name__)
 
 BESIDE = ".hive"
 """The name of a folder that lies beside a state file or a deployment."""
@@ -23,6 +31,10 @@ _OURS = "nixhive_nb"
 _MARK = "deployment"
 """The file that says which deployment a folder belongs to."""
 _DEFAULT_NIX = "default.nix"
+ROOTS = "gcroots"
+"""The folder of links that keep results from being collected."""
+_UNUSED = 30 * 24 * 3600.0
+"""Seconds after which the roots of a deployment that is not there any more are let go of."""
 _HASH = 12
 _LONGEST = 60
 
@@ -47,6 +59,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         make_folder(self.folder)
         if is_new and self.folder.name != BESIDE:
             write_whole(self.folder / _MARK, f"{self.deployment}\n".encode(), shared=True)
+            if self.folder.parent.name == _OURS:
+                _sweep_roots(self.folder.parent)
         return self.folder
 
 
@@ -63,6 +77,32 @@ def places_of(deployment: str | Path, state: str | Path, state_dir: str | Path |
     own = _own_folder(path)
     last = own if own is not None and _can_be_made(own) else file.parent / BESIDE
     return Places(deployment=path, state=file, folder=next(iter(beside), last))
+
+
+def trusted_mark(deployment: Path, words: Mapping[str, str]) -> Path | None:
+    """Return the file that stands for the user's trust in a deployment that says these words; None without a home.
+
+    It lies below the user's own folder, never beside a deployment: who writes that could write the file as well.
+    """
+    home = _state_home()
+    text = "\0".join([os.path.realpath(deployment), *(f"{name}\0{value}" for name, value in sorted(words.items()))])
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return home / _OURS / "trusted" / digest if home is not None else None
+
+
+def _sweep_roots(folder: Path) -> None:
+    """Let go of what deployments that are no more keep from being collected; their journals stay.
+
+    Those that were used of late keep it: a deployment may be on a disk that is not there today.
+    """
+    for mark in folder.glob(f"*/{_MARK}"):
+        roots = mark.parent / ROOTS
+        try:
+            gone = not os.path.lexists(mark.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n"))
+            if gone and time.time() - roots.stat().st_mtime > _UNUSED:
+                shutil.rmtree(roots)
+        except OSError:
+            _log.debug("sweeping %s", roots, exc_info=True)  # there are none, or somebody else did it
 
 
 def _own_folder(deployment: Path) -> Path | None:

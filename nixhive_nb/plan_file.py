@@ -10,6 +10,7 @@ from nixhive_nb.errors import OptionError
 from nixhive_nb.files import write_whole
 from nixhive_nb.hive import Plan
 from nixhive_nb.plan.plan import DIGITS
+from nixhive_nb.plan.sound import flaw_of, unusual_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +33,16 @@ def read_plan(file: Path) -> Plan:
     """Read a plan. Raises `OptionError` for a file that is none, or that was changed, and `OSError`."""
     try:
         written = msgspec.json.decode(file.read_bytes(), type=_Written)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise OptionError(f"{file} holds no plan that this version can read: {error}. Make one: plan --out.") from None
     if written.plan.whole_digest != written.digest:
         raise OptionError(
             f"{file} was changed, or written by another version: it says plan {written.digest[:DIGITS]}, and holds "
             f"{written.plan.digest}. Make a new one: plan --out."
+        )
+    flaw = flaw_of(written.plan) or unusual_options(written.plan)
+    if flaw:
+        raise OptionError(
+            f"{file} holds no plan that this program would make: {flaw.rstrip('.')}. Make one: plan --out."
         )
     return written.plan

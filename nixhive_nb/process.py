@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import selectors
 import shlex
 import shutil
 import signal
@@ -22,9 +23,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb import lifeline
-from nixhive_nb.errors import MissingProgram, TookTooLong
+from nixhive_nb.errors import HiveError, MissingProgram, TookTooLong
+from nixhive_nb.kept import KEPT, Cutter, Kept
 from nixhive_nb.redaction import redact, redact_words
 from nixhive_nb.swallowed import swallowed
+from nixhive_nb.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +37,8 @@ _LAST_SECONDS = 0.5
 """How long a program on our terminal has to end after an interrupt."""
 LINE_LIMIT = 64 * 1024 * 1024
 """Longest line in bytes: a build log may come as one line of many megabytes."""
+
+_CHUNK = 65536
 
 _HINTS = {
     "nix": "Debian: apt-get install nix-bin. Elsewhere: https://nixos.org/download",
@@ -72,10 +77,13 @@ def missing(program: str) -> MissingProgram:
     return MissingProgram(f"The program '{program}' is not installed or not on PATH. {hint}")
 
 
-def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None) -> Finished:
+def run(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None, most: int = KEPT
+) -> Finished:
     """Run a short program to its end and give what it wrote. `timeout` in seconds.
 
-    Raises `MissingProgram` when it is not installed, and `TookTooLong`.
+    Of its errors, what is more than `most` bytes is left out. Raises `MissingProgram` when it is not installed,
+    `TookTooLong`, and `HiveError` when it prints more than `most` bytes: it is ended then.
     """
     process = subprocess.Popen(
         _words(argv),
@@ -88,15 +96,17 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: f
     noted = _Noted(argv, process.pid, env)
     with _tracked(process.pid):
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = _communicate(process, argv, timeout, most)
         except BaseException as error:
             _end_group(process.pid, signal.SIGKILL)
-            process.communicate()
             noted.killed(error)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TookTooLong(f"{' '.join(argv[:2])} took longer than {timeout:g} s, and was ended.") from None
             raise
-    finished = Finished(argv=tuple(argv), status=process.returncode, stdout=_text(out), stderr=_text(err))
+        finally:
+            with process:  # closes its pipes, and waits
+                pass
+    finished = Finished(argv=tuple(argv), status=process.returncode, stdout=out, stderr=err)
     noted.ended(finished.status, finished.stderr)
     return finished
 
@@ -190,7 +200,6 @@ async def _streamed(
         stdout=asyncio.subprocess.PIPE,
         stderr=errors.writer,
         start_new_session=True,
-        limit=LINE_LIMIT,
     )
     noted = _Noted(argv, process.pid, env)
 
@@ -199,10 +208,14 @@ async def _streamed(
         errors.end()
         return ended
 
+    def too_much() -> HiveError:
+        _end_group(process.pid, signal.SIGKILL)
+        return _too_much(argv[0], KEPT)
+
     with _tracked(process.pid):
         try:
             out, err, status = await asyncio.gather(
-                _lines(process.stdout, on_stdout), _lines(await errors.reader(), on_stderr), status_of()
+                _lines(process.stdout, on_stdout, too_much), _lines(await errors.reader(), on_stderr), status_of()
             )
         except BaseException as error:
             await _stop(process)
@@ -237,7 +250,7 @@ class _ErrorPipe:
 
     async def reader(self) -> asyncio.StreamReader:
         """Give what reads it. Called once."""
-        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        reader = asyncio.StreamReader()
         reading = os.fdopen(self._reading, "rb", buffering=0)
         self._reading = -1
         protocol = _Undoing(reader, self)
@@ -300,17 +313,59 @@ class _Noted:
         _log.debug("killed %s: %s after %.2f s: %s", self._pid, self._argv[0], seconds, type(error).__name__)
 
 
-async def _lines(reader: asyncio.StreamReader | None, consume: Callable[[str], None] | None) -> str:
+async def _lines(
+    reader: asyncio.StreamReader | None,
+    consume: Callable[[str], None] | None,
+    too_much: Callable[[], HiveError] | None = None,
+) -> str:
+    """Hand the lines of a stream on, or give it. Where all or nothing is wanted, `too_much` ends the program."""
     if reader is None:  # pragma: no cover - both outputs are pipes
         return ""
-    kept: list[str] = []
-    async for raw in reader:
-        line = _text(raw)
+    kept, cutter = Kept(KEPT), Cutter(most=LINE_LIMIT)
+    failure: HiveError | None = None
+    while True:
+        data = await reader.read(_CHUNK)
         if consume is None:
-            kept.append(line)
+            kept.add(data)
+            if kept.is_cut and too_much is not None and failure is None:
+                failure = too_much()  # and on to the end of it
         else:
-            consume(line.rstrip("\n"))
-    return "".join(kept)
+            for line in cutter.feed(data, last=not data):
+                consume(line)
+        if not data:
+            break
+    if failure is not None:
+        raise failure
+    return kept.text()
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float | None, most: int
+) -> tuple[str, str]:
+    """Read all that a program writes, and wait for its end."""
+    until = None if timeout is None else time.monotonic() + timeout
+    kept = {process.stdout: Kept(most), process.stderr: Kept(most)}
+    with selectors.DefaultSelector() as selector:
+        for stream in kept:
+            selector.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type] # both are pipes
+        while selector.get_map():
+            left = None if until is None else until - time.monotonic()
+            ready = [] if left is not None and left <= 0 else selector.select(left)
+            if left is not None and not ready:
+                raise subprocess.TimeoutExpired(list(argv), timeout or 0)
+            for key, _ in ready:
+                data = os.read(key.fd, _CHUNK)
+                kept[key.fileobj].add(data)  # type: ignore[index]
+                if not data:
+                    selector.unregister(key.fileobj)
+            if kept[process.stdout].is_cut:
+                raise _too_much(argv[0], most)
+        process.wait(None if until is None else max(0.0, until - time.monotonic()))
+    return kept[process.stdout].text(), kept[process.stderr].text()
+
+
+def _too_much(program: str, most: int) -> HiveError:
+    return HiveError(f"{program} printed more than {size_text(most)}: it was ended.")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -341,10 +396,6 @@ def _untrack(pid: int) -> None:
 def _end_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError), swallowed(_log, f"ending {pid}", PermissionError):
         os.killpg(pid, number)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", errors="replace")
 
 
 @atexit.register

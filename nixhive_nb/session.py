@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
+from nixhive_nb.files import make_folder
 from nixhive_nb.hive import Hive
 from nixhive_nb.log import log_as_environment_says, log_to, trouble, verbosely
-from nixhive_nb.places import places_of
+from nixhive_nb.places import places_of, trusted_mark
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import Note
+from nixhive_nb.said import one_line
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
@@ -39,7 +42,7 @@ DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
-LIMITS = ("parallel", "copies", "per_jump", "per_store")
+LIMITS = ("parallel", "copies", "per_jump", "per_store", "output", "log")
 """The options that are fields of `plan.limits.Limits`."""
 
 
@@ -178,11 +181,13 @@ class Session:
         listen: Callable[[bool], Listener | None] = lambda _: None,
         has_terminal: bool = True,
         attended: Callable[[], bool] = lambda: False,
+        ask: Callable[[str], bool] | None = None,
         follow_background: Follow | None = None,
     ) -> None:
         """`program` is `nix-hive` or `%hive`.
 
-        `attended` tells whether a person is there. Where runs can go on in the background, `follow_background` shows
+        `attended` tells whether a person is there, `ask` puts a question to that person; without it a warning must do.
+        Where runs can go on in the background, `follow_background` shows
         them.
 
         `warn` shows a warning, `tell` a word on what goes on. `listen` gives what shows a `run`: plainly, where it is
@@ -195,6 +200,7 @@ class Session:
         self.listen = listen
         self.has_terminal = has_terminal
         self.attended = attended
+        self.ask = ask
         self.follow_background = follow_background
         self.policy: Policy = "attended"
         self.confirm: float | None = None
@@ -255,7 +261,30 @@ class Session:
         known.warn = self.warn
         known.picked = self.picked
         known.show_trace = bool(options.get("show_trace"))
+        self._see_what_it_starts(known)
         return known
+
+    def _see_what_it_starts(self, hive: Hive) -> None:
+        """Ask a person, once, whether a deployment may start programs of its own here. Raises `OptionError`."""
+        if not self.attended():
+            return
+        found = programs_of(hive.inventory)
+        if not found:
+            return
+        mark = trusted_mark(hive.places.deployment, found)
+        if mark is not None and mark.exists():
+            return
+        name, words = next(iter(found.items()))
+        more = f" and {len(found) - 1} more" if found.keys() - {name} else ""
+        what = f"{hive.path} starts programs on this machine, as you: {name} ({one_line(words, 100)}){more}."
+        if self.ask is None:
+            self.warn(f"{what} Go on only if you trust who writes it: docs/deployment.md, Trust.")
+        elif not self.ask(strip_control(f"{what} Do you trust who writes it?")):
+            raise OptionError(f"{hive.path} is not trusted. Nothing was started.")
+        if mark is not None:
+            with swallowed(_log, "noting that a deployment is trusted", OSError):
+                make_folder(mark.parent)
+                mark.touch(mode=0o600)
 
     def settings(self, options: dict[str, Any]) -> dict[str, str]:
         """Give by name how the commands are set, for a bug report."""

@@ -18,6 +18,7 @@ import msgspec
 
 from nixhive_nb.errors import StateError
 from nixhive_nb.files import mode_in, write_whole
+from nixhive_nb.said import is_store_path, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ _ESCAPES = {"~": "~q", "|": "~p", "(": "~s", ")": "~e"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
 _FOREIGN_ESCAPE = re.compile(r"~(?![qpse])")
 _LOCK_SECONDS = 60
+_MOST_WORDS = 100
 _DEFAULT_NAME = ".hive.state"
 _OLD_NAME = "hive.state"
 
@@ -87,6 +89,25 @@ def read_state(path: str | Path) -> State:
         return State()
     except OSError as error:
         raise StateError(f"The state file {file} cannot be read: {error.strerror}.") from error
+
+
+def believed(state: State) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Return the (result, derivation) of each system that has one, and a sentence for each that is not believed.
+
+    They go to Nix and to hosts as they are, and the file may be anybody's: they must be paths of the Nix store, the
+    second that of a derivation. One that is not is as good as not there.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    wrong = []
+    for system in sorted(state.results.keys() | state.derivations.keys()):
+        result, derivation = state.results.get(system, ""), state.derivations.get(system, "")
+        bad = [path for path in (result, derivation) if path and not is_store_path(path)]
+        bad += [derivation] if derivation and not (bad or derivation.endswith(".drv")) else []
+        if bad:
+            wrong.append(f"{one_line(bad[0], _MOST_WORDS)!r} of system {one_line(system, _MOST_WORDS)}")
+        else:
+            found[system] = (result, derivation)
+    return found, wrong
 
 
 def update_state(path: str | Path, results: Mapping[str, tuple[str, str]]) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -41,6 +42,7 @@ MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
 _LEAVE = "Interrupt again to leave at once."
 _QUIET = ("wave",)
+_CHUNK = 65536
 
 
 @contextlib.contextmanager
@@ -133,8 +135,8 @@ class HostOutputs(Listener):
             if untried(ready):
                 continue
             streams.write(f"## {ready['instance']}\n", error=True)
-            streams.write(ready["stdout"])
-            streams.write(ready["stderr"], error=True)
+            _print_stream(ready, "stdout")
+            _print_stream(ready, "stderr")
             _print_failure(ready)
 
 
@@ -144,6 +146,17 @@ def frame_text(frame: pd.DataFrame) -> str:
     plain = frame.astype(object)
     rows = [list(map(_cell, row)) for row in plain.where(plain.notna(), "").itertuples()]
     return table_text(header, rows)
+
+
+def _print_stream(row: dict[str, Any], stream: str) -> None:
+    """Print what a host said, from its log where that is more than its row has."""
+    whole = row.get("whole", {}).get(stream)
+    if not whole:
+        streams.write(row[stream], error=stream == "stderr")
+        return
+    with Path(whole).open(encoding="utf-8", errors="replace", newline="") as log:
+        while part := log.readline(_CHUNK):
+            streams.write(strip_control(part), error=stream == "stderr")
 
 
 def _print_failure(row: dict[str, Any], name: str = "") -> None:

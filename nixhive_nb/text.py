@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # ECMA-48: CSI sequences, OSC and other strings up to their end, and single escapes. A string that has none ends with
 # its line: what comes after it is not to be hidden.
@@ -15,8 +15,18 @@ _ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# What is left of the control characters, but for tab and newline; and those that turn the direction of text.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What is left of the control characters, but for tab and newline; those that turn the direction of text; and halves of
+# characters, as of a file name that is no UTF-8, which nothing can print or save.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_WITHOUT: dict[int, str | None] = dict.fromkeys(range(0xD800, 0xE000), "\ufffd") | dict.fromkeys((
+    *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),
+    *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+))  # fmt: skip
+_PIECE = 2**20
+"""So much of a text is cleaned at once: where each character is a control character, that takes many times as much."""
+_BEGINNINGS = "\x1b\x90\x98\x9b\x9d\x9e\x9f\r"
+_NEAR = 4096
+"""How far before the end of a part an escape may begin."""
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE = 60
@@ -26,8 +36,24 @@ def strip_control(text: str) -> str:
     """Give text from elsewhere without terminal control; newlines and tabs stay, a carriage return ends a line."""
     if not _CONTROLS.search(text):
         return text  # an escape begins with one of them; and there may be a lot of it
-    plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n" if "\n" in text else " ")
-    return _CONTROLS.sub("", plain)
+    newline = "\n" if "\n" in text else " "
+    return "".join(_plain(part, newline) for part in _parts(text))
+
+
+def _plain(text: str, newline: str) -> str:
+    return _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", newline).translate(_WITHOUT)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield a text in parts, at the end of a line where there is one, else before an escape: no part ends in one."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text):
+            begun = max(text.rfind(sign, end - _NEAR, end) for sign in _BEGINNINGS)
+            end = (text.rfind("\n", start, end) + 1) or (begun if begun > start else end)
+        yield text[start:end]
+        start = end
 
 
 def line_count(text: str) -> int:

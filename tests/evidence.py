@@ -23,11 +23,6 @@ _OF_A_HOST = 'for log in /run/nixhive/*; do [ -f $log ] && echo "== $log" && tai
 _BEGAN = pytest.StashKey[float]()
 
 
-def pytest_sessionstart(session) -> None:
-    if not hasattr(session.config, "workerinput"):
-        shutil.rmtree(_folder(session.config), ignore_errors=True)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item) -> None:
     item.stash[_BEGAN] = time.time()
@@ -38,15 +33,12 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         base = Path(item.config._tmp_path_factory.getbasetemp())
-        place = _folder(item.config) / re.sub(r"[^\w.-]+", "-", item.nodeid)[-150:] / call.when
+        place = item.config.rootpath / "build" / "failed" / re.sub(r"[^\w.-]+", "-", item.nodeid)[-150:] / call.when
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier try
         kept = keep(base, place, since=item.stash.get(_BEGAN, 0.0))
         if kept:
             report.sections.append(("kept", f"{len(kept)} logs in {place}"))
     return report
-
-
-def _folder(config) -> Path:
-    return config.rootpath / "build" / "failed"
 
 
 def keep(base: Path, place: Path, since: float) -> list[Path]:

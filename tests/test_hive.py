@@ -230,3 +230,54 @@ def test_an_interrupt_as_a_run_begins_in_the_background_leaves_it_and_its_key_wh
 def test_an_error_shows_no_terminal_control():
     (shown,) = TargetError("'\x1b[31mred\u202e\x07' matches\nnothing")._render_traceback_()
     assert shown == "TargetError: '[31mred' matches\nnothing"
+
+
+STATES = (
+    "(r0|www|--option)",
+    "(r0|www|/etc/passwd)",
+    "(r0|www|/nix/store/../../etc/passwd)",
+    "(r0|www|/nix/store/no-hash)",
+    "(r0|www|{store}/{name}\x1b[2J)",
+    "(r0|www|{store}/{name})\n(d0|www|--extra)",
+    "(r0|www|{store}/{name})\n(d0|www|{store}/{name})",
+)
+
+
+@pytest.mark.parametrize("text", STATES)
+def test_what_a_state_file_says_is_not_believed_as_it_is(folder, text):
+    """E6: it may come with a repository, and goes to Nix and to hosts: what is no path counts as not there."""
+    (folder / ".hive.state").write_text(text.format(store="/nix/store", name="a" * 32 + "-nixos") + "\n")
+    warned = []
+    with Hive.load() as hive:
+        hive.warn = warned.append
+        assert hive.systems().loc["www", ["result", "derivation"]].tolist() == ["", ""]
+        frame = hive.build("www", no=["build"])
+    assert list(frame["how"]) == ["built"]
+    warned = [text for text in warned if text.startswith("The state file")]
+    assert len(warned) == 1
+    assert "holds what is no path of the Nix store, which counts as not there" in warned[0]
+    assert "of system www. Build it anew, or take it out." in warned[0]
+    assert "\x1b" not in warned[0]
+
+
+def test_a_state_of_a_store_that_lies_elsewhere_is_believed(folder, monkeypatch):
+    """E6: where the store is, `NIX_STORE_DIR` says, to Nix and to us."""
+    path = "/elsewhere/store/" + "a" * 32 + "-nixos"
+    (folder / ".hive.state").write_text(f"(r0|www|{path})\n(d0|www|{path}.drv)\n")
+    with Hive.load() as hive:
+        monkeypatch.setenv("NIX_STORE_DIR", "/elsewhere/store")
+        assert hive.systems().loc["www", ["result", "derivation"]].tolist() == [path, f"{path}.drv"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../../x", "\u00e9" * 150])
+def test_the_root_of_a_system_stays_in_its_folder_whatever_its_name(folder, name):
+    """E7: the root of a system `..` was the link `.hive/gcroots/..`, which is the folder above."""
+    text = (folder / "hive.nix").read_text().replace("systems.odd", f'systems."{name}"')
+    (folder / "hive.nix").write_text(text)
+    with Hive.load() as hive:
+        (result,) = hive.build(f"{name}")["result"]
+        roots = hive.state_dir / "gcroots"
+    (link,) = roots.iterdir()
+    assert link.is_symlink()
+    assert str(link.readlink()) == result
+    assert link.parent.resolve() == roots.resolve()

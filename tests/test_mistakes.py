@@ -13,6 +13,8 @@ from nixhive_nb.errors import RunFailed
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.plan.summary import report_text
 
+pytestmark = pytest.mark.nix
+
 ASSERTED = """\
 { lib, ... }:
 {

@@ -25,6 +25,8 @@ from nixhive_nb.plan.plan import Plan
 from nixhive_nb.state import read_known, read_state, remember, update_state
 from tests.plan.test_journal import HEADER
 
+pytestmark = pytest.mark.nix
+
 FLAGS = '[ "--option" "sandbox" "false" "--option" "substituters" "" ]'
 
 
@@ -319,3 +321,21 @@ def test_what_is_kept_goes_before_the_state_file(tmp_path):
     assert read_state(places.state).results == {"a": "/1"}
     remember(places, {"c": ("/4", "/4.drv")}, taken_along=False, all_seen=True)
     assert read_state(places.state).results == read_known(places).results == {"a": "/2", "b": "/3", "c": "/4"}
+
+
+def test_a_deployment_that_is_no_more_keeps_nothing_from_being_collected(here, tmp_path, monkeypatch):
+    """Case 8: roots no longer go with the folder of the deployment, so that somebody has to let go of them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    made = {}
+    for name in ("gone", "gone today", "there"):
+        (tmp_path / name).mkdir()
+        made[name] = places_of(tmp_path / name, tmp_path / "x").make()
+        for part in ("gcroots", "runs"):
+            (made[name] / part).mkdir()
+    for name in ("gone", "gone today"):
+        (tmp_path / name).rmdir()
+    for name in ("gone", "there"):
+        os.utime(made[name] / "gcroots", (1, 1))
+    places_of(here, tmp_path / "x").make()
+    assert {name for name, folder in made.items() if (folder / "gcroots").is_dir()} == {"gone today", "there"}
+    assert all((folder / "runs").is_dir() for folder in made.values())

@@ -16,6 +16,8 @@ from nixhive_nb.errors import HiveError, PlanStale
 from nixhive_nb.session import Session
 from tests.test_hive import ended, folder, noted  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.nix
+
 GONE = "nobody-listens"
 
 

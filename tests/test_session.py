@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nixhive_nb.deployment.inventory import Instance, Inventory
+from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.session import Session
 
@@ -69,3 +71,96 @@ def test_a_deployment_and_a_state_file_hold_until_others_are_named(session, fold
     assert names(session) == ["other"]
     assert names(session, config="hive.nix") == ["here"]
     assert session.current.state_file == folder / "other.state"
+
+
+STARTS = '{ systems.www.configuration = { ... }: { }; instances.www = { system = "www"; ssh.ProxyCommand = "CMD"; }; }'
+
+
+@pytest.fixture
+def starting(folder, tmp_path_factory, monkeypatch):
+    """A deployment that starts a program here, and a user's home."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    (folder / "hive.nix").write_text(STARTS.replace("CMD", "nc %h 22"))
+    return folder
+
+
+def attended(asked, *, answer=True, **more):
+    return Session(
+        program="nix-hive",
+        follow=None,
+        warn=print,
+        attended=lambda: True,
+        ask=lambda text: asked.append(text) or answer,
+        **more,
+    )
+
+
+def test_a_person_is_asked_once_about_a_deployment_that_starts_programs_here(starting):
+    """E5: `status` on a repository that was downloaded is not read-only: ssh starts what the deployment says."""
+    asked = []
+    for _ in range(2):
+        one = attended(asked)
+        assert names(one) == ["www"]
+        assert names(one) == ["www"]
+        one.close()
+    assert len(asked) == 1
+    assert "hive.nix starts programs on this machine, as you: ssh.ProxyCommand of instance www (nc %h 22)." in asked[0]
+    (starting / "hive.nix").write_text(STARTS.replace("CMD", "nc other 22"))
+    one = attended(asked)
+    assert names(one) == ["www"]
+    one.close()
+    assert len(asked) == 2
+
+
+def test_what_a_person_does_not_trust_is_not_used(starting):
+    """E5."""
+    asked = []
+    for _ in range(2):
+        one = attended(asked, answer=False)
+        with pytest.raises(OptionError, match=r"hive\.nix is not trusted\. Nothing was started"):
+            one.hive({})
+        one.close()
+    assert len(asked) == 2
+
+
+def test_the_mark_of_trust_does_not_lie_where_the_deployment_could_bring_it_along(starting):
+    """E5."""
+    before = set(starting.rglob("*"))
+    one = attended([])
+    one.hive({})
+    one.close()
+    assert set(starting.rglob("*")) == before
+
+
+def test_where_nobody_is_there_nobody_is_asked_and_a_notebook_is_warned_once(starting, capsys):
+    """E5: who lets a script or CI use a deployment trusts it."""
+    one = Session(program="nix-hive", follow=None, warn=print)
+    assert names(one) == ["www"]
+    one.close()
+    assert capsys.readouterr().out == ""
+    for _ in range(2):
+        one = Session(program="%hive", follow=None, warn=print, attended=lambda: True)
+        assert names(one) == ["www"]
+        one.close()
+    assert capsys.readouterr().out.count("Go on only if you trust who writes it") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "found"),
+    [
+        ({"ProxyCommand": ("x",)}, (), ["ssh.ProxyCommand"]),
+        ({"proxycommand": ("none",)}, (), []),
+        ({"KnownHostsCommand": ("x",), "LocalCommand": ("y",)}, (), ["ssh.KnownHostsCommand", "ssh.LocalCommand"]),
+        ({"PKCS11Provider": ("/x.so",), "Include": ("/x",)}, (), ["ssh.PKCS11Provider", "ssh.Include"]),
+        ({"Hostname": ("x",), "ProxyJump": ("y",), "RemoteCommand": ("z",)}, (), []),
+        ({}, ("--option", "post-build-hook", "/x"), ["nix.build.flags"]),
+        ({}, ("--post-build-hook", "/x"), ["nix.build.flags"]),
+        ({}, ("--option extra-plugin-files /x",), ["nix.build.flags"]),
+        ({}, ("--builders", "ssh://builder", "--option", "sandbox", "false"), []),
+    ],
+)  # fmt: skip
+def test_what_a_deployment_starts_here_is_found(options, flags, found):
+    """E5."""
+    instance = Instance(name="www", system="s", ssh=tuple(options.items()))
+    programs = programs_of(Inventory(source="x", instances={"www": instance}, build_flags=flags))
+    assert [name.removesuffix(" of instance www") for name in programs] == found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,25 @@ def test_nothing_that_a_terminal_obeys_is_left(raw):
 @given(st.text(alphabet="\x1b\x90\x9b\x9d\x07[]P\\0;a\r"))
 def test_no_line_hides_the_next(raw):
     assert strip_control(f"{raw}\nnext").endswith("\nnext")
+
+
+@pytest.mark.parametrize("unit", ["\0", "\0a", "\x1b[0m\n", "\r\n", "a\x9b31m", "\u202e"])
+def test_a_long_text_is_cleaned_in_parts_and_costs_little_memory(unit):
+    """D8: of 64 MB of NULs, each was an entry of a list, which took ten times as much."""
+    text = "b\n" + unit * (2_000_000 // len(unit))
+    tracemalloc.start()
+    try:
+        found = strip_control(text)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == "b\n" + strip_control("\n" + unit)[1:] * (2_000_000 // len(unit))
+    assert peak < 24_000_000
+
+
+def test_half_a_character_is_replaced():
+    """E2: nothing can print it, save it or send it."""
+    assert strip_control("a\ud800b\udcff") == "a\ufffdb\ufffd"
 
 
 @pytest.mark.parametrize(("text", "lines"), [("", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\n\n", 2), ("a\nb", 2)])

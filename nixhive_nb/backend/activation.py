@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from importlib.resources import files
 from typing import Literal, cast
 
 import msgspec
 
+from nixhive_nb import said
 from nixhive_nb.backend import nix
 from nixhive_nb.backend.host_facts import FACTS, parse_facts
 from nixhive_nb.plan.facts import HostFacts
@@ -37,6 +39,7 @@ NEEDS_REBOOT = 100
 """NixOS ends so when the new init does not go with the one that runs: it then sets the boot loader alone."""
 _NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
 _MOST_OWNER = 200
+_MOST_WORDS = 200
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,10 +129,14 @@ def read_word(order: Order, line: str) -> Word | None:
 
 
 def read_outcome(word: Word) -> Outcome:
-    """Give what a `result` line says."""
+    """Give what a `result` line says. One that makes no sense is a failure that says so: it is never a success."""
     name, _, rest = word.text.partition(" ")
     status, _, why = rest.partition(" ")
-    return msgspec.convert({"name": name, "status": int(status), "why": why}, Outcome)
+    number = said.whole(status)
+    if number is not None:
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.convert({"name": name, "status": number, "why": said.one_line(why)}, Outcome)
+    return Outcome(name="failed", status=0, why=f"the host told its end as {said.one_line(word.text, _MOST_WORDS)!r}")
 
 
 def look(path: str) -> str:
@@ -164,10 +171,10 @@ def explained(outcome: Outcome, limit: int) -> str:
     return outcome.why.replace(ended, f"{ended}: {meaning}") if meaning else outcome.why
 
 
-def refused(said: str) -> str:
+def refused(words: str) -> str:
     """Give the message for a login user who may not use sudo."""
     return (
-        f"sudo was refused ({said.removeprefix('sudo:').strip()}). Let the login user use sudo without a password, "
+        f"sudo was refused ({words.removeprefix('sudo:').strip()}). Let the login user use sudo without a password, "
         "or log in as root. Nothing was changed."
     )
 

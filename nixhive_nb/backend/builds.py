@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
@@ -19,7 +18,8 @@ from nixhive_nb.deployment.explain import explain, warnings_in
 from nixhive_nb.deployment.load import readable_paths, toplevel_expression
 from nixhive_nb.deployment.sources import taken_along
 from nixhive_nb.errors import NixError, StepFailed
-from nixhive_nb.files import make_folder
+from nixhive_nb.files import file_name, make_folder
+from nixhive_nb.places import ROOTS
 from nixhive_nb.plan.event import Result
 from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.state import remember
@@ -248,8 +248,8 @@ class Builds:
         return Result(outcome="unchanged", path=path, how="kept", size=sum(sizes.values()))
 
     async def _root(self, system: str, path: str) -> None:
-        folder = make_folder(self._places.make() / "gcroots")
-        await _checked(nix.root(path, folder / quote(system, safe="")))
+        folder = make_folder(self._places.make() / ROOTS)
+        await _checked(nix.root(path, folder / file_name(system)))
 
     async def _invalid(self, paths: Sequence[str]) -> set[str]:
         ended = await process.stream(nix.invalid(paths))

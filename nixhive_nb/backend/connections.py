@@ -25,6 +25,7 @@ from nixhive_nb.backend.opener import SESSIONS, Attempt, Limits, Opened, Opener,
 from nixhive_nb.backend.resolve import Resolver
 from nixhive_nb.backend.watchdog import Watchdog
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
+from nixhive_nb.said import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,8 @@ class RemoteResult(msgspec.Struct, frozen=True, kw_only=True):
     stderr: str
     seconds: float
     """From sending it to its end, without the login."""
+    is_cut: bool = False
+    """Whether it said more than is kept: of each stream the beginning and the end are left then."""
 
 
 class Connections:
@@ -135,7 +138,8 @@ class Connections:
         a command may know as the word to end at, that is sent after its input, and others in the connection go on.
         `on_line(stream, line)` gets each line as it comes, one at a time, from a thread of ours; `stream` is `stdout`
         or `stderr`. Without `stdin` the input is empty; it is left open for a command that is `bound` (see `bound.py`).
-        `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone.
+        `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone, and to
+        bound what is kept of its output.
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
         its end, or that is not known.
         """
@@ -193,10 +197,10 @@ class Connections:
                 "direct-tcpip", (host, port), ("127.0.0.1", 0), None, None, seconds
             )
         except paramiko.ChannelException as error:
-            why = _REFUSALS.get(error.code, error.text)
+            why = _REFUSALS.get(error.code) or one_line(error.text)
             raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {why}.") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {error}.") from None
+            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {one_line(str(error))}.") from None
         return channel
 
     def _run(
@@ -215,7 +219,7 @@ class Connections:
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
         def perform() -> RemoteResult:
-            call = Call(data, on_line, ending=ending, bound=bound)
+            call = Call(data, on_line, ending=ending, held=bound)
             if on_call is not None:
                 on_call(call)
             return self._perform(host, attempt, command, call, timeout=timeout)
@@ -348,7 +352,8 @@ class Connections:
             _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
             raise lost
         _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
-        return RemoteResult(exited=exited, stdout=call.stdout.text(), stderr=call.stderr.text(), seconds=seconds)
+        out, errors = call.stdout.text(), call.stderr.text()
+        return RemoteResult(exited=exited, stdout=out, stderr=errors, seconds=seconds, is_cut=call.is_cut)
 
     def _not_sent(self, host: _Host, opened: Opened, error: Exception) -> _NotSent:
         """Keep the connection where only a session was refused: other commands may be running in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import paramiko
 from nixhive_nb import descriptors, process
 from nixhive_nb.backend.login import LoginRefused
 from nixhive_nb.errors import ConnectionFailed, HiveError
+from nixhive_nb.said import one_line
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
     from nixhive_nb.backend.link import Link
     from nixhive_nb.backend.resolve import SshTarget
+
+
+_MOST_READ = 65536
+_MOST_WORDS = 300
+"""How many characters of what a server or a ProxyCommand says stand in a message."""
 
 
 class Dropped(Exception):  # noqa: N818 - a reason to try again, at first
@@ -67,12 +74,12 @@ def _explain_network(error: Exception, target: SshTarget) -> Exception | None:
 
 
 def _explain_protocol(error: Exception, target: SshTarget) -> Exception:
-    text = strip_control(str(error)) or type(error).__name__
+    text = one_line(str(error), _MOST_WORDS) or type(error).__name__
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return ConnectionFailed(f"{target} and this machine have no algorithm in common: {text}")
     if isinstance(error, paramiko.SSHException):
         if "Indecipherable" in text or "Invalid SSH banner" in text:
-            return ConnectionFailed(f"{target} does not speak ssh: {text[:200]}")
+            return ConnectionFailed(f"{target} does not speak ssh: {text}")
         return Dropped(f"it hung up before the login ({text}).")
     return ConnectionFailed(f"{target}: {text}")
 
@@ -91,8 +98,8 @@ def _start_proxy(link: Link, command: str) -> None:
     def finish() -> str:
         process.end(running)
         with log:
-            log.seek(0)
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _MOST_READ))
             lines = strip_control(log.read().decode("utf-8", errors="replace")).split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "")
+        return one_line(next((line for line in reversed(lines) if line.strip()), ""), _MOST_WORDS)
 
     link.adopt(ours, finish)

@@ -7,7 +7,6 @@ ended, cuts characters at the edges of its reads, and joins all output so far at
 
 from __future__ import annotations
 
-import codecs
 import logging
 import threading
 import time
@@ -19,6 +18,7 @@ from fabric.runners import Remote
 from invoke.runners import Runner
 
 from nixhive_nb.backend.link import Cancelled
+from nixhive_nb.kept import KEPT, Cutter, Kept
 from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Call:
         on_line: Callable[[str, str], None] | None,
         *,
         ending: bytes = b"",
-        bound: bool = False,
+        held: bool = False,
     ) -> None:
         """`ending` after the input has the host end the command; for that the input is kept open.
 
-        It is for one that is `bound` as well: the host ends that when its input ends.
+        It is for one that is `held` as well: the host ends that when its input ends.
         """
         self.stdin = stdin
-        self.bound = bound
+        self.held = held
         self.ending = ending
         self.fed = False
         """Whether the host has all of the input, and waits for the `ending`."""
@@ -69,6 +69,19 @@ class Call:
         self.stderr = Output("stderr", self)
         self._on_line = on_line
         self._lock = threading.Lock()
+
+    def bound(self, most: int, overflow: Callable[[str, bytes], str] | None = None) -> None:
+        """Keep no more than `most` bytes of each stream; call it before the command is sent.
+
+        `overflow(stream, data)` takes all of a longer stream, and gives where it is.
+        """
+        for output in (self.stdout, self.stderr):
+            output.bound(most, overflow)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it said more than is kept."""
+        return self.stdout.is_cut or self.stderr.is_cut
 
     def cancel(self) -> None:
         """Let go of this command alone: others in the same connection go on. It may go on running on the host."""
@@ -116,30 +129,29 @@ class Output:
     def __init__(self, name: str, call: Call) -> None:
         self.call = call
         self._name = name
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._all: list[str] = []
-        self._open_line: list[str] = []
+        self._cutter = Cutter()
+        self._kept = Kept(KEPT)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something of it is not kept."""
+        return self._kept.is_cut
+
+    def bound(self, most: int, overflow: Callable[[str, bytes], str] | None) -> None:
+        """Do what `Call.bound` says for this stream."""
+        name = self._name
+        self._kept = Kept(most, None if overflow is None else lambda data: overflow(name, data))
 
     def feed(self, data: bytes, *, last: bool = False) -> None:
         """Take some bytes."""
-        text = self._decoder.decode(data, final=last)
-        self._all.append(text)
-        *lines, rest = text.split("\n")
-        for line in lines:
-            self._emit(line)
-        if rest:
-            self._open_line.append(rest)
-        if last and self._open_line:
-            self._emit("")
+        if data:
+            self._kept.add(data)
+        for line in self._cutter.feed(data, last=last):
+            self.call.line(self._name, line)
 
     def text(self) -> str:
-        """Give all of it."""
-        return "".join(self._all)
-
-    def _emit(self, end: str) -> None:
-        line = "".join([*self._open_line, end])
-        self._open_line.clear()
-        self.call.line(self._name, line.removesuffix("\r"))
+        """Give what is kept of it."""
+        return self._kept.text()
 
 
 class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
@@ -177,7 +189,7 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
             self.channel.sendall(input_.stdin)
             if input_.ending:
                 input_.fed = True
-            elif not input_.bound:
+            elif not input_.held:
                 self.channel.shutdown_write()
 
     def wait(self) -> None:

@@ -7,8 +7,10 @@ quoted newline. Each fact is a line `name=value`; all else that a login may prin
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from nixhive_nb import said
 from nixhive_nb.backend import nix
 from nixhive_nb.backend.kernels import KERNEL, platforms_of
 from nixhive_nb.plan.facts import Generation, HostFacts
@@ -26,10 +28,17 @@ NAMELESS = "somebody who left no name"
 
 _PROFILES, _, _PROFILE = nix.SYSTEM_PROFILE.rpartition("/")
 _BOOTED_SYSTEM = "/run/booted-system"
-_GENERATION = re.compile(rf"(?:.*/)?{_PROFILE}-(\d+)-link")
-_DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
+_GENERATION = re.compile(rf"(?:.*/)?{_PROFILE}-(\d+)-link", re.ASCII)
+_DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s", re.ASCII)
+_EACH_LINE = re.compile(r"^[^\n=]{1,40}=[^\n]*", re.MULTILINE)
 _KERNEL_PARTS = 3
+_MOST_FACTS = 30_000
+"""How many lines of an answer are taken in: there may be a million others."""
 _LONGEST = 1000
+_MOST_UNITS = 500
+_MOST_UNIT = 255
+_MOST_GENERATIONS = 10_000
+"""How many failed units and generations of one host are taken in; what it has no more of than that is all it has."""
 
 _SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
 _REAL = 'real() { if test -e "$1"; then readlink -f "$1"; fi; }; '
@@ -82,13 +91,13 @@ def parse_facts(stdout: str) -> HostFacts:
     found = dict(_pairs(stdout))
     free = _DF.search(found.get("df", "") + " ")
     return HostFacts(
-        current=_store_path(found.get("current", "")),
-        booted=_store_path(found.get("booted", "")),
-        profile=_store_path(found.get("profile", "")),
+        current=said.host_path(found.get("current", "")),
+        booted=said.host_path(found.get("booted", "")),
+        profile=said.host_path(found.get("profile", "")),
         generation=_number(found.get("generation", "")),
-        boot_id=found.get("boot_id", ""),
+        boot_id=said.boot_id(found.get("boot_id", "")),
         uptime=_seconds(found.get("uptime", "")),
-        free=int(free[1]) * 1024 if free else None,
+        free=_bytes(free[1]) if free else None,
         booted_kernel=_kernel(found, "booted"),
         current_kernel=_kernel(found, "current"),
         profile_kernel=_kernel(found, "profile"),
@@ -109,34 +118,34 @@ def parse_failed_units(stdout: str) -> tuple[str, ...] | None:
     pairs = _pairs(stdout)
     if ("systemd", "yes") not in pairs:
         return None
-    return tuple(value for name, value in pairs if name == "failed" and value)
+    return tuple(value[:_MOST_UNIT] for name, value in pairs if name == "failed" and value)[:_MOST_UNITS]
 
 
 def parse_generations(stdout: str) -> tuple[Generation, ...]:
     """Read what `GENERATIONS` printed, newest first. Each one that has the path that runs counts as running."""
     pairs = _pairs(stdout)
     found = dict(pairs)
-    current, running = _number(found.get("current", "")), _store_path(found.get("running", ""))
+    current, running = _number(found.get("current", "")), said.host_path(found.get("running", ""))
     generations = []
     for name, value in pairs:
         link, created, path, version = [*value.split(" ", 3), "", "", ""][:4]
-        number, seconds = _number(link), _seconds(created)
-        if name == "generation" and number is not None and seconds is not None and _store_path(path):
+        number = _number(link)
+        if name == "generation" and number is not None and created.isdigit() and said.host_path(path):
             generations.append(
                 Generation(
                     number=number,
                     path=path,
-                    created=seconds,
+                    created=said.moment(created),
                     current=number == current,
                     running=path == running,
                     version=version,
                 )
             )
-    return tuple(sorted(generations, key=lambda one: -one.number))
+    return tuple(sorted(generations, key=lambda one: -one.number))[:_MOST_GENERATIONS]
 
 
 def _pairs(stdout: str) -> list[tuple[str, str]]:
-    lines = (line.partition("=") for line in stdout.split("\n"))
+    lines = (line[0].partition("=") for line in islice(_EACH_LINE.finditer(stdout), _MOST_FACTS))
     return [(name, _line(value)) for name, _, value in lines]
 
 
@@ -145,24 +154,24 @@ def _line(text: str) -> str:
     return strip_control(text).strip()[:_LONGEST]
 
 
-def _store_path(text: str) -> str:
-    return text if text.startswith("/nix/store/") else ""
-
-
 def _kernel(found: Mapping[str, str], which: str) -> tuple[str, ...]:
     """Give kernel, initrd and modules. A system without a kernel, as in a container, has none of them."""
     parts = found.get(f"{which}_kernel", "").split(" ")
-    if not _store_path(parts[0]):
+    if not said.host_path(parts[0]):
         return ()
-    return tuple(map(_store_path, [*parts, "", ""][:_KERNEL_PARTS]))
+    return tuple(map(said.host_path, [*parts, "", ""][:_KERNEL_PARTS]))
 
 
 def _number(link: str) -> int | None:
     """Give the number in the name of a generation's link."""
     named = _GENERATION.fullmatch(link)
-    return int(named[1]) if named else None
+    return said.whole(named[1]) if named else None
+
+
+def _bytes(kilobytes: str) -> int | None:
+    found = said.whole(kilobytes)
+    return None if found is None else said.clamped(found * 1024)
 
 
 def _seconds(text: str) -> float | None:
-    first = text.partition(" ")[0]
-    return float(first) if re.fullmatch(r"\d+(?:\.\d+)?", first, re.ASCII) else None
+    return said.seconds(text.partition(" ")[0])

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -100,7 +101,7 @@ def deployment_keys(lines: Iterable[str]) -> HostKeys:
 
 def known_hosts_keys(target: SshTarget) -> HostKeys:
     """Look a host up in the known_hosts files that its configuration names, hashed entries included."""
-    files = [path for path in target.known_hosts if path.is_file()]
+    files = [path for path in target.known_hosts if os.path.isfile(path)]  # noqa: PTH113 - pathlib fails for a name that cannot be
     for name in _names(target):
         found = _parse(line for path in files for line in _lookup(name, path))
         if found.accepted or found.revoked or found.authorities:
@@ -165,7 +166,7 @@ def _parse(lines: Iterable[str]) -> HostKeys:
     revoked: list[HostKey] = []
     authorities = 0
     for line in lines:
-        marker, rest = line.split(maxsplit=1) if line.startswith("@") else ("", line)
+        marker, rest = [*line.split(maxsplit=1), ""][:2] if line.startswith("@") else ("", line)
         key = parse_key(rest.partition(" ")[2])
         if marker == "@cert-authority":
             authorities += 1

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 from nixhive_nb import process
 from nixhive_nb.backend.link import Cancelled
 from nixhive_nb.backend.ssh_config import private_folder, remove_folder
-from nixhive_nb.errors import ConnectionFailed, HostKeyError, TookTooLong
+from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
+from nixhive_nb.files import read_tail
+from nixhive_nb.said import one_line
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
@@ -36,6 +38,7 @@ _START_TIMEOUT = 60.0
 """Seconds for a chain to come up. ssh itself gives up sooner, by the ConnectTimeout of each of its hosts."""
 _FORWARD_TIMEOUT = 10.0
 _POLL = 0.02
+_MOST_WORDS = 500
 _REMEMBER = 2.0
 """Seconds for which a failure stands: the many hosts behind one dead jump host need not each find it out."""
 _ECHOES = ("Connection closed by UNKNOWN", "kex_exchange_identification", "banner exchange")
@@ -126,16 +129,15 @@ class _Chain:
     def why_closed(self, target: SshTarget) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
-        with self._asking, swallowed(_log, f"asking a jump host for {target}", TookTooLong, OSError):
+        # A host that says a lot is one that is reached.
+        with self._asking, swallowed(_log, f"asking a jump host for {target}", HiveError, OSError):
             written = self._log.stat().st_size
-            if not process.run(argv, timeout=_FORWARD_TIMEOUT).status:
+            if not process.run(argv, timeout=_FORWARD_TIMEOUT, most=_MOST_WORDS).status:
                 return ""
-            with self._log.open("rb") as log:
-                log.seek(written)
-                text = strip_control(log.read().decode("utf-8", errors="replace"))
+            text = strip_control(read_tail(self._log, start=written))
             # Another host's channel may fail at the same moment; then it is one of these.
             reasons = dict.fromkeys(re.findall(r"open failed: (.+)", text))
-            return " or ".join(reason.strip() for reason in reasons) or "the channel was refused"
+            return one_line(" or ".join(reasons), _MOST_WORDS) or "the channel was refused"
         return ""
 
     def close(self) -> None:
@@ -208,7 +210,7 @@ class _Chain:
 
     def _failed(self, status: int) -> ConnectionFailed:
         names = " then ".join(str(hop) for hop in self._hops)
-        text = strip_control(self._log.read_text(encoding="utf-8", errors="replace"))
+        text = strip_control(read_tail(self._log))
         lines = [line.strip() for line in text.splitlines() if line.strip(" @")]
         if any(word in text for word in _KEY_TROUBLE):
             return HostKeyError(
@@ -217,7 +219,7 @@ class _Chain:
                 log=lines,
             )
         telling = [line for line in lines if not line.startswith(_ECHOES)] or [f"ssh ended with status {status}"]
-        return ConnectionFailed(f"{names}: {' / '.join(telling)[:500]}", log=lines)
+        return ConnectionFailed(f"{names}: {' / '.join(telling)[:_MOST_WORDS]}", log=lines)
 
     def _add_forward(self, target: SshTarget) -> Path:
         path = self._folder / str(next(self._numbers))

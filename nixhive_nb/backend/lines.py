@@ -16,6 +16,7 @@ import msgspec
 from nixhive_nb.backend.bound import bound
 from nixhive_nb.backend.marks import WORDS, Answer
 from nixhive_nb.backend.opener import SESSIONS
+from nixhive_nb.kept import ANSWER
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
@@ -122,6 +123,7 @@ class Lines:
         let_go = threading.Event()
 
         def note(call: Call) -> None:
+            call.bound(ANSWER)
             calls.append(call)
             if let_go.is_set():  # before a thread took it up, or between two tries
                 call.cancel()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WORDS = """exec /bin/sh -c 'IFS= read -r hive_words; eval "$(printf %b "$hive_words")"'"""
 """What sshd is asked to start: a shell that reads the command as the first line of its input."""
 _WORDS_SHOWN = 300
+_LOG_LINES = 200
 
 
 class Answer:
@@ -38,7 +39,7 @@ class Answer:
         halves = [secrets.token_hex(6) for _ in range(4)]
         self._begin = f"{halves[0]}-{halves[1]}"
         self._end = f"{halves[2]}-{halves[3]}"
-        self._ending = re.compile(rf"{self._end} (\d+)\r?")
+        self._ending = re.compile(rf"{self._end} ([0-9]{{1,3}})\r?")
         self._begun = False
         self._blank = False
         self._exited: int | None = None
@@ -79,7 +80,7 @@ class Answer:
         """
         exited = self._status(ended.stdout, ended.stderr, ended.exited, host)
         behind = re.split(rf"(?:^|\n){self._begin}\r?\n", ended.stdout, maxsplit=1)[-1]
-        own = re.split(rf"\r?\n{self._end} \d+", behind, maxsplit=1)[0]
+        own = re.split(rf"\r?\n{self._end} [0-9]+", behind, maxsplit=1)[0]
         return msgspec.structs.replace(ended, exited=exited, stdout=own)
 
     def status(self, ended: Finished, host: str) -> int:
@@ -94,13 +95,13 @@ class Answer:
             said = _said(_lines(stdout) + _lines(stderr), exited)
             raise NoAnswer(
                 f"{host} cannot be asked: its login runs something else than the commands that are sent, and {said}.",
-                log=_lines(stdout + stderr),
+                log=_lines(stdout + stderr)[:_LOG_LINES],
             )
         if self._exited is None:
             said = _said(_lines(stderr), exited)
             raise LinkLost(
                 f"{host} cannot be asked: its answer broke off, and {said}. What ran there may still run.",
-                log=_lines(stderr),
+                log=_lines(stderr)[-_LOG_LINES:],
             )
         return self._exited
 

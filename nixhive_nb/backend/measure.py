@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb import process
+from nixhive_nb import process, said
 from nixhive_nb.backend import nix
 from nixhive_nb.errors import NixError
-from nixhive_nb.text import strip_control
+from nixhive_nb.kept import ANSWER
+from nixhive_nb.text import size_text, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,17 +45,20 @@ async def closure_sizes(remote: Remote, instance: str, path: str) -> dict[str, i
     """
     ended = await remote(instance, nix.remote_closure_sizes(path), seconds=LOOK_SECONDS)
     paths, _, sizes = _checked(ended, instance).partition("\n\n")
-    try:
-        return dict(zip(paths.split(), map(int, sizes.split()), strict=True))
-    except ValueError:
-        raise NixError(f"{instance}: the sizes in its Nix store cannot be read.") from None
+    found = _sizes(paths.split(), sizes.split())
+    if found is None:
+        raise NixError(f"{instance}: the sizes in its Nix store cannot be read.")
+    return found
 
 
 def local_closure_sizes(path: str) -> dict[str, int]:
     """Give the closure of a path that is in this machine's store, with the bytes of each path. Raises `NixError`."""
     closure = _local(nix.closure(path)).split()
     sizes = [size for paths in _chunks(closure) for size in _local(nix.sizes(paths)).split()]
-    return dict(zip(closure, map(int, sizes), strict=True))
+    found = _sizes(closure, sizes)
+    if found is None:
+        raise NixError(f"The sizes of {path} in this machine's Nix store cannot be read.")
+    return found
 
 
 def kernel_of(path: str) -> tuple[str, ...]:
@@ -73,6 +77,14 @@ def reboot_wanted(kernel: tuple[str, ...], facts: HostFacts) -> bool | None:
     if not kernel or not facts.booted_kernel:
         return None
     return kernel != facts.booted_kernel
+
+
+def _sizes(paths: Sequence[str], sizes: Sequence[str]) -> dict[str, int] | None:
+    """Give the bytes of each path, None where that is not what was said."""
+    numbers = [number for number in map(said.whole, sizes) if number is not None]
+    if not len(paths) == len(sizes) == len(numbers) or not all(path.startswith("/") for path in paths):
+        return None
+    return dict(zip(paths, numbers, strict=True))
 
 
 def _local(argv: Sequence[str]) -> str:
@@ -96,8 +108,10 @@ def _chunks(paths: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _checked(ended: RemoteResult, instance: str) -> str:
+    if ended.is_cut:
+        raise NixError(f"{instance}: its Nix store says more than {size_text(ANSWER)} to a question: it is not read.")
     if ended.exited == 0:
         return ended.stdout
     lines = [line for line in strip_control(ended.stderr).split("\n") if line.strip()]
-    said = lines[-1].removeprefix("error: ") if lines else "it said nothing"
-    raise NixError(f"{instance}: its Nix store cannot be asked (exit status {ended.exited}): {said}", log=lines)
+    last = lines[-1].removeprefix("error: ") if lines else "it said nothing"
+    raise NixError(f"{instance}: its Nix store cannot be asked (exit status {ended.exited}): {last}", log=lines)

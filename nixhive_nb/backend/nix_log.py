@@ -24,6 +24,12 @@ KEPT_LINES = 20
 _NAR_UNIT = 8
 """A path goes over in a NAR, whose length is a multiple of this; Nix does not count the padding at its end."""
 _REASON = "Reason: "
+MOST_ACTIVITIES = 50_000
+"""How many paths and derivations one process is believed to work on."""
+MOST_ERRORS, MOST_ERROR = 1000, 100_000
+"""How many errors are kept, and how many characters of each."""
+_MOST_BYTES = 2**50
+"""No copy is larger than a petabyte."""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -77,13 +83,15 @@ class NixLog:
             return (strip_control(line),) if line.strip() else ()
         try:
             told = msgspec.json.decode(line[len(PREFIX) :], type=_Line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):  # the last for what nests too deep
             return ()
         read = {"start": self._start, "result": self._result, "stop": self._stop, "msg": self._message}
         return read[told.action](told) if told.action in read else ()
 
     def _start(self, told: _Line) -> tuple[str, ...]:
         subject = told.fields[0] if told.fields and isinstance(told.fields[0], str) else ""
+        if len(self._copying) + len(self._derivations) + len(self._builds) > MOST_ACTIVITIES:
+            return ()
         if told.type == COPY_PATH and subject:
             self._copying[told.id] = (subject, 0)
         elif told.type == BUILD and subject:
@@ -101,7 +109,8 @@ class NixLog:
             self.build_lines.get(self._derivations.get(told.id, ""), deque[str]()).extend(lines)
             return lines
         match told.fields:
-            case [int(done), int(expected), *_] if told.type == PROGRESS:
+            # The other side of a copy may write such lines as well: what no store can hold is passed over.
+            case [int(done), int(expected), *_] if told.type == PROGRESS and _fit(done, expected):
                 if told.id in self._copying:
                     padded = -(-done // _NAR_UNIT) * _NAR_UNIT
                     self._copying[told.id] = (self._copying[told.id][0], min(padded, max(done, expected)))
@@ -117,13 +126,17 @@ class NixLog:
 
     def _stop(self, told: _Line) -> tuple[str, ...]:
         path, moved = self._copying.pop(told.id, ("", 0))
-        if path:
+        if path and len(self._copied) < MOST_ACTIVITIES:
             # A copy may break off. But Nix 2.8 tells nothing between the start and the end of one that goes over ssh.
             self._copied[path] = moved or self._sizes.get(path, 0)
         return ()
 
     def _message(self, told: _Line) -> tuple[str, ...]:
         text = strip_control(told.raw_msg or told.msg)
-        if told.level == ERROR_LEVEL and text:
-            self.errors.append(text)
+        if told.level == ERROR_LEVEL and text and len(self.errors) < MOST_ERRORS:
+            self.errors.append(text[:MOST_ERROR])
         return tuple(text.splitlines()) if told.level < INFO_LEVEL else ()
+
+
+def _fit(*numbers: int) -> bool:
+    return all(0 <= number <= _MOST_BYTES for number in numbers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb import process
+from nixhive_nb import process, said
 from nixhive_nb.deployment.ways import Circle, Hop, MalformedJump, read_hops, way_to
 from nixhive_nb.errors import ConnectionFailed, TookTooLong
 from nixhive_nb.text import strip_control
@@ -25,6 +25,7 @@ SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
 """The flags of ssh that take a value, from its manual page."""
 _AT_ONCE = 8
 _TIMEOUT = 20
+_LAST_PORT = 65535
 _TOKEN = re.compile(r"%(.)|\$\{(\w+)\}")
 
 
@@ -146,7 +147,7 @@ def parse(name: str, text: str) -> SshTarget:
         keyword, _, value = line.partition(" ")
         options.setdefault(keyword.lower(), []).append(value)
     one = {keyword: values[0] for keyword, values in options.items()}
-    hostname, port, user = one.get("hostname", name), int(one.get("port", "22")), one.get("user", "")
+    hostname, port, user = one.get("hostname", name), _port(name, one.get("port", "22")), one.get("user", "")
     tokens = _tokens(name, hostname, port, user, _value(one, "hostkeyalias"))
     return SshTarget(
         name=name,
@@ -175,10 +176,16 @@ def _value(options: Mapping[str, str], keyword: str, default: str = "") -> str:
     return "" if value.lower() == "none" else value
 
 
+def _port(name: str, text: str) -> int:
+    port = said.whole(text)
+    if port is None or not 0 < port <= _LAST_PORT:
+        raise ConnectionFailed(f"{name}: ssh's Port is {text!r}, which is no port.")
+    return port
+
+
 def _seconds(text: str) -> float:
-    seconds = float(text) if text.isdigit() else 0
     # `ConnectTimeout none` leaves it to TCP, which gives up after two minutes.
-    return seconds or 120.0
+    return said.seconds(text) or 120.0
 
 
 def _tokens(name: str, hostname: str, port: int, user: str, alias: str) -> dict[str, str]:
@@ -220,7 +227,7 @@ def _agent(value: str, tokens: Mapping[str, str]) -> str:
 
 def _split_files(value: str) -> list[str]:
     # `ssh -G` leaves the quotes out, so that a name with blanks is known by there being such a file.
-    if value and Path(value).exists():
+    if value and os.path.exists(value):  # noqa: PTH110 - pathlib fails for a name that cannot be
         return [value]
     with contextlib.suppress(ValueError):
         return shlex.split(value)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.ways import Circle, option, own_address, own_jumps, way_to
-from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.errors import HiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,7 +129,7 @@ def _resolved_ways(inventory: Inventory, names: Sequence[str], resolve: Resolver
 def _way(resolve: Resolver, name: str) -> tuple[str, ...] | None:
     try:
         return resolve.way(name)
-    except ConnectionFailed:  # whoever connects to it is told
+    except HiveError:  # whoever connects to it is told
         _log.debug("the way to %s", name, exc_info=True)
         return None
 
@@ -137,7 +137,7 @@ def _way(resolve: Resolver, name: str) -> tuple[str, ...] | None:
 def _address(resolve: Resolver, host: str) -> tuple[str, int] | None:
     try:
         target = resolve(host)
-    except ConnectionFailed:
+    except HiveError:
         _log.debug("the address of %s", host, exc_info=True)
         return None
     return target.hostname.lower(), target.port

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,10 +23,11 @@ from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.plan.event import Result
 from nixhive_nb.redaction import CUT
+from nixhive_nb.said import MOST_LINE
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.builds import Built
@@ -39,6 +41,8 @@ FETCH_TIMEOUT = 6 * 3600
 """Seconds that a host may take to fetch a system."""
 _COPYING = re.compile(r"copying path '([^']+)' from")
 _COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
+_KEPT_LINES = 500
+"""How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
 _SSH_SCHEMES = ("ssh", "ssh-ng")
 _ELSEWHERE = ("remote-store", "remote-program", "root", "state", "store", "real")
 """Parameters of a store's URL by which it is not the store that `nix-store` has on that host."""
@@ -213,11 +217,11 @@ class Transfer:
             )
         expected = await self._lacks(asked, built.sizes) if asked else built.size
         log = NixLog(built.sizes)
-        said: list[str] = []
+        said: deque[str] = deque(maxlen=_KEPT_LINES)
 
         def heard(line: str) -> None:
             for text in log.feed(line):
-                said.append(text)
+                said.append(text[:MOST_LINE])
                 tell.line(text)
             tell.progress(log.bytes_copied, expected)
 
@@ -243,6 +247,8 @@ class _Counter:
         self._tell = tell
         self._listed: dict[str, int] = {}
         self.paths: list[str] = []
+        self._begun: set[str] = set()
+        self._moved = self._told = 0
 
     def heard(self, line: str) -> None:
         found = _COPYING.search(line)
@@ -250,7 +256,10 @@ class _Counter:
             # What else it says matters only if nothing else helps, and then it is in the warning.
             self._tell.line(strip_control(line))
             self._say()  # those before it are there
-            self.paths.append(found[1])
+            # It may name any path, any number of times: each of the system counts once.
+            if not self.paths or (found[1] in self._sizes and found[1] not in self._begun):
+                self.paths.append(found[1])
+                self._begun.add(found[1])
         elif not self.paths and line.startswith("  ") and line.strip() in self._sizes:
             self._listed[line.strip()] = self._sizes[line.strip()]
 
@@ -260,8 +269,10 @@ class _Counter:
             self._say()
 
     def _say(self) -> None:
-        moved = sum(self._sizes.get(path, 0) for path in self.paths)
-        self._tell.progress(moved, sum(self._listed.values()) or sum(self._sizes.values()))
+        for path in self.paths[self._told :]:
+            self._moved += self._sizes.get(path, 0)
+        self._told = len(self.paths)
+        self._tell.progress(self._moved, sum(self._listed.values()) or sum(self._sizes.values()))
 
 
 def _fetched(built: Built, counter: _Counter, how: str) -> Result:
@@ -276,7 +287,7 @@ def _why(stderr: str) -> str:
     return shlex.quote(strip_control(lines[-1]))[:200].strip("'") if lines else "it said nothing"
 
 
-def _why_copy(said: Sequence[str], log: NixLog) -> str:
+def _why_copy(said: Iterable[str], log: NixLog) -> str:
     """Give what the other side or ssh complained of; Nix itself often sees only that the link has ended."""
     theirs = [line for line in said if _COMPLAINT.search(line) and line not in log.errors]
     text = (theirs or log.errors or ["it said nothing"])[-1]

@@ -26,6 +26,7 @@ T = TypeVar("T")
 _OPTIONS = "nixhive_nb.commands.options"
 _DEFAULTS = Limits()
 _SECONDS = click.FloatRange(min=0)
+_SIZE = re.compile(r"([0-9]{1,9})([kKmMgG]?)")
 _IPYTHON = re.compile(r"get_ipython|In|Out|exit|quit|_+|_\d+|_i+|_i\d+|_[iod]h|__\w+__")
 
 
@@ -129,6 +130,16 @@ def check_out(ctx: click.Context, command: str | None) -> None:
         raise click.UsageError("--out goes with plan, or with %hive in a notebook.")
 
 
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Take a number of bytes, or of 1,024, 1,024² or 1,024³ of them: `500k`, `64M`, `1G`."""
+    if value is None:
+        return
+    found = _SIZE.fullmatch(value)
+    if found is None or not int(found[1]):
+        raise click.BadParameter(f"'{value}' is no size: write 500k, 64M or 1G.")
+    _remember(ctx, param, int(found[1]) << 10 * " kmg".index(found[2].lower() or " "))
+
+
 def common(function: F) -> F:
     """Add the options that every command takes, before or after its word."""
     for decorate in reversed((
@@ -151,6 +162,11 @@ def common(function: F) -> F:
                      help=f"How many hosts behind one jump host at once.  [default: {_DEFAULTS.per_jump}]"),
         click.option("--per-store", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
                      help=f"How many hosts may read from one store at once.  [default: {_DEFAULTS.per_store}]"),
+        click.option("--max-output", "output", metavar="SIZE", expose_value=False, callback=_size,
+                     help="How much of what one host says to run is kept, such as 500k, 64M or 1G. Of more, the "
+                          f"beginning and the end are kept, and a log has it.  [default: {_DEFAULTS.output >> 20}M]"),
+        click.option("--max-log", "log", metavar="SIZE", expose_value=False, callback=_size,
+                     help=f"How long the log of one host may become.  [default: {_DEFAULTS.log >> 20}M]"),
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
         click.option("--verbose", is_flag=True, expose_value=False, callback=_verbose,

@@ -23,7 +23,9 @@ from nixhive_nb.plan.limits import Limits, Locks
 from nixhive_nb.plan.policy import TOUCHES, Policy
 from nixhive_nb.plan.report import Report, Tally
 from nixhive_nb.redaction import redact
+from nixhive_nb.said import one_line
 from nixhive_nb.swallowed import swallowed
+from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 _STOPPED = "the run was stopped"
+MOST_LINE = 8192
+"""A longer line of a step is told in pieces of so many characters."""
 
 
 class Run:
@@ -320,8 +324,8 @@ class _Engine:
         if log:
             _log.debug("step %s: what was said:\n%s", step.id, "\n".join(log))
         for text in log:
-            self._emit(StepLine(time=self._clock(), step=step.id, text=redact(text)))
-        return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=" ".join(redact(reason).split()))
+            self._emit(StepLine(time=self._clock(), step=step.id, text=strip_control(redact(text))))
+        return StepEnded(time=self._clock(), step=step.id, outcome=outcome, reason=one_line(redact(reason)))
 
 
 def _note(event: Event) -> None:
@@ -356,7 +360,11 @@ class _Voice:
         self._clock = clock
 
     def line(self, text: str) -> None:
-        self._emit(StepLine(time=self._clock(), step=self._step, text=redact(text)))
+        # A line may have megabytes, and the last ones of each step are kept. No secret is cut in two.
+        whole = redact(text)
+        for start in range(0, len(whole) or 1, MOST_LINE):
+            piece = whole[start : start + MOST_LINE]
+            self._emit(StepLine(time=self._clock(), step=self._step, text=piece))
 
     def progress(self, done: int, expected: int) -> None:
         self._emit(StepProgress(time=self._clock(), step=self._step, done=done, expected=expected))

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from nixhive_nb.plan.facts import CheckResult, HostFacts, Wanted
+from nixhive_nb.said import Moment, Whole
 
 Outcome = Literal["done", "warned", "unchanged", "rolled back", "failed", "locked", "unknown", "skipped", "cancelled"]
 """How a step, or an instance, ends.
@@ -36,9 +37,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     derivation: str = ""
     how: str = ""
     """In a word or two: built, present, from relay, from here …"""
-    sent: int = 0
+    sent: Whole = 0
     """Content that left this machine for the step, in bytes."""
-    size: int = 0
+    size: Whole = 0
     """Size of the closure concerned, in bytes."""
     warning: str = ""
     previous: str = ""
@@ -55,23 +56,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class StepStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """A step begins."""
 
-    time: float
+    time: Moment
     step: str
 
 
 class StepProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """A step moved on: `done` of `expected` bytes (or, for a build, derivations)."""
 
-    time: float
+    time: Moment
     step: str
-    done: int
-    expected: int
+    done: Whole
+    expected: Whole
 
 
 class StepLine(msgspec.Struct, frozen=True, kw_only=True, tag="line"):
     """A line of output that belongs to a step. Terminal control is already stripped."""
 
-    time: float
+    time: Moment
     step: str
     text: str
 
@@ -79,7 +80,7 @@ class StepLine(msgspec.Struct, frozen=True, kw_only=True, tag="line"):
 class StepEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """A step came to its end. `reason` is one line for all outcomes but done and unchanged."""
 
-    time: float
+    time: Moment
     step: str
     outcome: Outcome
     reason: str = ""
@@ -91,7 +92,7 @@ class StepEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 class Stopping(msgspec.Struct, frozen=True, kw_only=True, tag="stopping"):
     """The user stopped the run: nothing more is started, and what runs comes to its end."""
 
-    time: float
+    time: Moment
 
 
 Event = Stopping | StepStarted | StepProgress | StepLine | StepEnded

@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from nixhive_nb.said import Whole
+
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A host as it was when it was asked. Paths are resolved store paths, empty where there is none."""
@@ -16,7 +18,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What was booted: `/run/booted-system`."""
     profile: str = ""
     """What the next boot starts: the system profile."""
-    generation: int | None = None
+    generation: Whole | None = None
     """Number of the profile's generation."""
     boot_id: str = ""
     machine_id: str = ""
@@ -24,7 +26,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...] = ()
     """The platforms that its kernel runs, such as `x86_64-linux`; empty where that is not known."""
     uptime: float | None = None
-    free: int | None = None
+    free: Whole | None = None
     """Free space on `/nix`, for a user that is not root."""
     booted_kernel: tuple[str, ...] = ()
     """The kernel, initrd and kernel modules that were booted, resolved."""
@@ -55,10 +57,10 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """One generation of a host's system profile."""
 
-    number: int
+    number: Whole
     path: str
-    created: float
-    """Seconds since the epoch."""
+    created: float | None
+    """Seconds since the epoch; None where what the host says is in no calendar."""
     current: bool = False
     """Whether the profile points to it."""
     running: bool = False
@@ -74,7 +76,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     reason: str = ""
     """One line: what was found in place of what was wanted. Empty when it holds."""
-    tries: int = 1
+    tries: Whole = 1
     seconds: float = 0.0
     description: str = ""
 
@@ -101,7 +103,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """None for one that could not be reached."""
     error: str = ""
     """Why it could not be reached."""
-    moves: int | None = None
+    moves: Whole | None = None
     """Content that the instance lacks of its wanted system, in bytes; None when that is not known."""
     reboot: bool | None = None
     """Whether the wanted system needs a reboot: its kernel, initrd or modules are not those that were booted."""

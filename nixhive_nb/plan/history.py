@@ -16,6 +16,7 @@ from nixhive_nb.plan.how import How, words_of
 from nixhive_nb.plan.journal import RUNS, End, Head, is_locked
 from nixhive_nb.plan.plan import Plan, Verb
 from nixhive_nb.plan.report import Tally
+from nixhive_nb.plan.sound import flaw_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -35,6 +36,8 @@ The first is a `ValueError` only since msgspec 0.21.
 _NAMED = 5
 _TAIL = 8192
 """Where in a file its last line begins, at most this far from the end, if that is an `end` line."""
+_MOST_LINE = 256 * 2**20
+"""The longest line that is read at once, in bytes: the plan of 100,000 hosts is shorter."""
 _TOUCHES = ("activate", "reboot")
 _KILLED = "the run was killed"
 _GAP = "the journal does not tell how it ended"
@@ -146,6 +149,8 @@ def request_of(entry: RunEntry) -> tuple[Verb, tuple[tuple[str, ...], ...], How]
 
 def _entry(file: Path) -> RunEntry | None:
     """Give the run of a journal, None for a file that does not even tell its plan."""
+    if not file.is_file():  # opening a pipe would wait for a writer
+        return None
     try:
         # In this order: one that ends in between has written its last line.
         locked = is_locked(file)
@@ -197,10 +202,14 @@ def _read(entry: RunEntry) -> tuple[list[Line], Plan]:
         raise OptionError(f"The journal {entry.path} cannot be read: {error.strerror}.") from None
     head = lines[0] if lines else None
     try:
-        if isinstance(head, Head):
-            return lines, _noted(head)
+        plan = _noted(head) if isinstance(head, Head) else None
     except _UNREADABLE:
         _log.debug("cannot read the plan in %s", entry.path, exc_info=True)
+        plan = None
+    if plan is not None and not (flaw := flaw_of(plan)):
+        return lines, plan
+    if plan is not None:
+        _log.debug("the plan in %s is none of ours: %s", entry.path, flaw)
     raise OptionError(
         f"The plan of run {entry.run} cannot be read: {entry.path} was changed, or written by another version."
     )
@@ -247,7 +256,10 @@ def _forward(
         when = max(least, line.time + back)
         if isinstance(line, StepStarted):
             begun[line.step] = when
-        yield msgspec.structs.replace(line, time=when)
+        if isinstance(line, StepEnded) and line.cause not in steps:
+            yield msgspec.structs.replace(line, time=when, cause="")
+        else:
+            yield msgspec.structs.replace(line, time=when)
 
 
 def _lost(step: Step, when: float, *, begun: bool, killed: bool) -> StepEnded:
@@ -261,7 +273,7 @@ def _lost(step: Step, when: float, *, begun: bool, killed: bool) -> StepEnded:
 def _lines(file: Path) -> Iterator[Line]:
     """Give the lines that can be read; those of a newer version, and one that was cut short, are passed over."""
     with file.open("rb") as stream:
-        for text in stream:
+        while text := stream.readline(_MOST_LINE):
             line = _decoded(text)
             if line is not None:
                 yield line
@@ -269,7 +281,7 @@ def _lines(file: Path) -> Iterator[Line]:
 
 def _first_and_last(file: Path) -> tuple[Line | None, Line | None]:
     with file.open("rb") as stream:
-        first = stream.readline()
+        first = stream.readline(_MOST_LINE)
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(len(first), size - _TAIL))
         last = stream.read().rstrip(b"\n").rpartition(b"\n")[2]

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nixhive_nb.files import make_folder, private_opener
+from nixhive_nb.kept import LOGGED, full_note
 from nixhive_nb.plan.event import StepEnded, StepLine, StepProgress
 from nixhive_nb.plan.logs import log_file
 from nixhive_nb.redaction import redact
+from nixhive_nb.said import Moment, Whole
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -67,7 +69,7 @@ class Head(Header, frozen=True, kw_only=True, tag="run"):
     """
 
     run: str
-    time: float
+    time: Moment
     digest: str
     plan: msgspec.Raw
 
@@ -75,17 +77,17 @@ class Head(Header, frozen=True, kw_only=True, tag="run"):
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """The last line."""
 
-    time: float
+    time: Moment
     ok: bool
     interrupted: bool
-    counts: dict[str, int]
+    counts: dict[str, Whole]
     """Instances (of a build: systems) by outcome."""
 
 
 class Journal:
     """The journal of one run, a listener of it. What cannot be written does not stop the run: `failure` says so."""
 
-    def __init__(self, file: Path, stream: FileIO, plan: Plan) -> None:
+    def __init__(self, file: Path, stream: FileIO, plan: Plan, log: int = LOGGED) -> None:
         """Use `begin`."""
         self.path = file
         self.failure = ""
@@ -95,14 +97,20 @@ class Journal:
         self._guard = threading.Lock()
         self._logs = file.with_suffix("")
         self._steps = {step.id: step for step in plan.steps}
+        self._most = log
+        self._logged: dict[Path, int] = {}
+        """How long each log is by now."""
         self._over = False
         self._torn = False
         self._unsynced = False
         self._next_sync = 0.0
 
     @classmethod
-    def begin(cls, folder: Path, header: Header, plan: Plan) -> Journal:
-        """Begin the journal of a run in `folder` (see `places`), and remove the oldest ones. Raises `OSError`."""
+    def begin(cls, folder: Path, header: Header, plan: Plan, *, log: int = LOGGED) -> Journal:
+        """Begin the journal of a run in `folder` (see `places`), and remove the oldest ones. Raises `OSError`.
+
+        `log` is how many bytes the log of one host may have.
+        """
         runs = folder / RUNS
         make_folder(runs)
         _remove_old(runs)
@@ -110,7 +118,7 @@ class Journal:
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
         file = runs / f"{run}.jsonl"
         stream = open(file, "xb", buffering=0, opener=_private)  # noqa: SIM115 - `end` closes it
-        journal = cls(file, stream, plan)
+        journal = cls(file, stream, plan, log)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
             _sync_folder(runs)
@@ -195,10 +203,17 @@ class Journal:
         step = self._steps[name]
         file = self.log_of(step.instance)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+        had = self._logged.get(file, 0)
+        if had > self._most:
+            return
+        line = f"{stamp} {step.kind}: {redact(text)}\n".encode()
+        self._logged[file] = had + len(line)
+        if had + len(line) > self._most:
+            line = full_note(self._most)
         try:
             make_folder(self._logs)
             with open(file, "ab", opener=_private) as log:
-                log.write(f"{stamp} {step.kind}: {redact(text)}\n".encode())
+                log.write(line)
         except OSError as error:
             self._fail(file, error)
 

@@ -1,4 +1,4 @@
-"""How many steps may run at once, and who is next where more want to."""
+"""How many steps may run at once, and who is next where more want to; how much is kept of what hosts say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from itertools import count
 
 import msgspec
 
+from nixhive_nb.kept import KEPT, LOGGED
 from nixhive_nb.plan.step import Step
 
 _CONTENT = ("fetch", "push")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many steps may run at once. The defaults are safe for a stock sshd."""
+    """How many steps may run at once, and what is kept of each. The defaults are safe for a stock sshd."""
 
     parallel: int = 32
     """Steps on hosts and stores, all together."""
@@ -25,6 +26,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Copies that this machine itself sends at once. The backend sees to it: only it knows who needs one."""
     evaluations: int = 2
     """Evaluations of systems: each may take a gigabyte of memory."""
+    output: int = KEPT
+    """Bytes of what one host says to a `run` that are kept in memory. Of more, the beginning and the end are kept, and
+    a log has all of it."""
+    log: int = LOGGED
+    """Bytes of the log of one host: of a `run` that says more than is kept, and of a run that is noted."""
 
     def of(self, lock: str) -> int:
         """Give how many steps may hold a lock: `all`, `evaluate`, `jump:NAME`, `relay:URL`, `store:URL`."""

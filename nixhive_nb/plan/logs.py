@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
-from urllib.parse import quote
 
+from nixhive_nb.files import file_name
 from nixhive_nb.swallowed import swallowed
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def log_file(journal: Path, instance: str) -> Path:
 
     It is there once something was said.
     """
-    name = f"{quote(instance, safe='')}.log" if instance else _BUILD_LOG
+    name = f"{file_name(instance)}.log" if instance else _BUILD_LOG
     return journal.with_suffix("") / (_LOG_OF_BUILD if instance and name == _BUILD_LOG else name)
 
 

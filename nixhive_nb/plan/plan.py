@@ -10,6 +10,7 @@ import msgspec
 from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.terms import Terms
+from nixhive_nb.said import Whole
 
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
@@ -58,8 +59,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     store: str
     """By its name without secrets: see `deployment.stores`."""
-    wave: int
-    batch: int = 1
+    wave: Whole
+    batch: Whole = 1
     """Which part of its wave it is activated with, from 1. A canary is the first."""
 
 
@@ -84,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     options: Options = Options()
     warnings: tuple[str, ...] = ()
-    allowed: int | None = None
+    allowed: Whole | None = None
     """`max_failures` as a number of instances; None: no limit."""
     wanted: tuple[Wanted, ...] = ()
     """What the systems evaluated to when the plan was made."""
@@ -96,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps that were left out."""
     left_out: tuple[str, ...] = ()
     """Instances that a resumed run leaves out, since they said that nothing is left to do."""
-    to: int = 0
+    to: Whole = 0
     """For a rollback: the generation that was asked for; 0 for the one before."""
     terms: Terms = Terms()
     """What the deployment said of where and how it is carried out."""

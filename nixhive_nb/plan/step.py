@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from nixhive_nb.said import Whole
+
 Kind = Literal[
     "look",
     "instantiate",
@@ -50,13 +52,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """By its name without secrets: see `deployment.stores`."""
     path: str = ""
     """A store path that is known before the run: a result of the state file, or what a rollback goes back to."""
-    generation: int = 0
+    generation: Whole = 0
     """For an `activate` that rolls back: the generation that the profile is switched to."""
     seconds: float = 0.0
     """For `pause`."""
     strict: bool = False
     """For `wave`: if one of its instances failed, no later wave is begun, whatever else is allowed (a canary)."""
-    wave: int = 0
+    wave: Whole = 0
     needs: tuple[str, ...] = ()
     """Steps that must have succeeded; if one did not, this step is skipped."""
     after: tuple[str, ...] = ()

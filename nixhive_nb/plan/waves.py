@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Options
 
-_AMOUNT = re.compile(r"(\d+)(%?)")
+_AMOUNT = re.compile(r"([0-9]{1,9})(%?)")
 _WHOLE = 100
 
 

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from nixhive_nb.backend.connections import RemoteResult
+from nixhive_nb.backend.errand import errand_of
 from nixhive_nb.backend.host_facts import FACTS, parse_facts
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.marks import WORDS, Answer
@@ -157,6 +158,24 @@ def test_every_login_shell_that_can_run_sh_will_do(shell, tmp_path):
         list(answer.heard(line))
     found = answer.result(said, "web")
     assert (found.exited, found.stdout) == (3, f"input\n{ODD}")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("sudo", [False, True])
+def test_and_a_script_of_the_users_own_too(shell, sudo, tmp_path):
+    """Case 17: `run` and `%%hive run`."""
+    program = shutil.which(shell.split()[0])
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    errand = errand_of(script="printf '%s' \"$A\"; cat; exit 3", variables={"A": ODD}, stdin="input\n", sudo=sudo)
+    ran = subprocess.run(
+        [program, *shell.split()[1:], "-c", errand.command],
+        input=errand.stdin,
+        capture_output=True,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(tmp_path), "SHELL": "/bin/sh"},
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout.decode()) == (3, f"{ODD}input\n")
 
 
 def _quoted(text):

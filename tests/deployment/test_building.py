@@ -12,6 +12,8 @@ from nixhive_nb.deployment.load import load
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 
+pytestmark = pytest.mark.nix
+
 FLAGS = 'nix.build.flags = [ "--option" "sandbox" "false" "--option" "substituters" "" ];'
 
 

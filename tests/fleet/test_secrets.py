@@ -78,7 +78,6 @@ def said(practice, cache):
         """
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIXHIVE_LOG", str(practice.folder / "log"))
         patch.setenv("NIX_CONFIG", f"{os.environ.get('NIX_CONFIG', '')}\naccess-tokens = github.com={ACCESS}")
         patch.setenv("FROM_HERE", VALUE)
         found = {}
@@ -117,7 +116,7 @@ def test_no_command_says_a_secret(said):
 
 def test_no_file_keeps_a_secret(practice, said):
     """E3: the journal with the ids of its steps, the logs, the plan, the log of this program, the bug report."""
-    looked_at = [practice.folder / name for name in ("log", "bug.txt", "plan.json")]
+    looked_at = [practice.folder / name for name in ("nix-hive.log", "bug.txt", "plan.json")]
     looked_at += [file for file in (practice.folder / "kept").rglob("*") if file.is_file()]
     assert any(file.suffix == ".jsonl" for file in looked_at)
     for file in looked_at:
