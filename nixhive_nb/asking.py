@@ -61,7 +61,7 @@ def diffs_of(
 def _asked(
     connections: Connections, names: Sequence[str], ask: Callable[[Lines, str], Awaitable[T]], parallel: int
 ) -> tuple[dict[str, T], dict[str, str]]:
-    lines = Lines(connections, parallel=parallel)
+    lines = Lines(connections)
     try:
         found = ask_all(names, lambda name: ask(lines, name), parallel=parallel)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401 - it has to be here before `_at_the_end` is told of
 import contextlib
 import logging
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from nixhive_nb.errors import RunFailed
 from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.summary import failure_text, headline
+from nixhive_nb.plan.waiting import Waiting, waiting_for
 from nixhive_nb.run_report import RunReport
-from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+_LAST_SECONDS = 30.0
+"""How long a run may take to end, beside what it waits for on hosts."""
 _going: weakref.WeakSet[BackgroundRun] = weakref.WeakSet()
 
 
@@ -125,15 +128,34 @@ class BackgroundRun:
         finally:
             self._ended.set()
 
+    def waits_for(self) -> Waiting:
+        """Give what it waits for once it was cancelled."""
+        return waiting_for(self._run.report())
+
 
 def _at_the_end() -> None:
-    """End what goes on in good order, since Python ends."""
-    going = tuple(_going)
-    for run in going:
-        run.cancel()
-    for run in going:
-        with swallowed(_log, f"waiting at the end of Python for run {run.run}", Exception):
-            run.wait()
+    """End what goes on in good order, since Python ends; say what is waited for, and wait no longer than that takes."""
+    going = [run for run in _going if run.running]
+    try:
+        for run in going:
+            run.cancel()
+        for run in going:
+            waiting = Waiting()
+            with contextlib.suppress(Exception):  # what broke it was told in its place
+                waiting = run.waits_for()
+            if waiting.instances:
+                _say(f"Python ends when run {run.run} does, which waits for {waiting}. An interrupt leaves at once.")
+            with contextlib.suppress(Exception):
+                run.wait(waiting.seconds + _LAST_SECONDS)
+    finally:
+        for run in going:
+            if run.running:
+                run.cancel(now=True)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(Exception):  # standard error may be gone
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - nobody else is there to say it
 
 
 # Executors give up their threads when the main thread ends, which is before `atexit`. What is told after them is called

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nixhive_nb import streams
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
 from nixhive_nb.hosts_run import failures
+from nixhive_nb.interrupts import Caught
 from nixhive_nb.plan.plan_text import plan_text
 from nixhive_nb.plan.summary import report_text
+from nixhive_nb.pulse import EVERY, beating, doing
 from nixhive_nb.redaction import redact_words
 from nixhive_nb.session import (
     Already,
@@ -34,7 +38,7 @@ from nixhive_nb.session import (
     Value,
 )
 from nixhive_nb.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
-from nixhive_nb.text import strip_control
+from nixhive_nb.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +46,40 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
+_NOT_OURS = ("ssh", "scp")
+"""Commands whose output is that of another program."""
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    sys.exit(call(sys.argv[1:] if argv is None else argv))
+def main(argv: list[str] | None = None, *, pulse: float = EVERY) -> None:
+    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    SIGTERM and SIGHUP are interrupts as well (143, 129). The status is that of the command, whatever becomes of what is
+    printed; but 1 where standard output, which is what was asked for, cannot be written. Without a terminal there is a
+    line at least every `pulse` seconds.
+    """
+    streams.prepare()
+    caught = Caught()
+    words = sys.argv[1:] if argv is None else argv
+    with _sign_of_life(words, pulse):
+        status = call(words)
+    if status == INTERRUPTED and caught.first is not None:
+        status = 128 + caught.first
+    lost = streams.failure()
+    if lost:
+        _complain(f"standard output could not be written: {lost}.")
+    sys.exit(status or bool(lost))
+
+
+def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextManager[object]:
+    """Say that a command goes on, where no terminal shows it and no program of others has the output."""
+    word = next((word for word in words if not word.startswith("-")), "")
+    if not word or word in _NOT_OURS or (sys.stderr is not None and sys.stderr.isatty()):
+        return contextlib.nullcontext()
+    began = time.monotonic()
+    last = contextlib.ExitStack()
+    last.enter_context(doing(lambda: f"{word}: goes on, after {seconds_text(time.monotonic() - began)}"))
+    last.enter_context(beating(every))
+    return last
 
 
 def call(argv: list[str]) -> int:
@@ -75,11 +108,6 @@ def call(argv: list[str]) -> int:
         _log.info("interrupted", exc_info=True)
         _complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough of it (`| head`).
-        _log.debug("standard output was closed", exc_info=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (HiveError, OSError) as error:
         _log.info("failed: %s", error, exc_info=True)
         _complain(str(of_system(error) if isinstance(error, OSError) else error))
@@ -128,7 +156,7 @@ def _show(value: Value) -> int:
         case Choosing():
             _print_table(value.frame, value.records)
         case Told() | Message() | Already():
-            click.echo(str(value.report) if isinstance(value, Told) else value.text)
+            _print(str(value.report) if isinstance(value, Told) else value.text)
     return 0
 
 
@@ -136,12 +164,12 @@ def _show_plan(planned: Planned) -> None:
     if planned.records is not None:
         _print_json(planned.records)
         return
-    click.echo(plan_text(planned.plan))
-    click.echo("Nothing was changed.")
+    _print(plan_text(planned.plan))
+    _print("Nothing was changed.")
 
 
 def _show_report(ended: Ended) -> int:
-    click.echo(strip_control(report_text(ended.report)), err=True)
+    _tell(report_text(ended.report))
     if ended.document is not None:
         _print_json(ended.document)
     return 0 if ended.report.ok else 1
@@ -160,13 +188,18 @@ def _show_run(ran: Ran) -> int:
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None) -> None:
     if records is None:
-        click.echo(frame_text(frame))
+        _print(frame_text(frame))
     else:
         _print_json(records)
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    _print(text if streams.can_show(text) else json.dumps(value, indent=2))
+
+
+def _print(text: str) -> None:
+    streams.write(text + "\n")
 
 
 def _warn(text: str) -> None:
@@ -174,7 +207,7 @@ def _warn(text: str) -> None:
 
 
 def _tell(text: str) -> None:
-    click.echo(strip_control(text), err=True)
+    streams.write(strip_control(text) + "\n", error=True)
 
 
 def _complain(text: str) -> None:

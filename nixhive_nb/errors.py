@@ -6,6 +6,8 @@
     ├── OptionError        an option or a value of one makes no sense
     ├── StateError         the state file cannot be read or written
     ├── MissingProgram     a program that we start is not installed
+    ├── TookTooLong        a program that we started did not end in its time
+    ├── OwnLimit           this machine allows us no more of something: no host is at fault
     ├── NixError           a Nix command failed; carries its last lines
     ├── ConnectionFailed   a host cannot be reached, or refuses the login
     │   ├── HostKeyError   the key of a host is unknown or not the expected one
@@ -74,6 +76,14 @@ class StateError(HiveError):
 
 class MissingProgram(HiveError):  # noqa: N818 - named for what is wrong, as in the messages
     """A program that we start is not installed."""
+
+
+class TookTooLong(HiveError):  # noqa: N818 - see above
+    """A program that we started did not end in its time."""
+
+
+class OwnLimit(HiveError):  # noqa: N818 - see above
+    """The machine that we run on allows us no more files: no host is at fault."""
 
 
 class NixError(HiveError):

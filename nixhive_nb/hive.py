@@ -494,7 +494,9 @@ class Hive:
                         self.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
                     _settle(kept, run.report, journal, note)
 
-            carried = under_way(plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal)
+            carried = under_way(
+                plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal, warn=self.warn
+            )
             run = BackgroundRun(journal.run, carried, end)
             failed.pop_all()  # the rest is for the end of the run
             return run
@@ -583,6 +585,7 @@ class Hive:
                 output=self.limits.output,
                 log=self.limits.log,
                 listener=listener,
+                warn=self.warn,
             )
         except RunInterrupted as error:
             error.report = frames.run_frame(error.rows)
@@ -739,7 +742,9 @@ class Hive:
         return journal
 
     def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
-        report = carry_out(plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal)
+        report = carry_out(
+            plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal, warn=self.warn
+        )
         if journal is not None and journal.failure:
             self.warn(f"The journal of this run is not whole: {journal.failure}.")
         return report
@@ -757,7 +762,6 @@ class Hive:
             plan=plan,
             owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
             places=self.places,
-            parallel=self.limits.parallel,
             copies=self.limits.copies,
             show_trace=self.show_trace,
         )

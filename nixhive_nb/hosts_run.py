@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.fabric_run import Call
 
 _log = logging.getLogger(__name__)
-
 LONG_LINES = 40
 LONG_LINE = 600
 """How many lines a cell shows of what a host said, and how many characters of a line. What is longer has a log."""
@@ -83,6 +82,38 @@ class Listener:
         """
 
 
+class _Guarded(Listener):
+    """Tells a listener what goes on until it raises, and then nothing more: what runs on hosts takes no notice."""
+
+    def __init__(self, listener: Listener, warn: Callable[[str], None]) -> None:
+        self._listener = listener
+        self._warn = warn
+        self._deaf = False
+
+    def hosts(self, names: Sequence[str], what: str) -> None:
+        self._tell(lambda: self._listener.hosts(names, what))
+
+    def began(self, instance: str) -> None:
+        self._tell(lambda: self._listener.began(instance))
+
+    def said(self, instance: str, stream: str, line: str) -> None:
+        self._tell(lambda: self._listener.said(instance, stream, line))
+
+    def ended(self, row: dict[str, Any]) -> None:
+        self._tell(lambda: self._listener.ended(row))
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        if self._deaf:
+            return
+        try:
+            what()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the hosts' fault
+            _log.debug("showing what hosts say", exc_info=True)
+            self._deaf = True
+            with contextlib.suppress(Exception):
+                self._warn(f"What hosts say cannot be shown any more: {str(error) or type(error).__name__}.")
+
+
 def run_everywhere(
     connections: Connections,
     names: Sequence[str],
@@ -96,12 +127,14 @@ def run_everywhere(
     spill: Path | None = None,
     output: int = KEPT,
     log: int = LOGGED,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
 
     `timeout` is in seconds, for one host. With `each` it is one host after the other, up to the first that fails; the
     rest have rows that say so. `logs` (see `places`) is where long outputs are kept. An interrupt ends what runs and
-    goes on up as `RunInterrupted`. Raises `OptionError` for a timeout that is none.
+    goes on up as `RunInterrupted`. A listener that raises hears nothing more, of which `warn` is told; what runs takes
+    no notice. Raises `OptionError` for a timeout that is none.
 
     Of each stream of a host, `output` bytes are in its row; of a longer one the beginning and the end, and below
     `spill` a log of up to `log` bytes has all of it. What is in memory of all hosts together is bounded as well, by
@@ -109,10 +142,10 @@ def run_everywhere(
     """
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
-    listener = listener or Listener()
-    listener.hosts(names, errand.what)
+    heard = _Guarded(listener or Listener(), warn)
+    heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
-    run = _HostsRun(connections, errand, timeout, kept, listener, output=output)
+    run = _HostsRun(connections, errand, timeout, kept, heard, output=output)
     try:
         if each:
             run.one_by_one(names)

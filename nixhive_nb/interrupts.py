@@ -1,4 +1,4 @@
-"""Interrupts (Ctrl-C): seen soon by whoever waits, and held back where half a beginning would be left."""
+"""Interrupts (Ctrl-C, SIGTERM, SIGHUP): seen soon by whoever waits, held back where half a beginning would be left."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AWAKE = 1.0
 """Seconds after which a wait looks for an interrupt."""
 
@@ -30,16 +31,42 @@ def wait_awake(wait: Callable[[float], bool], timeout: float | None = None) -> b
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold an interrupt back until this is left: for what takes no time. Only the main thread ever gets one."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:
+    """Hold interrupts back until this is left: for what takes no time. Only the main thread ever gets one."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {one: signal.getsignal(one) for one in INTERRUPTS}
+    held = {one: action for one, action in before.items() if action not in (None, signal.SIG_IGN)}
     heard: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda *told: heard.append(told))
+    for one in held:
+        signal.signal(one, lambda *told: heard.append(told))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if heard and callable(before):
-            before(*heard[0])
+        for one, action in held.items():
+            signal.signal(one, action)
+        if heard:
+            _pass_on(heard[0], held[signal.Signals(heard[0][0])])
+
+
+class Caught:
+    """The interrupts of a program of ours: SIGTERM and SIGHUP are such, too, unless they are ignored (`nohup`)."""
+
+    def __init__(self) -> None:
+        """Take them from here on. In the main thread."""
+        self.first: int | None = None
+        """The number of the first."""
+        for one in INTERRUPTS:
+            if signal.getsignal(one) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(one, self._hear)
+
+    def _hear(self, number: int, frame: Any) -> None:  # noqa: ANN401 - a frame of Python's
+        self.first = self.first or number
+        signal.default_int_handler(number, frame)
+
+
+def _pass_on(told: tuple[int, Any], action: Any) -> None:  # noqa: ANN401 - what `signal` takes
+    if callable(action):
+        action(*told)
+    else:
+        signal.raise_signal(told[0])

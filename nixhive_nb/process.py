@@ -1,7 +1,7 @@
-"""Local programs: the only file that starts one.
+"""Local programs: the only file that starts one, beside `lifeline`.
 
 Each runs in a session of its own, so that an interrupt of the terminal or of the kernel reaches us and not it; we end
-it ourselves, also when this process exits.
+it ourselves, also when this process exits, and `lifeline` does when this process is killed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.errors import HiveError, MissingProgram
+from nixhive_nb import lifeline
+from nixhive_nb.errors import HiveError, MissingProgram, TookTooLong
 from nixhive_nb.kept import KEPT, Cutter, Kept
 from nixhive_nb.redaction import redact, redact_words
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import IO
 
+_LAST_SECONDS = 0.5
+"""How long a program on our terminal has to end after an interrupt."""
 LINE_LIMIT = 64 * 1024 * 1024
 """Longest line in bytes: a build log may come as one line of many megabytes."""
 
@@ -43,22 +46,12 @@ _HINTS = {
     "scp": "Debian: apt-get install openssh-client",
 }
 _NOT_FOR_CHILDREN = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER")
-# The shell's input is a pipe from us, which ends with us.
-_BOUND = """\
-ulimit -n "$(ulimit -Hn)"
-exec 3<&0
-"$@" 3<&- </dev/null & program=$!
-(read -r _ <&3; kill "$program") &
-exec 3<&- </dev/null
-wait "$program"
-"""
 _WORDS = 2000
 """Characters of the words of a program that the log has: Nix gets the paths of a whole closure."""
 _SAID = 1500
 """Characters of what a failed program wrote that the log has."""
 _log = logging.getLogger(__name__)
 _running: set[int] = set()
-_lifelines: dict[int, int] = {}
 _noted: dict[int, _Noted] = {}
 
 
@@ -90,19 +83,16 @@ def run(
     """Run a short program to its end and give what it wrote. `timeout` in seconds.
 
     Of its errors, what is more than `most` bytes is left out. Raises `MissingProgram` when it is not installed,
-    `subprocess.TimeoutExpired`, and `HiveError` when it prints more than `most` bytes: it is ended then.
+    `TookTooLong`, and `HiveError` when it prints more than `most` bytes: it is ended then.
     """
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            env=environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise missing(argv[0]) from None
+    process = subprocess.Popen(
+        _words(argv),
+        env=environment(env),
+        stdin=lifeline.descriptor(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     noted = _Noted(argv, process.pid, env)
     with _tracked(process.pid):
         try:
@@ -110,6 +100,8 @@ def run(
         except BaseException as error:
             _end_group(process.pid, signal.SIGKILL)
             noted.killed(error)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TookTooLong(f"{' '.join(argv[:2])} took longer than {timeout:g} s, and was ended.") from None
             raise
         finally:
             with process:  # closes its pipes, and waits
@@ -122,52 +114,42 @@ def run(
 def run_attached(argv: Sequence[str]) -> int:
     """Run a program on our own terminal (`ssh`, `scp`) and give its exit status."""
     try:
-        with subprocess.Popen(list(argv)) as running:
-            noted = _Noted(argv, running.pid)
-            try:
-                status = running.wait()
-            except BaseException as error:
-                running.kill()
-                noted.killed(error)
-                raise
+        process = subprocess.Popen(list(argv))
     except FileNotFoundError:
         raise missing(argv[0]) from None
+    lifeline.hold(process.pid)
+    noted = _Noted(argv, process.pid)
+    try:
+        status = process.wait()
+    except BaseException as error:
+        # An interrupt of the terminal has reached it as well.
+        with swallowed(_log, f"waiting for {argv[0]} after an interrupt", subprocess.TimeoutExpired):
+            process.wait(_LAST_SECONDS)
+        process.kill()
+        noted.killed(error)
+        raise
+    finally:
+        process.wait()
+        lifeline.release(process.pid)
     noted.ended(status)
     return status
 
 
-def start(
-    argv: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL, stderr: Path
-) -> subprocess.Popen[bytes]:
-    """Start a program that runs beside us, until `end`. `stdin` and `stdout` are descriptors; `stderr` is a file.
+def start(argv: Sequence[str], *, socket: int | None = None, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a program that runs beside us, until `end`. `socket` is its input and output; `stderr` is a file.
 
     Raises `MissingProgram` when it is not installed.
     """
-    with stderr.open("wb") as errors:
-        try:
-            process = subprocess.Popen(
-                list(argv), env=environment(), stdin=stdin, stdout=stdout, stderr=errors, start_new_session=True
-            )
-        except FileNotFoundError:
-            raise missing(argv[0]) from None
+    process = subprocess.Popen(
+        _words(argv, stdin="</dev/null" if socket is None else "<&1"),
+        env=environment(),
+        stdin=lifeline.descriptor(),
+        stdout=subprocess.DEVNULL if socket is None else socket,
+        stderr=stderr,
+        start_new_session=True,
+    )
     _running.add(process.pid)
     _noted[process.pid] = _Noted(argv, process.pid)
-    return process
-
-
-def start_bound(argv: Sequence[str], *, stderr: Path) -> subprocess.Popen[bytes]:
-    """Start a program as `start` does, one that also ends when we are killed, and that may open many files."""
-    if shutil.which(argv[0]) is None:
-        raise missing(argv[0])
-    reader, writer = os.pipe()
-    try:
-        process = start(["/bin/sh", "-c", _BOUND, "sh", *argv], stdin=reader, stderr=stderr)
-    except BaseException:
-        os.close(writer)
-        raise
-    finally:
-        os.close(reader)
-    _lifelines[process.pid] = writer
     return process
 
 
@@ -183,13 +165,10 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
     finally:
         _end_group(process.pid, signal.SIGKILL)
         process.wait()
-        _running.discard(process.pid)
+        _untrack(process.pid)
         noted = _noted.pop(process.pid, None)
         if noted is not None:
             noted.ended(process.returncode)
-        lifeline = _lifelines.pop(process.pid, None)
-        if lifeline is not None:
-            os.close(lifeline)
 
 
 async def stream(
@@ -214,17 +193,14 @@ async def _streamed(
     on_stdout: Callable[[str], None] | None,
     env: Mapping[str, str] | None,
 ) -> Finished:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env=environment(env),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors.writer,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise missing(argv[0]) from None
+    process = await asyncio.create_subprocess_exec(
+        *_words(argv),
+        env=environment(env),
+        stdin=lifeline.descriptor(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=errors.writer,
+        start_new_session=True,
+    )
     noted = _Noted(argv, process.pid, env)
 
     async def status_of() -> int:
@@ -247,6 +223,12 @@ async def _streamed(
             raise
     noted.ended(status, err)
     return Finished(argv=tuple(argv), status=status, stdout=out, stderr=err)
+
+
+def _words(argv: Sequence[str], *, stdin: str = "</dev/null") -> list[str]:
+    if shutil.which(argv[0]) is None:
+        raise missing(argv[0])
+    return lifeline.words(argv, stdin=stdin)
 
 
 class _ErrorPipe:
@@ -309,7 +291,7 @@ class _Noted:
     """A program that was started, as the log has it: when it starts, and when and how it ends."""
 
     def __init__(self, argv: Sequence[str], pid: int, env: Mapping[str, str] | None = None) -> None:
-        self._argv = argv[argv.index(_BOUND) + 2 :] if _BOUND in argv else argv
+        self._argv = argv
         self._pid = pid
         self._begun = time.monotonic()
         if _log.isEnabledFor(logging.DEBUG):
@@ -398,12 +380,17 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 @contextlib.contextmanager
-def _tracked(pid: int):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _tracked(pid: int) -> Iterator[None]:
     _running.add(pid)
     try:
         yield
     finally:
-        _running.discard(pid)
+        _untrack(pid)
+
+
+def _untrack(pid: int) -> None:
+    _running.discard(pid)
+    lifeline.release(-pid)
 
 
 def _end_group(pid: int, number: signal.Signals) -> None:

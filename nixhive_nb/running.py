@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.report import Report
 
 _log = logging.getLogger(__name__)
-
 Follow = Callable[[Run], AbstractContextManager[object]]
 """Shows a run from its start to its end."""
 _GRACE = 5.0
@@ -61,41 +60,89 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def carry_out(plan: Plan, backend: NixSsh, *, limits: Limits, follow: Follow | None, journal: Journal | None) -> Report:
+def carry_out(
+    plan: Plan,
+    backend: NixSsh,
+    *,
+    limits: Limits,
+    follow: Follow | None,
+    journal: Journal | None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Report:
     """Carry a plan out and give the report, whatever the outcome; the backend is closed, the journal ended.
 
     An interrupt starts nothing more and lets running activations come to their end; a second one leaves at once. The
     interrupt then goes on up.
     """
-    with under_way(plan, backend, limits=limits, follow=follow, journal=journal) as run:
+    with under_way(plan, backend, limits=limits, follow=follow, journal=journal, warn=warn) as run:
         _wait(run)
     return run.report()
 
 
 @contextlib.contextmanager
 def under_way(
-    plan: Plan, backend: NixSsh, *, limits: Limits, follow: Follow | None, journal: Journal | None
+    plan: Plan,
+    backend: NixSsh,
+    *,
+    limits: Limits,
+    follow: Follow | None,
+    journal: Journal | None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Run]:
     """Begin to carry a plan out, and give the run; leave when it has ended, on any thread.
 
-    On leaving the last is shown, the backend closed and the journal ended.
+    On leaving the backend is closed, the journal ended and the last is shown. Where it could not all be shown, `warn`
+    says so: what shows a run never touches it.
     """
     run = Run(plan, backend, limits=limits, journal=str(journal.path) if journal is not None else "")
     interrupted = True
     if journal is not None:
-        run.subscribe(journal.heard)
-    try:
-        with follow(run) if follow else contextlib.nullcontext():
+        run.record(journal.heard)
+    with contextlib.ExitStack() as last:
+        if journal is not None:
+            last.callback(lambda: _end(journal, run, interrupted=interrupted))
+        last.callback(backend.close)
+        last.callback(_leave, run)
+        with _shown(run, follow or _in_silence, warn), last.pop_all():
             with interrupts_held():
                 run.start()
             yield run
-        interrupted = False
+            interrupted = False
+
+
+@contextlib.contextmanager
+def _in_silence(_run: Run) -> Iterator[None]:
+    yield
+
+
+@contextlib.contextmanager
+def _shown(run: Run, follow: Follow, warn: Callable[[str], None]) -> Iterator[None]:
+    """Show a run while this goes on. Once it has begun, a face that fails is as good as one that shows nothing."""
+    face = follow(run)
+    face.__enter__()
+    wrong: list[BaseException] = []
+    try:
+        yield
+    except BaseException as error:
+        with _noted(wrong):
+            face.__exit__(type(error), error, error.__traceback__)
+        raise
+    else:
+        with _noted(wrong):
+            face.__exit__(None, None, None)
     finally:
-        with contextlib.ExitStack() as last:
-            if journal is not None:
-                last.callback(_end, journal, run, interrupted=interrupted)
-            last.callback(backend.close)
-            last.callback(_leave, run)
+        for failure in (*run.unheard, *wrong):
+            with contextlib.suppress(Exception):
+                warn(f"The run could not all be shown: {str(failure) or type(failure).__name__}. Its report is whole.")
+
+
+@contextlib.contextmanager
+def _noted(wrong: list[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a face's own; what it lets through is not raised by it
+        _log.debug("showing the end of a run", exc_info=True)
+        wrong.append(error)
 
 
 def user_name() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,10 +14,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nixhive_nb import streams
 from nixhive_nb.hosts_run import Listener, untried
+from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.plan.event import BAD, StepEnded, StepStarted, Stopping
 from nixhive_nb.plan.progress import Meter, progress_of
 from nixhive_nb.plan.summary import report_text
+from nixhive_nb.plan.waiting import waiting_for
+from nixhive_nb.pulse import doing
 from nixhive_nb.text import strip_control, table_text
 
 if TYPE_CHECKING:
@@ -33,9 +36,11 @@ if TYPE_CHECKING:
 PER_SECOND = 4
 ROWS = 12
 MOST_LINE = 60
+MOST_SHORT = 3
+"""How many steps that run a sign of life names."""
 MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
-STOPPING = "Stopping: what is being activated comes to its end. Interrupt again to leave at once."
+_LEAVE = "Interrupt again to leave at once."
 _QUIET = ("wave",)
 _CHUNK = 65536
 
@@ -49,7 +54,7 @@ def follow_in_terminal(run: Run) -> Iterator[None]:
     except KeyboardInterrupt:
         if run.plan.verb == "survey":
             raise
-        print(strip_control(report_text(run.report())), file=sys.stderr)  # noqa: T201 - a face
+        streams.write(strip_control(report_text(run.report())) + "\n", error=True)
         raise
 
 
@@ -66,10 +71,23 @@ def _following(run: Run) -> Iterator[None]:
         ):
             yield
     else:
-        kinds = {step.id: step.kind for step in run.plan.steps}
         told = _tell_trouble if run.plan.verb == "survey" else _tell
-        run.subscribe(lambda event: told(kinds, event))
-        yield
+        kinds = {step.id: step.kind for step in run.plan.steps}
+        run.subscribe(lambda event: told(run, kinds, event))
+        try:
+            with doing(lambda: _in_short(run)):
+                yield
+        finally:
+            if not run.going:
+                wait_awake(run.heard_out)
+
+
+def stopping_text(run: Run) -> str:
+    """Give what a run that was stopped waits for, and for how long."""
+    waiting = waiting_for(run.report())
+    if not waiting.instances:
+        return f"Stopping. {_LEAVE}"
+    return f"Stopping: what is being activated comes to its end ({waiting}). {_LEAVE}"
 
 
 class HostLines(Listener):
@@ -89,7 +107,7 @@ class HostLines(Listener):
     def said(self, instance: str, stream: str, line: str) -> None:
         """Print a line."""
         with self._lock:
-            _print(f"{instance:<{self._width}} | {line}\n", error=stream == "stderr")
+            streams.write(f"{instance:<{self._width}} | {line}\n", error=stream == "stderr")
 
     def ended(self, row: dict[str, Any]) -> None:
         """Print how a host failed."""
@@ -116,7 +134,7 @@ class HostOutputs(Listener):
             ready = self._waiting.pop(self._names.pop())
             if untried(ready):
                 continue
-            _print(f"## {ready['instance']}\n", error=True)
+            streams.write(f"## {ready['instance']}\n", error=True)
             _print_stream(ready, "stdout")
             _print_stream(ready, "stderr")
             _print_failure(ready)
@@ -130,39 +148,33 @@ def frame_text(frame: pd.DataFrame) -> str:
     return table_text(header, rows)
 
 
-def _print(text: str, *, error: bool = False) -> None:
-    stream = sys.stderr if error else sys.stdout
-    stream.write(text)
-    stream.flush()
-
-
 def _print_stream(row: dict[str, Any], stream: str) -> None:
     """Print what a host said, from its log where that is more than its row has."""
     whole = row.get("whole", {}).get(stream)
     if not whole:
-        _print(row[stream], error=stream == "stderr")
+        streams.write(row[stream], error=stream == "stderr")
         return
     with Path(whole).open(encoding="utf-8", errors="replace", newline="") as log:
         while part := log.readline(_CHUNK):
-            _print(strip_control(part), error=stream == "stderr")
+            streams.write(strip_control(part), error=stream == "stderr")
 
 
 def _print_failure(row: dict[str, Any], name: str = "") -> None:
     """Print how a command failed, unless its turn never came: the last line of all counts those."""
     if row["error"] and not untried(row):
-        _print(f"!! {name}{strip_control(row['error'])}\n", error=True)
+        streams.write(f"!! {name}{strip_control(row['error'])}\n", error=True)
     elif row["exit_code"]:
-        _print(f"!! {name}exit status {row['exit_code']}\n", error=True)
+        streams.write(f"!! {name}exit status {row['exit_code']}\n", error=True)
 
 
 def _cell(value: object) -> str:
     return strip_control(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
-def _tell(kinds: Mapping[str, str], event: Event) -> None:
+def _tell(run: Run, kinds: Mapping[str, str], event: Event) -> None:
     match event:
         case Stopping():
-            text = STOPPING
+            text = stopping_text(run)
         case StepStarted():
             text = f"{event.step}: started"
         case StepEnded(result=result):
@@ -171,13 +183,23 @@ def _tell(kinds: Mapping[str, str], event: Event) -> None:
         case _:
             return
     if isinstance(event, Stopping) or kinds[event.step] not in _QUIET:
-        print(strip_control(text), file=sys.stderr, flush=True)  # noqa: T201 - a face
+        streams.write(strip_control(text) + "\n", error=True)
 
 
-def _tell_trouble(kinds: Mapping[str, str], event: Event) -> None:
+def _tell_trouble(run: Run, kinds: Mapping[str, str], event: Event) -> None:
     """Of a survey, tell only what it could not find out: the rest is shown by whoever asked for it."""
     if isinstance(event, StepEnded) and event.outcome in BAD:
-        _tell(kinds, event)
+        _tell(run, kinds, event)
+
+
+def _in_short(run: Run) -> str:
+    """Give where a run is in one line: what goes on, how far it is, and what it said last."""
+    progress = progress_of(run.report())
+    rows = [row for row in progress.rows if not row.failed]
+    shown = (" ".join(filter(None, [row.name, row.state, row.amount])) for row in rows[:MOST_SHORT])
+    more = [f"{len(rows) - MOST_SHORT} more"] if len(rows) > MOST_SHORT else []
+    last = next((f": {_words(row.line, MOST_LINE).plain}" for row in rows if row.line), "")
+    return strip_control(f"{progress.title}, {progress.counts}. {', '.join([*shown, *more])}{last}")
 
 
 def _view(run: Run, meter: Meter) -> Group:
@@ -187,7 +209,9 @@ def _view(run: Run, meter: Meter) -> Group:
     for row in progress.rows[:ROWS]:
         # Each as a Text: in a plain string rich takes what stands in brackets for markup.
         table.add_row(_words(row.name), Text(row.state, style=row.style), Text(row.amount), _words(row.line, MOST_LINE))
-    return Group(_head(progress, rate), table, Text(STOPPING if run.stopping else progress.counts, style="dim"))
+    return Group(
+        _head(progress, rate), table, Text(stopping_text(run) if run.stopping else progress.counts, style="dim")
+    )
 
 
 def _head(progress: Progress, rate: float | None) -> Table:

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from nixhive_nb.background import BackgroundRun
+from nixhive_nb.plan import engine
 from nixhive_nb.plan.limits import Limits
 from nixhive_nb.running import under_way
 from tests.notebook.values import deploy_plan
@@ -86,7 +87,7 @@ def test_an_interrupt_ends_the_waiting_alone():
     assert run.wait(20).ok
 
 
-def test_in_short_it_says_how_it_is_also_where_it_broke():
+def test_in_short_it_says_how_it_is_also_where_it_broke(monkeypatch):
     backend = Gated()
     run = begin(backend)
     assert backend.began.wait(10)
@@ -95,12 +96,13 @@ def test_in_short_it_says_how_it_is_also_where_it_broke():
     run.wait(20)
     assert "4 of 4 deployed" in repr(run)
 
-    @contextlib.contextmanager
-    def broken(run):
-        run.subscribe(lambda event: 1 / 0)
-        yield
+    def broken(*_):
+        raise ZeroDivisionError("division by zero")
 
-    carried = under_way(deploy_plan(), Gated(), limits=Limits(), follow=broken, journal=None)
+    monkeypatch.setattr(engine.Policy, "note", broken)
+    backend = Gated()
+    backend.open()
+    carried = under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None)
     run = BackgroundRun("it", carried)
     with pytest.raises(ZeroDivisionError):
         run.wait(20)
@@ -131,3 +133,5 @@ def test_when_python_ends_an_activation_comes_to_its_end_and_nothing_more_is_sta
     said, wrong = process.communicate("go on\n" * 9, timeout=30)
     assert said == "ended activate:portico\nclosed\n", wrong
     assert process.returncode == 0
+    # D20: who waits says for what, and for how long.
+    assert wrong.startswith("Python ends when run it does, which waits for portico, at most "), wrong

@@ -254,16 +254,23 @@ def test_a_login_that_goes_on_is_broken_off_at_an_interrupt(interrupt):
     assert hosts.aborted == ["a"]
 
 
-def test_a_listener_that_fails_ends_the_run():
+def test_a_listener_that_fails_is_told_nothing_more_and_what_runs_takes_no_notice():
+    """D2, case 18: a face that cannot write is no fault of the hosts."""
+    heard, warned = [], []
+
     class Broken(Heard):
         def said(self, instance, stream, line):
+            heard.append(line)
             raise BrokenPipeError
 
     def does(call):
         call.line("stdout", "x")
+        call.line("stdout", "y")
 
-    with pytest.raises(BrokenPipeError):
-        run(Hosts(a=does), ["a", "b"], listener=Broken())
+    rows = run(Hosts(a=does), ["a", "b"], listener=Broken(), warn=warned.append)
+    assert [(row["instance"], row["exit_code"], row["error"]) for row in rows] == [("a", 0, ""), ("b", 0, "")]
+    assert heard == ["x"]
+    assert warned == ["What hosts say cannot be shown any more: BrokenPipeError."]
 
 
 class TestLogs:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -58,3 +60,39 @@ def test_on_another_thread_there_is_nothing_to_hold():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_with_its_default_action_is_held_and_not_lost(number):
+    """D14: where nobody has made a handler, it ends the program, but not before the beginning is whole."""
+    code = f"""
+import signal
+import subprocess
+import sys
+from nixhive_nb.interrupts import interrupts_held
+signal.signal({int(number)}, signal.SIG_DFL)
+with interrupts_held():
+    signal.raise_signal({int(number)})
+    print("whole", flush=True)
+print("lost", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (-number, "whole\n")
+
+
+def test_sigterm_and_sighup_are_interrupts_of_a_program_and_nohup_is_obeyed():
+    """D3."""
+    code = """
+import signal, sys
+from nixhive_nb.interrupts import Caught
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+caught = Caught()
+signal.raise_signal(signal.SIGHUP)
+for one in (signal.SIGTERM, signal.SIGINT):
+    try:
+        signal.raise_signal(one)
+    except KeyboardInterrupt:
+        print(one.name, caught.first)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "SIGTERM 15\nSIGINT 15\n", ended.stderr

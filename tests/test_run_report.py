@@ -101,7 +101,7 @@ def test_the_logs_that_it_names_are_there(tmp_path):
         loop_factory=fleet.clock.loop,
         journal=str(journal.path),
     )
-    run.subscribe(journal.heard)
+    run.record(journal.heard)
     assert run.start().wait(60)
     journal.end(run.report(), interrupted=False)
     report = RunReport.of(run.report())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import threading
 
 import pytest
 
-from nixhive_nb.plan import history
+from nixhive_nb.plan import engine, history
 from nixhive_nb.plan.event import Result
 from nixhive_nb.plan.journal import Journal
 from nixhive_nb.plan.limits import Limits
@@ -91,16 +92,81 @@ def test_what_breaks_as_the_run_is_shown_for_the_first_time_leaves_nothing(journ
     assert states(journal) == ["ended"]
 
 
-def test_a_run_that_breaks_does_not_seem_to_go_on(journal):
+class Opened(Gated):
+    """One whose gate is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.open()
+
+
+def broken(event):
+    raise OSError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_face_that_breaks_in_the_middle_or_at_the_end_does_not_touch_the_run(journal):
+    """D2: the run comes to its end, the journal is whole, the report is kept, and somebody is told."""
+
     @contextlib.contextmanager
     def follow(run):
         run.subscribe(broken)
-        yield
+        try:
+            yield
+        finally:
+            raise ValueError("I/O operation on closed file.")
 
-    def broken(event):
+    warned = []
+    report = carry_out(deploy_plan(), Opened(), limits=Limits(), follow=follow, journal=journal, warn=warned.append)
+    assert report.ok
+    assert history.report_of(history.runs(journal.path.parents[1])[0]).ok
+    assert warned == [
+        "The run could not all be shown: [Errno 32] Broken pipe. Its report is whole.",
+        "The run could not all be shown: I/O operation on closed file.. Its report is whole.",
+    ]
+
+
+def test_a_face_that_cannot_show_the_end_hides_no_interrupt(journal):
+    """D2."""
+
+    @contextlib.contextmanager
+    def follow(run):
+        try:
+            yield
+        finally:
+            raise BrokenPipeError
+
+    def leave():
+        with under_way(deploy_plan(), Opened(), limits=Limits(), follow=follow, journal=journal) as run:
+            assert run.wait(20)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert states(journal) == ["ended"]
+
+
+def test_a_face_that_hangs_holds_neither_the_run_nor_its_journal(journal):
+    """D2, D7: a terminal that was stopped (Ctrl-S), or a pager that nobody scrolls."""
+    free, hung = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def follow(run):
+        run.subscribe(lambda _: hung.set() or free.wait(60))
+        yield
+        assert states(journal) == ["ended"], "though nobody has seen it yet"
+        free.set()
+
+    report = carry_out(deploy_plan(), Opened(), limits=Limits(), follow=follow, journal=journal)
+    assert hung.is_set()
+    assert report.ok
+
+
+def test_a_run_that_breaks_does_not_seem_to_go_on(journal, monkeypatch):
+    def broken(*_):
         raise RuntimeError("a bug")
 
+    monkeypatch.setattr(engine.Policy, "note", broken)
     with pytest.raises(RuntimeError, match="a bug") as caught:
-        carry_out(deploy_plan(), Gated(), limits=Limits(), follow=follow, journal=journal)
+        carry_out(deploy_plan(), Opened(), limits=Limits(), follow=None, journal=journal)
     assert states(journal) == ["killed"], "though somebody holds the traceback"
     assert caught.value.__traceback__

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nixhive_nb.backend.resolve import Resolver
 from nixhive_nb.backend.routing import routed
-from nixhive_nb.backend.ssh_config import private_folder, write_ssh_files
+from nixhive_nb.backend.ssh_config import private_folder, remove_folder, write_ssh_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +31,7 @@ class Access:
         """Tells how hosts are reached."""
         self._inventory = inventory
         self._resources = contextlib.ExitStack()
-        self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._resources.callback(remove_folder, folder)
         self.close = weakref.finalize(self, self._resources.close)
 
     @cached_property

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from nixhive_nb.errors import HiveError
+from nixhive_nb.interrupts import wait_awake
 from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def _run_aside(work: Awaitable[None]) -> None:
 
     threading.Thread(target=run, name="hive-asking", daemon=True).start()
     try:
-        ended.wait()
+        wait_awake(ended.wait)
     except BaseException:
         with swallowed(_log, "ending questions to hosts", RuntimeError):
             loop.call_soon_threadsafe(task.cancel)
-        ended.wait()
+        wait_awake(ended.wait)
         raise
     task.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import shlex
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from nixhive_nb.backend.host_facts import FAILED_UNITS, parse_failed_units
+from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.backend.probe import BROKEN, Opened, Tunnel, dial_here, explain, http_status, parse_url
 from nixhive_nb.errors import HiveError
 from nixhive_nb.plan.facts import CheckResult
@@ -19,6 +21,7 @@ from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     import paramiko
 
@@ -39,7 +42,11 @@ class Reach(Protocol):
 
     @property
     def address(self) -> str:
-        """The instance's address as seen from this machine."""
+        """The instance's address as seen from this machine. Blocks. Raises `ConnectionFailed`."""
+
+    @property
+    def room(self) -> AbstractAsyncContextManager[object]:
+        """A place for a command: as many run at once as a connection has sessions."""
 
     async def command(self, words: str, *, seconds: float) -> RemoteResult:
         """Run shell words on the instance, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
@@ -57,6 +64,7 @@ async def run_checks(
 ) -> tuple[CheckResult, ...]:
     """Run the checks of one instance, all at once, and give how each went, in their order.
 
+    The time of a check begins when it does: not while it waits for a session of the connection (see `longest`).
     Whatever goes wrong in a check, the instance's being out of reach too, is its result and is not raised.
     """
     if not checks:
@@ -69,6 +77,19 @@ async def run_checks(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return tuple(task.result() for task in tasks)
+
+
+def longest(checks: Sequence[Check]) -> int:
+    """Give the seconds after which the checks of an instance have all ended, whatever they do.
+
+    Those that need a session go on at once as far as the connection has sessions, and wait in turn beyond that.
+    """
+    waiting = [check.timeout for check in checks if check.kind in _IN_SESSIONS]
+    most = max((check.timeout for check in checks), default=0.0)
+    if len(waiting) <= SESSIONS:
+        return math.ceil(most)
+    # No session is idle while one waits, so the last to begin does so when all are used up at the latest.
+    return math.ceil(max(most, sum(waiting) / SESSIONS + max(waiting)))
 
 
 def describe(check: Check) -> str:
@@ -90,6 +111,10 @@ class _Site:
         self.reach = reach
         self._pool = pool
 
+    async def address(self) -> str:
+        """Give where the instance is. Not in the loop: ssh may have to read its configuration for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self.reach.address)
+
     async def aside(self, where: str, look: Callable[[Opened], str]) -> str:
         """Look at a server in a thread, and give what is wrong. When cancelled, close what was opened and leave it."""
         opened = Opened()
@@ -109,6 +134,14 @@ class _Site:
 
 
 async def _run(
+    check: Check, site: _Site, clock: Callable[[], float], sleep: Callable[[float], Awaitable[object]]
+) -> CheckResult:
+    # Held from the first try to the last: one that queued between its tries would lose its time there.
+    async with site.reach.room if check.kind in _IN_SESSIONS else contextlib.nullcontext():
+        return await _begun(check, site, clock, sleep)
+
+
+async def _begun(
     check: Check, site: _Site, clock: Callable[[], float], sleep: Callable[[float], Awaitable[object]]
 ) -> CheckResult:
     began, left, tries = clock(), check.timeout, 0
@@ -160,7 +193,7 @@ async def _units(_check: Check, site: _Site, seconds: float) -> str:
 
 
 async def _tcp(check: Check, site: _Site, seconds: float) -> str:
-    host = site.reach.address if check.here else "localhost"
+    host = await site.address() if check.here else "localhost"
 
     def look(opened: Opened) -> str:
         _dial(check, site.reach, (host, check.port), seconds, opened)
@@ -179,6 +212,8 @@ async def _http(check: Check, site: _Site, seconds: float) -> str:
 
 
 _KINDS = {"command": _command, "http": _http, "tcp": _tcp, "units": _units}
+_IN_SESSIONS = ("command", "units")
+"""The kinds that need a session of the connection."""
 
 
 def _bounded(words: Sequence[str], seconds: float) -> str:

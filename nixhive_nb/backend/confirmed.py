@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from nixhive_nb.backend import activation
-from nixhive_nb.backend.checks import Reach, describe, run_checks
+from nixhive_nb.backend.checks import Reach, describe, longest, run_checks
 from nixhive_nb.errors import ChecksFailed, ConnectionFailed, HiveError, LinkLost, Locked, RolledBack, StepFailed
 from nixhive_nb.plan.event import Result
 
@@ -53,8 +52,8 @@ class Hosts(Protocol):
     def remote(self) -> Remote:
         """Run a command over the kept connection."""
 
-    def fresh(self, instance: str) -> AbstractAsyncContextManager[Line]:
-        """Open a connection that nothing has used before. Raises `ConnectionFailed`."""
+    def fresh(self, instance: str, *, urgent: bool = False) -> AbstractAsyncContextManager[Line]:
+        """Open a connection that nothing has used before; `urgent`: at once. Raises `ConnectionFailed`."""
 
     def kept(self, instance: str) -> Line:
         """Give the kept connection, for checks."""
@@ -65,8 +64,8 @@ class Activation:
 
     def __init__(self, order: Order, checks: Sequence[Check], hosts: Hosts, tell: Tell) -> None:
         """Nothing is done yet. With checks, the host waits for the word as much longer as they may take."""
-        longest = math.ceil(max((check.timeout for check in checks), default=0))
-        self._order = msgspec.structs.replace(order, confirm=order.confirm and order.confirm + longest)
+        confirm = order.confirm and order.confirm + longest(checks)
+        self._order = msgspec.structs.replace(order, confirm=confirm)
         self._checks = checks
         self._hosts = hosts
         self._tell = tell
@@ -198,7 +197,7 @@ class Activation:
         told = False
         while True:
             try:
-                async with self._hosts.fresh(self._order.instance) as reach:
+                async with self._hosts.fresh(self._order.instance, urgent=True) as reach:
                     word = await self._verdict(reach)
                     await reach.command(
                         activation.say(self._order, word, root=self._root),

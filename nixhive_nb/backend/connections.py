@@ -18,12 +18,13 @@ import msgspec
 import paramiko
 from invoke.exceptions import ThreadException
 
+from nixhive_nb import descriptors
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.backend.link import Cancelled
-from nixhive_nb.backend.opener import Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.backend.opener import SESSIONS, Attempt, Limits, Opened, Opener, Slot
 from nixhive_nb.backend.resolve import Resolver
 from nixhive_nb.backend.watchdog import Watchdog
-from nixhive_nb.errors import ConnectionFailed, LinkLost
+from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 from nixhive_nb.said import one_line
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SAID = 1500
 """Characters of what a failed command wrote that the log has."""
-_SESSIONS = 8
-"""Commands at a time on one host: sshd allows 10 sessions in a connection (`MaxSessions`)."""
-
+_ROOM_POLL = 0.1
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
 
@@ -78,6 +77,7 @@ class Connections:
         connect_timeout: float | None = None,
         alive_interval: float = 15.0,
         alive_misses: int = 4,
+        most: int = 0,
     ) -> None:
         """Nothing is opened yet.
 
@@ -85,6 +85,8 @@ class Connections:
         `logins_per_jump`: logins at the same time through one way in (a chain of jump hosts, or one address).
         `connect_timeout`: seconds up to the login; by default what ssh_config says, else 10.
         `alive_interval`, `alive_misses`: a link that is silent for their product of seconds is given up.
+        `most`: connections that are kept at once; by default as many as this process may open files for. Where there
+        are as many, the one that was idle longest is closed for another.
         """
         limits = Limits(
             logins=logins_per_jump,
@@ -93,6 +95,8 @@ class Connections:
             silence=alive_interval * alive_misses,
         )
         keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
+        descriptors.allow_many()
+        self._most = most or descriptors.connections_at_once()
         self._watchdog = Watchdog()
         self._resolve = resolve or Resolver(files.batch)
         self._opener = Opener(
@@ -126,32 +130,41 @@ class Connections:
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
         ending: bytes = b"",
+        bound: bool = False,
     ) -> RemoteResult:
         """Run a command in the login shell of a host and wait for its end. A non-zero exit is a result.
 
         `timeout`: seconds that the command may take, login apart. Then the connection is given up. With `ending`, which
         a command may know as the word to end at, that is sent after its input, and others in the connection go on.
         `on_line(stream, line)` gets each line as it comes, one at a time, from a thread of ours; `stream` is `stdout`
-        or `stderr`. Without `stdin` the input is empty.
+        or `stderr`. Without `stdin` the input is empty; it is left open for a command that is `bound` (see `bound.py`).
         `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone, and to
-        `bound` what is kept of its output.
+        bound what is kept of its output.
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
         its end, or that is not known.
         """
         return self._run(
-            self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, ending=ending
+            self._host(instance),
+            command,
+            timeout=timeout,
+            on_line=on_line,
+            stdin=stdin,
+            on_call=on_call,
+            ending=ending,
+            bound=bound,
         )
 
     @contextlib.contextmanager
-    def fresh(self, instance: str) -> Iterator[Fresh]:
+    def fresh(self, instance: str, *, urgent: bool = False) -> Iterator[Fresh]:
         """Log in anew, whatever connection there is already; closed at the end of the block.
 
-        That it comes about shows that the host still lets us in. Raises `ConnectionFailed` or `HostKeyError`.
+        That it comes about shows that the host still lets us in. `urgent` waits for no other login. Raises
+        `ConnectionFailed` or `HostKeyError`.
         """
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
-            host = _Host(instance)
+            host = _Host(instance, urgent=urgent)
             self._fresh.add(host)
         try:
             self._log_in(host)
@@ -174,7 +187,10 @@ class Connections:
         return self._dial(self._host(instance), host, port, seconds)
 
     def _dial(self, through: _Host, host: str, port: int, seconds: float) -> paramiko.Channel:
-        opened = self._log_in(through)
+        with through.in_use():
+            return self._dialled(through, self._log_in(through), host, port, seconds)
+
+    def _dialled(self, through: _Host, opened: Opened, host: str, port: int, seconds: float) -> paramiko.Channel:
         try:
             # What the other end of a forwarding says of where it comes from is a formality.
             channel: paramiko.Channel = opened.connection.transport.open_channel(
@@ -197,18 +213,19 @@ class Connections:
         stdin: bytes | str | None,
         on_call: Callable[[Call], None] | None,
         ending: bytes = b"",
+        bound: bool = False,
     ) -> RemoteResult:
         instance, attempt = host.name, host.attempt
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
         def perform() -> RemoteResult:
-            call = Call(data, on_line, ending=ending)
+            call = Call(data, on_line, ending=ending, held=bound)
             if on_call is not None:
                 on_call(call)
             return self._perform(host, attempt, command, call, timeout=timeout)
 
         try:
-            with Slot(host.sessions, attempt.cancelled):
+            with host.in_use(), Slot(host.sessions, attempt.cancelled):
                 for pause in _PAUSES:
                     try:
                         return perform()
@@ -273,7 +290,31 @@ class Connections:
             if opened is not None and opened.alive:
                 return opened
             host.drop(opened)
-            return host.keep(self._opener.open(host.name, attempt), attempt)
+            if not host.urgent:
+                self._make_room(host, attempt)
+            try:
+                return host.keep(self._opener.open(host.name, attempt, urgent=host.urgent), attempt)
+            except OSError as error:
+                if descriptors.is_ours(error):
+                    raise OwnLimit(f"{host.name} was not asked: {descriptors.words()}.") from None
+                raise
+            finally:
+                host.logging_in = False
+
+    def _make_room(self, host: _Host, attempt: Attempt) -> None:
+        """Wait until there may be one more connection; close the one that was idle longest for it."""
+        while True:
+            with self._lock:
+                there = [one for one in self._hosts.values() if one.logging_in or one.opened is not None]
+                idle = [one for one in there if one.is_idle()] if len(there) >= self._most else []
+                if len(there) < self._most:
+                    host.logging_in = True
+                    return
+            longest = min(idle, key=_Host.last_heard, default=None)
+            if longest is not None:
+                longest.close()  # a command that takes it up just now finds it closed, and opens another
+            elif attempt.cancelled.wait(_ROOM_POLL):
+                raise Cancelled
 
     def _perform(
         self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
@@ -352,10 +393,11 @@ class Fresh:
         on_line: Callable[[str, str], None] | None = None,
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
+        bound: bool = False,
     ) -> RemoteResult:
         """Run a command, as `Connections.run`."""
         return self._connections._run(  # noqa: SLF001 - a part of it
-            self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call
+            self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )
 
     def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
@@ -370,14 +412,39 @@ class _NotSent(Exception):  # noqa: N818 - a signal between these functions
 class _Host:
     """What we hold of one host."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, urgent: bool = False) -> None:
         self.name = name
+        self.urgent = urgent
+        """Whether its login waits for no other."""
         self.opening = threading.Semaphore(1)
-        self.sessions = threading.Semaphore(_SESSIONS)
+        self.sessions = threading.Semaphore(SESSIONS)
         self.opened: Opened | None = None
         self.attempt = Attempt()
         """What whoever begins now belongs to; `abort` ends it and makes another for those who begin later."""
+        self.logging_in = False
+        self._users = 0
         self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have it count as not idle during the block."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def is_idle(self) -> bool:
+        """Tell whether it has a connection that nobody uses."""
+        opened = self.opened
+        return not self._users and not self.logging_in and opened is not None and not opened.busy
+
+    def last_heard(self) -> float:
+        """Give when something was heard from it at last, by the monotonic clock."""
+        opened = self.opened
+        return opened.link.heard if opened is not None else 0.0
 
     def keep(self, opened: Opened, attempt: Attempt) -> Opened:
         """Keep a connection for the next commands, unless its attempt was ended meanwhile."""

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
 
-from nixhive_nb import process
+from nixhive_nb import descriptors, process
 from nixhive_nb.backend.login import LoginRefused
 from nixhive_nb.errors import ConnectionFailed, HiveError
-from nixhive_nb.files import read_tail
 from nixhive_nb.said import one_line
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nixhive_nb.backend.link import Link
     from nixhive_nb.backend.resolve import SshTarget
 
 
+_MOST_READ = 65536
 _MOST_WORDS = 300
 """How many characters of what a server or a ProxyCommand says stand in a message."""
 
@@ -44,7 +46,7 @@ def explain(error: BaseException, target: SshTarget, timeout: float | None, said
 
     `timeout`: the seconds of the deadline that has passed, if it has. `said`: what the ProxyCommand wrote.
     """
-    if isinstance(error, HiveError) or not isinstance(error, Exception):
+    if isinstance(error, HiveError) or not isinstance(error, Exception) or descriptors.is_ours(error):
         return error
     if timeout is not None or isinstance(error, TimeoutError):
         within = f" within {timeout:g} s" if timeout is not None else ""
@@ -88,16 +90,16 @@ def _proxy_words(said: str) -> str:
 
 def _start_proxy(link: Link, command: str) -> None:
     ours, theirs = socket.socketpair()
-    handle, name = tempfile.mkstemp(prefix="hive-proxy-")
-    log = Path(name)
-    with theirs, open(handle, "rb"):  # noqa: PTH123 - a descriptor
+    log = tempfile.TemporaryFile(prefix="hive-proxy-")  # noqa: SIM115 - it has no name, and `finish` closes it
+    with theirs:
         argv = ["/bin/sh", "-c", f"exec {command}"]
-        running = process.start(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=log)
+        running = process.start(argv, socket=theirs.fileno(), stderr=log)
 
     def finish() -> str:
         process.end(running)
-        lines = strip_control(read_tail(log)).split("\n")
-        log.unlink(missing_ok=True)
+        with log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _MOST_READ))
+            lines = strip_control(log.read().decode("utf-8", errors="replace")).split("\n")
         return one_line(next((line for line in reversed(lines) if line.strip()), ""), _MOST_WORDS)
 
     link.adopt(ours, finish)

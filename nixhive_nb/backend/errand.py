@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.backend import nix
+from nixhive_nb.backend.bound import END_SESSION
 from nixhive_nb.errors import OptionError
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ _READ = (
     "_hive_read; _hive_ending=$_hive_it; _hive_read; _hive_size=$_hive_it; "
     "_hive_read; _hive_text=$_hive_it; exec 5<&0; "
 )
-# A process beside the command goes on reading after its input, and ends the whole group at our word: sshd would pass a
-# signal on, but not where root has logged in. When the link breaks it lets the command be, as ssh does. It is not a
-# child of the command, which may wait for all that it has. Two variables of bash would end it: how long to wait for
-# input, and how deep functions may go.
+# A process beside the command goes on reading after its input. It ends the whole session at our word, and when its
+# input ends before the command did: then our side of the link is gone. sshd would pass a signal on, but not where root
+# has logged in. It is not a child of the command, which may wait for all that it has. Two variables of bash would end
+# it: how long to wait for input, and how deep functions may go.
 _LISTEN = (
-    '_hive_end() { while IFS= read -r _hive_it; do [ "$_hive_it" != "$_hive_ending" ] || kill -TERM 0; done; }; '
+    f"{END_SESSION}"
+    '_hive_end() { trap "" TERM HUP INT; PATH=$_hive_path; while IFS= read -r _hive_it; do '
+    'if [ "$_hive_it" = "$_hive_ending" ]; then _hive_end_session; return; fi; done; '
+    "if kill -0 $$; then _hive_end_session; fi; }; "
     "_hive_listen() { ( { unset TMOUT FUNCNEST; _hive_end; } <&5 >/dev/null 2>&1 & ) }; "
 )
 _RUN = (

@@ -40,9 +40,20 @@ _GLANCE = 0.02
 class Call:
     """One command on its way: its input, where its lines go, and whether it has left this machine."""
 
-    def __init__(self, stdin: bytes | None, on_line: Callable[[str, str], None] | None, *, ending: bytes = b"") -> None:
-        """`ending` after the input has the host end the command; for that the input is kept open."""
+    def __init__(
+        self,
+        stdin: bytes | None,
+        on_line: Callable[[str, str], None] | None,
+        *,
+        ending: bytes = b"",
+        held: bool = False,
+    ) -> None:
+        """`ending` after the input has the host end the command; for that the input is kept open.
+
+        It is for one that is `held` as well: the host ends that when its input ends.
+        """
         self.stdin = stdin
+        self.held = held
         self.ending = ending
         self.fed = False
         """Whether the host has all of the input, and waits for the `ending`."""
@@ -178,7 +189,7 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
             self.channel.sendall(input_.stdin)
             if input_.ending:
                 input_.fed = True
-            else:
+            elif not input_.held:
                 self.channel.shutdown_write()
 
     def wait(self) -> None:

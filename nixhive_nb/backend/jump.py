@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb import process
 from nixhive_nb.backend.link import Cancelled
-from nixhive_nb.backend.ssh_config import private_folder
-from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError
+from nixhive_nb.backend.ssh_config import private_folder, remove_folder
+from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
 from nixhive_nb.files import read_tail
 from nixhive_nb.said import one_line
 from nixhive_nb.swallowed import swallowed
@@ -77,7 +77,7 @@ class Jumps:
         for chain in chains:
             chain.close()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
 
     def _chain(self, hops: Sequence[Hop]) -> _Chain:
         name = ",".join(map(str, hops))
@@ -100,6 +100,7 @@ class _Chain:
         self._folder = folder
         self._log = folder / "log"
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control = folder / "c"
         self._forwards: dict[tuple[str, int], Path] = {}
@@ -110,6 +111,9 @@ class _Chain:
 
     def forward(self, target: SshTarget, cancelled: Callable[[], bool]) -> Path:
         """Give the socket for a host; a process that has died is started once more."""
+        known = self._forwards.get((target.hostname, target.port))
+        if known is not None and self._process is not None and self._process.poll() is None:
+            return known  # without waiting for whatever is found out about other hosts
         while not self._lock.acquire(timeout=0.2):
             if cancelled():
                 raise Cancelled
@@ -126,8 +130,7 @@ class _Chain:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
         # A host that says a lot is one that is reached.
-        broken = (subprocess.TimeoutExpired, HiveError, OSError)
-        with self._lock, swallowed(_log, f"asking a jump host for {target}", *broken):
+        with self._asking, swallowed(_log, f"asking a jump host for {target}", HiveError, OSError):
             written = self._log.stat().st_size
             if not process.run(argv, timeout=_FORWARD_TIMEOUT, most=_MOST_WORDS).status:
                 return ""
@@ -191,7 +194,8 @@ class _Chain:
             *(("-p", last.port) if last.port else ()),
             *("--", last.host),
         ]
-        running = self._process = process.start_bound(argv, stderr=self._log)
+        with self._log.open("wb") as log:
+            running = self._process = process.start(argv, stderr=log)
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._control.exists():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -222,7 +226,7 @@ class _Chain:
         argv = [*self._master(), "-O", "forward", "-L", f"{path}:{_endpoint(target)}", "--", "jump"]
         try:
             done = process.run(argv, timeout=_FORWARD_TIMEOUT)
-        except subprocess.TimeoutExpired:
+        except TookTooLong:
             raise ConnectionFailed(f"{target.name}: the ssh process of {self._hops[-1]} does not answer.") from None
         if done.status or not path.exists():
             raise ConnectionFailed(

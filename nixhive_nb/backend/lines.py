@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from nixhive_nb.backend.bound import bound
 from nixhive_nb.backend.marks import WORDS, Answer
+from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.kept import ANSWER
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
@@ -31,17 +33,18 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Run = Callable[..., "RemoteResult"]
 """Runs words on a host: `Connections.run` of one, or `Fresh.run`."""
-_PER_STEP = 2
-"""Threads that one step may need at once: an activation is followed while it is confirmed."""
+_NO_BOUND = 1_000_000
+"""Threads come with the demand, which steps and their checks limit. A command that queued for one would lose its time
+there: a check would fail, and a host on trial miss its word."""
 
 
 class Lines:
-    """Runs commands on instances in a bounded pool of threads. `close` it when the run has ended."""
+    """Runs commands on instances, each in a thread that is there at once. `close` it when the run has ended."""
 
-    def __init__(self, connections: Connections, *, parallel: int) -> None:
-        """`parallel` is how many steps go on at once."""
+    def __init__(self, connections: Connections) -> None:
+        """Nothing is opened before it is used."""
         self._connections = connections
-        self._pool = ThreadPoolExecutor(max_workers=parallel * _PER_STEP, thread_name_prefix="hive-ssh")
+        self._pool = ThreadPoolExecutor(max_workers=_NO_BOUND, thread_name_prefix="hive-ssh")
 
     def close(self) -> None:
         """End the threads. The connections stay warm for the next run."""
@@ -64,19 +67,23 @@ class Lines:
         return await self._asked(run, instance, command, seconds=seconds, on_line=on_line, stdin=stdin)
 
     @contextlib.asynccontextmanager
-    async def fresh(self, instance: str) -> AsyncIterator[FreshLine]:
-        """Log in anew for the time of the block. Raises `ConnectionFailed`."""
-        opened = contextlib.ExitStack()
-        login = self._submit(lambda: opened.enter_context(self._connections.fresh(instance)))
+    async def fresh(self, instance: str, *, urgent: bool = False) -> AsyncIterator[FreshLine]:
+        """Log in anew for the time of the block. Raises `ConnectionFailed`.
+
+        `urgent` waits for no other login: a host on trial waits for its word.
+        """
+        login = _Login(self._connections, instance, urgent=urgent)
+        logging_in = self._submit(login.open)
         try:
-            line = await asyncio.shield(login)
+            line, address = await asyncio.shield(logging_in)
         except asyncio.CancelledError:
-            login.add_done_callback(lambda _: self._pool.submit(opened.close))
+            # In a thread that no pool has to have: the run, its loop and its pool may end before the login does.
+            threading.Thread(target=login.leave, name="hive-leave", daemon=True).start()
             raise
         try:
-            yield FreshLine(self, line, instance, self._connections.address(instance))
+            yield FreshLine(self, line, instance, address)
         finally:
-            await asyncio.shield(self._submit(opened.close))
+            await asyncio.shield(self._submit(login.leave))
 
     def kept(self, instance: str) -> KeptLine:
         """Give the kept connection of an instance."""
@@ -97,7 +104,9 @@ class Lines:
     ) -> RemoteResult:
         """Have the command run between marks, so that what another program says is not taken for its answer."""
         answer = Answer()
-        data = answer.line(command) + (stdin or "").encode()
+        alone = stdin is None
+        # Without input of its own it ends on the host when we are gone.
+        data = answer.line(bound(command) if alone else command) + (stdin or "").encode()
 
         def heard(stream: str, line: str) -> None:
             for own in answer.heard(line) if stream == "stdout" else [line]:
@@ -105,7 +114,7 @@ class Lines:
                     on_line(strip_control(own))
 
         def work(note: Callable[[Call], None]) -> RemoteResult:
-            return run(WORDS, timeout=seconds, on_line=heard, stdin=data, on_call=note)
+            return run(WORDS, timeout=seconds, on_line=heard, stdin=data, on_call=note, bound=alone)
 
         return answer.result(await self._cancellable(work), instance)
 
@@ -131,17 +140,52 @@ class Lines:
             raise
 
 
+class _Login:
+    """A login of its own. Whoever leaves before it came about has it closed by the thread that made it."""
+
+    def __init__(self, connections: Connections, instance: str, *, urgent: bool) -> None:
+        self._connections = connections
+        self._instance = instance
+        self._urgent = urgent
+        self._opened = contextlib.ExitStack()
+        self._lock = threading.Lock()
+        self._done = False
+        self._left = False
+
+    def open(self) -> tuple[Fresh, str]:
+        """Log in, and give the connection and the address of the instance. Blocks."""
+        try:
+            line = self._opened.enter_context(self._connections.fresh(self._instance, urgent=self._urgent))
+            return line, self._connections.address(self._instance)
+        finally:
+            with self._lock:
+                self._done = True
+                left = self._left
+            if left:
+                self._opened.close()
+
+    def leave(self) -> None:
+        """Close it, now or as soon as it has come about."""
+        with self._lock:
+            self._left = True
+            done = self._done
+        if done:
+            self._opened.close()
+
+
 class KeptLine:
     """The connection that is kept from command to command."""
 
     def __init__(self, lines: Lines, connections: Connections, instance: str) -> None:
+        self.room = asyncio.Semaphore(SESSIONS)
+        """Places for commands that run at once."""
         self._lines = lines
         self._connections = connections
         self._instance = instance
 
     @property
     def address(self) -> str:
-        """Where the instance is, as seen from here."""
+        """Where the instance is, as seen from here. Blocks while ssh's configuration is read."""
         return self._connections.address(self._instance)
 
     async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
@@ -157,6 +201,8 @@ class FreshLine:
     """A connection that was opened for one purpose."""
 
     def __init__(self, lines: Lines, line: Fresh, instance: str, address: str) -> None:
+        self.room = asyncio.Semaphore(SESSIONS)
+        """Places for commands that run at once."""
         self._lines = lines
         self._instance = instance
         self._line = line

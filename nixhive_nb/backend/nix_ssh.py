@@ -62,7 +62,6 @@ class NixSsh:
         plan: Plan,
         owner: str,
         places: Places,
-        parallel: int,
         copies: int,
         show_trace: bool = False,
     ) -> None:
@@ -75,7 +74,7 @@ class NixSsh:
         self._options = plan.options
         self._owner = owner
         self._facts: dict[str, HostFacts] = {}
-        self._lines = Lines(connections, parallel=parallel)
+        self._lines = Lines(connections)
         self._builds = Builds(
             inventory,
             deployment,

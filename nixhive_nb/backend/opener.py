@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
+SESSIONS = 8
+"""Commands at a time in one connection: sshd allows 10 sessions (`MaxSessions`)."""
 _TRIES = 10
 _AUTH_TIMEOUT = 30.0
 _CHANNEL_TIMEOUT = 15.0
@@ -57,6 +60,12 @@ class Opened:
     def alive(self) -> bool:
         """Whether commands may be tried on it."""
         return bool(self.connection.is_connected) and not self.link.broken
+
+    @property
+    def busy(self) -> bool:
+        """Whether a session or a tunnel is open in it."""
+        transport = self.connection.transport
+        return transport is not None and len(transport._channels) > 0  # noqa: SLF001 - paramiko does not tell otherwise
 
     def close(self) -> None:
         """Close it; any number of times."""
@@ -132,10 +141,14 @@ class Opener:
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
 
-    def open(self, name: str, attempt: Attempt) -> Opened:
-        """Log in to a host. Raises `ConnectionFailed`, `HostKeyError` and `Cancelled`."""
-        target = self._resolve(name)
-        if target.through:
+    def open(self, name: str, attempt: Attempt, *, urgent: bool = False) -> Opened:
+        """Log in to a host. Raises `ConnectionFailed`, `HostKeyError` and `Cancelled`.
+
+        `urgent` waits for no login to another host, however long that takes, and for no look into ssh's configuration
+        where it was read before.
+        """
+        target = self._resolve.at_once(name) if urgent else self._resolve(name)
+        if target.through and not urgent:
             self._resolve.way(name)  # raises where OpenSSH would start itself without end
         lines = self._keys.get(name)
         guest = _Guest(
@@ -144,7 +157,7 @@ class Opener:
             timeout=self._limits.connect_timeout or target.connect_timeout,
         )
         try:
-            return self._persist(guest, attempt)
+            return self._persist(guest, attempt, urgent=urgent)
         except ConnectionFailed:
             self._resolve.forget(name)
             raise
@@ -157,12 +170,12 @@ class Opener:
         """End the jump processes."""
         self._jumps.close()
 
-    def _persist(self, guest: _Guest, attempt: Attempt) -> Opened:
+    def _persist(self, guest: _Guest, attempt: Attempt, *, urgent: bool) -> Opened:
         """Log in; again where a server drops us before the login, which it does when too many come at once."""
         target, until = guest.target, 0.0
         for tries in range(1, _TRIES + 1):
             way = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None
-            with Slot(self._slot(target), attempt.cancelled):
+            with contextlib.nullcontext() if urgent else Slot(self._slot(target), attempt.cancelled):
                 until = until or time.monotonic() + guest.timeout
                 try:
                     return self._login(guest, way, attempt)

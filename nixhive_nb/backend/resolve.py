@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import msgspec
 
 from nixhive_nb import process, said
 from nixhive_nb.deployment.ways import Circle, Hop, MalformedJump, read_hops, way_to
-from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.errors import ConnectionFailed, TookTooLong
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ class Resolver:
     def __init__(self, config: Path) -> None:
         self._config = config
         self._known: dict[str, SshTarget] = {}
+        self._before: dict[str, SshTarget] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def __call__(self, name: str) -> SshTarget:
@@ -88,6 +88,10 @@ class Resolver:
             with self._slots:
                 known = self._known[name] = _resolve(self._config, name)
         return known
+
+    def at_once(self, name: str) -> SshTarget:
+        """Give what it said before where that is known, else what it says. Raises as a call does."""
+        return self._known.get(name) or self._before.get(name) or self(name)
 
     def way(self, name: str) -> tuple[str, ...]:
         """Give all hosts that are passed on the way to one, the first to connect to first.
@@ -114,13 +118,15 @@ class Resolver:
 
     def forget(self, name: str) -> None:
         """Ask anew next time: a host that could not be reached is a reason for a person to edit the configuration."""
-        self._known.pop(name, None)
+        known = self._known.pop(name, None)
+        if known is not None:
+            self._before[name] = known
 
 
 def _resolve(config: Path, name: str) -> SshTarget:
     try:
         done = process.run(["ssh", "-F", str(config), "-G", "--", name], timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired:
+    except TookTooLong:
         raise ConnectionFailed(
             f"{name}: ssh does not finish reading its configuration ({config}): a `Match exec` that hangs?"
         ) from None

@@ -6,7 +6,10 @@ extend the user's own configuration: in ssh_config the first value wins, so the 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +52,10 @@ ServerAliveCountMax 4
 _SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 # A control socket's name gets a suffix while it is made, and the kernel allows 107 bytes in all.
 _LONGEST_FOLDER = 60
+_OURS = "hive-"
+_ALIVE = "alive"
+"""A file in each private folder, locked while its program lives."""
+_locks: dict[Path, int] = {}
 
 
 class SshFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +76,35 @@ def private_folder() -> Path:
     """Make a folder that only we can enter, with a short name without blanks, fit for sockets and `NIX_SSHOPTS`."""
     places = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp makes it safe
     fit = [place for place in places if place and len(place) < _LONGEST_FOLDER and not _has_blank(place)]
-    usable = next((place for place in fit if os.access(place, os.W_OK | os.X_OK)), None)
-    return Path(tempfile.mkdtemp(prefix="hive-", dir=usable))
+    usable = next((place for place in fit if os.access(place, os.W_OK | os.X_OK)), tempfile.gettempdir())
+    _sweep(Path(usable))
+    folder = Path(tempfile.mkdtemp(prefix=_OURS, dir=usable))
+    handle = os.open(folder / f".{_ALIVE}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(OSError):  # a file system without locks: then nobody sweeps it
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Locked before it has its name: whoever sees it without a lock knows that we are dead.
+        Path(folder, f".{_ALIVE}").rename(folder / _ALIVE)
+    _locks[folder] = handle
+    return folder
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of `private_folder` and all that is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    handle = _locks.pop(folder, None)
+    if handle is not None:
+        os.close(handle)
+
+
+def _sweep(place: Path) -> None:
+    """Remove the private folders of programs of ours that are dead: they were killed."""
+    for alive in place.glob(f"{_OURS}*/{_ALIVE}"):
+        with contextlib.suppress(OSError):
+            if alive.parent.is_symlink() or alive.parent.stat().st_uid != os.getuid():
+                continue
+            with alive.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(alive.parent, ignore_errors=True)
 
 
 def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[Path] | None = None) -> SshFiles:

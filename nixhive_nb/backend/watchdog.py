@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_log = logging.getLogger(__name__)
 
 
 class Limit:
@@ -83,7 +86,11 @@ class Watchdog:
         while not self._closed:
             limit = self._next()
             if limit is not None:
-                limit.fire()
+                try:
+                    limit.fire()
+                except Exception:  # noqa: BLE001 - whatever it is
+                    # The other deadlines hold all the same.
+                    _log.debug("the action of a deadline failed", exc_info=True)
 
     def _next(self) -> Limit | None:
         """Give the deadline that has passed; None after a wait that ended for another reason."""

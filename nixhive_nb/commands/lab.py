@@ -82,7 +82,7 @@ def down() -> Message:
 
 
 def _fleet() -> practice.Lab | None:
-    with swallowed(_log, "looking for the practice fleet", practice.LabError):
+    with swallowed(_log, "looking for the practice fleet", practice.NoFleet):
         return practice.Lab.open()
     return None
 

@@ -17,7 +17,7 @@ import msgspec
 from nixhive_nb.lab import host as hosts
 from nixhive_nb.lab import image, lab_nix, network, owner, preflight
 from nixhive_nb.lab.commands import kill_all, run
-from nixhive_nb.lab.model import GATEWAY, HostSpec, HostStatus, LabError, LabRecord, plan_hosts
+from nixhive_nb.lab.model import GATEWAY, HostSpec, HostStatus, LabError, LabRecord, NoFleet, plan_hosts
 from nixhive_nb.lab.places import default_folder
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Lab:
         place = _absolute(folder)
         record = _read_record(place)
         if record is None:
-            raise LabError(f"There is no practice fleet in {place}.")
+            raise NoFleet(f"There is no practice fleet in {place}.")
         return cls(place, record)
 
     def __enter__(self) -> Self:

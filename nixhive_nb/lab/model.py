@@ -21,6 +21,10 @@ class LabError(Exception):
     """The practice fleet could not do what was asked; the message says why and what helps."""
 
 
+class NoFleet(LabError):  # noqa: N818 - named for what is wrong
+    """There is no practice fleet."""
+
+
 class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
     """One host that is wanted.
 

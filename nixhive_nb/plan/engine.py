@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import HiveError, LinkLost, Locked, RolledBack, StepFailed, of_system
-from nixhive_nb.plan.event import GOOD, Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.event import GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.hearing import Hearing, OnEvent
 from nixhive_nb.plan.limits import Limits, Locks
 from nixhive_nb.plan.policy import TOUCHES, Policy
 from nixhive_nb.plan.report import Report, Tally
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nixhive_nb.backend.base import Backend
+    from nixhive_nb.plan.event import Event
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.step import Step
 
 _log = logging.getLogger(__name__)
-
-OnEvent = Callable[[Event], None]
 Clock = Callable[[], float]
 _STOPPED = "the run was stopped"
 MOST_LINE = 8192
@@ -43,7 +43,7 @@ MOST_LINE = 8192
 
 
 class Run:
-    """A plan that is being carried out, in the background. Events arrive on the engine's thread."""
+    """A plan that is being carried out, in the background. Each listener hears of it on one thread of its own."""
 
     def __init__(
         self,
@@ -54,12 +54,14 @@ class Run:
         clock: Clock | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         journal: str = "",
+        patience: float = 2.0,
     ) -> None:
         """Make a run; `start` begins it.
 
         `clock` gives the times of events, `loop_factory` the loop that it runs in: together they make a run in a time
         of its own. Without a clock it is the time of this machine when the run was made, and goes forward from there.
-        `journal` is the path of its journal, if any: reports name it.
+        `journal` is the path of its journal, if any: reports name it. `patience` is how many seconds its end waits for
+        listeners that are behind.
         """
         self.plan = plan
         self.stopping = False
@@ -70,14 +72,39 @@ class Run:
         self._tally = Tally(plan, clock=clock, journal=journal)
         self._engine = _Engine(plan, backend, limits or Limits(), self._heard, clock)
         self._loop_factory = loop_factory
-        self._listeners: list[OnEvent] = []
+        self._recorders: list[Hearing] = []
+        self._hearings: list[Hearing] = []
+        self._telling = threading.Lock()
+        self._patience = patience
         self._thread = threading.Thread(target=self._main, name=f"hive-run-{plan.digest}", daemon=True)
         self._ended = threading.Event()
         self._failure: BaseException | None = None
 
     def subscribe(self, listener: OnEvent) -> None:
-        """Have every event from now on told to `listener`; it must be quick, and must not raise."""
-        self._listeners.append(listener)
+        """Have every event from now on told to `listener`, in order, on one thread that is its own.
+
+        It may be slow, and may raise: the run takes no notice. One that raises hears nothing more (see `unheard`), and
+        one that is far behind misses lines and progress.
+        """
+        with self._telling:
+            self._hearings.append(Hearing(listener))
+
+    def record(self, recorder: OnEvent) -> None:
+        """Have every event from now on told to `recorder` before anybody else, and before the run goes on."""
+        with self._telling:
+            self._recorders.append(Hearing(recorder))
+
+    @property
+    def unheard(self) -> tuple[BaseException, ...]:
+        """Why listeners hear nothing more."""
+        with self._telling:
+            hearings = (*self._recorders, *self._hearings)
+        return tuple(one.failure for one in hearings if one.failure is not None)
+
+    def heard_out(self, timeout: float | None = None) -> bool:
+        """Wait until every listener has heard all of a run that has ended; tell whether they have."""
+        ends = [one.end(timeout) for one in self._hearings]
+        return all(ends)
 
     def start(self) -> Run:
         """Begin, and return at once."""
@@ -118,9 +145,13 @@ class Run:
     def _heard(self, event: Event) -> None:
         if _log.isEnabledFor(logging.DEBUG):
             _note(event)
-        self._tally.add(event)
-        for listener in self._listeners:
-            listener(event)
+        # Steps tell from threads of their own, several at once.
+        with self._telling:
+            self._tally.add(event)
+            for recorder in self._recorders:
+                recorder.tell_now(event)
+            for hearing in self._hearings:
+                hearing.tell(event)
 
     def _main(self) -> None:
         try:
@@ -130,6 +161,9 @@ class Run:
             _log.debug("the engine broke", exc_info=True)
             self._failure = error
         finally:
+            until = time.monotonic() + self._patience
+            for hearing in self._hearings:
+                hearing.end(max(0.0, until - time.monotonic()))
             self._ended.set()
 
 

@@ -13,9 +13,14 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nixhive_nb.backend.checks import describe, run_checks
+from nixhive_nb.backend.checks import describe, longest, run_checks
+from nixhive_nb.backend.connections import RemoteResult
 from nixhive_nb.backend.lines import Lines
+from nixhive_nb.backend.opener import SESSIONS
+from nixhive_nb.backend.simulated_clock import VirtualClock
 from nixhive_nb.deployment.inventory import Check
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 from tests.backend.conftest import eventually, is_running
@@ -108,7 +113,7 @@ def reach(site, server):
     """The kept line to an instance on this machine."""
     connections = site.connect(site.instance("web", server))
     connections.open("web")
-    lines = Lines(connections, parallel=8)
+    lines = Lines(connections)
     yield lines.kept("web")
     lines.close()
 
@@ -120,6 +125,7 @@ class Unreachable:
 
     def __init__(self, error=None):
         self.error = error or ConnectionFailed("web did not answer.")
+        self.room = asyncio.Semaphore(SESSIONS)
 
     async def command(self, words, *, seconds):
         raise self.error
@@ -213,6 +219,43 @@ def test_an_instance_out_of_reach_is_the_result_of_its_checks_and_not_an_error()
 
 
 # Time
+
+
+class Taking:
+    """An instance whose checks take so many seconds each: their command is the number."""
+
+    def __init__(self):
+        self.room = asyncio.Semaphore(SESSIONS)
+
+    async def command(self, words, *, seconds):
+        await asyncio.sleep(float(words.split()[-1]))
+        return RemoteResult(exited=0, stdout="", stderr="", seconds=0)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 30), st.floats(0.1, 0.9)), max_size=60))
+def test_a_check_that_needs_less_than_its_time_holds_however_many_there_are(asked):
+    """D1: its clock begins when it does, and not while it waits for a session; the host waits as long as all take."""
+    checks = [
+        Check(name=str(number), kind="command", command=(str(timeout * share),), timeout=timeout)
+        for number, (timeout, share) in enumerate(asked)
+    ]
+    clock = VirtualClock()
+
+    async def all_of_them():
+        return await run_checks(checks, Taking(), clock=clock.time)
+
+    with asyncio.Runner(loop_factory=clock.loop) as runner:
+        results = runner.run(all_of_them())
+    assert [(result.name, result.reason) for result in results if not result.ok] == []
+    assert clock.elapsed <= longest(checks)
+
+
+def test_more_checks_than_a_connection_has_sessions_hold_on_a_real_host(reach):
+    """D1."""
+    checks = [
+        Check(name=str(number), kind="command", command=("sleep", "1"), timeout=2.5) for number in range(3 * SESSIONS)
+    ]
+    assert {result.reason for result in run(checks, reach)} == {""}
 
 
 def test_tries_come_every_period_and_the_last_one_shortly_before_the_end():
@@ -409,7 +452,7 @@ def test_tcp_from_the_instance_tells_where_nothing_accepts(reach, closed_port):
 
 def test_an_sshd_that_forwards_nothing_is_told(site, silent):
     connections = site.connect(site.instance("web", site.sshd(extra="AllowTcpForwarding no")))
-    lines = Lines(connections, parallel=2)
+    lines = Lines(connections)
     result = once(check("tcp", port=silent[0]), lines.kept("web"))
     lines.close()
     assert not result.ok
@@ -436,7 +479,7 @@ def systemd(site, tmp_path):
     spaces = ["nsenter", f"--target={server.process.pid}", "--mount"]
     marker = "mount -t tmpfs none /run && mkdir -p /run/sshd /run/systemd/system"
     subprocess.run([*spaces, "sh", "-c", marker], check=True)
-    lines = Lines(site.connect(site.instance("web", server)), parallel=2)
+    lines = Lines(site.connect(site.instance("web", server)))
 
     def says(text):
         program.with_name("systemctl.says").write_text(text)

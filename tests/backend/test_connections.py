@@ -7,6 +7,8 @@ import hashlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +18,7 @@ import pytest
 
 from nixhive_nb.backend.connections import Connections
 from nixhive_nb.errors import ConnectionFailed, LinkLost
-from tests.backend.conftest import eager_threads, eventually, in_threads
+from tests.backend.conftest import eager_threads, eventually, in_threads, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
@@ -327,3 +329,59 @@ def test_the_garbage_collector_closes_too(site):
     del connections
     gc.collect()
     eventually(lambda: not transport.is_alive(), "the end of the transport")
+
+
+FEW = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), 64))
+from nixhive_nb.backend.connections import Connections
+from nixhive_nb.backend.ssh_config import SshFiles
+from nixhive_nb.deployment.inventory import Instance, Inventory
+
+folder, key = Path(sys.argv[1]), sys.argv[2]
+files = SshFiles(folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts")
+names = [f"h{number}" for number in range(30)]
+hosts = {name: Instance(name=name, system="s", host_keys=(key,)) for name in names}
+with Connections(Inventory(source="t", instances=hosts), files) as connections, ThreadPoolExecutor(30) as pool:
+    for _ in range(2):
+        said = list(pool.map(lambda name: connections.run(name, f"echo {name}").stdout.strip(), names))
+        assert said == names, said
+"""
+
+
+@pytest.mark.parametrize("soft", [30, 64])
+def test_with_few_files_hosts_wait_for_idle_ones_to_be_closed_and_none_is_blamed(site, soft):
+    """Case 15: with 64 files, 15 of 60 hosts were unreachable."""
+    server = site.sshd(extra="MaxStartups 100")
+    _, files = site.files(*(site.instance(f"h{number}", server) for number in range(30)))
+    argv = [sys.executable, "-c", FEW, files.folder, public(site.keys["host-ed25519"]), str(soft)]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_connection_that_was_idle_longest_goes_first_and_none_that_is_in_use(site):
+    """Case 15."""
+    server = site.sshd()
+    connections = site.connect(*(site.instance(name, server) for name in "abcd"), most=2)
+    begun, calls = threading.Event(), []
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(
+            connections.run,
+            "a",
+            "echo begun; read line; echo $line",
+            stdin="",
+            ending=b"go\n",
+            on_line=lambda *_: begun.set(),
+            on_call=calls.append,
+        )
+        assert begun.wait(20)
+        connections.open("b")
+        connections.open("c")
+        assert [connections.is_open(name) for name in "abc"] == [True, False, True]
+        calls[0].channel.sendall(b"it was not touched\n")
+        assert held.result(20).stdout == "begun\nit was not touched\n"
+    connections.run("c", "true")
+    connections.open("d")
+    assert [connections.is_open(name) for name in "abcd"] == [False, False, True, True]

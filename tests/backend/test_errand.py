@@ -15,6 +15,7 @@ import pytest
 from nixhive_nb.backend.errand import check_name, errand_of, refusal
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
+from tests.backend.conftest import eventually
 
 pytestmark = pytest.mark.nix
 
@@ -135,15 +136,32 @@ def test_our_word_ends_it_however_short_a_shell_waits_for_input(shell):
     assert begun.ended()[1] == "ended\n"
 
 
-def test_the_end_of_the_link_does_not_end_it(shell, tmp_path):
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    begun = Begun(errand_of(f"echo begun; cat {gate}"), shell)
+@pytest.mark.parametrize("stdin", [b"", b"some input"])
+def test_the_end_of_the_link_ends_it_and_what_it_started(shell, stdin):
+    """D3: nothing that we started on a host outlives us; `timeout` makes a group of its own."""
+    script = "trap 'echo ended; exit 5' TERM; timeout 60 sh -c 'echo begun; exec sleep 60' & wait"
+    begun = Begun(errand_of(script=script, stdin=stdin), shell)
     assert begun.process.stdout.readline() == b"begun\n"
     begun.process.stdin.close()
-    gate.write_text("end\n")
-    assert begun.process.stdout.readline() == b"end\n"
-    assert begun.process.wait(20) == 0
+    assert begun.ended()[1] == "ended\n"
+
+
+def test_the_end_of_the_link_ends_one_that_takes_no_notice(shell):
+    """D3."""
+    begun = Begun(errand_of(script="trap '' TERM; echo begun; while :; do sleep 60; done"), shell)
+    assert begun.process.stdout.readline() == b"begun\n"
+    begun.process.stdin.close()
+    assert begun.ended()[1] == "", "all that wrote to these pipes is gone"
+
+
+def test_what_a_command_that_has_ended_left_running_is_let_be(shell, tmp_path):
+    """D3: a daemon that was started on purpose, say."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    begun = Begun(errand_of(f"(cat {gate} >{tmp_path}/said) >/dev/null 2>&1 & echo begun"), shell)
+    assert begun.ended()[:2] == (0, "begun\n")
+    gate.write_text("still there")
+    eventually(lambda: (tmp_path / "said").read_text() == "still there")
 
 
 def test_it_has_no_child_that_it_did_not_make(shell):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
 
 from nixhive_nb.backend.lines import Lines
+from nixhive_nb.backend.opener import SESSIONS
+from nixhive_nb.errors import ConnectionFailed
+from tests.backend.conftest import eventually, is_running, public
 
 
 class Noted:
@@ -18,10 +25,12 @@ class Noted:
     def __init__(self, connections):
         self._connections = connections
         self.noted = threading.Event()
+        self.calls = []
 
     def run(self, instance, command, *, on_call, **more):
         def note(call):
             on_call(call)
+            self.calls.append(call)
             self.noted.set()
 
         return self._connections.run(instance, command, on_call=note, **more)
@@ -39,7 +48,7 @@ def connections(site, server):
 
 @pytest.fixture
 def lines(connections):
-    found = Lines(connections, parallel=1)
+    found = Lines(connections)
     yield found
     found.close()
 
@@ -63,14 +72,15 @@ def test_a_command_that_is_cancelled_during_the_login_is_never_sent(connections,
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_command_that_is_cancelled_before_a_thread_has_it_is_never_sent(lines, tmp_path):
-    gates = [tmp_path / "one", tmp_path / "other"]
+def test_a_command_that_is_cancelled_before_a_session_is_free_is_never_sent(connections, lines, tmp_path):
+    gates = [tmp_path / f"gate-{number}" for number in range(SESSIONS)]
     for gate in gates:
         os.mkfifo(gate)
 
-    async def cancel_while_all_threads_are_taken():
+    async def cancel_while_all_sessions_are_taken():
         before = [asyncio.create_task(lines.remote("web", f"cat {gate}", seconds=20)) for gate in gates]
-        await asyncio.sleep(0)
+        # Each is noted when it has its session.
+        await asyncio.to_thread(eventually, lambda: len(connections.calls) == SESSIONS)
         work = asyncio.create_task(lines.remote("web", f"touch {tmp_path}/ran", seconds=20))
         await asyncio.sleep(0)
         work.cancel()
@@ -81,5 +91,116 @@ def test_a_command_that_is_cancelled_before_a_thread_has_it_is_never_sent(lines,
             await work
         await asyncio.gather(*before)
 
-    asyncio.run(cancel_while_all_threads_are_taken())
+    asyncio.run(cancel_while_all_sessions_are_taken())
     assert not (tmp_path / "ran").exists()
+
+
+class Together:
+    """Connections whose commands end when so many of them are under way at once; `late` where they never are."""
+
+    def __init__(self, parties):
+        self._barrier = threading.Barrier(parties)
+        self.late = False
+
+    def run(self, instance, command, **_):
+        try:
+            self._barrier.wait(10)
+        except threading.BrokenBarrierError:
+            self.late = True
+        raise ConnectionFailed("it is not there")
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example(hosts=32, checks=5)
+@given(hosts=st.integers(1, 40), checks=st.integers(0, SESSIONS))
+def test_whatever_hosts_and_checks_there_are_no_command_waits_for_a_thread(hosts, checks):
+    """D1: each host is followed, checked, and given its word at once: none of them queues behind another."""
+    together = Together(hosts * (checks + 2))
+    lines = Lines(together)
+
+    async def all_of_it():
+        commands = ("follow", "say", *(f"check {number}" for number in range(checks)))
+        asked = [lines.remote(f"h{host}", one, seconds=9) for host in range(hosts) for one in commands]
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    try:
+        asyncio.run(all_of_it())
+    finally:
+        lines.close()
+    assert not together.late
+
+
+def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_and_its_pool_have_ended(site, server):
+    """D17: nobody else would close it: the connections stay for the next run."""
+    connections = site.connect(site.instance("web", server))
+    lines = Lines(connections)
+
+    async def leave_in_the_login():
+        server.process.send_signal(signal.SIGSTOP)
+        opening = asyncio.create_task(lines.fresh("web").__aenter__())
+        await asyncio.to_thread(eventually, lambda: connections._fresh)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        lines.close()
+
+    try:
+        asyncio.run(leave_in_the_login())
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    eventually(lambda: not connections._fresh, "the end of the login")
+
+
+def test_the_word_waits_for_no_login_to_another_host(site, server):
+    """D1: hosts that hang take every place for logins through one way in; the one on trial needs none."""
+    hanging = [site.instance(f"slow-{number}", server) for number in range(2)]
+    connections = site.connect(site.instance("web", server), *hanging, logins_per_jump=1, connect_timeout=60)
+    connections.open("web")
+    held = connections._opener._slot(connections._opener._resolve("web"))
+    lines = Lines(connections)
+
+    async def give_the_word():
+        async with lines.fresh("web", urgent=True) as line:
+            return await line.command("echo keep", seconds=20)
+
+    with held:  # as a login that hangs does
+        assert asyncio.run(give_the_word()).stdout == "keep\n"
+    lines.close()
+
+
+OPERATOR = """
+import asyncio, sys
+from pathlib import Path
+from nixhive_nb.backend.connections import Connections
+from nixhive_nb.backend.lines import Lines
+from nixhive_nb.backend.ssh_config import SshFiles
+from nixhive_nb.deployment.inventory import Instance, Inventory
+
+folder, keys, words, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+files = SshFiles(folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts")
+web = Instance(name="web", system="s", host_keys=(keys,))
+lines = Lines(Connections(Inventory(source="t", instances={"web": web}), files))
+
+async def work():
+    if way == "kept":
+        await lines.remote("web", words, seconds=60)
+    else:
+        async with lines.fresh("web") as line:
+            await line.command(words, seconds=60)
+
+asyncio.run(work())
+"""
+
+
+@pytest.mark.parametrize("way", ["kept", "fresh"])
+def test_what_runs_on_a_host_ends_when_we_are_killed(site, server, tmp_path, way):
+    """D3, N3: a fetch that was left there held Nix's lock of the path; `timeout` makes a group of its own."""
+    _, files = site.files(site.instance("web", server))
+    words = f"timeout -k 5 600 sh -c 'sleep 600 & echo $! $$ >{tmp_path}/pids; wait'; true"
+    argv = [sys.executable, "-c", OPERATOR, files.folder, public(site.keys["host-ed25519"]), words, way]
+    with subprocess.Popen(argv) as operator:
+        eventually(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith("\n"))
+        pids = list(map(int, (tmp_path / "pids").read_text().split()))
+        assert all(map(is_running, pids))
+        operator.kill()
+    eventually(lambda: not any(map(is_running, pids)), "the end of what ran on the host")

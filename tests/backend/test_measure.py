@@ -35,7 +35,7 @@ def stored():
 
 @pytest.fixture
 def lines(site):
-    made = Lines(site.connect(site.instance("web", site.sshd())), parallel=1)
+    made = Lines(site.connect(site.instance("web", site.sshd())))
     yield made
     made.close()
 
@@ -95,7 +95,7 @@ def test_nothing_is_asked_for_no_paths():
 
 
 def test_a_host_without_nix_is_an_error(site, stored):
-    lines = Lines(site.connect(site.instance("web", site.sshd(extra="SetEnv PATH=/nowhere"))), parallel=1)
+    lines = Lines(site.connect(site.instance("web", site.sshd(extra="SetEnv PATH=/nowhere"))))
     with pytest.raises(NixError, match="exit status 127"):
         asyncio.run(lacking(lines.remote, "web", {stored[0]: 1}))
     lines.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nixhive_nb.backend.resolve import Resolver, parse
-from nixhive_nb.backend.ssh_config import nix_ssh_opts, private_folder, render_config, write_ssh_files
+from nixhive_nb.backend.ssh_config import nix_ssh_opts, private_folder, remove_folder, render_config, write_ssh_files
 from nixhive_nb.deployment.inventory import Instance, Inventory
 from nixhive_nb.deployment.ways import Hop
 from nixhive_nb.errors import ConnectionFailed, OptionError
@@ -163,7 +163,8 @@ def test_private_folder_is_short_and_has_no_blank(tmp_path, monkeypatch):
             assert len(str(folder)) < 80
             assert " " not in str(folder)
         finally:
-            folder.rmdir()
+            remove_folder(folder)
+        assert list(place.iterdir()) == []
 
 
 # What `ssh -G` says, as values

@@ -29,3 +29,17 @@ def test_what_is_done_in_time_is_let_be():
         assert later.wait(10)
     assert not acted.is_set()
     assert not limit.expired
+
+
+def test_an_action_that_fails_does_not_keep_the_others_from_theirs():
+    """D12: the thread died with the first one, and no deadline held any more."""
+    later = threading.Event()
+
+    def broken():
+        raise RuntimeError("can't start new thread")
+
+    with contextlib.closing(Watchdog()) as watchdog:
+        first = watchdog.after(0, broken)
+        watchdog.after(0.05, later.set)
+        assert later.wait(10)
+        assert first.expired

@@ -17,7 +17,7 @@ def up(monkeypatch):
         raise lab.LabError("no fleet today")
 
     def none():
-        raise lab.LabError("there is none")
+        raise lab.NoFleet("there is none")
 
     monkeypatch.setattr(lab.Lab, "open", none)
     monkeypatch.setattr(lab.Lab, "up", brought)
@@ -44,3 +44,15 @@ def test_it_is_the_one_that_was_named(invoke, up, folder, monkeypatch):
     invoke("-c", ".", "instances")
     bring_up(invoke)
     assert up == [str(folder / "mine"), "."]
+
+
+def test_a_fleet_whose_record_cannot_be_read_is_not_taken_for_none(invoke, tmp_path, monkeypatch):
+    """D18: `lab down` said that there was none, and left it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def broken():
+        raise lab.LabError("/x/lab.json cannot be read: not JSON")
+
+    monkeypatch.setattr(lab.Lab, "open", broken)
+    with pytest.raises(Exception, match=r"lab\.json cannot be read"):
+        invoke("lab", "down")

@@ -6,13 +6,16 @@ import contextlib
 import itertools
 import os
 import secrets
+import select
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.lab import LabError
+from tests.backend.conftest import eventually
 from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
 
@@ -204,9 +207,19 @@ def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
     read_until(process, "realise: started")
     writer = os.open(gate, os.O_WRONLY)
     killed(process)
-    os.write(writer, b"go\n")
+    # D3: the build ends with it. Nobody reads any more.
+    eventually(lambda: not is_read(writer), "the end of the builder")
     os.close(writer)
-    _assert_resumed(fleet, "the program is killed (-9) in a build, then --resume")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(gate.write_text, "go\n")  # for the build of the resumed run
+        _assert_resumed(fleet, "the program is killed (-9) in a build, then --resume")
+
+
+def is_read(writer):
+    """Tell whether a pipe still has a reader."""
+    waiting = select.poll()
+    waiting.register(writer, 0)
+    return not waiting.poll(0)
 
 
 def test_a_program_that_is_killed_in_a_copy(fleet, changed):

@@ -68,7 +68,7 @@ def ran(plan, fleet, *, listener=None, limits=None, backend=None):
         if listener:
             listener(run, len(events), event)
 
-    run.subscribe(heard)
+    run.record(heard)
     assert run.start().wait(60)
     return run.report(), events
 

@@ -298,7 +298,7 @@ def through(event):
 
 journal = Journal.begin(Path(sys.argv[1]), HEADER, PLAN)
 run = Run(PLAN, Backend())
-run.subscribe(journal.heard)
+run.record(journal.heard)
 run.subscribe(through)
 run.start().wait()
 """
