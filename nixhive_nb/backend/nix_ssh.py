@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.backend import measure
-from nixhive_nb.backend.activation import LOOK_SECONDS, Order
+from nixhive_nb.backend.activation import LOOK_SECONDS, Order, State
 from nixhive_nb.backend.builds import Builds
 from nixhive_nb.backend.checks import run_checks
 from nixhive_nb.backend.confirmed import Activation, complaint
@@ -65,14 +65,18 @@ class NixSsh:
         parallel: int,
         copies: int,
         show_trace: bool = False,
+        force: bool = False,
     ) -> None:
         """`deployment` is the absolute path of the expression, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
+        With `force` hosts may have been changed by others since the plan was made.
         """
         self._inventory = inventory
         self._plan = plan
         self._options = plan.options
+        self._seen = {one.instance: one for one in plan.seen}
+        self._force = force or plan.options.force
         self._owner = owner
         self._facts: dict[str, HostFacts] = {}
         self._lines = Lines(connections, parallel=parallel)
@@ -168,14 +172,27 @@ class NixSsh:
             limit=math.ceil(options.activation),
             wait=math.ceil(options.wait),
             generation=step.generation,
+            force=options.force,
+            expected=self._expected(step.instance) if options.type != "dry-activate" else State(),
             owner=self._owner,
         )
         checks = self._inventory.instances[step.instance].checks if options.checks else ()
-        return await Activation(order, checks, self._lines, tell).run(force=options.force)
+        return await Activation(order, checks, self._lines, tell).run()
+
+    def _expected(self, instance: str) -> State:
+        """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
+        seen = self._seen.get(instance)
+        if self._force or seen is None or seen.facts is None:
+            return State()
+        if self._options.wait and seen.facts.holder:
+            return State()  # what that one was about to change is waited for
+        return State(seen.facts.current, seen.facts.profile)
 
     async def _reboot(self, step: Step, tell: Tell) -> Result:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
-        return await Reboot(step.instance, self._lines, tell).run(self._options, wanted)
+        # An activation before it has changed what was seen when the plan was made.
+        expected = State() if wanted else self._expected(step.instance)
+        return await Reboot(step.instance, self._lines, tell, owner=self._owner).run(self._options, wanted, expected)
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.

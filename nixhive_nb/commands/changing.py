@@ -26,6 +26,7 @@ from nixhive_nb.commands.options import (
     reason,
     reboot_timeout,
     session_of,
+    wait,
     waves,
 )
 from nixhive_nb.errors import OptionError
@@ -162,6 +163,7 @@ def rollback(
 @click.option("--if-needed", "reboot_if_needed", is_flag=True,
               help="Only those whose kernel, initrd or modules are not those that were booted.")  # fmt: skip
 @waves
+@wait
 @reboot_timeout
 @consent
 @background
@@ -198,23 +200,25 @@ def _already(hive: Hive, key: str, done: Done) -> Already:
         return Already(text=text, report=None)
 
 
-def carry_out(ctx: click.Context, hive: Hive, plan: Plan, reason: str, claim: Claim | None = None) -> Ended | Begun:
-    """Carry out a plan that there is leave for, in the background where that is asked for."""
+def carry_out(
+    ctx: click.Context, hive: Hive, plan: Plan, reason: str, claim: Claim | None = None, *, force: bool = False
+) -> Ended | Begun:
+    """Carry out a plan that there is leave for, in the background where that is asked for. `force` as in `Hive`."""
     session = session_of(ctx)
     check_agreed(ctx, plan)
     for warning in plan.warnings:
         session.warn(warning)
     note = session.note(reason)
     if options_of(ctx).get("background"):
-        return _begin(session, hive, plan, note, claim)
-    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim))
+        return _begin(session, hive, plan, note, claim, force=force)
+    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force))
 
 
-def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None) -> Begun:
+def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None, *, force: bool) -> Begun:
     if session.follow_background is None:
         raise click.UsageError("--background goes with a notebook: here, the shell has a way of its own (nohup … &).")
 
     with interrupts_held():  # nobody else could cancel it
-        run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim)
+        run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim, force=force)
         session.background.append(run)
     return Begun(run=run)

@@ -197,12 +197,17 @@ waves = _together(
 )  # fmt: skip
 """How the instances follow each other."""
 
+wait = click.option(
+    "--wait", metavar="SECONDS", type=_SECONDS,
+    help="Wait so long for somebody else's activation or reboot; without it, refuse.",
+)  # fmt: skip
+"""Whether another operator on the same host is waited for."""
+
 activation = _together(
     click.option("--confirm", metavar="SECONDS", type=click.FloatRange(min=1),
                  help="A host that does not get our word over a new connection in this time goes back.  "
                       f"[default: {CONFIRM:g}]"),
-    click.option("--wait", metavar="SECONDS", type=_SECONDS,
-                 help="Wait so long for somebody else's activation; without it, refuse."),
+    wait,
     click.option("--activation-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
                  help=f"How long one switch-to-configuration may take.  [default: {ACTIVATION_SECONDS:g}]"),
 )  # fmt: skip
