@@ -499,7 +499,11 @@ class Hive:
                     _settle(kept, run.report, journal, note)
 
             carried = under_way(
-                plan, own._backend(plan, force=force), limits=own.limits, follow=follow, journal=journal
+                plan,
+                own._backend(plan, force=force, run=journal.run),
+                limits=own.limits,
+                follow=follow,
+                journal=journal,
             )
             run = BackgroundRun(journal.run, carried, end)
             failed.pop_all()  # the rest is for the end of the run
@@ -749,12 +753,13 @@ class Hive:
     def _carry_out(
         self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None, *, force: bool = False
     ) -> Report:
-        report = carry_out(plan, self._backend(plan, force=force), limits=self.limits, follow=follow, journal=journal)
+        backend = self._backend(plan, force=force, run=journal.run if journal else "")
+        report = carry_out(plan, backend, limits=self.limits, follow=follow, journal=journal)
         if journal is not None and journal.failure:
             self.warn(f"The journal of this run is not whole: {journal.failure}.")
         return report
 
-    def _backend(self, plan: plans.Plan, *, force: bool = False) -> NixSsh:
+    def _backend(self, plan: plans.Plan, *, force: bool = False, run: str = "") -> NixSsh:
         # The deployment as it was planned from: a file that changes now is for the next plan.
         inventory = self._loaded.inventory
         self._check_there(plan)
@@ -771,6 +776,7 @@ class Hive:
             copies=self.limits.copies,
             show_trace=self.show_trace,
             force=force,
+            run=run or "run",
         )
 
     @property

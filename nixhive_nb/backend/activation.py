@@ -24,7 +24,6 @@ KEEP = "keep"
 Keyword = Literal["began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone"]
 KEYWORDS: tuple[Keyword, ...] = get_args(Keyword)
 OutcomeName = Literal["done", "unchanged", "warned", "rolled-back", "failed", "gone", "changed", "locked"]
-OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
 TIMED_OUT = (124, 137)
 """How `timeout` ends what takes too long."""
 
@@ -236,9 +235,14 @@ def refused_by(outcome: Outcome, waited: float) -> str:
 
 def stale(instance: str, expected: State, found: State) -> str:
     """Return the message for a host that runs or boots something else than it did when the plan was made."""
-    pairs = (("runs", expected.runs, found.runs), ("boots", expected.boots, found.boots))
+    pairs: tuple[tuple[str, str | None, str | None], ...] = (
+        ("runs", expected.runs, found.runs),
+        ("boots", expected.boots, found.boots),
+    )
+    if expected.runs == expected.boots and found.runs == found.boots:
+        pairs = (("runs and boots", expected.runs, found.runs),)
     differ = [
-        f"{what} {now or 'nothing'}, and {then or 'nothing'} when the plan was made"
+        f"{what} {now or 'nothing'} now, and {then or 'nothing'} when the plan was made"
         for what, then, now in pairs
         if then is not None and then != now
     ]

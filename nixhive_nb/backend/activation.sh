@@ -36,7 +36,7 @@ umask 022
 base=/run/nixhive
 profile=/nix/var/nix/profiles/system
 switching=/run/nixos/switch-to-configuration.lock
-tells=30
+tells=10
 # By its store path, so that the programs stay when the running system changes.
 PATH=$(readlink -f /run/current-system)/sw/bin:/run/wrappers/bin:/nix/var/nix/profiles/default/bin:$PATH:/usr/sbin:/sbin
 
@@ -157,7 +157,8 @@ take_turn() {
   flock -s -w "$1" "$switching" true
 }
 
-# Says now and then what a switch-to-configuration waits for that takes long. It ends when it is told to.
+# Says what a switch-to-configuration waits for that takes long, each time that it has taken twice as long, and at least
+# every five minutes. It ends when it is told to.
 tell_of_it() {
   exec 7>&- 8>&- 9>&-
   trap 'kill "$nap" 2>/dev/null; exit 0' TERM
@@ -166,6 +167,7 @@ tell_of_it() {
     sleep "$tells" &
     nap=$!
     wait "$nap"
+    tells=$((tells < 300 ? tells * 2 : tells))
     note "busy $(($(now) - since)) $(awaited)"
   done
 }

@@ -19,6 +19,7 @@ from nixhive_nb.commands.options import (
     hive_of,
     how_of,
     left_out,
+    moving,
     must_name,
     not_empty,
     options_of,
@@ -71,19 +72,20 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 
 @click.command()
 @patterns
+@moving
 @consent
 @background
 @reason
 @common
 @click.pass_context
-def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Begun:
+def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended | Begun:  # noqa: ANN401 - click's values
     """Build, and bring systems to hosts.
 
     Each system goes to the stores and the instances that want it. Nothing is activated.
     """
     ask_leave(ctx)
     hive = hive_of(ctx)
-    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, {}))
+    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how))
     return carry_out(ctx, hive, plan, reason)
 
 

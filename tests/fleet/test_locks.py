@@ -263,3 +263,20 @@ def test_put_back_is_said_only_where_it_was(fleet, change):
     finally:
         fleet.lab.exec("depot", ["rm", "-rf", f"{BOOT}.new"])
     assert entry.exists()
+
+
+def test_a_oneshot_that_takes_an_hour_is_told_and_ended_at_the_limit(fleet, change):
+    """Case 39: progress says what it waits for; after the limit the old state is whole."""
+    change('systemd.services.kept.script = "echo old > /var/kept";')
+    ended = fleet.nix_hive(*COMMAND, "depot")
+    assert ended.returncode == 0, ended.stderr
+    before = fleet.runs("depot"), fleet.boots("depot")
+    change('systemd.services.kept.script = "echo new > /var/kept"; systemd.services.slow.script = "exec sleep 3600";')
+    ended = fleet.nix_hive(*COMMAND, "--activation-timeout", "13", "depot")
+    assert ended.returncode == 1
+    assert (fleet.runs("depot"), fleet.boots("depot")) == before
+    assert fleet.lab.exec("depot", ["cat", "/var/kept"]) == "old\n"
+    assert "sleep 3600" not in fleet.lab.exec("depot", ["ps", "-eo", "args"])
+    (told,) = [line for line in ended.stderr.splitlines() if "switch-to-configuration has run for " in line]
+    assert "waits for: sleep 3600" in told
+    saw("a unit takes an hour to start (--activation-timeout 13)", line_of(ended.stderr, "depot"))
