@@ -413,7 +413,7 @@ class Hive:
         since (not with `force`), and `RunFailed` when not every instance is as wanted.
         """
         self.check_fits(plan, force=force, follow=follow)
-        return self._done(plan, follow, Note(reason=reason)).table()
+        return self._done(plan, follow, Note(reason=reason), force=force).table()
 
     @_on_one_reading
     def check_fits(self, plan: Plan, *, force: bool = False, follow: Follow | None = None) -> None:
@@ -452,8 +452,11 @@ class Hive:
         follow: Follow | None = None,
         note: Note | None = None,
         claim: Claim | None = None,
+        force: bool = False,
     ) -> RunReport:
         """Carry out a plan and give the report, whatever the outcome. The run is noted in `runs` of `state_dir`.
+
+        A host that somebody else has changed since the plan was made is refused, unless with `force`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
         at once. The interrupt then goes on up. A `claim` is settled when all is well.
@@ -461,7 +464,7 @@ class Hive:
         note = note or Note()
         with contextlib.closing(self._journal(plan, note)) as journal:
             self._forget(plan)
-            report = RunReport.of(self._carry_out(plan, follow, journal))
+            report = RunReport.of(self._carry_out(plan, follow, journal, force=force))
             _log.info("run %s has ended: %s", journal.run, headline(report))
             _settle(claim, report, journal, note)
             return report
@@ -473,11 +476,12 @@ class Hive:
         follow: Follow | None = None,
         note: Note | None = None,
         claim: Claim | None = None,
+        force: bool = False,
     ) -> BackgroundRun:
         """Carry out a plan in the background, with connections of its own, and give its handle at once.
 
-        A `claim` is taken over: it is settled when all is well, and let go of when the run has ended. A script has to
-        `wait`: when Python ends, nothing more is started.
+        `force` as with `execute`. A `claim` is taken over: it is settled when all is well, and let go of when the run
+        has ended. A script has to `wait`: when Python ends, nothing more is started.
         """
         note = note or Note()
         self._forget(plan)
@@ -495,7 +499,12 @@ class Hive:
                     _settle(kept, run.report, journal, note)
 
             carried = under_way(
-                plan, own._backend(plan), limits=own.limits, follow=follow, journal=journal, warn=self.warn
+                plan,
+                own._backend(plan, force=force, run=journal.run),
+                limits=own.limits,
+                follow=follow,
+                journal=journal,
+                warn=self.warn,
             )
             run = BackgroundRun(journal.run, carried, end)
             failed.pop_all()  # the rest is for the end of the run
@@ -729,8 +738,10 @@ class Hive:
         for target in plan.targets:
             self.standings.pop(target.instance, None)
 
-    def _done(self, plan: plans.Plan, follow: Follow | None, note: Note | None = None) -> RunReport:
-        report = self.execute(plan, follow=follow, note=note)
+    def _done(
+        self, plan: plans.Plan, follow: Follow | None, note: Note | None = None, *, force: bool = False
+    ) -> RunReport:
+        report = self.execute(plan, follow=follow, note=note, force=force)
         if not report.ok:
             raise RunFailed(failure_text(report), report)
         return report
@@ -741,15 +752,16 @@ class Hive:
         _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
         return journal
 
-    def _carry_out(self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None) -> Report:
-        report = carry_out(
-            plan, self._backend(plan), limits=self.limits, follow=follow, journal=journal, warn=self.warn
-        )
+    def _carry_out(
+        self, plan: plans.Plan, follow: Follow | None, journal: Journal | None = None, *, force: bool = False
+    ) -> Report:
+        backend = self._backend(plan, force=force, run=journal.run if journal else "")
+        report = carry_out(plan, backend, limits=self.limits, follow=follow, journal=journal, warn=self.warn)
         if journal is not None and journal.failure:
             self.warn(f"The journal of this run is not whole: {journal.failure}.")
         return report
 
-    def _backend(self, plan: plans.Plan) -> NixSsh:
+    def _backend(self, plan: plans.Plan, *, force: bool = False, run: str = "") -> NixSsh:
         # The deployment as it was planned from: a file that changes now is for the next plan.
         inventory = self._loaded.inventory
         self._check_there(plan)
@@ -764,6 +776,8 @@ class Hive:
             places=self.places,
             copies=self.limits.copies,
             show_trace=self.show_trace,
+            force=force,
+            run=run or "run",
         )
 
     @property

@@ -177,13 +177,15 @@ async def stream(
     on_stderr: Callable[[str], None] | None = None,
     on_stdout: Callable[[str], None] | None = None,
     env: Mapping[str, str] | None = None,
+    on_start: Callable[[int], None] | None = None,
 ) -> Finished:
     """Run a program, hand each line of its outputs on as it comes, and give the whole at the end.
 
+    `on_start` gets its process id.
     Cancelling the task ends the program: SIGTERM to its session, SIGKILL after 3 seconds.
     """
     with contextlib.closing(_ErrorPipe()) as errors:
-        return await _streamed(argv, errors, on_stderr, on_stdout, env)
+        return await _streamed(argv, errors, on_stderr, on_stdout, env=env, on_start=on_start)
 
 
 async def _streamed(
@@ -191,7 +193,9 @@ async def _streamed(
     errors: _ErrorPipe,
     on_stderr: Callable[[str], None] | None,
     on_stdout: Callable[[str], None] | None,
+    *,
     env: Mapping[str, str] | None,
+    on_start: Callable[[int], None] | None,
 ) -> Finished:
     process = await asyncio.create_subprocess_exec(
         *_words(argv),
@@ -202,6 +206,8 @@ async def _streamed(
         start_new_session=True,
     )
     noted = _Noted(argv, process.pid, env)
+    if on_start is not None:
+        on_start(process.pid)
 
     async def status_of() -> int:
         ended = await process.wait()

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import shlex
 from importlib.resources import files
-from typing import Literal, cast
+from typing import Literal, get_args
 
 import msgspec
 
 from nixhive_nb import said
 from nixhive_nb.backend import nix
-from nixhive_nb.backend.host_facts import FACTS, parse_facts
+from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.plan import SwitchType
+from nixhive_nb.text import seconds_text
 
 LOOK_SECONDS = 30
 SETS_PROFILE = ("switch", "boot")
 CHANGES_RUNNING = ("switch", "test")
 KEEP = "keep"
 """The word that makes an activation last; any other word is the reason to go back."""
-KEYWORDS = ("holds", "waits", "tested", "back", "result", "ended", "gone")
+Keyword = Literal["began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone"]
+KEYWORDS: tuple[Keyword, ...] = get_args(Keyword)
+OutcomeName = Literal["done", "unchanged", "warned", "rolled-back", "failed", "gone", "changed", "locked"]
 TIMED_OUT = (124, 137)
 """How `timeout` ends what takes too long."""
 
@@ -46,8 +49,17 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A host before (or after) an activation."""
 
     facts: HostFacts
+    is_there: bool
+    """Whether the wanted path is there."""
     is_system: bool
-    """Whether the wanted path is a NixOS system there."""
+    """Whether it is a NixOS system."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a host runs and boots: store paths, each empty where there is none, and None where it is not known."""
+
+    runs: str | None = None
+    boots: str | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +77,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for another activation."""
     generation: int = 0
     """The generation that the profile goes back to; 0: the path becomes a new one."""
+    force: bool = False
+    """Activate also where the path runs and boots already."""
+    expected: State = State()
+    """What the host must run and boot before, unless it waited for somebody else. What is not known may be anything."""
     owner: str
     """Who activates: what another operator is told."""
 
@@ -72,14 +88,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 class Word(msgspec.Struct, frozen=True):
     """A line of the worker's own."""
 
-    keyword: Literal["holds", "waits", "tested", "back", "result", "ended", "gone"]
+    keyword: Keyword
     text: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How the worker ended."""
 
-    name: Literal["done", "warned", "rolled-back", "failed", "locked"]
+    name: OutcomeName
     status: int
     """Of `switch-to-configuration`."""
     why: str = ""
@@ -95,9 +111,27 @@ def begin(order: Order, *, root: bool) -> str:
     words = [
         *("begin", order.id, order.path, order.type),
         *map(str, (order.confirm, order.limit, order.wait, order.generation)),
-        " ".join(order.owner.split())[:_MOST_OWNER],
+        "force" if order.force else "-",
+        *_state_words(order.expected),
+        _owner_word(order.owner),
     ]
     return _command(words, root=root)
+
+
+def reboot(id_: str, *, limit: int, wait: int, expected: State, owner: str, root: bool) -> str:
+    """Return the shell words that reboot a host when nobody else is at work there; `script` is their input.
+
+    `limit`: seconds that the host may take to go down, for which the lock is held. `wait`: seconds to wait for others.
+    """
+    return _command(["reboot", id_, str(limit), str(wait), *_state_words(expected), _owner_word(owner)], root=root)
+
+
+def _state_words(state: State) -> list[str]:
+    return ["any" if path is None else path or "none" for path in (state.runs, state.boots)]
+
+
+def _owner_word(owner: str) -> str:
+    return " ".join(owner.split())[:_MOST_OWNER]
 
 
 def follow(order: Order, *, root: bool) -> str:
@@ -119,13 +153,13 @@ def _command(words: list[str], *, root: bool) -> str:
     return f"{_RUN if root else _RUN_AS_ROOT} {shlex.join(words)}"
 
 
-def read_word(order: Order, line: str) -> Word | None:
-    """Give what a line of an activation tells us, None for a line of the activation itself."""
-    mark = f"nixhive {order.id} "
+def read_word(id_: str, line: str) -> Word | None:
+    """Return what a line of an order tells us, None for a line of the activation itself."""
+    mark = f"nixhive {id_} "
     if not line.startswith(mark):
         return None
     keyword, _, text = line.removeprefix(mark).partition(" ")
-    return msgspec.convert(Word(cast("Literal['ended']", keyword), text), Word) if keyword in KEYWORDS else None
+    return next((Word(known, text) for known in KEYWORDS if known == keyword), None)
 
 
 def read_outcome(word: Word) -> Outcome:
@@ -139,15 +173,37 @@ def read_outcome(word: Word) -> Outcome:
     return Outcome(name="failed", status=0, why=f"the host told its end as {said.one_line(word.text, _MOST_WORDS)!r}")
 
 
+def read_state(word: Word) -> State:
+    """Return what a `holds` line says of a host."""
+    runs, _, boots = word.text.partition(" ")
+    return State(*("" if path == "none" else path for path in (runs, boots)))
+
+
+def read_busy(word: Word) -> str:
+    """Return what a `busy` line says, for people."""
+    seconds, _, what = word.text.partition(" ")
+    number = said.whole(seconds)
+    span = "long" if number is None else seconds_text(number)
+    return f"switch-to-configuration has run for {span}" + (f", and waits for: {what.strip()}" if what.strip() else "")
+
+
 def look(path: str) -> str:
     """Give the shell words that print what `Host` holds, changing nothing."""
     wanted = shlex.quote(path)
-    return f"{FACTS}\nif test -x {wanted}/{nix.SWITCH} && test -e {wanted}/nixos-version; then echo hive_system=yes; fi"
+    return (
+        f"{FACTS}; if test -e {wanted}; then echo hive_there=yes; fi; "
+        f"if test -x {wanted}/{nix.SWITCH} && test -e {wanted}/nixos-version; then echo hive_system=yes; fi"
+    )
 
 
 def read_look(output: str) -> Host:
     """Read what `look` printed."""
-    return Host(facts=parse_facts(output), is_system="hive_system=yes" in output.splitlines())
+    lines, facts = output.splitlines(), parse_facts(output)
+    return Host(
+        facts=facts,
+        is_there="hive_there=yes" in lines,
+        is_system="hive_system=yes" in lines,
+    )
 
 
 def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
@@ -169,6 +225,28 @@ def explained(outcome: Outcome, limit: int) -> str:
     meaning = _MEANINGS.get(outcome.status)
     ended = f"ended with {outcome.status}"
     return outcome.why.replace(ended, f"{ended}: {meaning}") if meaning else outcome.why
+
+
+def refused_by(outcome: Outcome, waited: float) -> str:
+    """Return the message for a host where somebody else is at work."""
+    advice = f"It was waited for, {waited:g} s." if waited else "Wait for it with --wait SECONDS."
+    return f"{outcome.why or NAMELESS} is at work there. Nothing was changed. {advice}"
+
+
+def stale(instance: str, expected: State, found: State) -> str:
+    """Return the message for a host that runs or boots something else than it did when the plan was made."""
+    pairs: tuple[tuple[str, str | None, str | None], ...] = (
+        ("runs", expected.runs, found.runs),
+        ("boots", expected.boots, found.boots),
+    )
+    if expected.runs == expected.boots and found.runs == found.boots:
+        pairs = (("runs and boots", expected.runs, found.runs),)
+    differ = [
+        f"{what} {now or 'nothing'} now, and {then or 'nothing'} when the plan was made"
+        for what, then, now in pairs
+        if then is not None and then != now
+    ]
+    return f"{instance} {'; '.join(differ)}. Nothing was changed. Make a new plan."
 
 
 def refused(words: str) -> str:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from nixhive_nb.backend import activation
+from nixhive_nb.backend.activation import State
 from nixhive_nb.backend.checks import Reach, describe, longest, run_checks
+from nixhive_nb.backend.host_facts import NAMELESS
 from nixhive_nb.errors import ChecksFailed, ConnectionFailed, HiveError, LinkLost, Locked, RolledBack, StepFailed
 from nixhive_nb.plan.event import Result
 
@@ -36,6 +38,12 @@ PATIENCE = 60.0
 _PAUSE = 1.0
 """Seconds between two attempts to reach it."""
 _WORD_SECONDS = 30
+_MOST_TURNS = 8
+"""How often at most it may take as long as one `switch-to-configuration`: test, boot, both back, each after another."""
+
+
+class PathGone(StepFailed):
+    """The system was brought to the host, and is not there any more: its garbage was collected."""
 
 
 class Line(Reach, Protocol):
@@ -72,25 +80,31 @@ class Activation:
         self._root = False
         self._lines = 0
         self._outcome: Outcome | None = None
-        self._ended = self._gone = self._begun = False
+        self._found: State | None = None
+        """What the host ran and booted when nobody else was at work there."""
+        self._started = self._ended = self._gone = False
         self._tested = asyncio.Event()
         self._results: tuple[CheckResult, ...] = ()
 
-    async def run(self, *, force: bool) -> Result:
-        """Do it. Nothing is changed on a host that is so already, or where the path is no NixOS system."""
+    async def run(self) -> Result:
+        """Do it. Nothing is changed on a host that is so already, or where the path is no NixOS system.
+
+        Raises `PathGone` where the path is not there.
+        """
         order = self._order
         before = await self._look()
         self._root = before.facts.root
+        if not before.is_there:
+            raise PathGone(f"{order.path} is not on {order.instance}. Nothing was changed.")
         if not before.is_system:
             raise StepFailed(f"{order.path} is not a NixOS system on {order.instance}. Nothing was changed.")
-        if activation.is_unchanged(before.facts, order.path, order.type) and not force:
-            return Result(
-                outcome="unchanged",
-                path=order.path,
-                previous=before.facts.current,
-                reboot=before.facts.reboot_needed,
-                facts=before.facts,
-            )
+        # Where somebody may be in the middle of something, only the host can tell, when it is our turn.
+        if (
+            activation.is_unchanged(before.facts, order.path, order.type)
+            and not order.force
+            and not before.facts.holder
+        ):
+            return self._unchanged(before)
         await self._watch_and_prove()
         after = await self._settled()
         if self._outcome is None:
@@ -99,6 +113,16 @@ class Activation:
         if not order.confirm and order.type in activation.CHANGES_RUNNING:
             result = await self._checked_afterwards(result)
         return result
+
+    def _unchanged(self, host: activation.Host) -> Result:
+        facts = host.facts
+        return Result(
+            outcome="unchanged",
+            path=self._order.path,
+            previous=facts.current,
+            reboot=facts.reboot_needed,
+            facts=facts,
+        )
 
     async def _look(self) -> activation.Host:
         command = activation.look(self._order.path)
@@ -139,8 +163,8 @@ class Activation:
                 lost = str(error)
 
     def _check_begun(self, ended: RemoteResult) -> None:
-        """Raise `StepFailed` for a beginning that ended before the worker had anything to say."""
-        if self._ended or self._begun:
+        """Raise `StepFailed` for a beginning that ended before the worker was there."""
+        if self._started or self._ended:
             return
         said = activation.last_line(ended.stderr)
         if said.startswith("sudo:"):
@@ -148,12 +172,12 @@ class Activation:
         raise StepFailed(f"the activation could not be begun: {said}. Nothing was changed.")
 
     async def _listen(self, command: str) -> RemoteResult:
-        loop = asyncio.get_running_loop()
+        loop, order = asyncio.get_running_loop(), self._order
         number = 0
 
         def heard(line: str) -> None:
             nonlocal number
-            word = activation.read_word(self._order, line)
+            word = activation.read_word(order.id, line)
             if word is not None:
                 loop.call_soon_threadsafe(self._take, word)
                 return
@@ -163,18 +187,21 @@ class Activation:
                 self._tell.line(line)
             self._lines = max(self._lines, number)
 
-        order = self._order
-        seconds = order.wait + 3 * order.limit + order.confirm + 60
+        seconds = order.wait + _MOST_TURNS * order.limit + order.confirm + 60
         return await self._hosts.remote(
             order.instance, command, seconds=seconds, on_line=heard, stdin=activation.script()
         )
 
     def _take(self, word: activation.Word) -> None:
         match word.keyword:
+            case "began":
+                self._started = True
             case "holds":
-                self._begun = True
+                self._found = activation.read_state(word)
             case "waits":
-                self._tell.line(f"waiting for {word.text or 'another activation'}, at most {self._order.wait} s")
+                self._tell.line(f"waiting for {word.text or NAMELESS}, at most {self._order.wait} s")
+            case "busy":
+                self._tell.line(activation.read_busy(word))
             case "tested":
                 self._tested.set()
             case "back":
@@ -239,34 +266,43 @@ class Activation:
         instance = self._order.instance
         if after is None:
             return LinkLost(f"{instance} does not answer any more: what it runs is unknown.")
-        now, then = after.facts, before.facts
-        restarted = bool(now.boot_id and then.boot_id and now.boot_id != then.boot_id)
-        if self._gone and not restarted and not self._begun:
+        now = after.facts
+        then = self._found or State(before.facts.current, before.facts.profile)
+        restarted = bool(now.boot_id and before.facts.boot_id and now.boot_id != before.facts.boot_id)
+        if self._gone and not restarted and self._found is None:
             return StepFailed("the link was lost before it began. Nothing was changed.")
         what = "the host was restarted in the middle" if restarted else "the activation's own process was killed"
-        if now.current == then.current and now.profile == then.profile:
+        if now.current == then.runs and now.profile == then.boots:
             return RolledBack(f"{what}; it runs what it ran before")
         return StepFailed(f"{what}; it runs {now.current or 'nothing'} and boots {now.profile or 'nothing'} next")
 
     def _judged(self, outcome: Outcome, before: activation.Host, after: activation.Host | None) -> Result:
         order = self._order
         why = activation.explained(outcome, order.limit)
-        if outcome.name == "locked":
-            advice = "Wait for it with --wait SECONDS." if not order.wait else f"It was waited for, {order.wait} s."
-            raise Locked(f"{outcome.why or 'another activation'} is activating there. Nothing was changed. {advice}")
-        if outcome.name == "rolled-back":
-            found = Result(path=before.facts.current, previous=before.facts.current, checks=self._results)
-            raise RolledBack(f"{why}; it is back on what it ran before", result=found)
+        previous = (self._found.runs if self._found else None) or ""
+        match outcome.name:
+            case "locked":
+                raise Locked(activation.refused_by(outcome, order.wait))
+            case "gone":
+                raise PathGone(f"{order.path} is not on {order.instance} any more. Nothing was changed.")
+            case "changed":
+                raise StepFailed(activation.stale(order.instance, order.expected, self._found or State()))
+            case "unchanged":
+                return self._unchanged(after or before)
+            case "rolled-back":
+                found = Result(path=previous, previous=previous, checks=self._results)
+                raise RolledBack(f"{why}; it is back on what it ran before", result=found)
         runs_it = after is not None and after.facts.current == order.path
         if outcome.status == activation.NEEDS_REBOOT and order.type == "test" and not runs_it:
             raise StepFailed("the new system takes effect by a reboot only (exit status 100). Nothing was changed.")
         if outcome.name == "failed":
-            boots = after is not None and after.facts.profile == order.path != before.facts.profile
+            was = self._found.boots if self._found else before.facts.profile
+            boots = after is not None and after.facts.profile == order.path != was
             raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
         return Result(
             outcome="warned" if outcome.name == "warned" else "done",
             path=order.path,
-            previous=before.facts.current,
+            previous=previous,
             warning=activation.warning(outcome.status, runs=runs_it),
             checks=self._results,
             reboot=after.facts.reboot_needed if after is not None else None,

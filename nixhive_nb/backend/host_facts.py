@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOCK = "/run/nixhive/lock"
 """An activation of ours holds an `flock` on it while it works."""
 HOLDER = "/run/nixhive/holder"
-"""One line that says who holds the lock."""
+"""A line that says who holds the lock, and one with the process that does."""
 NAMELESS = "somebody who left no name"
 """The holder of a lock that is held, where the line is missing."""
 
@@ -55,7 +55,10 @@ _UNITS = (
 # A conflict is status 1; a lock that cannot be looked at is another one.
 _HOLDER = (
     f"if test -r {LOCK}; then flock -s -n {LOCK} true 2>/dev/null; "
-    f'if test $? -eq 1; then say held yes; say holder "$(head -n 1 {HOLDER} 2>/dev/null)"; fi; fi; '
+    f'if test $? -eq 1; then say held yes; say holder "$(head -n 1 {HOLDER} 2>/dev/null)"; fi; '
+    # The lock is root's alone. Whoever was killed left the line.
+    f'elif test -r {HOLDER} && test -d "/proc/$(sed -n 2p {HOLDER})"; then '
+    f'say held yes; say holder "$(head -n 1 {HOLDER})"; fi; '
 )
 
 FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"

@@ -77,9 +77,10 @@ def sign(path: str, key_file: str) -> list[str]:
     return [*NEW_COMMAND, "store", "sign", "--recursive", "--key-file", key_file, path]
 
 
-def copy(path: str, store: str, options: Sequence[str] = ()) -> list[str]:
+def copy(path: str, store: str, options: Sequence[str] = (), *, substitute: bool = True) -> list[str]:
     """Copy a path and what it needs to a store; the other side may take what it can from its own substituters."""
-    return [*NEW_COMMAND, "copy", "--to", store, "--substitute-on-destination", *LOG, *options, path]
+    own = ("--substitute-on-destination",) if substitute else ()
+    return [*NEW_COMMAND, "copy", "--to", store, *own, *LOG, *options, path]
 
 
 def path_info(path: str, store: str) -> list[str]:
@@ -90,20 +91,6 @@ def path_info(path: str, store: str) -> list[str]:
 def instance_store(instance: str) -> str:
     """Give the URL by which Nix reaches the store of an instance, with a short time-out for its substituters."""
     return f"ssh://{instance}?remote-program={'%20'.join(('nix-store', *QUICK))}"
-
-
-def remote_realise(path: str, *, timeout: int) -> str:
-    """Give the shell words that have a host fetch a path from its own substituters.
-
-    `timeout` in seconds ends it on the host itself: closing the connection would leave it running there.
-    """
-    fetch = [
-        *("timeout", "-k", "5", str(timeout)),
-        *("nix-store", "--realise", path, *QUICK),
-    ]
-    # An `ssh://` substituter is reached by ssh, which does not know of Nix's time-out.
-    env = f'NIX_SSHOPTS="${{NIX_SSHOPTS-}} -o BatchMode=yes -o ConnectTimeout={CONNECT_TIMEOUT}"'
-    return f"{env} {shlex.join(fetch)}"
 
 
 def remote_invalid(paths: Sequence[str]) -> str:

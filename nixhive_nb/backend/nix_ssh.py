@@ -6,28 +6,33 @@ import asyncio
 import logging
 import math
 import secrets
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nixhive_nb.backend import measure
-from nixhive_nb.backend.activation import LOOK_SECONDS, Order
+from nixhive_nb.backend.activation import LOOK_SECONDS, Order, State
 from nixhive_nb.backend.builds import Builds
 from nixhive_nb.backend.checks import run_checks
-from nixhive_nb.backend.confirmed import Activation, complaint
+from nixhive_nb.backend.confirmed import Activation, PathGone, complaint
 from nixhive_nb.backend.host_facts import FACTS, parse_facts
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.reboot import Reboot
 from nixhive_nb.backend.transfer import Transfer
 from nixhive_nb.deployment.stores import store_names
-from nixhive_nb.errors import ChecksFailed, StepFailed
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.plan.event import Result
 from nixhive_nb.plan.facts import Seen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.connections import Connections
     from nixhive_nb.backend.ssh_config import SshFiles
-    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.deployment.inventory import Check, Inventory
     from nixhive_nb.places import Places
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
@@ -64,14 +69,20 @@ class NixSsh:
         places: Places,
         copies: int,
         show_trace: bool = False,
+        force: bool = False,
+        run: str = "run",
     ) -> None:
         """`deployment` is the absolute path of the expression, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
+        With `force` hosts may have been changed by others since the plan was made. `run` is the id of the run.
         """
         self._inventory = inventory
         self._plan = plan
         self._options = plan.options
+        self._readers = Counter((step.store, step.system) for step in plan.steps if step.kind == "fetch")
+        """Fetches of each system that are still to come from each store."""
+        self._force = force or plan.options.force
         self._owner = owner
         self._facts: dict[str, HostFacts] = {}
         self._lines = Lines(connections)
@@ -86,7 +97,14 @@ class NixSsh:
         )
         stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
         self._transfer = Transfer(
-            inventory.instances, files, self._lines.remote, way=connections.way, stores=stores, copies=copies
+            inventory.instances,
+            files,
+            self._lines.remote,
+            way=connections.way,
+            stores=stores,
+            copies=copies,
+            run=run,
+            stall=plan.options.stall,
         )
 
     def close(self) -> None:
@@ -144,7 +162,12 @@ class NixSsh:
         refusal = self._refusal(step.instance, step.system, platform, seen)
         if refusal:
             raise StepFailed(refusal)
-        return await self._transfer.fetch(step, built, tell)
+        try:
+            return await self._transfer.fetch(step, built, tell)
+        finally:
+            self._readers[step.store, step.system] -= 1
+            if self._plan.verb == "deploy" and not self._readers[step.store, step.system]:
+                await self._transfer.release_pushed(step.store, built.path)
 
     def _refusal(self, instance: str, system: str, platform: str, seen: Seen | None) -> str:
         """Give why an instance cannot run a system; empty where it can, or where that is not known."""
@@ -167,14 +190,50 @@ class NixSsh:
             limit=math.ceil(options.activation),
             wait=math.ceil(options.wait),
             generation=step.generation,
+            force=options.force,
+            expected=self._expected(step.instance) if options.type != "dry-activate" else State(),
             owner=self._owner,
         )
         checks = self._inventory.instances[step.instance].checks if options.checks else ()
-        return await Activation(order, checks, self._lines, tell).run(force=options.force)
+        try:
+            result = await self._activated(order, checks, step, tell)
+        except (Locked, LinkLost):
+            raise  # it may be used yet
+        except HiveError:
+            await self._transfer.release(step.instance, order.path)
+            raise
+        await self._transfer.release(step.instance, order.path)
+        return result
+
+    async def _activated(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
+        """Activate, and fetch a path once more that has vanished from the host since it was brought there."""
+        try:
+            return await Activation(order, checks, self._lines, tell).run()
+        except PathGone as error:
+            if not step.system or step.path:
+                raise
+            tell.line(f"{error} It is fetched again.")
+        fetch = msgspec.structs.replace(step, store=self._inventory.instances[step.instance].store)
+        await self._transfer.fetch(fetch, self._builds.result(step.system), tell)
+        again = msgspec.structs.replace(order, id=secrets.token_hex(8))
+        result = await Activation(again, checks, self._lines, tell).run()
+        told = "the system had vanished from the host (a garbage collection?) and was fetched again"
+        return msgspec.structs.replace(result, warning="; ".join(filter(None, [result.warning, told])))
+
+    def _expected(self, instance: str) -> State:
+        """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
+        seen = self._plan.seen_of(instance)
+        if self._force or seen is None or seen.facts is None:
+            return State()
+        if self._options.wait and seen.facts.holder:
+            return State()  # what that one was about to change is waited for
+        return State(seen.facts.current, seen.facts.profile)
 
     async def _reboot(self, step: Step, tell: Tell) -> Result:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
-        return await Reboot(step.instance, self._lines, tell).run(self._options, wanted)
+        # An activation before it has changed what was seen when the plan was made.
+        expected = State() if wanted else self._expected(step.instance)
+        return await Reboot(step.instance, self._lines, tell, owner=self._owner).run(self._options, wanted, expected)
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import secrets
 import time
 from typing import TYPE_CHECKING
 
-from nixhive_nb.backend.activation import LOOK_SECONDS, last_line, refused
-from nixhive_nb.backend.host_facts import FACTS, parse_facts
-from nixhive_nb.errors import HiveError, LinkLost, StepFailed
+from nixhive_nb.backend import activation
+from nixhive_nb.backend.activation import LOOK_SECONDS, Outcome, State
+from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
+from nixhive_nb.errors import HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.plan.event import Result
 
 if TYPE_CHECKING:
@@ -23,30 +26,50 @@ _log = logging.getLogger(__name__)
 _PAUSE = 1.0
 """Seconds between two attempts to reach a host that is rebooting."""
 _ORDER_SECONDS = 30
-# It may end the session before it answers, which is no reason to order it twice.
-_REBOOT = "if test -d /run/systemd/system; then systemctl reboot; else PATH=$PATH:/usr/sbin:/sbin reboot; fi"
+_TURN = 10
+"""Seconds that the host waits for others, each time that it is asked to: it must not reboot when we are gone."""
+_SIGNALS = (129, 143)
+"""How a session ends that the reboot ends."""
+_LOOKS = 5
+"""How often it may be looked at anew, since somebody changed it between our look and our turn."""
 
 
 class Reboot:
     """One reboot of one instance."""
 
-    def __init__(self, instance: str, hosts: Hosts, tell: Tell) -> None:
-        """Nothing is done yet."""
+    def __init__(self, instance: str, hosts: Hosts, tell: Tell, *, owner: str) -> None:
+        """Nothing is done yet. `owner` is what others are told while it goes down."""
         self._instance = instance
         self._hosts = hosts
         self._tell = tell
+        self._owner = owner
 
-    async def run(self, options: Options, wanted: str) -> Result:
-        """Reboot it, unless that is only wanted if needed and is not needed. `wanted`: what it must run then, or ""."""
-        before = await self._look()
-        if options.reboot == "if needed" and not _is_needed(before, wanted):
-            return Result(outcome="unchanged", path=before.current, previous=before.current, reboot=False, facts=before)
-        await self._order(before)
+    async def run(self, options: Options, wanted: str, expected: State) -> Result:
+        """Reboot it, unless that is only wanted if needed and is not needed.
+
+        `wanted`: what it must run then, or "". `expected`: what it has to run and boot before, as far as that is known,
+        unless somebody else was waited for. Raises `Locked` where somebody else is at work there.
+        """
+        until = time.monotonic() + options.wait
+        waited = False
+        for _ in range(_LOOKS):
+            before = await self._look()
+            self._check(before, wanted, State() if waited else expected)
+            if options.reboot == "if needed" and not _is_needed(before, wanted) and not before.holder:
+                return Result(
+                    outcome="unchanged", path=before.current, previous=before.current, reboot=False, facts=before
+                )
+            outcome, others = await self._told(before, options, until)
+            waited = waited or others
+            if outcome.name != "changed":
+                break
+        else:
+            raise StepFailed(f"{self._instance} is changed by others all the time. It was not rebooted.")
         after = await self._back(before, options.reboot_timeout)
-        expected = wanted or before.profile
-        if expected and after.current != expected:
+        must = wanted or before.profile
+        if must and after.current != must:
             raise StepFailed(
-                f"{self._instance} was rebooted and runs {after.current or 'no system'}, not {expected}: "
+                f"{self._instance} was rebooted and runs {after.current or 'no system'}, not {must}: "
                 "see what its boot loader starts."
             )
         return Result(path=after.current, previous=before.current, reboot=after.reboot_needed, facts=after)
@@ -54,19 +77,70 @@ class Reboot:
     async def _look(self) -> HostFacts:
         return parse_facts((await self._hosts.remote(self._instance, FACTS, seconds=LOOK_SECONDS)).stdout)
 
-    async def _order(self, before: HostFacts) -> None:
-        command = _REBOOT if before.root else f"exec sudo -n -- /bin/sh -c '{_REBOOT}'"
-        self._tell.line("rebooting")
-        try:
-            ended = await self._hosts.remote(self._instance, command, seconds=_ORDER_SECONDS)
-        except LinkLost:
-            _log.debug("%s: the link ended, as it should", self._instance, exc_info=True)
-            return
-        if ended.exited > 0 and ended.exited not in (129, 143):  # the signals of a session that is ended
-            said = last_line(ended.stderr)
+    def _check(self, found: HostFacts, wanted: str, expected: State) -> None:
+        if wanted and found.profile != wanted:
             raise StepFailed(
-                refused(said) if said.startswith("sudo:") else f"{self._instance} refused to reboot: {said}"
+                f"{self._instance} boots {found.profile or 'nothing'} next, and not {wanted}: somebody else has set "
+                "that. It was not rebooted."
             )
+        now = State(found.current, found.profile)
+        if any(then not in (None, what) for then, what in ((expected.runs, now.runs), (expected.boots, now.boots))):
+            raise StepFailed(activation.stale(self._instance, expected, now))
+
+    async def _told(self, before: HostFacts, options: Options, until: float) -> tuple[Outcome, bool]:
+        """Have the host reboot when nobody else is at work there.
+
+        Return what it says, and whether others were waited for. It refuses
+        (`changed`) when it does not run and boot any more what it did before.
+        """
+        waited = False
+        while True:
+            left = max(0.0, until - time.monotonic())
+            outcome = await self._order(before, options, wait=min(_TURN, math.ceil(left)))
+            if outcome.name != "locked":
+                return outcome, waited
+            if not left:
+                raise Locked(activation.refused_by(outcome, options.wait))
+            if not waited:
+                self._tell.line(f"waiting for {outcome.why or NAMELESS}, at most {left:.0f} s")
+            waited = True
+
+    async def _order(self, before: HostFacts, options: Options, *, wait: int) -> Outcome:
+        id_ = secrets.token_hex(8)
+        said: list[activation.Word] = []
+
+        def heard(line: str) -> None:
+            word = activation.read_word(id_, line)
+            if word is not None:
+                said.append(word)
+                if word.keyword == "ordered":
+                    self._tell.line("rebooting")
+
+        command = activation.reboot(
+            id_,
+            limit=math.ceil(options.reboot_timeout),
+            wait=wait,
+            expected=State(before.current, before.profile),
+            owner=self._owner,
+            root=before.root,
+        )
+        try:
+            ended = await self._hosts.remote(
+                self._instance, command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=activation.script()
+            )
+        except LinkLost:
+            # As it should be. It may end the session before it answers, which is no reason to order it twice.
+            _log.debug("%s: the link ended, as it should", self._instance, exc_info=True)
+            return Outcome(name="done", status=0)
+        outcome = next((found for word in said if (found := _outcome(word)) is not None), None)
+        if outcome is not None and outcome.name != "failed":
+            return outcome
+        if any(word.keyword == "ordered" for word in said) and ended.exited in _SIGNALS:
+            return Outcome(name="done", status=0)
+        why = activation.last_line(ended.stderr)
+        if why.startswith("sudo:"):
+            raise StepFailed(activation.refused(why))
+        raise StepFailed(f"{self._instance} refused to reboot: {why}")
 
     async def _back(self, before: HostFacts, seconds: float) -> HostFacts:
         """Wait until the host answers with another boot id."""
@@ -85,6 +159,10 @@ class Reboot:
                 self._tell.line("it is back")
                 return facts
         raise LinkLost(f"{self._instance} was told to reboot and did not come back within {seconds:g} s: {reason}")
+
+
+def _outcome(word: activation.Word) -> Outcome | None:
+    return activation.read_outcome(word) if word.keyword == "result" else None
 
 
 def _is_needed(facts: HostFacts, wanted: str) -> bool:

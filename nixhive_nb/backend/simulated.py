@@ -230,7 +230,7 @@ class Simulated:
         until = self._now() + self._options.wait
         while host.is_busy(self._now()):
             if self._now() >= until:
-                raise Locked(f"somebody else is activating on {host.name}. Nothing was changed.")
+                raise Locked(f"somebody else is at work on {host.name}. Nothing was changed.")
             await asyncio.sleep(_POLL)
         host.settle(self._now())
 

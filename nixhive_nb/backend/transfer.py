@@ -7,24 +7,29 @@ import logging
 import os
 import re
 import shlex
+import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from nixhive_nb import process
-from nixhive_nb.backend import nix
+from nixhive_nb.backend import fetching, nix
 from nixhive_nb.backend.marks import Answer
 from nixhive_nb.backend.measure import lacking
 from nixhive_nb.backend.nix_log import NixLog
+from nixhive_nb.backend.roots import Roots
 from nixhive_nb.backend.ssh_config import nix_ssh_opts
+from nixhive_nb.backend.stillness import Stillness, stream_moving, why_stalled
+from nixhive_nb.backend.stores import SshStore, ssh_store, store_for_nix
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.plan.event import Result
+from nixhive_nb.plan.plan import STALL_SECONDS
 from nixhive_nb.redaction import CUT
 from nixhive_nb.said import MOST_LINE
-from nixhive_nb.text import strip_control
+from nixhive_nb.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -37,62 +42,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FETCH_TIMEOUT = 6 * 3600
-"""Seconds that a host may take to fetch a system."""
 _COPYING = re.compile(r"copying path '([^']+)' from")
 _COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
 _KEPT_LINES = 500
 """How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
-_SSH_SCHEMES = ("ssh", "ssh-ng")
-_ELSEWHERE = ("remote-store", "remote-program", "root", "state", "store", "real")
-"""Parameters of a store's URL by which it is not the store that `nix-store` has on that host."""
 _SEE_SECONDS = 120
 """How long a host may take to look for one path."""
-_log = logging.getLogger(__name__)
-
-
-class SshStore(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an `ssh://` or `ssh-ng://` store is."""
-
-    host: str
-    user: str | None = None
-    port: int | None = None
-    is_elsewhere: bool = False
-    """Whether the URL leads on to another store than that of the host's own Nix."""
-
-    def argv(self, config: str, command: str) -> list[str]:
-        """Give the OpenSSH command that runs `command` there."""
-        user = ["-l", self.user] if self.user else []
-        port = ["-p", str(self.port)] if self.port else []
-        return ["ssh", "-F", config, *user, *port, "--", self.host, command]
-
-
-def ssh_store(url: str) -> SshStore | None:
-    """Give where a store URL leads to by ssh, None for a store of another kind."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SSH_SCHEMES or not parts.hostname:
-        return None
-    # `urlsplit` gives host names in lower case; ssh's names of hosts are told apart by case.
-    authority = parts.netloc.rpartition("@")[2]
-    host = authority[1 : authority.index("]")] if authority.startswith("[") else authority.partition(":")[0]
-    return SshStore(
-        host=host,
-        user=unquote(parts.username) if parts.username else None,
-        port=parts.port,
-        is_elsewhere=any(name in _ELSEWHERE for name, _ in parse_qsl(parts.query, keep_blank_values=True)),
-    )
-
-
-def store_for_nix(url: str) -> tuple[str, str]:
-    """Give a store's URL for `nix copy`, and the words for ssh that go with it.
-
-    It is passed as written, but for the port of an ssh store: Nix 2.8 takes it for a part of the host's name.
-    """
-    where = ssh_store(url)
-    if where is None or where.port is None:
-        return url, ""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.removesuffix(f":{where.port}")).geturl(), f"-p {where.port}"
 
 
 class Transfer:
@@ -107,11 +62,22 @@ class Transfer:
         way: Callable[[str], object],
         stores: Mapping[str, str] | None = None,
         copies: int = 4,
+        run: str = "run",
+        stall: float = STALL_SECONDS,
+        trust: float = 5.0,
+        renew: float = 3600.0,
     ) -> None:
         """`stores` has the URLs of stores by name; `copies` is how many may leave this machine at once.
 
-        `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end.
+        `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end. What is moved is
+        kept on hosts by roots that are named after the `run`, and made as new each `renew` seconds. What moves no byte
+        for `stall` seconds is given up. A store that can hold no root is taken for `trust` seconds to have what it was
+        seen to have.
         """
+        self._roots = Roots(self._on, run=run, renew=renew)
+        self._trust = trust
+        self._stall = stall
+        self._pushed: dict[tuple[str, str], _Pushed] = {}
         self._way = way
         self._instances = instances
         self._stores = stores or {}
@@ -124,29 +90,86 @@ class Transfer:
         store = self._url_of(step.store)
         where = ssh_store(store)
         if where is not None and not where.is_elsewhere:
-            counter = _Counter(built, tell)
+            counter = _Counter(built, tell, where.host)
             ended = await self._realise_there(where, built.path, counter)
+            self._pushed[step.store, built.path] = _Pushed(where if counter.rooted else None)
+            if counter.rooted:
+                self._roots.hold(where, built.path, relay=True)
             if ended == 0:
                 return _fetched(built, counter, "got by itself")
-        ours = where.host if where and self._is_ours(where) else ""
-        copied = await self._copy(built, store, tell, asked=ours)
+        self._pushed.setdefault((step.store, built.path), _Pushed())
+        return await self._push_from_here(store, built, tell)
+
+    async def _push_from_here(self, store: str, built: Built, tell: Tell) -> Result:
+        where = ssh_store(store)
+        copied = await self._copy(built, store, tell, asked=where.host if where and self._is_ours(where) else "")
         await self._see_there(built.path, store)
         return copied
 
     async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
-        counter = _Counter(built, tell)
-        command = nix.remote_realise(built.path, timeout=FETCH_TIMEOUT)
-        ended = await self._remote(step.instance, command, seconds=FETCH_TIMEOUT + 60, on_line=counter.heard)
+        lost = await self._see_stored(step.store, built, tell)
+        counter = _Counter(built, tell, step.instance)
+        command = fetching.fetch(built.path, self._roots.name(built.path), stall=self._stall)
+        seconds = fetching.FETCH_SECONDS + 60
+        ended = await self._remote(step.instance, command, seconds=seconds, on_line=counter.heard)
+        if counter.rooted:
+            self._roots.hold(SshStore(host=step.instance), built.path)
         if ended.exited == 0:
-            return _fetched(built, counter, "from relay" if step.store else "from its caches")
-        _log.info("%s: did not get %s by itself: it is copied from here", step.instance, built.path)
-        copied = await self._copy(built, nix.instance_store(step.instance), tell, asked=step.instance)
+            fetched = _fetched(built, counter, "from relay" if step.store else "from its caches")
+            return msgspec.structs.replace(fetched, warning=lost)
+        why = counter.why or _why(ended.stderr)
+        _log.info("%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, why)
+        # A relay that stalls would stall again.
+        copied = await self._copy(
+            built, nix.instance_store(step.instance), tell, asked=step.instance, substitute=not counter.stalled
+        )
         await self._see_on(step.instance, built.path)
-        if not step.store:
+        came = "copied from here"
+        if copied.outcome == "unchanged":  # it was not there when we asked first
+            came = "it got it by itself when it was asked again"
+            copied = msgspec.structs.replace(copied, outcome="done", how="got by itself")
+        if not step.store and not counter.stalled:
             return copied
-        warning = f"did not take it from {step.store} ({_why(ended.stderr)}): copied from here"
-        return msgspec.structs.replace(copied, warning=warning)
+        warning = f"did not take it from {step.store or 'its caches'} ({why}): {came}"
+        return msgspec.structs.replace(copied, warning="; ".join(filter(None, [lost, warning])))
+
+    async def release(self, instance: str, path: str) -> None:
+        """Let a path on an instance go that is used now. What cannot be let go is swept by a later run."""
+        await self._roots.release(SshStore(host=instance), path)
+
+    async def release_pushed(self, store: str, path: str) -> None:
+        """Let a path in a store go that nobody of the run needs there any more."""
+        pushed = self._pushed.get((store, path))
+        if pushed is not None and pushed.rooted is not None:
+            await self._roots.release(pushed.rooted, path, relay=True)
+
+    async def _see_stored(self, store: str, built: Built, tell: Tell) -> str:
+        """See before use that a store that can hold no root still has what was pushed; push it again where not.
+
+        Return what has to be told of that.
+        """
+        pushed = self._pushed.get((store, built.path))
+        if pushed is None or pushed.rooted is not None:
+            return ""
+        url = self._url_of(store)
+        async with pushed.lock:
+            now = time.monotonic()
+            if now - pushed.seen >= self._trust and not await self._is_stored(built.path, url):
+                tell.line(f"{built.path} is not in {_without_options(store)} any more: it is pushed again")
+                try:
+                    await self._push_from_here(url, built, tell)
+                except HiveError as error:
+                    _log.info("pushing %s to %s again: %s", built.path, _without_options(store), error)
+                    return f"it is not in {_without_options(store)} any more, and cannot be pushed there again"
+                pushed.lost = f"it was not in {_without_options(store)} any more, and was pushed again"
+            pushed.seen = time.monotonic()
+        return pushed.lost
+
+    async def _is_stored(self, path: str, store: str) -> bool:
+        url, options = self._for_nix(store)
+        ended = await process.stream(nix.path_info(path, url), env={"NIX_SSHOPTS": options})
+        return ended.status == 0 and path in ended.stdout.split()
 
     def _url_of(self, store: str) -> str:
         """Return the URL of a store by its name in a plan: without a secret that is the URL itself."""
@@ -160,19 +183,33 @@ class Transfer:
 
         None where its login runs no commands: it may be one that serves a store, and nothing else.
         """
-        command = nix.remote_realise(path, timeout=FETCH_TIMEOUT)
+        root = self._roots.name(path, relay=True)
+        command = fetching.fetch(path, root, stall=self._stall)
         try:
-            if self._is_ours(where):
-                seconds = FETCH_TIMEOUT + 60
-                ended = await self._remote(where.host, command, seconds=seconds, on_line=counter.heard)
-                return ended.exited
-            await asyncio.to_thread(self._way, where.host)
-            answer = Answer()
-            argv = where.argv(str(self._files.batch), nix.posix(answer.marked(command)))
-            return answer.status(await process.stream(argv, on_stderr=counter.heard), where.host)
+            return await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=counter.heard)
         except (NoAnswer, LinkLost):
             _log.debug("having %s fetch %s", where.host, path, exc_info=True)
             return None
+
+    async def _on(
+        self, where: SshStore, command: str, *, seconds: float, on_line: Callable[[str], None] = lambda _: None
+    ) -> int:
+        """Run a command on the host of a store, and return its exit status."""
+        if self._is_ours(where):
+            return (await self._remote(where.host, command, seconds=seconds, on_line=on_line)).exited
+        await asyncio.to_thread(self._way, where.host)
+        answer = Answer()
+        argv = where.argv(str(self._files.batch), nix.posix(answer.marked(command)))
+        said: list[str] = []
+
+        def heard(line: str) -> None:
+            said.append(line)
+            for own in answer.heard(line):
+                on_line(strip_control(own))
+
+        async with asyncio.timeout(seconds):
+            ended = await process.stream(argv, on_stdout=heard, on_stderr=lambda line: on_line(strip_control(line)))
+        return answer.status(msgspec.structs.replace(ended, stdout="\n".join(said)), where.host)
 
     async def _see_on(self, instance: str, path: str) -> None:
         """See that a path is valid on an instance, by our own connection. Raises `StepFailed` where it is not."""
@@ -200,6 +237,16 @@ class Transfer:
         """Tell whether a store is that of an instance, as we reach it."""
         return where.host in self._instances and not where.user and not where.port
 
+    async def _moves_on(self, instance: str) -> fetching.Moves | None:
+        """Return what Nix on an instance waits for; None where it cannot be asked."""
+        try:
+            ended = await self._remote(instance, fetching.look(), seconds=_SEE_SECONDS)
+        except HiveError:
+            _log.debug("%s: cannot tell what Nix waits for", instance, exc_info=True)
+            return None
+        found = [said for line in ended.stdout.splitlines() if isinstance(said := fetching.read(line), fetching.Moves)]
+        return found[-1] if found else None
+
     async def _lacks(self, instance: str, sizes: Mapping[str, int]) -> int:
         """Give the bytes that an instance lacks; of one that cannot tell, all."""
         try:
@@ -208,7 +255,7 @@ class Transfer:
             _log.debug("%s: cannot tell what it lacks", instance, exc_info=True)
             return sum(sizes.values())
 
-    async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "") -> Result:
+    async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "", substitute: bool = True) -> Result:
         """Copy from here. `asked` is the instance whose store it is, where there is one: it tells what it lacks."""
         if not built.local:
             raise StepFailed(
@@ -226,9 +273,20 @@ class Transfer:
             tell.progress(log.bytes_copied, expected)
 
         url, options = self._for_nix(store)
-        argv = nix.copy(built.path, url, nix.copy_options(os.environ))
+        argv = nix.copy(built.path, url, nix.copy_options(os.environ), substitute=substitute)
         async with self._copies:
-            ended = await process.stream(argv, on_stderr=heard, env={"NIX_SSHOPTS": options})
+            try:
+                ended = await stream_moving(
+                    argv,
+                    on_stderr=heard,
+                    env={"NIX_SSHOPTS": options},
+                    stall=self._stall,
+                    stillness=Stillness(tell, asked or _without_options(store)),
+                    ask=partial(self._moves_on, asked) if asked else None,
+                    limit=fetching.FETCH_SECONDS,
+                )
+            except StepFailed as error:
+                raise StepFailed(f"nix copy to {_without_options(store)} was given up: {error}.") from None
         if ended.status:
             raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}")
         if not log.paths_copied:
@@ -236,21 +294,67 @@ class Transfer:
         return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)
 
 
+class _Pushed:
+    """A path that was pushed to a store."""
+
+    def __init__(self, rooted: SshStore | None = None) -> None:
+        self.rooted = rooted
+        """Where a root keeps it; None in a store that can hold none."""
+        self.seen = time.monotonic()
+        """When it was there the last time."""
+        self.lost = ""
+        """What is told of one that was not there any more."""
+        self.lock = asyncio.Lock()
+
+
 class _Counter:
     """Counts the content that a host says it takes from elsewhere.
 
-    Nix first lists the paths that will be fetched, then names each as it begins with it.
+    Nix first lists the paths that will be fetched, then names each as it begins with it. Within a path the bytes that
+    the host has moved tell how far it is.
     """
 
-    def __init__(self, built: Built, tell: Tell) -> None:
+    def __init__(self, built: Built, tell: Tell, host: str) -> None:
         self._sizes = built.sizes
         self._tell = tell
+        self._stillness = Stillness(tell, host)
         self._listed: dict[str, int] = {}
+        self._bytes = self._before = 0
         self.paths: list[str] = []
         self._begun: set[str] = set()
         self._moved = self._told = 0
+        self.rooted = False
+        self.why = ""
+        """Why the host ended it, where it moved nothing."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the host ended it."""
+        return bool(self.why)
 
     def heard(self, line: str) -> None:
+        match fetching.read(line):
+            case fetching.Rooted():
+                self.rooted = True
+            case fetching.Moves() as moves:
+                self._stillness.see(moves.still if moves.bytes is not None else 0, moves.process)
+                self._within(moves.bytes or 0)
+            case fetching.Stalled() as stalled:
+                self.why = (
+                    f"it took longer than {seconds_text(stalled.seconds)}"
+                    if stalled.late
+                    else why_stalled(stalled.seconds)
+                )
+            case _:
+                self._said(line)
+
+    def _within(self, bytes_: int) -> None:
+        self._bytes = bytes_
+        if self.paths:
+            within = self._sizes.get(self.paths[-1], 0)
+            self._say(max(0, within - (bytes_ - self._before)))
+
+    def _said(self, line: str) -> None:
         found = _COPYING.search(line)
         if found:
             # What else it says matters only if nothing else helps, and then it is in the warning.
@@ -260,6 +364,7 @@ class _Counter:
             if not self.paths or (found[1] in self._sizes and found[1] not in self._begun):
                 self.paths.append(found[1])
                 self._begun.add(found[1])
+                self._before = self._bytes
         elif not self.paths and line.startswith("  ") and line.strip() in self._sizes:
             self._listed[line.strip()] = self._sizes[line.strip()]
 
@@ -268,11 +373,11 @@ class _Counter:
         if self.paths:
             self._say()
 
-    def _say(self) -> None:
+    def _say(self, lacks: int = 0) -> None:
         for path in self.paths[self._told :]:
             self._moved += self._sizes.get(path, 0)
         self._told = len(self.paths)
-        self._tell.progress(self._moved, sum(self._listed.values()) or sum(self._sizes.values()))
+        self._tell.progress(self._moved - lacks, sum(self._listed.values()) or sum(self._sizes.values()))
 
 
 def _fetched(built: Built, counter: _Counter, how: str) -> Result:

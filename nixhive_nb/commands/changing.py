@@ -19,6 +19,7 @@ from nixhive_nb.commands.options import (
     hive_of,
     how_of,
     left_out,
+    moving,
     must_name,
     not_empty,
     options_of,
@@ -26,6 +27,7 @@ from nixhive_nb.commands.options import (
     reason,
     reboot_timeout,
     session_of,
+    wait,
     waves,
 )
 from nixhive_nb.errors import OptionError
@@ -70,19 +72,20 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 
 @click.command()
 @patterns
+@moving
 @consent
 @background
 @reason
 @common
 @click.pass_context
-def push(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | Begun:
+def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended | Begun:  # noqa: ANN401 - click's values
     """Build, and bring systems to hosts.
 
     Each system goes to the stores and the instances that want it. Nothing is activated.
     """
     ask_leave(ctx)
     hive = hive_of(ctx)
-    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, {}))
+    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how))
     return carry_out(ctx, hive, plan, reason)
 
 
@@ -162,6 +165,7 @@ def rollback(
 @click.option("--if-needed", "reboot_if_needed", is_flag=True,
               help="Only those whose kernel, initrd or modules are not those that were booted.")  # fmt: skip
 @waves
+@wait
 @reboot_timeout
 @consent
 @background
@@ -198,23 +202,25 @@ def _already(hive: Hive, key: str, done: Done) -> Already:
         return Already(text=text, report=None)
 
 
-def carry_out(ctx: click.Context, hive: Hive, plan: Plan, reason: str, claim: Claim | None = None) -> Ended | Begun:
-    """Carry out a plan that there is leave for, in the background where that is asked for."""
+def carry_out(
+    ctx: click.Context, hive: Hive, plan: Plan, reason: str, claim: Claim | None = None, *, force: bool = False
+) -> Ended | Begun:
+    """Carry out a plan that there is leave for, in the background where that is asked for. `force` as in `Hive`."""
     session = session_of(ctx)
     check_agreed(ctx, plan)
     for warning in plan.warnings:
         session.warn(warning)
     note = session.note(reason)
     if options_of(ctx).get("background"):
-        return _begin(session, hive, plan, note, claim)
-    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim))
+        return _begin(session, hive, plan, note, claim, force=force)
+    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force))
 
 
-def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None) -> Begun:
+def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None, *, force: bool) -> Begun:
     if session.follow_background is None:
         raise click.UsageError("--background goes with a notebook: here, the shell has a way of its own (nohup … &).")
 
     with interrupts_held():  # nobody else could cancel it
-        run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim)
+        run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim, force=force)
         session.background.append(run)
     return Begun(run=run)

@@ -10,7 +10,7 @@ import click
 
 from nixhive_nb.plan.how import STEPS, TYPES
 from nixhive_nb.plan.limits import Limits
-from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS
+from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, STALL_SECONDS
 from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
 
 if TYPE_CHECKING:
@@ -197,16 +197,27 @@ waves = _together(
 )  # fmt: skip
 """How the instances follow each other."""
 
+wait = click.option(
+    "--wait", metavar="SECONDS", type=_SECONDS,
+    help="Wait so long for somebody else's activation or reboot; without it, refuse.",
+)  # fmt: skip
+"""Whether another operator on the same host is waited for."""
+
 activation = _together(
     click.option("--confirm", metavar="SECONDS", type=click.FloatRange(min=1),
                  help="A host that does not get our word over a new connection in this time goes back.  "
                       f"[default: {CONFIRM:g}]"),
-    click.option("--wait", metavar="SECONDS", type=_SECONDS,
-                 help="Wait so long for somebody else's activation; without it, refuse."),
+    wait,
     click.option("--activation-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
                  help=f"How long one switch-to-configuration may take.  [default: {ACTIVATION_SECONDS:g}]"),
 )  # fmt: skip
 """How one instance is activated."""
+
+moving = click.option(
+    "--stall-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
+    help=f"Give a transfer up that moves no byte for so long.  [default: {STALL_SECONDS:g}]",
+)  # fmt: skip
+"""How content is moved."""
 
 reboot_timeout = click.option(
     "--reboot-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
@@ -219,6 +230,7 @@ deploying = _together(
                       "say what would happen.  [default: switch]"),
     click.option("--force", is_flag=True, default=None, help="Activate also where the wanted system runs already."),
     waves,
+    moving,
     activation,
     click.option("--reboot", is_flag=True, help="Reboot each instance afterwards."),
     click.option("--reboot-if-needed", is_flag=True,

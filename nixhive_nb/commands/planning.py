@@ -101,7 +101,7 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
         options_of(ctx).setdefault("state_dir", plan.state_dir)
     hive = hive_of(ctx)
     hive.check_fits(plan, force=force, follow=session.follow)
-    return carry_out(ctx, hive, plan, reason)
+    return carry_out(ctx, hive, plan, reason, force=force)
 
 
 def _verb(words: tuple[str, ...]) -> tuple[Verb, tuple[str, ...]]:

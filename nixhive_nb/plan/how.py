@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict, cast, get_args
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, Options, Reboot, SwitchType
+from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, STALL_SECONDS, Options, Reboot, SwitchType
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,6 +33,8 @@ class How(TypedDict, total=False):
     """How long to wait for another activation on the same host."""
     activation_timeout: float
     """How long one switch-to-configuration may take."""
+    stall_timeout: float
+    """How long a transfer may move no byte before it is given up."""
     canary: int
     """How many instances of each wave go first."""
     batch: int | str
@@ -61,6 +63,7 @@ def options_of(how: How, verb: Verb) -> Options:
         checks="checks" not in no,
         wait=_seconds("--wait", how.get("wait", 0.0)),
         activation=_seconds("--activation-timeout", how.get("activation_timeout", ACTIVATION_SECONDS), least=1.0),
+        stall=_seconds("--stall-timeout", how.get("stall_timeout", STALL_SECONDS), least=1.0),
         reboot=cast("Reboot", _one_of("reboot", how.get("reboot", "never"), REBOOTS)),
         reboot_timeout=_seconds("--reboot-timeout", how.get("reboot_timeout", REBOOT_SECONDS), least=1.0),
         canary=_canary(how.get("canary", 0)),
@@ -123,6 +126,7 @@ def words_of(options: Options, no: Collection[str]) -> How:
         confirm=options.confirm or CONFIRM,
         wait=options.wait,
         activation_timeout=options.activation,
+        stall_timeout=options.stall,
         canary=options.canary,
         batch=options.batch,
         max_failures=options.max_failures,

@@ -19,6 +19,8 @@ CONFIRM = 30.0
 """Seconds that a host waits for our word after a test activation, by default."""
 ACTIVATION_SECONDS = 1800.0
 """How long a `switch-to-configuration` may take by default; some units take minutes to stop."""
+STALL_SECONDS = 300.0
+"""How long a transfer may move no byte by default."""
 REBOOT_SECONDS = 600.0
 """How long a host may take to come back from a reboot, by default."""
 DIGITS = 12
@@ -40,6 +42,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for another activation on the same host; 0 refuses at once."""
     activation: float = ACTIVATION_SECONDS
     """How long one `switch-to-configuration` may take."""
+    stall: float = STALL_SECONDS
+    """How long a transfer may move no byte before it is given up."""
     reboot: Reboot = "never"
     reboot_timeout: float = REBOOT_SECONDS
     canary: int = 0

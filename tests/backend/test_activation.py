@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 
+import msgspec
 import pytest
 
 from nixhive_nb.backend import activation
-from nixhive_nb.backend.activation import Order, Outcome, Word
+from nixhive_nb.backend.activation import Order, Outcome, State, Word
 from nixhive_nb.plan.facts import HostFacts
 
 ORDER = Order(
@@ -24,11 +25,59 @@ ORDER = Order(
 
 def test_a_shell_gets_each_word_of_an_order_as_it_is():
     *_, text = activation.begin(ORDER, root=True).partition(" nixhive ")
-    assert shlex.split(text) == ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", ORDER.owner]
+    words = ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", "-", "any", "any", ORDER.owner]
+    assert shlex.split(text) == words
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        (State(), ["any", "any"]),
+        (State(runs="", boots=""), ["none", "none"]),
+        (State(runs="/nix/store/a", boots="/nix/store/b"), ["/nix/store/a", "/nix/store/b"]),
+    ],
+)
+def test_a_host_gets_what_it_must_run_and_boot(expected, words):
+    """D6: what is compared is compared on the host, under the lock."""
+    order = msgspec.structs.replace(ORDER, expected=expected, force=True)
+    assert shlex.split(activation.begin(order, root=True))[-4:-1] == ["force", *words][-3:]
+    told = activation.reboot("ab12", limit=600, wait=9, expected=expected, owner="ann", root=True)
+    assert shlex.split(told)[-7:] == ["reboot", "ab12", "600", "9", *words, "ann"]
+
+
+def test_what_a_host_ran_and_booted_under_the_lock_is_read():
+    assert activation.read_state(Word("holds", "/nix/store/a none")) == State(runs="/nix/store/a", boots="")
+
+
+def test_the_message_for_a_host_that_others_changed_names_what_differs():
+    then, now = State(runs="/nix/store/a", boots="/nix/store/a"), State(runs="/nix/store/a", boots="")
+    said = activation.stale("www-1", then, now)
+    assert said.startswith("www-1 boots nothing now, and /nix/store/a when the plan was made. Nothing was changed.")
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (
+            "90 slow.service (start) ",
+            "switch-to-configuration has run for 1 min 30 s, and waits for: slow.service (start)",
+        ),
+        ("30 ", "switch-to-configuration has run for 30.0 s"),
+        (f"{'9' * 5000} x", "switch-to-configuration has run for long, and waits for: x"),
+    ],
+)
+def test_what_a_long_activation_waits_for_is_told(said, text):
+    """Case 39."""
+    assert activation.read_busy(Word("busy", said)) == text
+
+
+@pytest.mark.parametrize("text", ["", "done", "done x", "nonsense 0", "done 0x1 why"])
+def test_a_result_that_makes_no_sense_is_no_success(text):
+    assert activation.read_outcome(Word("result", text)).name == "failed"
 
 
 def test_an_owner_is_one_line_of_bounded_length():
-    order = Order(**{**{name: getattr(ORDER, name) for name in ORDER.__struct_fields__}, "owner": "a\nb; $(c) " * 99})
+    order = msgspec.structs.replace(ORDER, owner="a\nb; $(c) " * 99)
     words = shlex.split(activation.begin(order, root=True))
     assert "\n" not in words[-1]
     assert len(words[-1]) <= 200
@@ -51,7 +100,7 @@ def test_who_is_not_root_begins_with_sudo_that_asks_nothing():
     ],
 )
 def test_only_lines_of_this_activation_are_words(line, word):
-    assert activation.read_word(ORDER, line) == word
+    assert activation.read_word(ORDER.id, line) == word
 
 
 def test_a_result_has_an_outcome_a_status_and_a_reason():

@@ -37,13 +37,6 @@ def test_the_key_is_named_and_never_read_by_us():
     ]
 
 
-def test_a_host_fetches_with_short_time_outs_and_an_end_of_its_own():
-    assert nix.remote_realise("/nix/store/x", timeout=60) == (
-        'NIX_SSHOPTS="${NIX_SSHOPTS-} -o BatchMode=yes -o ConnectTimeout=5" '
-        "timeout -k 5 60 nix-store --realise /nix/store/x --option connect-timeout 5 --option download-attempts 2"
-    )
-
-
 def test_a_host_is_asked_what_it_lacks_with_each_path_as_one_word():
     assert nix.remote_invalid(["/nix/store/x", "/nix/store/a b"]) == (
         "nix-store --check-validity --print-invalid /nix/store/x '/nix/store/a b'"

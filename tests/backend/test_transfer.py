@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import shutil
+import subprocess
+
 import pytest
 
-from nixhive_nb.backend.transfer import SshStore, ssh_store, store_for_nix
+from nixhive_nb.backend.builds import Built
+from nixhive_nb.backend.connections import RemoteResult
+from nixhive_nb.backend.ssh_config import write_ssh_files
+from nixhive_nb.backend.stores import SshStore, ssh_store, store_for_nix
+from nixhive_nb.backend.transfer import Transfer
+from nixhive_nb.deployment.inventory import Inventory
+from nixhive_nb.plan.step import Step
 
 
 @pytest.mark.parametrize(
@@ -43,3 +54,83 @@ def test_nix_gets_a_store_as_it_is_written(url):
 def test_a_port_goes_to_ssh_since_nix_would_take_it_for_a_name():
     assert store_for_nix("ssh://root@portico:2222?ssh-key=/k") == ("ssh://root@portico?ssh-key=/k", "-p 2222")
     assert store_for_nix("ssh-ng://[fe80::1]:22") == ("ssh-ng://[fe80::1]", "-p 22")
+
+
+class Told:
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+    def progress(self, done, expected):
+        pass
+
+
+def fetched_after(tmp_path, meanwhile):
+    """Push a path to a file store, do something, and fetch it on a host that gets all by itself; give what is told."""
+    file = tmp_path / f"it-{secrets.token_hex(4)}"
+    file.write_text("content\n")
+    path = subprocess.run(["nix-store", "--add", file], capture_output=True, text=True, check=True).stdout.strip()
+    cache = tmp_path / "cache"
+
+    async def remote(instance, command, *, seconds, on_line=None, stdin=None):
+        return RemoteResult(exited=0, stdout="", stderr="", seconds=0)
+
+    async def steps():
+        transfer = Transfer(
+            {"www-1"}, write_ssh_files(Inventory(source="t"), tmp_path / "ssh"), remote, way=lambda _: None, trust=0.0
+        )
+        built, told = Built(path=path, sizes={path: 100}), Told()
+        store = f"file://{cache}"
+        await transfer.push(Step(id="p", kind="push", store=store), built, told)
+        meanwhile(cache)
+        fetch = Step(id="f", kind="fetch", instance="www-1", store=store)
+        return await transfer.fetch(fetch, built, told), told.lines, list(cache.glob("*.narinfo"))
+
+    return asyncio.run(steps())
+
+
+def test_a_store_that_can_hold_no_root_is_looked_at_again_before_use(tmp_path):
+    """Case 7: what has vanished there is pushed again, and that is said."""
+    result, lines, there = fetched_after(tmp_path, shutil.rmtree)
+    assert there
+    assert [line for line in lines if "any more: it is pushed again" in line]
+    assert "any more, and was pushed again" in result.warning
+
+
+def test_a_store_that_still_has_it_is_left_alone(tmp_path):
+    """Case 7."""
+    result, lines, there = fetched_after(tmp_path, lambda _cache: None)
+    assert there
+    assert not result.warning
+    assert not [line for line in lines if "pushed again" in line]
+
+
+def test_roots_are_made_as_new_while_the_run_goes_on_and_let_go_once(tmp_path):
+    """Case 7: a run that takes days keeps what it copied."""
+    asked = []
+
+    async def steps():
+        renewed = asyncio.Event()
+
+        async def remote(instance, command, *, seconds, on_line=None, stdin=None):
+            asked.append(command.split()[2])
+            if on_line:
+                on_line("nixhive rooted")
+            if asked[-1] == "keep":
+                renewed.set()
+            return RemoteResult(exited=0, stdout="", stderr="", seconds=0)
+
+        files = write_ssh_files(Inventory(source="t"), tmp_path / "ssh")
+        transfer = Transfer({"www-1"}, files, remote, way=lambda _: None, renew=0.01)
+        built = Built(path="/nix/store/x", sizes={})
+        await transfer.fetch(Step(id="f", kind="fetch", instance="www-1"), built, Told())
+        await renewed.wait()
+        await transfer.release("www-1", built.path)
+        await transfer.release("www-1", built.path)
+
+    asyncio.run(steps())
+    assert asked[0] == "fetch"
+    assert set(asked[1:]) == {"keep", "release"}
+    assert asked.count("release") == 1

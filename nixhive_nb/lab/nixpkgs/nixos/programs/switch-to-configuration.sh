@@ -1,6 +1,6 @@
 #!/bin/sh
 # Our own switch-to-configuration, for practice hosts: the words, the exit codes and the effects of NixOS's.
-#   0 done   1 usage, lock or boot loader   2 an activation script failed   4 units failed
+#   0 done   1 usage or boot loader   11 somebody else has the lock   2 an activation script failed   4 units failed
 #   100 the new system's init does not go with the running one: nothing was activated, it needs a reboot
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -33,8 +33,8 @@ fi
 mkdir -p /run/nixos "$started"
 exec 9>/run/nixos/switch-to-configuration.lock
 if ! flock -n 9; then
-  echo "Could not acquire lock" >&2
-  exit 1
+  echo "Could not acquire lock - Resource temporarily unavailable" >&2
+  exit 11
 fi
 
 # The units whose script has to run: new and changed ones, and those that failed the last time.
