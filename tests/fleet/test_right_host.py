@@ -123,6 +123,7 @@ def test_an_account_that_cannot_log_in_cannot_be_asked(fleet, shell):
     assert "www-1 cannot be asked" in ended.stderr
     if shell.endswith("nologin"):
         assert "This account is currently not available" in ended.stderr
+        saw("the account may not log in (nologin)", line_of(ended.stderr, "www-1"))
 
 
 @pytest.mark.parametrize("shell", ["/bin/tcsh", "/usr/bin/fish", "/bin/zsh", "/bin/bash"])
@@ -141,6 +142,7 @@ def test_an_activation_goes_by_every_login_shell(fleet, shell):
     assert "activate:www-1: done" in ended.stderr
     assert json.loads(asked.stdout)[0]["state"] == "in sync"
     assert ran.returncode == 0, ran.stderr
+    saw(f"the login shell is {shell}", line_of(ended.stderr, "www-1"))
 
 
 def foreign(edited):
@@ -184,6 +186,8 @@ def test_two_instances_that_are_one_host_are_warned_of_and_worked_on_one_by_one(
     assert "depot and twin are one host: they say the same boot id" in ended.stderr
     events = re.findall(r"activate:(?:depot|twin): (started|done)", ended.stderr)
     assert events == ["started", "done", "started", "done"]
+    ends = "; ".join(line_of(ended.stderr, name) for name in ("depot", "twin"))
+    saw("two instances are one host", f"{ends}: one after the other, with a warning")
     status = fleet.nix_hive("status", "-c", "example", "*")
     assert "depot and twin are one host: they say the same boot id" in status.stderr
 
@@ -195,6 +199,7 @@ def test_a_push_is_done_when_the_path_is_in_the_store_that_was_named(fleet, edit
     assert ended.returncode == 0, ended.stderr
     path = json.loads(fleet.nix_hive("build", "-c", "example", "www").stdout)["systems"]["www"]["result"]
     assert fleet.lab.exec("portico", ["ls", "-d", f"/var/cache/other{path}"]).strip() == f"/var/cache/other{path}"
+    saw("the store leads on to another one (?remote-store=)", f"{line_of(ended.stderr, 'www-1')}: it is in that one")
     edited(('store = "ssh://portico"', 'store = "ssh://portico?remote-store=local%3Froot%3D/proc/none"'))
     ended = fleet.nix_hive("push", "-c", "example", "www-1")
     assert ended.returncode == 1
@@ -219,6 +224,7 @@ def test_a_relay_whose_login_only_serves_a_store_gets_a_copy(fleet, edited):
     assert ended.returncode == 0, ended.stderr
     assert "push:www>ssh://portico: done (from here)" in ended.stderr
     assert "fetch:www-1: done (from relay)" in ended.stderr
+    saw("the relay's login serves its store and runs nothing else", line_of(ended.stderr, "www-1"))
 
 
 def test_a_jump_host_that_only_the_users_configuration_knows_is_rebooted_first(fleet, edited, monkeypatch, tmp_path):
