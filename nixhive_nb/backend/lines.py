@@ -16,6 +16,7 @@ import msgspec
 from nixhive_nb.backend.bound import bound
 from nixhive_nb.backend.marks import WORDS, Answer
 from nixhive_nb.backend.opener import SESSIONS
+from nixhive_nb.errors import LinkLost
 from nixhive_nb.kept import ANSWER
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
@@ -116,7 +117,11 @@ class Lines:
         def work(note: Callable[[Call], None]) -> RemoteResult:
             return run(WORDS, timeout=seconds, on_line=heard, stdin=data, on_call=note, bound=alone)
 
-        return answer.result(await self._cancellable(work), instance)
+        try:
+            ended = await self._cancellable(work)
+        except LinkLost as error:
+            raise answer.lost(error, instance) from None
+        return answer.result(ended, instance)
 
     async def _cancellable(self, work: Callable[[Callable[[Call], None]], RemoteResult]) -> RemoteResult:
         calls: list[Call] = []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WORDS = """exec /bin/sh -c 'IFS= read -r hive_words; eval "$(printf %b "$hive_words")"'"""
 """What sshd is asked to start: a shell that reads the command as the first line of its input."""
 _WORDS_SHOWN = 300
+_LINES_SHOWN = 4
 _LOG_LINES = 200
 
 
@@ -41,6 +42,7 @@ class Answer:
         self._end = f"{halves[2]}-{halves[3]}"
         self._ending = re.compile(rf"{self._end} ([0-9]{{1,3}})\r?")
         self._begun = False
+        self._before: list[str] = []
         self._blank = False
         self._exited: int | None = None
 
@@ -59,6 +61,8 @@ class Answer:
         """Take a line of the standard output, and give those that are the command's own."""
         if not self._begun:
             self._begun = line.rstrip("\r") == self._begin
+            if not self._begun and len(self._before) < _LINES_SHOWN:
+                self._before += _lines(line)
             return
         ended = self._ending.fullmatch(line)
         if ended is not None:
@@ -82,6 +86,20 @@ class Answer:
         behind = re.split(rf"(?:^|\n){self._begin}\r?\n", ended.stdout, maxsplit=1)[-1]
         own = re.split(rf"\r?\n{self._end} [0-9]+", behind, maxsplit=1)[0]
         return msgspec.structs.replace(ended, exited=exited, stdout=own)
+
+    def lost(self, error: LinkLost, host: str) -> LinkLost:
+        """Give the error for a link that was lost, with what the login said where that was no answer.
+
+        It may run what waits for more input than there will be.
+        """
+        if self._begun or not self._before:
+            return error
+        words = " / ".join(self._before)[:_WORDS_SHOWN]
+        return LinkLost(
+            f"{host} cannot be asked: its login runs something else than the commands that are sent, and said "
+            f"{words!r}. {error}",
+            log=self._before,
+        )
 
     def status(self, ended: Finished, host: str) -> int:
         """Give the exit status of a command that a program of ours ran there. Raises as `result` does."""
@@ -107,7 +125,7 @@ class Answer:
 
 
 def _said(lines: Sequence[str], exited: int) -> str:
-    words = " / ".join(lines[:4])[:_WORDS_SHOWN]
+    words = " / ".join(lines[:_LINES_SHOWN])[:_WORDS_SHOWN]
     return f"said {words!r} (exit status {exited})" if words else f"said nothing (exit status {exited})"
 
 
