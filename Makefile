@@ -53,7 +53,7 @@ test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint ## Ch
 ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
-	@mkdir -p build; rm -rf build/failed; status=0; \
+	@mkdir -p build; rm -rf build/failed build/failures.txt; status=0; \
 	$(PYTEST) --junitxml=build/tests.xml $(SELECTED) $(TESTS) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
 ifdef NIXHIVE_TEST_WITHOUT_FLEET
 	@echo "The tests on practice fleets were left out (NIXHIVE_TEST_WITHOUT_FLEET). To run them: sudo make test"

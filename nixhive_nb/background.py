@@ -16,6 +16,7 @@ from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.summary import failure_text, headline
 from nixhive_nb.plan.waiting import Waiting, waiting_for
 from nixhive_nb.run_report import RunReport
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,11 +142,11 @@ def _at_the_end() -> None:
             run.cancel()
         for run in going:
             waiting = Waiting()
-            with contextlib.suppress(Exception):  # what broke it was told in its place
+            with swallowed(_log, "asking a run what it waits for", Exception):  # what broke it was told in its place
                 waiting = run.waits_for()
             if waiting.instances:
                 _say(f"Python ends when run {run.run} does, which waits for {waiting}. An interrupt leaves at once.")
-            with contextlib.suppress(Exception):
+            with swallowed(_log, "waiting for a run", Exception):
                 run.wait(waiting.seconds + _LAST_SECONDS)
     finally:
         for run in going:
@@ -154,7 +155,7 @@ def _at_the_end() -> None:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(Exception):  # standard error may be gone
+    with swallowed(_log, "saying why Python waits", Exception):  # standard error may be gone
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - nobody else is there to say it
 
 

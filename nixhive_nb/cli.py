@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -89,7 +91,7 @@ def call(argv: list[str]) -> int:
         follow=follow_in_terminal,
         warn=_warn,
         tell=_tell,
-        listen=lambda plain: HostOutputs() if plain else HostLines(),
+        listen=_listener,
         attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
         ask=lambda question: click.confirm(question, default=False, err=True),
     )
@@ -106,6 +108,8 @@ def call(argv: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _log.info("interrupted", exc_info=True)
+        if streams.reader_left():
+            return 1
         _complain("interrupted")
         return INTERRUPTED
     except (HiveError, OSError) as error:
@@ -127,6 +131,12 @@ def _here() -> str:
         return str(Path.cwd())
     except OSError as error:
         return f"a folder that is gone ({error.strerror})"
+
+
+def _listener(plain: bool) -> HostOutputs | HostLines:  # noqa: FBT001 - the session gives it so
+    """Return what prints what hosts say. Who reads no more of it (`| head`) wants no more: that is an interrupt."""
+    streams.when_reader_leaves(lambda: os.kill(os.getpid(), signal.SIGINT))
+    return HostOutputs() if plain else HostLines()
 
 
 def _command(argv: list[str], session: Session) -> Value:

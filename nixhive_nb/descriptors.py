@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import resource
+
+from nixhive_nb.swallowed import swallowed
 
 _log = logging.getLogger(__name__)
 _OURS = 24
@@ -22,7 +23,7 @@ def allow_many() -> None:
     """Raise the limit of open files to what the system allows us; programs that we start have it, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
+        with swallowed(_log, "raising the limit of open files", ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

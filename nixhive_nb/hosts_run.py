@@ -18,6 +18,7 @@ from nixhive_nb.errors import HiveError, OptionError
 from nixhive_nb.files import file_name, make_folder, private_opener
 from nixhive_nb.interrupts import interrupts_held
 from nixhive_nb.kept import KEPT, LOGGED, TAIL, BoundedFile
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import line_count, strip_control
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class _Guarded(Listener):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not the hosts' fault
             _log.debug("showing what hosts say", exc_info=True)
             self._deaf = True
-            with contextlib.suppress(Exception):
+            with swallowed(_log, "warning of that", Exception):
                 self._warn(f"What hosts say cannot be shown any more: {str(error) or type(error).__name__}.")
 
 
@@ -244,6 +245,7 @@ class EndlessLogs:
                 try:
                     folder = self._folder()
                 except OSError:
+                    _log.debug("no folder for the output of %s", self._name, exc_info=True)
                     return ""
                 ending = _ERRORS if stream == "stderr" else ""
                 file = self._files[stream] = BoundedFile(folder / f"{self._name}{ending}.log", self._most)

@@ -7,6 +7,7 @@ file, which has a limit of its own. Lines without an end are handed on in pieces
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import threading
 from collections import deque
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import IO
+
+_log = logging.getLogger(__name__)
 
 MEBIBYTE = 2**20
 KEPT = 64 * MEBIBYTE
@@ -127,6 +130,7 @@ class BoundedFile:
             try:
                 self._add(data)
             except OSError:
+                _log.debug("writing %s", self.path, exc_info=True)
                 self._end()
                 return ""
         return str(self.path)

@@ -14,6 +14,8 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
+from nixhive_nb.swallowed import swallowed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,7 +67,9 @@ class _Watcher:
 
     def tell(self, line: str) -> None:
         """Tell the shell."""
-        with contextlib.suppress(BrokenPipeError):  # somebody has killed it just now
+        with swallowed(
+            _log, "telling the shell that ends what we started", BrokenPipeError
+        ):  # somebody has killed it just now
             os.write(self.pipe(), f"{line}\n".encode())
 
     def close(self) -> None:

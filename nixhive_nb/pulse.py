@@ -6,14 +6,18 @@ CI ends a job that says nothing for long, and a person who reads its log wants t
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from nixhive_nb import streams
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_log = logging.getLogger(__name__)
 
 EVERY = 60.0
 _doing: list[Callable[[], str]] = []
@@ -47,6 +51,6 @@ def _beat(over: threading.Event, every: float, began: float) -> None:
     while not over.wait(max(0.0, max(began, streams.last_written()) + every - time.monotonic())):
         if time.monotonic() - max(began, streams.last_written()) >= every and _doing:
             said = ""
-            with contextlib.suppress(Exception):  # it may end just now
+            with swallowed(_log, "asking what goes on", Exception):  # it may end just now
                 said = _doing[-1]()
             streams.write(f"{said or 'it goes on'}\n", error=True)

@@ -21,6 +21,7 @@ from nixhive_nb.errors import HiveError
 from nixhive_nb.interrupts import interrupts_held, wait_awake
 from nixhive_nb.plan.engine import Run
 from nixhive_nb.plan.journal import Header
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +133,7 @@ def _shown(run: Run, follow: Follow, warn: Callable[[str], None]) -> Iterator[No
             face.__exit__(None, None, None)
     finally:
         for failure in (*run.unheard, *wrong):
-            with contextlib.suppress(Exception):
+            with swallowed(_log, "warning of what was not shown", Exception):
                 warn(f"The run could not all be shown: {str(failure) or type(failure).__name__}. Its report is whole.")
 
 

@@ -6,20 +6,25 @@ reason to leave hosts in the middle of what is done there.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from nixhive_nb.swallowed import swallowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 """The reader has had enough, which is no fault."""
 _written = [0.0]
 _lost: dict[int, OSError | None] = {}
+_leaving: list[Callable[[], None]] = []
 _guards = {1: threading.Lock(), 2: threading.Lock()}
 
 
@@ -39,7 +44,7 @@ def prepare() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
         if number:
-            with contextlib.suppress(OSError):
+            with swallowed(_log, "making a descriptor blocking", OSError):
                 os.set_blocking(number, True)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -60,6 +65,17 @@ def write(text: str, *, error: bool = False) -> None:
             _lose(number, stream, failure if isinstance(failure, OSError) else None)
 
 
+def when_reader_leaves(call: Callable[[], None]) -> None:
+    """Have this called once, when nobody reads standard output any more."""
+    _leaving.append(call)
+
+
+def reader_left() -> bool:
+    """Tell whether whoever read standard output has had enough of it."""
+    lost = _lost.get(1)
+    return lost is not None and lost.errno in _GONE
+
+
 def last_written() -> float:
     """Give when something was written at last, by the monotonic clock; 0 where nothing was."""
     return _written[0]
@@ -77,7 +93,7 @@ def can_show(text: str) -> bool:
 def failure() -> str:
     """Give why what was asked for, on standard output, is not all there; empty where it is, or nobody wanted more."""
     lost = _lost.get(1)
-    return "" if lost is None or lost.errno in _GONE else lost.strerror or str(lost)
+    return "" if lost is None or reader_left() else lost.strerror or str(lost)
 
 
 def _put(stream: TextIO, text: str) -> None:
@@ -92,7 +108,10 @@ def _put(stream: TextIO, text: str) -> None:
 def _lose(number: int, stream: TextIO, failure: OSError | None) -> None:
     """Lead a stream nowhere, so that what waits in it does not fail again when Python ends."""
     _lost[number] = failure
-    with contextlib.suppress(OSError, ValueError):
+    with swallowed(_log, "leading a stream nowhere", OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+    if number == 1 and reader_left():
+        while _leaving:
+            _leaving.pop()()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +24,10 @@ def state_home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("state-home")
     before = os.environ.get("XDG_STATE_HOME")
     os.environ["XDG_STATE_HOME"] = str(folder)
+    # One signing key for the fleets of all tests: paths of this machine's store gather a signature of each key.
+    keys = Path(before or Path.home() / ".local" / "state") / "nixhive-lab-signing"
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / keys.name).symlink_to(keys)
     yield folder
     if before is None:
         del os.environ["XDG_STATE_HOME"]

@@ -90,6 +90,15 @@ def pytest_sessionfinish(session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_runtest_logreport(report) -> None:
+    """Say at once what failed and why: the run may go on for minutes."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        file = ROOT / "build" / "failures.txt"
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a") as failures:
+            failures.write(f"{report.nodeid} ({report.when})\n{report.longreprtext}\n\n")
+
+
 def pytest_testnodedown(node, error) -> None:
     _left(node.config).extend(getattr(node, "workeroutput", {}).get("left", []))
 
@@ -128,7 +137,8 @@ def _processes() -> list[str]:
             words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:  # it has ended
             continue
-        if words and int(path.parent.name) not in own:  # a zombie has no words
+        # A zombie has no words; the shell that ends what a test starts in this process ends with it.
+        if words and int(path.parent.name) not in own and "nixhive-lifeline" not in words:
             found.append(f"process {path.parent.name}: {words}")
     return found
 

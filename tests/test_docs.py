@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -106,7 +107,12 @@ def test_the_options_of_a_page_are_in_the_grammar(page):
 @pytest.fixture(scope="module")
 def follower(tmp_path_factory):
     """One practice fleet for all pages, where `lab up` finds it; and what a reader's machine has."""
-    folder = tmp_path_factory.mktemp("pages")
+    with following(tmp_path_factory.mktemp("pages")) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def following(folder):
     programs = Path(sys.executable).parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
@@ -137,9 +143,10 @@ def test_the_commands_in_the_sentences_of_a_page_run(page, follower):
 
 
 @pytest.mark.fleet
-def test_the_practice_fleet_goes_down_as_the_docs_say(follower):
+def test_the_practice_fleet_goes_down_as_the_docs_say(tmp_path):
     assert LAST[0] in {call for page in PAGES for call in spoken(page)}
-    said, failed = terminal(LAST[0], attended=True)
+    with following(tmp_path):
+        said, failed = terminal(LAST[0], attended=True)
     assert not failed, said
     assert "The practice fleet is down." in said
 

@@ -241,7 +241,8 @@ def test_programs_are_logged_with_arguments_status_and_time(file):
 
 
 def test_a_program_that_is_ended_by_us_is_logged_as_that(file, tmp_path):
-    running = process.start(["sleep", "60"], stderr=tmp_path / "err")
+    with (tmp_path / "err").open("wb") as errors:
+        running = process.start(["sleep", "60"], stderr=errors)
     process.end(running)
     assert ": sleep, exit status -15 after" in entries(file)[-1]
 

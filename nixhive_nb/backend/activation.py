@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import shlex
 from importlib.resources import files
 from typing import Literal, get_args
@@ -14,7 +14,10 @@ from nixhive_nb.backend import nix
 from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.plan import SwitchType
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import seconds_text
+
+_log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30
 SETS_PROFILE = ("switch", "boot")
@@ -168,7 +171,7 @@ def read_outcome(word: Word) -> Outcome:
     status, _, why = rest.partition(" ")
     number = said.whole(status)
     if number is not None:
-        with contextlib.suppress(msgspec.ValidationError):
+        with swallowed(_log, "reading how an activation ended", msgspec.ValidationError):
             return msgspec.convert({"name": name, "status": number, "why": said.one_line(why)}, Outcome)
     return Outcome(name="failed", status=0, why=f"the host told its end as {said.one_line(word.text, _MOST_WORDS)!r}")
 

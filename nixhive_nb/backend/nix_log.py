@@ -6,6 +6,7 @@ lines that are no `@nix` line, are passed over or given as text. Ids are per pro
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "@nix "
 COPY_PATH, BUILDS, BUILD = 100, 104, 105
@@ -84,6 +87,7 @@ class NixLog:
         try:
             told = msgspec.json.decode(line[len(PREFIX) :], type=_Line)
         except (msgspec.DecodeError, UnicodeError, RecursionError):  # the last for what nests too deep
+            _log.debug("reading a line of Nix", exc_info=True)
             return ()
         read = {"start": self._start, "result": self._result, "stop": self._stop, "msg": self._message}
         return read[told.action](told) if told.action in read else ()

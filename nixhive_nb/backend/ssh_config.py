@@ -6,8 +6,8 @@ extend the user's own configuration: in ssh_config the first value wins, so the 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
+from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
+
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10
 """Seconds for a connection, where neither the deployment nor the user says otherwise."""
@@ -80,7 +83,7 @@ def private_folder() -> Path:
     _sweep(Path(usable))
     folder = Path(tempfile.mkdtemp(prefix=_OURS, dir=usable))
     handle = os.open(folder / f".{_ALIVE}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(OSError):  # a file system without locks: then nobody sweeps it
+    with swallowed(_log, "locking a private folder", OSError):  # a file system without locks: then nobody sweeps it
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Locked before it has its name: whoever sees it without a lock knows that we are dead.
         Path(folder, f".{_ALIVE}").rename(folder / _ALIVE)
@@ -99,7 +102,7 @@ def remove_folder(folder: Path) -> None:
 def _sweep(place: Path) -> None:
     """Remove the private folders of programs of ours that are dead: they were killed."""
     for alive in place.glob(f"{_OURS}*/{_ALIVE}"):
-        with contextlib.suppress(OSError):
+        with swallowed(_log, f"sweeping {alive.parent}", OSError):
             if alive.parent.is_symlink() or alive.parent.stat().st_uid != os.getuid():
                 continue
             with alive.open("rb") as lock:

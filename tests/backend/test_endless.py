@@ -112,7 +112,7 @@ def test_all_hosts_together_have_a_limit_as_well(site, tmp_path):
 
 def test_an_answer_to_a_question_of_ours_is_bounded(connections):
     """D8: a hostile host in a `status` filled the memory of the kernel within its 30 s."""
-    lines = Lines(connections, parallel=1)
+    lines = Lines(connections)
     connections.open("web")
     try:
         with Peak() as peak:
@@ -132,7 +132,7 @@ def test_an_answer_that_is_cut_is_never_taken_for_the_whole(connections):
     async def remote(instance, _command, *, seconds):
         return await lines.remote(instance, "yes '/nix/store/a 5' | head -c 20000000", seconds=seconds)
 
-    lines = Lines(connections, parallel=1)
+    lines = Lines(connections)
     try:
         with pytest.raises(NixError, match=r"says more than 4\.2 MB to a question: it is not read"):
             asyncio.run(closure_sizes(remote, "web", "/nix/store/a"))

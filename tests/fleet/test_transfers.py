@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import subprocess
-import threading
 
 import pytest
 
@@ -141,21 +139,6 @@ def test_one_path_from_a_slow_relay_is_not_given_up(fleet, change):
         ended = fleet.nix_hive(*COMMAND, "--stall-timeout", "5", "depot")
     assert ended.returncode == 0, ended.stderr
     assert "fetch:depot: done (from relay)" in ended.stderr
-
-
-def test_another_nix_on_the_host_is_told(fleet, change):
-    """N4, N3: Nix itself says nothing of a path that another one brings."""
-    change(member='store = "";')
-    built = fleet.nix_hive("build", "-c", "example", "depot")
-    result = json.loads(built.stdout)["systems"]["depot"]["result"]
-    hold = f"exec 9>{result}.lock; flock 9; touch /var/held; sleep 30"
-    holder = threading.Thread(target=fleet.lab.exec, args=("depot", ["sh", "-c", hold]))
-    holder.start()
-    fleet.lab.exec("depot", ["sh", "-c", "until [ -e /var/held ]; do :; done"])
-    ended = fleet.nix_hive("push", "-c", "example", "depot")
-    holder.join()
-    assert ended.returncode == 0, ended.stderr
-    assert "waits for another Nix on depot (process " in logged(fleet)
 
 
 def test_a_path_that_was_copied_stays_until_it_is_used(fleet, change):

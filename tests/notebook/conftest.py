@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+import re
 
 import nbformat
 import pytest
@@ -30,7 +32,7 @@ let say = name: words: _: { inherit name; args = [ "-c" words ]; }; in
   };
 }
 """
-NOWHERE = '{ HostName = "127.0.0.1"; Port = 1; User = "nobody"; }'
+NOWHERE = '{ HostName = "127.0.0.1"; Port = PORT; User = "nobody"; }'
 
 
 class Shell:
@@ -80,7 +82,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def write_hive(folder, *, broken=False, www="echo www > $out"):
-    text = HIVE.replace("FOLDER", str(folder)).replace("NOWHERE", NOWHERE).replace("WWW", www)
+    ports = itertools.count(1)  # three hosts, and not one that is named three times
+    text = re.sub("NOWHERE", lambda _: NOWHERE.replace("PORT", str(next(ports))), HIVE)
+    text = text.replace("FOLDER", str(folder)).replace("WWW", www)
     (folder / "hive.nix").write_text(text.replace("BROKEN", "exit 1" if broken else "echo db > $out"))
 
 

@@ -53,7 +53,10 @@ def test_the_usual_deployment_is_not_taken_for_one_that_was_named(shell, monkeyp
         asked.append(str(deployment))
         raise lab.LabError("no fleet today")
 
-    monkeypatch.setattr(lab.Lab, "open", fail)
+    def absent():
+        raise lab.NoFleet("no fleet")
+
+    monkeypatch.setattr(lab.Lab, "open", absent)
     monkeypatch.setattr(lab.Lab, "up", fail)
     for change in ("x = 1", "%config Hive.deployment = 'mine'", "%config Hive.deployment = 'hive.nix'"):
         shell.run(change)

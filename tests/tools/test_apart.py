@@ -40,7 +40,7 @@ def test_its_network_names_and_processes_are_its_own():
     script = "ip link add nixhive0 type veth peer name nixhive0p; ip netns add nixhive0-portico; ip netns list; ls /run"
     first, second = apart(script), apart(script)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert first.stdout == second.stdout == "nixhive0-portico\nmount\nnetns\n"
+    assert first.stdout == second.stdout == "nixhive0-portico\nmount\nnetns\nuser\n"
     assert not Path("/sys/class/net/nixhive0p").exists()
     assert apart("ls /sys/class/net; [ $(ls -d /proc/[0-9]* | wc -l) -lt 9 ]").stdout == "lo\n"
 
