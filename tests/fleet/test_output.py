@@ -81,7 +81,12 @@ def test_what_was_asked_for_and_cannot_be_written_is_said(shell, words):
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == ("nix-hive: standard output could not be written: No space left on device.")
     gone = shell(f"nix-hive {words} | true")
-    assert (gone.returncode, gone.stderr) == (0, "")
+    if words.startswith("run"):
+        # Nobody reads what the hosts say: what still runs there is ended.
+        assert gone.returncode in (0, 1)
+        assert set(re.findall(r": (\w+)", gone.stderr)) <= {"interrupted"}, gone.stderr
+    else:
+        assert (gone.returncode, gone.stderr) == (0, "")
 
 
 def test_a_host_says_what_the_terminal_cannot_show(shell):

@@ -105,7 +105,8 @@ def test_a_jupyter_server_that_is_stopped_leaves_a_host_that_goes_back(fleet):
         client.execute("%load_ext nixhive_nb")
         client.execute("%hive deploy -c example --yes --force --confirm 3 portico")
         here(fleet)
-        started = [pid for pid in descendants(os.getpid()) if "nixhive-lifeline" in command(pid)]
+        started = [pid for pid in descendants(kernel.provisioner.pid) if "nixhive-lifeline" in command(pid)]
+        assert started
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=False)  # as the server does it: asked, then SIGTERM, then SIGKILL
