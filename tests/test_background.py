@@ -130,8 +130,9 @@ def test_when_python_ends_an_activation_comes_to_its_end_and_nothing_more_is_sta
         [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert {process.stdout.readline() for _ in range(2)} == {"began activate:portico\n", "cancelled\n"}
+    # D20: who waits says for what, and for how long.
+    waits = process.stderr.readline()
+    assert waits.startswith("Python ends when run it does, which waits for portico, at most "), waits
     said, wrong = process.communicate("go on\n" * 9, timeout=30)
     assert said == "ended activate:portico\nclosed\n", wrong
     assert process.returncode == 0
-    # D20: who waits says for what, and for how long.
-    assert wrong.startswith("Python ends when run it does, which waits for portico, at most "), wrong

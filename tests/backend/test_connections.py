@@ -170,14 +170,16 @@ def test_nagle_is_off(site):
 
 def test_an_idle_connection_costs_one_thread(site):
     server = site.sshd()
-    names_before = {thread.name for thread in threading.enumerate()}
+    before = set(threading.enumerate())
+    names_before = {thread.name for thread in before}
     names = [f"h{number}" for number in range(5)]
     connections = site.connect(*(site.instance(name, server) for name in names))
     for name in names:
         connections.run(name, "true")
 
     def ours():
-        return [t for t in threading.enumerate() if isinstance(t, paramiko.Transport) or t.name == "hive-watchdog"]
+        new = set(threading.enumerate()) - before
+        return [t for t in new if isinstance(t, paramiko.Transport) or t.name == "hive-watchdog"]
 
     eventually(lambda: len(ours()) == 6, "one thread a connection, and one for all")
     others = {thread.name for thread in threading.enumerate()} - {thread.name for thread in ours()}
