@@ -68,8 +68,9 @@ class TestGrammar:
         assert "-n" in offered(shell, "%hive lab up -")
 
     def test_every_option_of_every_command(self, shell):
+        above = click.Context(hive_group, **hive_group.context_settings)
         for name, command in hive_group.commands.items():
-            options = command.get_params(click.Context(command))
+            options = command.get_params(click.Context(command, parent=above, **command.context_settings))
             names = {name for one in options if isinstance(one, click.Option) and not one.hidden for name in one.opts}
             assert set(offered(shell, f"%hive {name} -")) == names
             assert set(offered(shell, f"%hive {name} --")) == {name for name in names if name.startswith("--")}
