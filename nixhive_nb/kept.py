@@ -73,6 +73,11 @@ class Kept:
             gone = len(self._tail.popleft())
             self._in_tail -= gone
             self._left_out += gone
+        # No part of it is kept beyond that: how large the parts are is up to the host, and to how busy this machine is.
+        excess = max(0, self._in_tail - TAIL)
+        self._tail[0] = self._tail[0][excess:]
+        self._in_tail -= excess
+        self._left_out += excess
 
     def text(self) -> str:
         """Return what is kept; where something is left out, a line says how much, and where all of it is."""
