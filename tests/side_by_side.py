@@ -29,7 +29,7 @@ LONG = (
     "tests/backend",
 )
 """Where the long tests are, those first that take longest: who begins with them ends soonest."""
-_SECONDS = float(os.environ.get("NIXHIVE_TEST_LEFT_SECONDS", "65"))
+_SECONDS = float(os.environ.get("NIXHIVE_TEST_LEFT_SECONDS", "10"))
 """How long what was ended may take until it is gone."""
 
 

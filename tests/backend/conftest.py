@@ -55,6 +55,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def having_mounts(mounts: Path) -> list[int]:
+    """All processes that live in a mount namespace."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/ns/mnt"):
+        with contextlib.suppress(OSError):
+            if entry.readlink() == mounts:
+                found.append(int(entry.parts[2]))
+    return found
+
+
 class Sshd:
     """One running server."""
 
@@ -69,6 +79,7 @@ class Sshd:
             self.port = probe.getsockname()[1]
         self.log_file = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.mounts = Path()
 
     def start(self) -> Sshd:
         config = self.folder / "sshd_config"
@@ -104,6 +115,7 @@ class Sshd:
             )
         eventually(lambda: "Server listening on" in self.log() or self.process.poll() is not None, "sshd")
         assert self.process.poll() is None, self.log()
+        self.mounts = Path(f"/proc/{self.process.pid}/ns/mnt").readlink()
         return self
 
     def log(self) -> str:
@@ -125,7 +137,8 @@ class Sshd:
     def stop(self) -> None:
         if self.process is None:
             return
-        doomed = [self.process.pid, *descendants(self.process.pid)]
+        # What runs there has its mounts, also where the session that it was of is dead already.
+        doomed = [self.process.pid, *having_mounts(self.mounts)]
         for pid in doomed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
