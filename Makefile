@@ -20,6 +20,9 @@ substituters =
 endef
 export NIX_CONFIG := $(PRACTICE_NIX)
 
+# The tests start hundreds of programs of ours, which need not be compiled each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 ifdef NIXHIVE_TEST_WITHOUT_FLEET
 NEEDED := nix
 SELECTED := -m "not fleet"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import shlex
-from importlib.resources import files
 from typing import Literal, get_args
 
 import msgspec
 
 from nixhive_nb import said
-from nixhive_nb.backend import nix
+from nixhive_nb.backend import errand, nix
 from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.plan import SwitchType
@@ -106,7 +105,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def script() -> str:
     """Give the text that the host runs."""
-    return files("nixhive_nb.backend").joinpath("activation.sh").read_text()
+    return errand.own_script("activation.sh")
 
 
 def begin(order: Order, *, root: bool) -> str:

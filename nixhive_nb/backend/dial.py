@@ -31,10 +31,20 @@ class Dropped(Exception):  # noqa: N818 - a reason to try again, at first
     """The server hung up before the login."""
 
 
+class WayLost(Dropped):
+    """Our own process that leads through the jump hosts is gone: nothing was seen of the host itself."""
+
+
 def dial(link: Link, target: SshTarget, way: Path | None, seconds: float) -> None:
-    """Connect a link to a host: through the socket `way`, by its ProxyCommand, or straight. Raises `OSError`."""
+    """Connect a link to a host: through the socket `way`, by its ProxyCommand, or straight.
+
+    Raises `OSError`, and `WayLost` where the socket is dead.
+    """
     if way is not None:
-        link.dial_unix(way, seconds)
+        try:
+            link.dial_unix(way, seconds)
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise WayLost("the connection to its jump host broke.") from None
     elif target.proxy_command:
         _start_proxy(link, target.proxy_command)
     else:
@@ -46,7 +56,7 @@ def explain(error: BaseException, target: SshTarget, timeout: float | None, said
 
     `timeout`: the seconds of the deadline that has passed, if it has. `said`: what the ProxyCommand wrote.
     """
-    if isinstance(error, HiveError) or not isinstance(error, Exception) or descriptors.is_ours(error):
+    if isinstance(error, (HiveError, Dropped)) or not isinstance(error, Exception) or descriptors.is_ours(error):
         return error
     if timeout is not None or isinstance(error, TimeoutError):
         within = f" within {timeout:g} s" if timeout is not None else ""

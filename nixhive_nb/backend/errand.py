@@ -7,9 +7,11 @@ all of them. Nothing runs before all of it has come.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import shlex
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -93,6 +95,13 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     ending: bytes
     """What ends it when it is sent after `stdin`."""
     sudo: bool = False
+
+
+@functools.cache
+def own_script(name: str) -> str:
+    """Return a script of ours as it is sent, with each question to each host: without what is for readers."""
+    lines = (line.strip() for line in files("nixhive_nb.backend").joinpath(name).read_text().splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#"))
 
 
 def errand_of(

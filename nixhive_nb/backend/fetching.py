@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib.resources import files
 
 import msgspec
 
-from nixhive_nb.backend import nix
+from nixhive_nb.backend import errand, nix
 
 FETCH_SECONDS = 6 * 3600
 """How long a host may take to fetch a system in all."""
@@ -84,5 +83,4 @@ def read(line: str) -> Moves | Stalled | Rooted | None:
 
 
 def _command(*words: str) -> str:
-    script = files("nixhive_nb.backend").joinpath("fetch.sh").read_text()
-    return f"set -- {shlex.join(words)}\nconnect={nix.CONNECT_TIMEOUT}\n{script}"
+    return f"set -- {shlex.join(words)}\nconnect={nix.CONNECT_TIMEOUT}\n{errand.own_script('fetch.sh')}"

@@ -64,8 +64,12 @@ class Jumps:
         """
         return self._chain(target.jumps).forward(target, cancelled)
 
+    def lost(self, target: SshTarget, way: Path) -> None:
+        """Hear that a socket is dead: the next one who asks for it gets another."""
+        self._chain(target.jumps).lost(target, way)
+
     def why_closed(self, target: SshTarget) -> str:
-        """Ask the jump host why it does not reach a host. Empty when it does, or does not say."""
+        """Ask the jump host why it does not reach a host. Empty when it does, does not say, or is not connected."""
         return self._chain(target.jumps).why_closed(target)
 
     def close(self) -> None:
@@ -126,6 +130,13 @@ class _Chain:
         finally:
             self._lock.release()
 
+    def lost(self, target: SshTarget, way: Path) -> None:
+        """Forget a socket that is dead. Its process is ending, as after a reboot of the jump host, or will be asked."""
+        key = (target.hostname, target.port)
+        # Without the lock, which whoever starts a process holds for long. At worst a good one is made once more.
+        if self._forwards.get(key) == way:
+            self._forwards.pop(key, None)
+
     def why_closed(self, target: SshTarget) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
@@ -135,6 +146,9 @@ class _Chain:
             if not process.run(argv, timeout=_FORWARD_TIMEOUT, most=_MOST_WORDS).status:
                 return ""
             text = strip_control(read_tail(self._log, start=written))
+            # A process that is gone, as after a reboot of the jump host, tells nothing of the host behind.
+            if not self._is_connected():
+                return ""
             # Another host's channel may fail at the same moment; then it is one of these.
             reasons = dict.fromkeys(re.findall(r"open failed: (.+)", text))
             return one_line(" or ".join(reasons), _MOST_WORDS) or "the channel was refused"
@@ -228,14 +242,28 @@ class _Chain:
             done = process.run(argv, timeout=_FORWARD_TIMEOUT)
         except TookTooLong:
             raise ConnectionFailed(f"{target.name}: the ssh process of {self._hops[-1]} does not answer.") from None
+        if done.status and not self._is_connected():
+            return path  # who dials it finds it dead, and comes again
         if done.status or not path.exists():
             raise ConnectionFailed(
                 f"{target.name}: {self._hops[-1]} cannot be used as a jump host: {strip_control(done.stderr).strip()}"
             )
         return path
 
+    def _is_connected(self) -> bool:
+        try:
+            return process.run([*self._master(), "-O", "check", "--", "jump"], timeout=_FORWARD_TIMEOUT).status == 0
+        except TookTooLong:
+            _log.debug("%s: its ssh process does not say whether it is connected", self._hops[-1], exc_info=True)
+            return True
+
     def _master(self) -> list[str]:
-        return ["ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-S", str(self._control)]
+        # Where the process is gone, ssh would connect by itself: to whatever is named `jump` here.
+        return [
+            *("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "ProxyCommand=false"),
+            "-S",
+            str(self._control),
+        ]
 
 
 def _endpoint(target: SshTarget) -> str:

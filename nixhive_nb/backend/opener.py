@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nixhive_nb.backend import host_keys
-from nixhive_nb.backend.dial import Dropped, dial, explain
+from nixhive_nb.backend.dial import Dropped, WayLost, dial, explain
 from nixhive_nb.backend.fabric_run import HostConnection, shared_config
 from nixhive_nb.backend.jump import Jumps
 from nixhive_nb.backend.link import Cancelled, Link, Transport
@@ -181,6 +181,8 @@ class Opener:
                     return self._login(guest, way, attempt)
                 except Dropped as error:
                     dropped = error
+            if way is not None and isinstance(dropped, WayLost):
+                self._jumps.lost(target, way)
             reason = self._jumps.why_closed(target) if target.jumps else ""
             if reason:
                 raise ConnectionFailed(

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 
 import msgspec
 import pytest
 
-from nixhive_nb.backend.errand import check_name, errand_of, refusal
+from nixhive_nb.backend.errand import check_name, errand_of, own_script, refusal
 from nixhive_nb.backend.fabric_run import Call
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 from tests.backend.conftest import eventually
@@ -311,3 +312,12 @@ def test_sudo_that_starts_nothing_says_why(site, tmp_path):
 
 def test_root_needs_no_sudo(site):
     assert over(site, errand_of("id -u", sudo=True)).stdout == "0\n"
+
+
+@pytest.mark.parametrize("name", ["activation.sh", "fetch.sh"])
+def test_a_script_of_ours_is_sent_without_what_is_for_readers(name):
+    """Each host is sent it with each question."""
+    written, sent = files("nixhive_nb.backend").joinpath(name).read_text(), own_script(name)
+    assert len(sent) < 0.75 * len(written)
+    for shell in {shell.split()[0] for shell in SHELLS}:
+        subprocess.run([shell, "-n"], input=sent, text=True, check=True)

@@ -12,6 +12,7 @@ import pytest
 
 from nixhive_nb.backend import fetching
 from nixhive_nb.backend.fetching import Moves, Rooted, Stalled
+from tests.backend.conftest import eventually
 
 PATH = "/nix/store/00000000000000000000000000000000-system"
 ROOT = fetching.root_name("20261128T010203Z-ab12cd", PATH)
@@ -72,6 +73,11 @@ def test_roots_have_the_run_and_go_at_the_end_or_after_a_day(host):
     assert {file.name for file in host.roots.iterdir()} == {"alive"}
 
 
+def alive_in(group):
+    listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=False).stdout
+    return [line for line in listed.splitlines() if line.split()[0] == group and line.split()[1][0] != "Z"]
+
+
 @pytest.mark.parametrize("nix_store", ["sleep 60", "kill -STOP $$", "trap '' TERM; sleep 60; sleep 60"])
 def test_what_moves_nothing_is_ended_with_all_that_it_started(host, nix_store):
     """N4."""
@@ -79,8 +85,8 @@ def test_what_moves_nothing_is_ended_with_all_that_it_started(host, nix_store):
     assert ended.returncode != 0
     assert isinstance(said(ended)[-1], Stalled)
     group = ended.stderr.split()[0]
-    left = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=False).stdout
-    assert not [line for line in left.splitlines() if line.split()[0] == group and line.split()[1][0] != "Z"]
+    # Who is killed is there until it is its turn to die.
+    eventually(lambda: not alive_in(group), "the end of the group")
 
 
 def test_what_moves_slowly_is_not_ended(host):

@@ -230,6 +230,37 @@ def test_a_jump_process_that_died_is_started_anew(site):
     assert jump.logins() == 2
 
 
+@pytest.mark.parametrize("left", [True, False], ids=["refuses", "is gone"])
+def test_a_socket_of_a_jump_process_that_is_dead_says_nothing_of_the_host_behind(site, left):
+    """After a reboot of the jump host the socket could be found dead a moment before its process was."""
+    jump, target = site.sshd(address="127.0.0.2"), site.sshd(address="127.0.0.3")
+    connections = site.connect(site.instance("jump", jump), site.instance("web", target, ProxyJump="jump"))
+    connections.run("web", "true")
+    (chain,) = connections._opener._jumps._chains.values()
+    (way,) = chain._forwards.values()
+    way.unlink()
+    if left:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(way))
+    target.signal_sessions(signal.SIGKILL)
+    eventually(lambda: not connections.is_open("web"), "the end of the link")
+    assert connections.run("web", "true").exited == 0
+
+
+def test_a_jump_process_that_is_gone_is_asked_for_nothing(site):
+    """ssh would connect by itself then, to whatever is named as the process is addressed."""
+    jump, target = site.sshd(address="127.0.0.2"), site.sshd(address="127.0.0.3")
+    connections = site.connect(site.instance("jump", jump), site.instance("web", target, ProxyJump="jump"))
+    connections.run("web", "true")
+    (chain,) = connections._opener._jumps._chains.values()
+    chain._control.unlink()
+    aim = connections._opener._resolve("web")
+    assert chain.why_closed(aim) == ""
+    ended = process.run([*chain._master(), "-v", "-W", "127.0.0.3:1", "--", "jump"])
+    assert "Executing proxy command: exec false" in ended.stderr
+    assert "Connecting to jump" not in ended.stderr
+
+
 def test_the_sockets_of_a_jump_are_for_us_alone(site):
     jump, target = site.sshd(address="127.0.0.2", extra=DEBUG), site.sshd(address="127.0.0.3")
     connections = site.connect(site.instance("jump", jump), site.instance("web", target, ProxyJump="jump"))

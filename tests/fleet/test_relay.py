@@ -16,7 +16,8 @@ from tests.practice import start
 pytestmark = pytest.mark.fleet
 
 HOSTS = 5
-A_HOST = 16_000
+A_HOST = 90_000
+"""Bytes that a host is asked with besides: logins, and scripts of ours, a long one at each step of an activation."""
 
 
 @pytest.fixture

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import secrets
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.backend.conftest import eventually
 from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
 
@@ -139,6 +143,36 @@ def test_one_path_from_a_slow_relay_is_not_given_up(fleet, change):
         ended = fleet.nix_hive(*COMMAND, "--stall-timeout", "5", "depot")
     assert ended.returncode == 0, ended.stderr
     assert "fetch:depot: done (from relay)" in ended.stderr
+
+
+@pytest.mark.parametrize("store", ["ssh://portico", ""], ids=["fetches", "is copied to"])
+def test_another_nix_on_the_host_is_told(fleet, change, store):
+    """N4, N3: Nix itself says nothing of a path that another one brings."""
+    change(member=f'store = "{store}";')
+    built = fleet.nix_hive("build", "-c", "example", "depot")
+    assert built.returncode == 0, built.stderr
+    result = json.loads(built.stdout)["systems"]["depot"]["result"]
+    # What another Nix holds while it brings a path.
+    hold = f"flock {result}.lock sh -c 'echo held >/var/held; read _ </var/go'"
+    fleet.lab.exec("depot", ["sh", "-c", "rm -f /var/held /var/go; mkfifo /var/held /var/go"])
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(fleet.lab.exec, "depot", ["sh", "-c", hold])
+        fleet.lab.exec("depot", ["cat", "/var/held"])
+        process = fleet.begin("push", "-c", "example", "depot")
+        try:
+            read_until(process, "fetch:depot: started")
+            # Up to then the newest log is that of the run before.
+            eventually(lambda: f"{result}'" in logged(fleet), "the copy", 60)
+            eventually(lambda: "waits for another Nix on depot (process " in logged(fleet), "the word of it", 60)
+        finally:
+            fleet.lab.exec("depot", ["sh", "-c", "echo go >/var/go"])
+            said = process.communicate(timeout=120)[1]
+            held.result()
+    assert process.returncode == 0, said
+    (line,) = [line for line in logged(fleet).splitlines() if "waits for another Nix" in line]
+    saw(
+        "another Nix brings the path to the host, and holds its lock", re.sub(r"process \d+", "process 1234", line[21:])
+    )
 
 
 def test_a_path_that_was_copied_stays_until_it_is_used(fleet, change):
