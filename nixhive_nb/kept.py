@@ -40,12 +40,16 @@ class Kept:
     """The bytes of one stream: all of them up to `most`, else the first of them and the last."""
 
     def __init__(self, most: int = KEPT, overflow: Callable[[bytes], str] | None = None) -> None:
-        """`overflow` takes all bytes of a stream that is too long, from its first on, and gives where they are."""
+        """Nothing is kept yet; `most` is at least 1.
+
+        `overflow` takes all bytes of a stream that is too long, from its first on, and gives where they are.
+        """
         self._most = most
+        self._most_in_tail = min(TAIL, (most + 1) // 2)
         self._overflow = overflow
         self._head: list[bytes] = []
         self._tail: deque[bytes] = deque()
-        self._held = self._in_tail = self._left_out = 0
+        self._came = self._held = self._in_tail = self._left_out = 0
         self._place = ""
 
     @property
@@ -55,13 +59,14 @@ class Kept:
 
     def add(self, data: bytes) -> None:
         """Take some bytes."""
-        room = self._most - self._held
-        rest = data[room:]
-        if rest and self._overflow is not None:
-            if not self._tail:
-                for part in self._head:
+        before, self._came = self._came, self._came + len(data)
+        if self._came > self._most and self._overflow is not None:
+            if before <= self._most:  # all of it is here up to now
+                for part in (*self._head, *self._tail):
                     self._overflow(part)
             self._place = self._overflow(data)
+        room = self._most - self._most_in_tail - self._held
+        rest = data[room:]
         if room:
             self._head.append(data[:room])
             self._held += len(self._head[-1])
@@ -69,12 +74,12 @@ class Kept:
             return
         self._tail.append(rest)
         self._in_tail += len(rest)
-        while self._in_tail - len(self._tail[0]) >= TAIL:
+        while self._in_tail - len(self._tail[0]) >= self._most_in_tail:
             gone = len(self._tail.popleft())
             self._in_tail -= gone
             self._left_out += gone
         # No part of it is kept beyond that: how large the parts are is up to the host, and to how busy this machine is.
-        excess = max(0, self._in_tail - TAIL)
+        excess = max(0, self._in_tail - self._most_in_tail)
         self._tail[0] = self._tail[0][excess:]
         self._in_tail -= excess
         self._left_out += excess

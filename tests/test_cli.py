@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -200,3 +202,49 @@ def assert_is_told_tamely(ended, status, begin):
     assert "tgas" in ended.stderr
     assert "\x1b" not in ended.stderr
     assert "\x07" not in ended.stderr
+
+
+def typed(folder, answer, *words):
+    """Run it as a person does, who types an answer; give the status and what the terminal shows."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execv(sys.executable, [sys.executable, "-m", "nixhive_nb", *words])
+    shown = b""
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        while True:
+            try:
+                said = screen.read(4096)
+            except OSError:  # nobody writes to it any more
+                break
+            if b"[y/N]" in shown + said and b"[y/N]" not in shown:
+                screen.write(answer.encode() + b"\n")
+            shown += said
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_a_person_at_a_terminal_is_asked_before_a_deployment_starts_a_program(folder, monkeypatch, tmp_path_factory):
+    """E5."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    mark = tmp_path_factory.mktemp("mark") / "started"
+    (folder / "hive.nix").write_text(
+        '{ systems.www.configuration = { ... }: { }; instances.www = { system = "www"; ssh.ProxyCommand = "'
+        f'touch {mark}; false"; }}; }}'
+    )
+    status, shown = typed(folder, "n", "run", "www", "true")
+    assert status != 0
+    assert "starts programs on this machine, as you: ssh.ProxyCommand of instance www (touch" in shown
+    assert "hive.nix is not trusted. Nothing was started." in " ".join(shown.split())
+    assert not mark.exists()
+    status, shown = typed(folder, "y", "run", "www", "true")
+    assert status == 1
+    assert mark.exists()
+    assert "[y/N]" not in typed(folder, "n", "run", "www", "true")[1], "it is asked once"
+
+
+@pytest.mark.parametrize("option", ["--max-output", "--max-log"])
+@pytest.mark.parametrize("size", ["0", "0k", "1x", "-1", "1.5M", "k", ""])
+def test_a_size_that_is_none_is_refused(folder, option, size):
+    ended = nix_hive(folder, "run", option, size, "www-1", "true")
+    assert ended.returncode == 2
+    assert f"'{size}' is no size: write 500k, 64M or 1G." in ended.stderr

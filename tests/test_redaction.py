@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -136,14 +134,8 @@ def test_a_secret_in_its_form_is_nowhere_in_what_is_written(form, secret):
      "a=",     "-----BEGIN PRIVATE KEY-----", ":AAAA", "eyJaaaaaaaa.", "x-", "@", ":", "*", "'", "-u a:",
      "proxy=a:", "sshpass -p '", " ", "\n"],
 )  # fmt: skip
-def test_the_time_is_linear_in_the_length_of_a_hostile_text(piece):
-    """Ten times the text takes about ten times as long; a hundred times is what squares cost."""
-
-    def seconds(length):
-        text = (piece * length)[:length]
-        begun = time.process_time()
-        redact(text)
-        return time.process_time() - begun
-
-    small = min(seconds(20_000) for _ in range(3))
-    assert min(seconds(200_000) for _ in range(2)) < 40 * small + 0.05
+@pytest.mark.timeout(120)
+def test_a_long_hostile_text_comes_to_an_end(piece):
+    """At a cost that is the square of the length it would take hours."""
+    text = (piece * 800_000)[:800_000]
+    assert redact(text)

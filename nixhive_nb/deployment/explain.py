@@ -51,6 +51,8 @@ _NAMED_OPTION = re.compile(r"option [`']([^']+)'")
 _NO_HINT = ("", "system.build.toplevel", "assertions", "warnings")
 """Options that each system evaluates: to name them says nothing."""
 _WARNING = re.compile(r"(?:trace: )?(?:evaluation )?warning: (.*)")
+_PASSING = re.compile(r"(?:error: )?SQLite database .* is busy|.*[;,] retrying in \d+ ms")
+"""What Nix waits for while others use the store or the network, and then has: it says nothing of the deployment."""
 _OTHER = re.compile(r"(trace|warning|evaluation warning|error|evaluating file|copied source|copying) *[:']")
 
 
@@ -93,7 +95,7 @@ def warnings_in(stderr: str) -> tuple[str, ...]:
             found["\n".join(_with_place(lines, _named_place("\n".join(lines), "")))] = None
             lines = []
         if started:
-            lines = [started[1]]
+            lines = [] if _PASSING.match(started[1]) else [started[1]]
         elif lines and not _OTHER.match(line):
             lines.append(line)
     return tuple(text.rstrip() for text in found)

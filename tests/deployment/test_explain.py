@@ -470,3 +470,16 @@ warning: Nix search path entry '/x' does not exist, ignoring
         "Nix search path entry '/x' does not exist, ignoring",
     )
     assert warnings_in("trace: hello\nerror: no\n") == ()
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        "warning: error: SQLite database '/nix/var/nix/db/db.sqlite' is busy",
+        "warning: SQLite database '/nix/var/nix/db/db.sqlite' is busy",
+        "warning: unable to download 'https://cache.example/x.narinfo': Timeout was reached (28); retrying in 293 ms",
+    ],
+)
+def test_what_nix_only_waits_for_is_no_warning_of_the_deployment(passing):
+    """It stood in a notebook beside the record of a deploy, since others used the store at that moment."""
+    assert warnings_in(f"{passing}\ntrace: warning: old option\n{passing}\n") == ("old option",)

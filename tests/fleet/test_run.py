@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import subprocess
@@ -124,6 +125,19 @@ class TestInATerminal:
             "## www-2",
             "nix-hive: one instance failed",
         ]
+
+    def test_of_more_than_is_to_be_kept_the_log_has_what_is_to_be_kept_of_it(self, run, fleet):
+        """E4: the two limits as they are typed."""
+        ended = run("--json", "--max-output", "2k", "--max-log", "100k", "www-1", "seq 100000")
+        assert ended.returncode == 0, ended.stderr
+        (row,) = json.loads(ended.stdout)
+        assert row["stdout"].startswith("1\n2\n3\n")
+        assert row["stdout"].endswith("99999\n100000\n")
+        assert len(row["stdout"]) < 2500
+        kept = (fleet.folder / re.search(r"are left out here: see (\S+/www-1\S*) …", row["stdout"])[1]).read_text()
+        assert kept.startswith("1\n2\n3\n")
+        assert "this log has reached its limit of 102.4 kB (--max-log)" in kept[-200:]
+        assert 100 << 10 <= len(kept) < 102 << 10
 
     def test_a_reader_that_has_had_enough_ends_the_run(self, fleet):
         process = begin(fleet, "www-1", "echo $$; exec yes")

@@ -23,6 +23,8 @@ SECRETS = (PASSWORD, TOKEN, VALUE, ACCESS)
 class Cache(BaseHTTPRequestHandler):
     """A binary cache that takes what is put, and notes with which login."""
 
+    protocol_version = "HTTP/1.1"  # whoever puts something waits a second for the answer that older ones do not give
+
     kept: dict[str, bytes] = {}  # noqa: RUF012 - of one test
     logins: set[str] = set()  # noqa: RUF012
 
