@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,16 @@ asyncio.run(process.stream(SLEEP, on_stderr=begun))
 
 
 @pytest.fixture
-def child(tmp_path):
+def place():
+    """A folder with a short name, where nobody else sweeps."""
+    with tempfile.TemporaryDirectory(prefix="place-", dir="/tmp") as folder:
+        yield folder
+
+
+@pytest.fixture
+def child(place):
     """A program of ours that has started others, and its private folder."""
-    env = {**os.environ, "XDG_RUNTIME_DIR": "/tmp", "TMPDIR": "/tmp"}
+    env = {**os.environ, "XDG_RUNTIME_DIR": place, "TMPDIR": place}
     with subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, env=env) as one:
         folder = Path(one.stdout.readline().strip())
         assert one.stdout.readline() == "begun\n"
@@ -41,7 +49,7 @@ def child(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_what_we_started_ends_with_us_also_what_ignores_a_sigterm(child, number, monkeypatch):
+def test_what_we_started_ends_with_us_also_what_ignores_a_sigterm(child, number, monkeypatch, place):
     program, folder = child
     eventually(lambda: len(descendants(program.pid)) >= 5, "all programs")
     started = descendants(program.pid)
@@ -50,7 +58,7 @@ def test_what_we_started_ends_with_us_also_what_ignores_a_sigterm(child, number,
     eventually(lambda: not any(map(is_running, started)), "the end of all")
     # E10: the folder of a dead program goes when the next one makes its own.
     assert folder.is_dir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/tmp")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", place)
     ours = private_folder()
     assert not folder.exists()
     other = private_folder()

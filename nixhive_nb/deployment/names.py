@@ -7,6 +7,7 @@ host `web` to ssh, `localhost` is this machine to Nix, and `été` is no host at
 from __future__ import annotations
 
 import re
+import socket
 from urllib.parse import urlsplit
 
 from nixhive_nb.deployment.near import near
@@ -21,6 +22,14 @@ _IPV6 = re.compile(r"\[[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?\]", re.ASCII)
 _LAST_PORT = 65535
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_.:+~=%-]+", re.ASCII)
+
+_NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}", re.ASCII | re.IGNORECASE)
+_QUAD = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})", re.ASCII)
+
+_THIS_MACHINE = re.compile(
+    r"(?:.*\.)?localhost\.?|localhost\.localdomain|localhost[46](?:\.localdomain[46])?|ip6-(?:localhost|loopback)",
+    re.IGNORECASE,
+)
 
 _TAKEN = {
     "localhost": "Nix takes that name for this machine, without ssh; name it otherwise, and set its `ssh.Hostname`",
@@ -44,6 +53,23 @@ def name_problem(name: str) -> str:
     if len(name) > LONGEST:
         return f"it has {len(name)} characters, and may have {LONGEST}"
     return _TAKEN.get(name.lower(), "")
+
+
+def address_problem(name: str) -> str:
+    """Give why an instance without `ssh.Hostname` cannot be called so; empty for a good name.
+
+    ssh reads numbers as an address, in all the ways of inet_aton(3): `0` and `127.1` are this machine. So is all below
+    `localhost` to a resolver (RFC 6761).
+    """
+    if _THIS_MACHINE.fullmatch(name):
+        return "resolvers take that name for this machine; set its `ssh.Hostname`"
+    if not _NUMBERS.fullmatch(name) or _QUAD.fullmatch(name):
+        return ""
+    try:
+        read_as = socket.inet_ntoa(socket.inet_aton(name))
+    except OSError:
+        return ""
+    return f"ssh reads that as the address {read_as}; set its `ssh.Hostname`"
 
 
 def host_problem(host: str) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
 from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
-from nixhive_nb.deployment.names import hostname_problem, name_problem, port_problem, store_problem
+from nixhive_nb.deployment.names import address_problem, hostname_problem, name_problem, port_problem, store_problem
 from nixhive_nb.deployment.near import near
 from nixhive_nb.deployment.node import KINDS, Node
 from nixhive_nb.deployment.ways import jump_problem
@@ -111,7 +111,8 @@ class _Reader:
 
     def instance(self, name: str, node: Node, systems: dict[str, System]) -> Instance:
         of = f" of instance {name}"
-        wrong = name_problem(name)
+        has_address = any(option.lower() == "hostname" for option in node.members.get("ssh", _NONE).members)
+        wrong = name_problem(name) or ("" if has_address else address_problem(name))
         if wrong:
             self.problem(node, f"an instance cannot be named {_shortened(name)!r}: {wrong}")
         members = self.members(node, f"instance {name}")

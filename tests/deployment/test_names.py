@@ -42,6 +42,35 @@ def host(name: str, rest: str = "", system: str = "www") -> str:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
+        ("0", "ssh reads that as the address 0.0.0.0"),
+        ("42", "ssh reads that as the address 0.0.0.42"),
+        ("127.1", "ssh reads that as the address 127.0.0.1"),
+        ("0x7f.1", "ssh reads that as the address 127.0.0.1"),
+        ("2130706433", "ssh reads that as the address 127.0.0.1"),
+        ("10.0.0.010", "ssh reads that as the address 10.0.0.8"),
+        ("localhost.", "this machine"),
+        ("web.localhost", "this machine"),
+        ("localhost.localdomain", "this machine"),
+        ("ip6-localhost", "this machine"),
+    ],
+)
+def test_a_name_that_is_read_as_an_address_needs_one_of_its_own(tmp_path: Path, name: str, hint: str) -> None:
+    """Case 11: a host is meant, and this machine may be reached."""
+    (line,) = [line for line in problems(tmp_path, host(name)) if "cannot be named" in line]
+    assert line.startswith(f"hive.nix:4: an instance cannot be named '{name}': ")
+    assert hint in line
+    assert "set its `ssh.Hostname`" in line
+    assert warnings(tmp_path, host(name, 'ssh.Hostname = "192.0.2.7";')) == ()
+
+
+@pytest.mark.parametrize("name", ["192.0.2.7", "1a", "web-1", "1.2.3.4.example", "999.1.1.1", "localhosts"])
+def test_a_name_with_numbers_in_it_is_good(tmp_path: Path, name: str) -> None:
+    assert warnings(tmp_path, host(name)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
         ("root@web", "a user goes into `ssh.User`"),
         ("@@", "a user goes into `ssh.User`"),
         ("web:1", "a port goes into `ssh.Port`"),
