@@ -38,7 +38,7 @@ _QUERY = re.compile(
 )
 _NOT_SECRET = re.compile(r"(?:public[\w.-]{0,20}|[?&;#]ssh-)key=\Z", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    rf"((?:{_NAMES}|(?<![a-z])pass)(?P<rest>[\w.%-]{{0,40}})[ \t]{{0,8}}={{1,2}}[ \t]{{0,8}})"
+    rf"((?:{_NAMES}|(?<![a-z])pass|pass(?=[ \t]{{0,8}}=))(?P<rest>[\w.%-]{{0,40}})[ \t]{{0,8}}={{1,2}}[ \t]{{0,8}})"
     r"(?P<value>\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s\"'<>]+)",
     re.IGNORECASE,
 )
@@ -49,6 +49,10 @@ _QUOTED = re.compile(
 )
 _YAML = re.compile(rf"^([ \t]{{0,40}}[\w.-]{{0,40}}?(?:{_NAMES})(?P<rest>[\w.-]{{0,40}}):[ \t]+)(?P<value>\S+)[ \t]*$",
                    re.IGNORECASE | re.MULTILINE)  # fmt: skip
+_OPTION = re.compile(
+    rf"((?<!\S)--?[\w-]{{0,40}}(?:{_NAMES})(?:or)?d?[ \t]{{1,8}})(?!-)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s\"'<>]+)",
+    re.IGNORECASE,
+)
 _DONE = re.compile(r"\*\*\*(?:[&#;,)\]}]|\Z)")
 _VARIABLE_OPTIONS = ("-v", "--var", "--variable")
 _ONE_VARIABLE = re.compile(r"\A((?:-v|--var=)?[A-Za-z_]\w*=)(.*)", re.DOTALL)
@@ -72,7 +76,7 @@ _SSHPASS = re.compile(r"(\bsshpass\s{1,8}-p\s{0,8})(?:\"[^\"]*\"?|'[^']*'?|\S+)"
 _ACCESS_TOKENS = re.compile(
     r"(access-tokens[\"']?[ \t]{0,8}[=:, \t][ \t]{0,8}[\"']?)(?P<pairs>(?:[^\s\"'=]{1,200}=[^\s\"']+[ \t]*)+)"
 )
-_SECRET_OPTION = re.compile(rf"--?[\w-]{{0,40}}(?:{_NAMES}|authorization)", re.IGNORECASE)
+_SECRET_OPTION = re.compile(rf"--?[\w-]{{0,40}}(?:(?:{_NAMES})(?:or)?d?|authorization)", re.IGNORECASE)
 _PAIR = re.compile(r"=[^\s\"']+")
 _SHOWN_TOKENS = re.compile(r"(access-tokens\\?\"\s{0,8}:\s{0,8}\{)(?:[^{}]{0,2000}\{)?[^{}]{0,2000}\}?")
 _VARIABLE = re.compile(
@@ -245,6 +249,7 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     ((*_SIGNS, "pass"), _ASSIGNED, _assigned),
     ((*_SIGNS, "authorization", "cookie"), _QUOTED, _assigned),
     (_SIGNS, _YAML, _assigned),
+    (_SIGNS, _OPTION, _AFTER),
     (("authorization:", "cookie:", "x-"), _HEADER, _AFTER),
     (("bearer",), _BEARER, _AFTER),
     (("password",), _NETRC, _AFTER),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nixhive_nb.redaction import redact, redact_words
+from nixhive_nb.redaction import redact, redact_each, redact_words
 
 KEY = "A" * 86 + "=="
 CASES = [
@@ -39,6 +39,10 @@ CASES = [
     ("{'Authorization': 'Basic abc'}", "{'Authorization': '***'}"),
     ('"{\\"password\\": \\"abc\\"}"', '"{\\"password\\": \\"***\\"}"'),
     ("db:\n  password: hunter2\n", "db:\n  password: ***\n"),
+    ("DBPASS='a b' make; mypass=x", "DBPASS='***' make; mypass=***"),
+    ("tool --password hunter2 --token 'a b' -x", "tool --password *** --token *** -x"),
+    ("tool --api-key hunter2", "tool --api-key ***"),
+    ("tool --password --token-file /run/x --show-tokens", None),
     ("tokenFile = /run/token; secret-key-files = /root/key", None),
     ("/root/keys/hive.secret: No such file or directory", None),
     ("Permission denied (publickey,password).", None),
@@ -128,7 +132,7 @@ def test_a_secret_in_its_form_is_nowhere_in_what_is_written(form, secret):
 
 @pytest.mark.parametrize(
     "piece",
-    ["://", "://a:", "://a:1/", "http://a", "?", "&token", "token", "token=", "-v 'A=",
+    ["://", "://a:", "://a:1/", "http://a", "?", "&token", "token", "token=", "--token ", "--token '", "-v 'A=", "pass",
      '"token":"', '\\"token\\":\\"',
      "password ", "machine a password ", "login ", "bearer ", "access-tokens ", 'access-tokens":{', "access-tokens=a=",
      "a=",     "-----BEGIN PRIVATE KEY-----", ":AAAA", "eyJaaaaaaaa.", "x-", "@", ":", "*", "'", "-u a:",
@@ -139,3 +143,16 @@ def test_a_long_hostile_text_comes_to_an_end(piece):
     """At a cost that is the square of the length it would take hours."""
     text = (piece * 800_000)[:800_000]
     assert redact(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["curl", "--password", "a b"], ["curl", "--password", "***"]),
+        (["tool", "--passwd", "x", "--api-key", "y", "z"], ["tool", "--passwd", "***", "--api-key", "***", "z"]),
+        (["nix", "--option", "access-tokens", "h=x g=y"], ["nix", "--option", "access-tokens", "h=*** g=***"]),
+        (["tool", "--token-file", "/run/x"], ["tool", "--token-file", "/run/x"]),
+    ],
+)
+def test_the_word_after_an_option_that_tells_of_a_secret_is_one(words, written):
+    assert redact_each(words) == written
