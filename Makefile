@@ -35,7 +35,8 @@ endif
 # How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
 WORKERS ?= $(if $(TESTS),0,6)
 PYTEST = $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
-FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow"
+LOWEST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow"
+FAST = -n $(if $(TESTS),0,3) -m "not fleet and not ui and not slow and not nix"
 
 # What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
 GIVE_BACK = if [ "$$(id -u)" = 0 ]; then find . -xdev -user 0 -exec chown -h --reference=Makefile {} +; fi
@@ -63,13 +64,13 @@ ifdef NIXHIVE_TEST_WITHOUT_FLEET
 endif
 
 .PHONY: test-fast
-test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, under a minute
+test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, no server, under a minute
 	@$(PY) -m pytest $(FAST) $(TESTS) </dev/null
 
 .PHONY: test-lowest
-test-lowest: setup ## The quick tests on Python 3.11, with every dependency at its floor
+test-lowest: setup ## The tests without fleets and browsers on Python 3.11, with every dependency at its floor
 	@mkdir -p build; status=0; \
-	$(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(FAST) $(TESTS) </dev/null \
+	$(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(LOWEST) $(TESTS) </dev/null \
 	|| status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test-nix

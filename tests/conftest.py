@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.practice import start
 from tests.programs import codename, versions
+
+# Whoever checks notebooks by their schema loads this, which takes a second, to check URLs that no notebook has.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 pytest_plugins = ("tests.evidence", "tests.side_by_side")
 

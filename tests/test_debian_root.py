@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 TOOL = ROOT / "tools" / "debian-root"
 FOLDERS = "proc etc/apt/apt.conf.d etc/dpkg/dpkg.cfg.d usr/sbin var/lib/apt/lists"
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 
 class Maker:

@@ -6,11 +6,15 @@ host `web` to ssh, `localhost` is this machine to Nix, and `été` is no host at
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from urllib.parse import urlsplit
 
 from nixhive_nb.deployment.near import near
+from nixhive_nb.swallowed import swallowed
+
+_log = logging.getLogger(__name__)
 
 LONGEST = 200
 """How many characters a name may have: with what we add to it, it is the name of a file."""
@@ -65,11 +69,9 @@ def address_problem(name: str) -> str:
         return "resolvers take that name for this machine; set its `ssh.Hostname`"
     if not _NUMBERS.fullmatch(name) or _QUAD.fullmatch(name):
         return ""
-    try:
-        read_as = socket.inet_ntoa(socket.inet_aton(name))
-    except OSError:
-        return ""
-    return f"ssh reads that as the address {read_as}; set its `ssh.Hostname`"
+    with swallowed(_log, f"reading {name} as an address", OSError):  # no such address
+        return f"ssh reads that as the address {socket.inet_ntoa(socket.inet_aton(name))}; set its `ssh.Hostname`"
+    return ""
 
 
 def host_problem(host: str) -> str:

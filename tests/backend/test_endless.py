@@ -15,6 +15,8 @@ from nixhive_nb.errors import NixError
 from nixhive_nb.hosts_run import Listener, run_everywhere
 from nixhive_nb.kept import ANSWER
 
+pytestmark = pytest.mark.nix
+
 MEBIBYTE = 2**20
 STATUS = Path("/proc/self/status")
 
