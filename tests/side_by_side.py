@@ -132,14 +132,16 @@ def left_behind() -> list[str]:
 def _processes() -> list[str]:
     own = {1, os.getpid()}
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            state = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:  # it has ended
             continue
-        # A zombie has no words; the shell that ends what a test starts in this process ends with it.
-        if words and int(path.parent.name) not in own and "nixhive-lifeline" not in words:
-            found.append(f"process {path.parent.name}: {words}")
+        # Not by its words, of which it has none while it becomes another program. The shell that ends what a test
+        # starts in this process ends with it.
+        if state not in "ZX" and int(path.name) not in own and "nixhive-lifeline" not in words:
+            found.append(f"process {path.name}: {words}")
     return found
 
 

@@ -225,7 +225,9 @@ def test_whoever_switches_between_test_and_boot_is_waited_for(fleet, change):
             args=("depot", ["sh", "-c", f"exec 9>{LOCK}; flock 9; cat /var/here; sleep 2"]),
         )
         taker.start()
-        fleet.lab.exec("depot", ["sh", "-c", "until grep -q -- '-> FLOCK' /proc/locks; do :; done"])
+        # Not by /proc/locks, which tells nothing of a lock whose taker has ended and left it to others.
+        waits = "until grep -qs lock /proc/$(pgrep -fx 'flock 9')/wchan; do sleep 0.05; done"
+        fleet.lab.exec("depot", ["timeout", "60", "sh", "-c", waits])
         release(fleet)
         # The one who waited has the lock before our own `boot`, and lets go of it after a while.
         fleet.lab.exec("depot", ["sh", "-c", "echo here > /var/here"])
