@@ -32,9 +32,12 @@ NEEDED := fleet
 APART := tools/apart
 endif
 
+# Make ends its shell alone when it is ended.
+WITH_MAKE := setpriv --pdeathsig TERM
+
 # How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
 WORKERS ?= $(if $(TESTS),0,6)
-PYTEST = $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
+PYTEST = $(WITH_MAKE) $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
 LOWEST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow"
 FAST = -n $(if $(TESTS),0,3) -m "not fleet and not ui and not slow and not nix"
 
@@ -50,7 +53,7 @@ help: ## Show this
 
 .PHONY: demo
 demo: root system setup ## Deploy example/ to a practice fleet from a notebook (needs root)
-	@status=0; $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
+	@status=0; $(WITH_MAKE) $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test
 test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint ## Check and test everything, on real practice fleets (needs root)
@@ -65,18 +68,18 @@ endif
 
 .PHONY: test-fast
 test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, no server, under a minute
-	@$(PY) -m pytest $(FAST) $(TESTS) </dev/null
+	@$(WITH_MAKE) $(PY) -m pytest $(FAST) $(TESTS) </dev/null
 
 .PHONY: test-lowest
 test-lowest: setup ## The tests without fleets and browsers on Python 3.11, with every dependency at its floor
 	@mkdir -p build; status=0; \
-	$(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(LOWEST) $(TESTS) </dev/null \
+	$(WITH_MAKE) $(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(LOWEST) $(TESTS) </dev/null \
 	|| status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test-nix
 test-nix: root ## The tests that touch Nix and OpenSSH, on a newer Debian beside this system's own (needs root)
 	@mkdir -p build; status=0; \
-	tools/debian-root run /venv/bin/python -m pytest -n $(WORKERS) --durations=20 --durations-min=1 -p no:cacheprovider \
+	$(WITH_MAKE) tools/debian-root run /venv/bin/python -m pytest -n $(WORKERS) --durations=20 --durations-min=1 -p no:cacheprovider \
 	  --junitxml=build/tests-nix.xml -m "(fleet or nix) and not ui" $(TESTS) </dev/null || status=$$?; \
 	$(GIVE_BACK); exit $$status
 

@@ -59,7 +59,8 @@ def rank(nodeid: str) -> int:
 def pytest_cmdline_main(config) -> None:
     # After xdist, which makes `tx` of -n, and before pytest itself, whose answer is the last that is asked for.
     if os.geteuid() == 0 and config.getoption("tx", None):
-        python = f"{shlex.quote(str(APART))} {shlex.quote(sys.executable)}"
+        # A worker that does not hear us any more would end its test first.
+        python = f"setpriv --pdeathsig KILL {shlex.quote(str(APART))} {shlex.quote(sys.executable)}"
         config.option.tx = [f"popen//python={python}" if spec == "popen" else spec for spec in config.option.tx]
 
 

@@ -104,7 +104,7 @@ class Together:
 
     def run(self, instance, command, **_):
         try:
-            self._barrier.wait(10)
+            self._barrier.wait(120)
         except threading.BrokenBarrierError:
             self.late = True
         raise ConnectionFailed("it is not there")

@@ -66,6 +66,21 @@ def test_whatever_ends_it_nothing_of_it_stays(number, tmp_path):
     eventually(lambda: not processes_with(mark), "the end of all that ran in there")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_for_it_alone_is_handed_on_and_nothing_of_it_stays(number, tmp_path):
+    """Make ends with its shell alone when it is ended, and what that has started would go on."""
+    mark = f"{tmp_path}/mark"
+    beside = 'setsid --fork sh -c "sleep 3600; :" "$0"'
+    script = f'trap "echo heard; exit 5" TERM HUP; {beside}; echo up; while :; do sleep 0.1; done'
+    argv = [APART, "sh", "-c", script, mark]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    assert process.wait(30) == 5
+    assert process.stdout.read() == "heard\n"
+    eventually(lambda: not processes_with(mark), "the end of all that ran in there")
+
+
 def test_what_a_test_leaves_is_a_failure_of_the_run_and_is_named(tmp_path):
     (tmp_path / "test_leaves.py").write_text(
         "import subprocess\ndef test_it():\n    subprocess.Popen(['setsid', '--fork', 'sleep', '3600'])\n"
