@@ -38,6 +38,8 @@ Follow = Callable[[Run], AbstractContextManager[object]]
 """Shows a run from its start to its end."""
 _GRACE = 5.0
 """Seconds that a run has to end after a second interrupt."""
+VERSION_SECONDS = 10.0
+"""How long Nix may take to tell its version."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +162,7 @@ def user_name() -> str:
 def _versions() -> dict[str, str]:
     """Give the versions of what takes part on this machine."""
     try:
-        said = process.run(["nix-store", "--version"], timeout=10).stdout
+        said = process.run(["nix-store", "--version"], timeout=VERSION_SECONDS).stdout
     except (HiveError, OSError):
         _log.debug("the version of Nix is not known", exc_info=True)
         said = ""

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from nixhive_nb import process
-from nixhive_nb.errors import MissingProgram
+from nixhive_nb import process, running
+from nixhive_nb.errors import HiveError, MissingProgram, TookTooLong
 
 # As OpenSSH does with the standard error that it has from Nix. What follows fills the pipe a few times.
 _AS_SSH_AND_NIX = """
@@ -59,3 +59,24 @@ def test_nothing_stays_open() -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     asyncio.run(some())
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_program_that_takes_too_long_is_ended_and_that_is_a_message():
+    """D11: it was an error of Python, which two of five callers did not know."""
+    with pytest.raises(TookTooLong, match=r"^sleep 600 took longer than 0\.2 s, and was ended\.$"):
+        process.run(["sleep", "600"], timeout=0.2)
+    assert issubclass(TookTooLong, HiveError)
+
+
+def test_a_nix_that_does_not_tell_its_version_holds_up_no_run(tmp_path, monkeypatch):
+    """D11: on a cold store in the network it takes longer than we wait."""
+    slow = tmp_path / "nix-store"
+    slow.write_text("#!/bin/sh\nexec sleep 600\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(running, "VERSION_SECONDS", 0.2)
+    running._versions.cache_clear()
+    try:
+        assert running._versions().keys() == {"nixhive_nb", "python"}
+    finally:
+        running._versions.cache_clear()

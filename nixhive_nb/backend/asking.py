@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from nixhive_nb.errors import HiveError
-from nixhive_nb.interrupts import wait_awake
+from nixhive_nb.interrupts import interrupts_held, wait_awake
 from nixhive_nb.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -56,12 +56,15 @@ def _run_aside(work: Awaitable[None]) -> None:
             loop.close()
             ended.set()
 
-    threading.Thread(target=run, name="hive-asking", daemon=True).start()
+    thread = threading.Thread(target=run, name="hive-asking", daemon=True)
     try:
+        with interrupts_held():  # one that comes as it starts would leave it to itself
+            thread.start()
         wait_awake(ended.wait)
     except BaseException:
-        with swallowed(_log, "ending questions to hosts", RuntimeError):
-            loop.call_soon_threadsafe(task.cancel)
-        wait_awake(ended.wait)
+        if thread.ident is not None:
+            with swallowed(_log, "ending questions to hosts", RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
+            wait_awake(ended.wait)
         raise
     task.result()

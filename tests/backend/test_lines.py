@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from nixhive_nb.backend.checks import _Site
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.errors import ConnectionFailed
@@ -130,6 +132,46 @@ def test_whatever_hosts_and_checks_there_are_no_command_waits_for_a_thread(hosts
     assert not together.late
 
 
+class Unsure:
+    """Connections that know after a while only where a host is, as where ssh reads its configuration for it."""
+
+    def __init__(self):
+        self.asked, self.known = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def fresh(self, instance, *, urgent=False):
+        yield None
+
+    def address(self, instance):
+        self.asked.set()
+        assert self.known.wait(60), "the loop waits for it"
+        return "192.0.2.1"
+
+
+@pytest.mark.parametrize("line", ["fresh", "kept"])
+def test_no_look_into_the_configuration_of_ssh_holds_the_loop(line):
+    """D10: all hosts waited for it."""
+    unsure = Unsure()
+    lines = Lines(unsure)
+
+    async def known():
+        if line == "fresh":
+            async with lines.fresh("web") as fresh:
+                return fresh.address
+        return await _Site(lines.kept("web"), lines._pool).address()
+
+    async def meanwhile():
+        looking = asyncio.create_task(known())
+        assert await asyncio.to_thread(unsure.asked.wait, 60)
+        unsure.known.set()
+        return await looking
+
+    try:
+        assert asyncio.run(meanwhile()) == "192.0.2.1"
+    finally:
+        lines.close()
+
+
 def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_and_its_pool_have_ended(site, server):
     """D17: nobody else would close it: the connections stay for the next run."""
     connections = site.connect(site.instance("web", server))
@@ -172,6 +214,7 @@ OPERATOR = """
 import asyncio, sys
 from pathlib import Path
 from nixhive_nb.backend.connections import Connections
+from nixhive_nb.backend.checks import _Site
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.ssh_config import SshFiles
 from nixhive_nb.deployment.inventory import Instance, Inventory
