@@ -27,6 +27,10 @@ _MOST_WORDS = 300
 """How many characters of what a server or a ProxyCommand says stand in a message."""
 
 
+_NOT_SSH = ("Indecipherable", "Invalid SSH banner", "Invalid SSH packet", "Invalid packet blocking")
+"""What stands in the words of an error when the other side speaks something else."""
+
+
 class Dropped(Exception):  # noqa: N818 - a reason to try again, at first
     """The server hung up before the login."""
 
@@ -88,7 +92,7 @@ def _explain_protocol(error: Exception, target: SshTarget) -> Exception:
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return ConnectionFailed(f"{target} and this machine have no algorithm in common: {text}")
     if isinstance(error, paramiko.SSHException):
-        if "Indecipherable" in text or "Invalid SSH banner" in text:
+        if any(word in text for word in _NOT_SSH):
             return ConnectionFailed(f"{target} does not speak ssh: {text}")
         return Dropped(f"it hung up before the login ({text}).")
     return ConnectionFailed(f"{target}: {text}")

@@ -14,6 +14,7 @@ import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
 
 from nixhive_nb.swallowed import swallowed
+from nixhive_nb.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 _QUIET = "nixhive_nb.ssh"
 logging.getLogger(_QUIET).setLevel(logging.CRITICAL)
 _log = logging.getLogger(__name__)
+_MOST_PACKET = 1024 * 1024
+"""How long a packet may be, in bytes: OpenSSH sends none of more than 256 KiB, and paramiko asks for 32 KiB."""
+_MOST_GREETING = 64 * 1024
+"""How much a server may say before it says which protocol it speaks."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
@@ -47,6 +52,7 @@ class Link:
         self._socket: socket.socket | None = None
         self._finish: Callable[[], str] | None = None
         self._finishing = threading.Lock()
+        self._greeting: int | None = None
         self.complaint = ""
         """What a program that holds the other end wrote at last. Known once the link is closed."""
 
@@ -113,12 +119,27 @@ class Link:
         """Give an option of the socket, as `socket.getsockopt`."""
         return self._open().getsockopt(level, name)
 
+    @contextlib.contextmanager
+    def greeting(self) -> Iterator[None]:
+        """Let so much come at most as a server may say before it says which protocol it speaks."""
+        self._greeting = 0
+        try:
+            yield
+        finally:
+            self._greeting = None
+
     # What paramiko calls
 
     def recv(self, size: int) -> bytes:
-        """Read some bytes; none at the end."""
+        """Read some bytes; none at the end. Raises `SSHException` for more than a server has to say."""
+        if size > _MOST_PACKET:
+            raise paramiko.SSHException(f"Invalid SSH packet of {size_text(size)}")
         data = self._open().recv(size)
         self.heard = time.monotonic()
+        if self._greeting is not None:
+            self._greeting += len(data)
+            if self._greeting > _MOST_GREETING:
+                raise paramiko.SSHException(f": Invalid SSH banner of more than {size_text(_MOST_GREETING)}")
         return data
 
     def send(self, data: bytes) -> int:
@@ -173,6 +194,7 @@ class Transport(paramiko.Transport):
     def __init__(self, sock: Link, name: str = "") -> None:
         """`name` is the host's, for the log."""
         self._instance = name
+        self._link = sock
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
         self.set_log_channel(_QUIET)
         self._sender = threading.local()
@@ -182,6 +204,11 @@ class Transport(paramiko.Transport):
         # A list holds a trace, of an exception that we log ourselves.
         if level >= logging.INFO and isinstance(msg, str) and _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: paramiko: %s", self._instance, msg % args if args else msg)
+
+    def _check_banner(self) -> None:
+        # It reads a line until that ends, in whatever memory there is.
+        with self._link.greeting():
+            super()._check_banner()  # type: ignore[misc,unused-ignore]
 
     @contextlib.contextmanager
     def input_of(self, channel: paramiko.Channel) -> Iterator[None]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from nixhive_nb.backend.errand import errand_of
 from nixhive_nb.backend.host_facts import parse_facts
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.measure import closure_sizes
-from nixhive_nb.errors import NixError
+from nixhive_nb.errors import ConnectionFailed, NixError
 from nixhive_nb.hosts_run import Listener, run_everywhere
 from nixhive_nb.kept import ANSWER
 
@@ -140,3 +143,35 @@ def test_an_answer_that_is_cut_is_never_taken_for_the_whole(connections):
             asyncio.run(closure_sizes(remote, "web", "/nix/store/a"))
     finally:
         lines.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (b"x" * 65536, "Invalid SSH banner of more than 65.5 kB"),
+        (b"a line\r\n" * 8192, "does not speak ssh"),
+        (b"SSH-2.0-odd\r\n" + b"\x7f\xff\xff\xfc" + b"x" * 65536, "Invalid SSH packet of 2.1 GB"),
+        (b"SSH-2.0-odd\r\n" + b"\x7f\xff\xff\xff" + b"x" * 65536, "does not speak ssh"),
+    ],
+    ids=["a line without an end", "lines without an end", "a packet of two gigabytes", "no packet at all"],
+)
+def test_a_server_that_says_more_than_a_server_has_to_say_before_the_login_costs_nothing(site, said, word):
+    """D8: it was kept, until the time for the login was over."""
+    sent = 0
+
+    def speak(listener):
+        nonlocal sent
+        made, _ = listener.accept()
+        with made, contextlib.suppress(OSError):
+            while sent < 64 * MEBIBYTE:
+                made.sendall(said)
+                sent += len(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        speaking = pool.submit(speak, listener)
+        connections = site.connect(site.instance("web", site.sshd(), Port=listener.getsockname()[1], ConnectTimeout=60))
+        with Peak() as peak, pytest.raises(ConnectionFailed, match=word):
+            connections.open("web")
+        speaking.result(60)
+    assert sent < 16 * MEBIBYTE
+    assert peak.grown < 16 * MEBIBYTE
