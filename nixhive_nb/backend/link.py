@@ -73,6 +73,7 @@ class Link:
             except OSError as error:
                 _log.debug("%s: no connection to %s: %s", target.name, address, error)
                 failure = error
+                self._socket = None
                 made.close()
                 continue
             # Nagle's algorithm would hold each small message back for 40 ms.
