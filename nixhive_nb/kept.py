@@ -49,7 +49,7 @@ class Kept:
         self._overflow = overflow
         self._head: list[bytes] = []
         self._tail: deque[bytes] = deque()
-        self._came = self._held = self._in_tail = self._left_out = 0
+        self._held = self._in_tail = self._left_out = 0
         self._place = ""
 
     @property
@@ -59,9 +59,9 @@ class Kept:
 
     def add(self, data: bytes) -> None:
         """Take some bytes."""
-        before, self._came = self._came, self._came + len(data)
-        if self._came > self._most and self._overflow is not None:
-            if before <= self._most:  # all of it is here up to now
+        came = self._held + self._in_tail + self._left_out
+        if came + len(data) > self._most and self._overflow is not None:
+            if came <= self._most:  # all of it is here up to now
                 for part in (*self._head, *self._tail):
                     self._overflow(part)
             self._place = self._overflow(data)

@@ -49,8 +49,9 @@ _QUOTED = re.compile(
 )
 _YAML = re.compile(rf"^([ \t]{{0,40}}[\w.-]{{0,40}}?(?:{_NAMES})(?P<rest>[\w.-]{{0,40}}):[ \t]+)(?P<value>\S+)[ \t]*$",
                    re.IGNORECASE | re.MULTILINE)  # fmt: skip
+_OPTION_NAME = rf"--?[\w-]{{0,40}}(?:{_NAMES})(?:or)?d?"  # of which `passw` may be all
 _OPTION = re.compile(
-    rf"((?<!\S)--?[\w-]{{0,40}}(?:{_NAMES})(?:or)?d?[ \t]{{1,8}})(?!-)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s\"'<>]+)",
+    rf"((?<!\S){_OPTION_NAME}[ \t]{{1,8}})(?!-)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s\"'<>]+)",
     re.IGNORECASE,
 )
 _DONE = re.compile(r"\*\*\*(?:[&#;,)\]}]|\Z)")
@@ -76,7 +77,7 @@ _SSHPASS = re.compile(r"(\bsshpass\s{1,8}-p\s{0,8})(?:\"[^\"]*\"?|'[^']*'?|\S+)"
 _ACCESS_TOKENS = re.compile(
     r"(access-tokens[\"']?[ \t]{0,8}[=:, \t][ \t]{0,8}[\"']?)(?P<pairs>(?:[^\s\"'=]{1,200}=[^\s\"']+[ \t]*)+)"
 )
-_SECRET_OPTION = re.compile(rf"--?[\w-]{{0,40}}(?:(?:{_NAMES})(?:or)?d?|authorization)", re.IGNORECASE)
+_SECRET_OPTION = re.compile(rf"{_OPTION_NAME}|--?[\w-]{{0,40}}authorization", re.IGNORECASE)
 _PAIR = re.compile(r"=[^\s\"']+")
 _SHOWN_TOKENS = re.compile(r"(access-tokens\\?\"\s{0,8}:\s{0,8}\{)(?:[^{}]{0,2000}\{)?[^{}]{0,2000}\}?")
 _VARIABLE = re.compile(

@@ -206,12 +206,12 @@ def assert_is_told_tamely(ended, status, begin):
 
 def typed(folder, answer, *words):
     """Run it as a person does, who types an answer; give the status and what the terminal shows."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.execv(sys.executable, [sys.executable, "-m", "nixhive_nb", *words])
+    terminal, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "nixhive_nb", *words]
+    process = subprocess.Popen(argv, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
     shown = b""
-    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+    with process, os.fdopen(terminal, "r+b", buffering=0) as screen:
         while True:
             try:
                 said = screen.read(4096)
@@ -220,7 +220,7 @@ def typed(folder, answer, *words):
             if b"[y/N]" in shown + said and b"[y/N]" not in shown:
                 screen.write(answer.encode() + b"\n")
             shown += said
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+    return process.returncode, shown.decode()
 
 
 def test_a_person_at_a_terminal_is_asked_before_a_deployment_starts_a_program(folder, monkeypatch, tmp_path_factory):

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _MOST_READ = 65536
 _MOST_WORDS = 300
 """How many characters of what a server or a ProxyCommand says stand in a message."""
-
-
 _NOT_SSH = ("Indecipherable", "Invalid SSH banner", "Invalid SSH packet", "Invalid packet blocking")
 """What stands in the words of an error when the other side speaks something else."""
 
@@ -38,6 +36,10 @@ class Dropped(Exception):  # noqa: N818 - a reason to try again, at first
 class WayLost(Dropped):
     """Our own process that leads through the jump hosts is gone: nothing was seen of the host itself."""
 
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the connection to its jump host broke.")
+
 
 def dial(link: Link, target: SshTarget, way: Path | None, seconds: float) -> None:
     """Connect a link to a host: through the socket `way`, by its ProxyCommand, or straight.
@@ -48,7 +50,7 @@ def dial(link: Link, target: SshTarget, way: Path | None, seconds: float) -> Non
         try:
             link.dial_unix(way, seconds)
         except (ConnectionRefusedError, FileNotFoundError):
-            raise WayLost("the connection to its jump host broke.") from None
+            raise WayLost from None
     elif target.proxy_command:
         _start_proxy(link, target.proxy_command)
     else:

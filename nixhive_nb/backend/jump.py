@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nixhive_nb import process
+from nixhive_nb.backend.dial import WayLost
 from nixhive_nb.backend.link import Cancelled
 from nixhive_nb.backend.ssh_config import private_folder, remove_folder
 from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
@@ -60,13 +61,14 @@ class Jumps:
     def socket(self, target: SshTarget, cancelled: Callable[[], bool]) -> Path:
         """Give a socket file that leads to a host behind jump hosts.
 
-        Raises `ConnectionFailed` or `HostKeyError` with what OpenSSH says about the way, and `Cancelled`.
+        Raises `ConnectionFailed` or `HostKeyError` with what OpenSSH says about the way, `Cancelled`, and `WayLost`
+        where the process ends just now.
         """
         return self._chain(target.jumps).forward(target, cancelled)
 
-    def lost(self, target: SshTarget, way: Path) -> None:
-        """Hear that a socket is dead: the next one who asks for it gets another."""
-        self._chain(target.jumps).lost(target, way)
+    def lost(self, target: SshTarget) -> None:
+        """Hear that the socket of a host is dead: the next one who asks for it gets another."""
+        self._chain(target.jumps).lost(target)
 
     def why_closed(self, target: SshTarget) -> str:
         """Ask the jump host why it does not reach a host. Empty when it does, does not say, or is not connected."""
@@ -130,12 +132,10 @@ class _Chain:
         finally:
             self._lock.release()
 
-    def lost(self, target: SshTarget, way: Path) -> None:
+    def lost(self, target: SshTarget) -> None:
         """Forget a socket that is dead. Its process is ending, as after a reboot of the jump host, or will be asked."""
-        key = (target.hostname, target.port)
         # Without the lock, which whoever starts a process holds for long. At worst a good one is made once more.
-        if self._forwards.get(key) == way:
-            self._forwards.pop(key, None)
+        self._forwards.pop((target.hostname, target.port), None)
 
     def why_closed(self, target: SshTarget) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
@@ -243,7 +243,7 @@ class _Chain:
         except TookTooLong:
             raise ConnectionFailed(f"{target.name}: the ssh process of {self._hops[-1]} does not answer.") from None
         if done.status and not self._is_connected():
-            return path  # who dials it finds it dead, and comes again
+            raise WayLost
         if done.status or not path.exists():
             raise ConnectionFailed(
                 f"{target.name}: {self._hops[-1]} cannot be used as a jump host: {strip_control(done.stderr).strip()}"

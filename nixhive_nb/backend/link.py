@@ -140,6 +140,7 @@ class Link:
         if self._greeting is not None:
             self._greeting += len(data)
             if self._greeting > _MOST_GREETING:
+                # It follows right after "Error reading SSH protocol banner".
                 raise paramiko.SSHException(f": Invalid SSH banner of more than {size_text(_MOST_GREETING)}")
         return data
 

@@ -174,21 +174,21 @@ class Opener:
         """Log in; again where a server drops us before the login, which it does when too many come at once."""
         target, until = guest.target, 0.0
         for tries in range(1, _TRIES + 1):
-            way = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None
-            with contextlib.nullcontext() if urgent else Slot(self._slot(target), attempt.cancelled):
-                until = until or time.monotonic() + guest.timeout
-                try:
+            try:
+                way = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None
+                with contextlib.nullcontext() if urgent else Slot(self._slot(target), attempt.cancelled):
+                    until = until or time.monotonic() + guest.timeout
                     return self._login(guest, way, attempt)
-                except Dropped as error:
-                    dropped = error
-            if way is not None and isinstance(dropped, WayLost):
-                self._jumps.lost(target, way)
-            reason = self._jumps.why_closed(target) if target.jumps else ""
-            if reason:
-                raise ConnectionFailed(
-                    f"{target.name} ({target.address}) cannot be reached from {target.jumps[-1]}: {reason}."
-                )
-            if time.monotonic() > until:
+            except WayLost as error:  # nothing was seen of the host, so nothing is asked about it
+                dropped: Dropped = error
+                self._jumps.lost(target)
+            except Dropped as error:
+                dropped = error
+                if target.jumps and (reason := self._jumps.why_closed(target)):
+                    raise ConnectionFailed(
+                        f"{target.name} ({target.address}) cannot be reached from {target.jumps[-1]}: {reason}."
+                    ) from None
+            if until and time.monotonic() > until:
                 break
             pause = random.uniform(0.5, 1.5) * min(0.1 * 2**tries, 1.0)  # noqa: S311 - spreads the load
             _log.info("%s: try %s of %s failed, the next comes in %.1f s: %s", target, tries, _TRIES, pause, dropped)
