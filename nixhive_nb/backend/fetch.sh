@@ -17,7 +17,8 @@
 #   stalled STILL                it is ended, since nothing moves
 #   late LIMIT                   it is ended, since it takes too long
 set -u
-glance=2
+glance=2 # seconds between two looks
+grace=3 # seconds to end in, before it is killed
 PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/sbin:/sbin
 gcroots=/nix/var/nix/gcroots
 
@@ -118,7 +119,7 @@ watch() {
 end() {
   trap '' TERM
   kill -TERM "-$nix"
-  sleep 3
+  sleep "$grace"
   kill -KILL "-$nix"
   exit 0
 } 2>/dev/null

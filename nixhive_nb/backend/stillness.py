@@ -22,15 +22,16 @@ _log = logging.getLogger(__name__)
 
 TOLD_AFTER = 10.0
 """Seconds without a byte after which it is told for the first time; then each time that it has taken twice as long."""
-_GLANCE = 2.0
+GLANCE = 2.0
 """Seconds between two looks."""
 
 
 class Stillness:
     """Tells of one transfer that it stands still, and why."""
 
-    def __init__(self, tell: Tell, where: str) -> None:
-        """`where` is the host whose Nix may wait for another one."""
+    def __init__(self, tell: Tell, where: str, *, after: float = TOLD_AFTER) -> None:
+        """`where` is the host whose Nix may wait for another one; `after` so many seconds it is told."""
+        self.after = after
         self._tell = tell
         self._where = where
         self._told = 0.0
@@ -41,9 +42,9 @@ class Stillness:
         if process and process != self._process:
             self._tell.line(f"waits for another Nix on {self._where} (process {process})")
         self._process = process
-        if still < TOLD_AFTER:
+        if still < self.after:
             self._told = 0.0
-        elif still >= max(TOLD_AFTER, 2 * self._told):
+        elif still >= max(self.after, 2 * self._told):
             self._told = still
             self._tell.line(f"no bytes have moved for {seconds_text(still)}")
 
@@ -62,6 +63,7 @@ async def stream_moving(
     stillness: Stillness,
     ask: Callable[[], Awaitable[Moves | None]] | None = None,
     limit: float,
+    glance: float = GLANCE,
 ) -> process.Finished:
     """Run a program of Nix that copies, and end it when it moves no byte for `stall` seconds.
 
@@ -74,7 +76,7 @@ async def stream_moving(
     before, there, asked = None, None, 0.0
     try:
         while True:
-            await asyncio.wait({task}, timeout=_GLANCE)
+            await asyncio.wait({task}, timeout=glance)
             if task.done():
                 return await task
             now = time.monotonic()
@@ -82,7 +84,7 @@ async def stream_moving(
             if traffic is None or before is None or traffic.is_past(before):
                 before, since = traffic, now
             still, waited_for = now - since, ""
-            if ask is not None and still >= TOLD_AFTER and now - asked >= TOLD_AFTER:
+            if ask is not None and still >= stillness.after and now - asked >= stillness.after:
                 moves, asked = await ask(), now
                 if moves is not None:
                     waited_for = moves.process

@@ -9,7 +9,6 @@ import subprocess
 
 import pytest
 
-from nixhive_nb.backend import stillness
 from nixhive_nb.backend.fetching import Moves
 from nixhive_nb.backend.stillness import Stillness, stream_moving
 from nixhive_nb.backend.traffic import Traffic
@@ -27,15 +26,16 @@ class Told:
         pass
 
 
-async def run(argv, *, stall, limit=60.0, ask=None, told=None):
+async def run(argv, *, stall, limit=60.0, ask=None, told=None, after=10.0):
     return await stream_moving(
         argv,
         on_stderr=lambda _: None,
         env={},
         stall=stall,
-        stillness=Stillness(told or Told(), "www-1"),
+        stillness=Stillness(told or Told(), "www-1", after=after),
         ask=ask,
         limit=limit,
+        glance=0.2,
     )
 
 
@@ -66,16 +66,15 @@ def test_where_nothing_can_be_read_the_long_limit_holds(monkeypatch):
         asyncio.run(run(["sleep", "60"], stall=1, limit=3))
 
 
-def test_what_another_nix_brings_to_the_host_counts_and_is_told(monkeypatch):
+def test_what_another_nix_brings_to_the_host_counts_and_is_told():
     """N4."""
-    monkeypatch.setattr(stillness, "TOLD_AFTER", 1.0)
     there = iter(range(10_000))
     told = Told()
 
     async def ask():
         return Moves(bytes=next(there), still=0, process="77")
 
-    assert asyncio.run(run(["sleep", "9"], stall=6, ask=ask, told=told)).status == 0
+    assert asyncio.run(run(["sleep", "5"], stall=3, ask=ask, told=told, after=0.5)).status == 0
     assert told.lines[0] == "waits for another Nix on www-1 (process 77)"
 
 
