@@ -138,10 +138,10 @@ def test_a_secret_in_its_form_is_nowhere_in_what_is_written(form, secret):
      "a=",     "-----BEGIN PRIVATE KEY-----", ":AAAA", "eyJaaaaaaaa.", "x-", "@", ":", "*", "'", "-u a:",
      "proxy=a:", "sshpass -p '", " ", "\n"],
 )  # fmt: skip
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 def test_a_long_hostile_text_comes_to_an_end(piece):
     """At a cost that is the square of the length it would take hours."""
-    text = (piece * 800_000)[:800_000]
+    text = (piece * 300_000)[:300_000]
     assert redact(text)
 
 

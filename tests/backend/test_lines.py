@@ -20,6 +20,8 @@ from nixhive_nb.backend.opener import SESSIONS
 from nixhive_nb.errors import ConnectionFailed
 from tests.backend.conftest import eventually, is_running, public
 
+pytestmark = pytest.mark.nix
+
 
 class Noted:
     """Connections that tell when a command is on its way."""

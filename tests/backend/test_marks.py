@@ -16,7 +16,7 @@ from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.marks import WORDS, Answer
 from nixhive_nb.errors import LinkLost, NoAnswer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
 ODD = 'it\'s "a" \\n b! $HOME `x` é\n\ttwo lines; # and a comment'
 SHELLS = (

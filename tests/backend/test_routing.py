@@ -18,6 +18,8 @@ from tests.backend.conftest import descendants
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.nix
+
 PORTICO = {"Hostname": ("198.19.1.2",)}
 
 
