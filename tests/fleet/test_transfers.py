@@ -73,10 +73,22 @@ def slow(namespace, device, rate):
         subprocess.run([*inside, "tc", "qdisc", "del", *link], check=True)
 
 
-def stop_serving(fleet, host):
-    """Stop the Nix that serves a store there, as soon as there is one."""
-    words = "until pids=$(pgrep -f '^nix-store.*--serve'); do :; done; kill -STOP $pids"
+def stop_serving(fleet, host, client):
+    """Stop the Nix that serves a store there to a client, as soon as there is one.
+
+    One that has served a push may not have ended yet: it is told by the address that its session came from.
+    """
+    served = "$(pgrep -f '^nix-store.*--serve' | sed 's|.*|/proc/&/environ|')"
+    found = f"$(grep -lz '^SSH_CONNECTION={address(fleet, client)} ' {served} 2>/dev/null | cut -d/ -f3)"
+    words = f'until pids={found}; [ -n "$pids" ]; do :; done; kill -STOP $pids'
     fleet.lab.exec(host, ["timeout", "60", "sh", "-c", words])
+
+
+def address(fleet, host):
+    """Give the address by which those behind the jump host know one of them; that of the jump host is known there."""
+    if host == "portico":
+        return fleet.lab.exec(host, ["sh", "-c", "ip -4 -o addr show br0 | awk '{print $4}'"]).partition("/")[0]
+    return next(status.address for status in fleet.lab.status() if status.instance == host)
 
 
 def end_serving(fleet, host):
@@ -99,7 +111,7 @@ def test_a_relay_that_stalls_is_given_up_and_the_host_is_copied_to(fleet, change
     with slow(namespace(fleet, "portico"), "br0", "4mbit"):
         process = fleet.begin(*COMMAND, "--stall-timeout", "12", "depot")
         lines = read_until(process, "fetch:depot: started")
-        stop_serving(fleet, "portico")
+        stop_serving(fleet, "portico", "depot")
     said = "".join(lines) + process.communicate(timeout=120)[1]
     end_serving(fleet, "portico")
     assert process.returncode == 0, said
@@ -115,7 +127,7 @@ def test_a_host_that_stalls_under_a_copy_from_here_is_given_up(fleet, change):
     with slow("", fleet.lab.link, "8mbit"):
         process = fleet.begin(*COMMAND, "--stall-timeout", "12", "depot")
         lines = read_until(process, "fetch:depot: started")
-        stop_serving(fleet, "depot")
+        stop_serving(fleet, "depot", "portico")
     said = "".join(lines) + process.communicate(timeout=120)[1]
     end_serving(fleet, "depot")
     assert process.returncode == 1
