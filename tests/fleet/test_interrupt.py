@@ -60,6 +60,8 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(blocked,
     process = blocked.begin("deploy", "-c", "example", "portico", "*")
     read_until(process, "activate:portico: started")
     process.send_signal(signal.SIGINT)
+    # Python hears it when it is its turn; the activation must not end before.
+    read_until(process, "Stopping: ")
     lab.exec("portico", ["sh", "-c", "echo go > /var/go"])
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130
