@@ -28,7 +28,7 @@ while IFS= read -r line; do
   one=${line#?}
   case $line in
     +*) held="$held$one " ;;
-    *) case $held in *" $one "*) held="${held%% $one *} ${held#* $one }" ;; esac ;;
+    *) while case $held in *" $one "*) ;; *) false ;; esac; do held="${held%% $one *} ${held#* $one }"; done ;;
   esac
 done
 [ "$held" != ' ' ] || exit 0
@@ -127,13 +127,26 @@ def words(argv: Sequence[str], *, stdin: str) -> list[str]:
     return ["/bin/sh", "-c", f'(echo "+-$$" >&0) 2>/dev/null; exec "$@" {stdin}', "sh", *argv]
 
 
+def words_attached(argv: Sequence[str]) -> list[str]:
+    """Give the words that have a program ended when we are gone, and leave it its input, output and session.
+
+    When it has ended, `release` it.
+    """
+    ours = os.getpid()
+    tell = f'(echo "+$$" >/proc/{ours}/fd/{_watcher.pipe()}) 2>/dev/null || kill -0 {ours} 2>/dev/null || exit 1'
+    return ["/bin/sh", "-c", f'{tell}; exec "$@"', "sh", *argv]
+
+
 def descriptor() -> int:
     """Give the standard input for `words`."""
     return _watcher.pipe()
 
 
 def hold(target: int) -> None:
-    """Have a process ended when we are gone, or with a negative number the group that it leads."""
+    """Have a process ended when we are gone, or with a negative number the group that it leads.
+
+    It may have told of itself before.
+    """
     _watcher.tell(f"+{target}")
 
 

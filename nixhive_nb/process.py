@@ -113,11 +113,10 @@ def run(
 
 def run_attached(argv: Sequence[str]) -> int:
     """Run a program on our own terminal (`ssh`, `scp`) and give its exit status."""
-    try:
-        process = subprocess.Popen(list(argv))
-    except FileNotFoundError:
-        raise missing(argv[0]) from None
-    lifeline.hold(process.pid)
+    if shutil.which(argv[0]) is None:
+        raise missing(argv[0])
+    process = subprocess.Popen(lifeline.words_attached(argv))
+    lifeline.hold(process.pid)  # where there is no /proc
     noted = _Noted(argv, process.pid)
     try:
         status = process.wait()

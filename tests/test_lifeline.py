@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -90,3 +91,31 @@ def test_a_fork_of_ours_does_not_keep_what_we_started_alive(child):
         eventually(lambda: not any(map(is_running, started)), "the end of all")
         for pid in fork:
             os.kill(pid, signal.SIGKILL)
+
+
+ATTACHED = """
+from nixhive_nb import process
+process.run_attached(["sh", "-c", "echo begun; exec sleep 600"])
+"""
+
+
+def test_a_program_on_our_own_terminal_ends_with_us_too():
+    """D3: `ssh` of `nix-hive ssh` has our terminal and no session of its own."""
+    with subprocess.Popen([sys.executable, "-c", ATTACHED], stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout.readline() == "begun\n"
+        started = descendants(one.pid)
+        one.kill()
+    eventually(lambda: not any(map(is_running, started)), "the end of all")
+
+
+def test_what_has_ended_is_let_go_of(monkeypatch, tmp_path):
+    """Its number may become that of another program, which would be ended with us."""
+    told, pids = [], []
+    monkeypatch.setattr(lifeline._watcher, "tell", told.append)
+    pids.append(process.run(["sh", "-c", "echo $$"]).stdout.strip())
+    asyncio.run(process.stream(["sh", "-c", "echo $$ >&2"], on_stderr=pids.append))
+    with (tmp_path / "errors").open("wb") as errors:
+        beside = process.start(["sleep", "600"], stderr=errors)
+    process.end(beside)
+    pids.append(str(beside.pid))
+    assert told == [f"--{pid}" for pid in pids]
