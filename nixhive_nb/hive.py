@@ -695,7 +695,18 @@ class Hive:
         wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
         every = select_instances(self._loaded.inventory, ())
         survey = self._survey(every, Asked(evaluate=name == "outdated"))
-        return {instance for instance, state in standings(survey).items() if state in wanted}
+        found = standings(survey)
+        self._warn_of_unknown(name, found, survey)
+        return {instance for instance, state in found.items() if state in wanted}
+
+    def _warn_of_unknown(self, name: str, found: Mapping[str, str], survey: Survey) -> None:
+        """Say which instances could be in a group as well, for all that is known."""
+        unknown = {instance for instance, state in found.items() if state in ("unreachable", "unknown")}
+        if name == "unreachable" or not unknown:
+            return
+        why = {one.instance: one.error for one in survey.seen}
+        said = [f"  {one}: {why.get(one) or 'its system cannot be evaluated.'}" for one in found if one in unknown]
+        self.warn("\n".join([f"@{name} is without those of which it is not known:", *said]))
 
     def _failed(self) -> Collection[str]:
         entry = history.last(self.state_dir, _ON_INSTANCES, ended=True)

@@ -54,6 +54,44 @@ class Notice(Bundle):
         return f"<div>{html.coloured(html.WARN, '⚠ warning', bold=True)} {html.escaped(self.message, most=2000)}</div>"
 
 
+def in_slot(content: str, slot: str) -> str:
+    """Return HTML that a widget stands in for, on pages that can show it: `widgets/slot.js` finds it by its class."""
+    return f'<div class="hive-slot-{slot}">{content}</div>'
+
+
+class Slotted(Bundle):
+    """A view as HTML that a widget stands in for, on pages that can show it."""
+
+    def __init__(self, view: Bundle, slot: str) -> None:
+        """Show `view`; `slot` is that of the widget."""
+        self.view = view
+        self.slot = slot
+
+    def text(self) -> str:
+        """Give the view as text."""
+        return self.view.text()
+
+    def html(self) -> str:
+        """Give the view as HTML, in the slot."""
+        return in_slot(self.view.html(), self.slot)
+
+
+class Hint(Bundle):
+    """A line that helps, standing back."""
+
+    def __init__(self, words: str) -> None:
+        """Show `words`."""
+        self.words = words
+
+    def text(self) -> str:
+        """Give the line."""
+        return self.words
+
+    def html(self) -> str:
+        """Give the line, standing back."""
+        return html.note(html.escaped(self.words, most=2000))
+
+
 def show(view: Bundle) -> None:
     """Show a view in the cell."""
     display(view)  # type: ignore[no-untyped-call]

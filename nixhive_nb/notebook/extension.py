@@ -8,6 +8,7 @@ from nixhive_nb.hive import Plan
 from nixhive_nb.notebook.completion import MATCHER, Completer
 from nixhive_nb.notebook.help import ask_for_help
 from nixhive_nb.notebook.magics import HiveMagics
+from nixhive_nb.notebook.pages import pages
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.settings import Hive, settings_for
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _NAME = HiveMagics.__name__
 _MAGIC = "hive"
+_EVENTS = {"pre_run_cell": pages.cell_begins, "post_run_cell": pages.cell_ends}
 
 
 def load(shell: InteractiveShell) -> None:
@@ -32,6 +34,8 @@ def load(shell: InteractiveShell) -> None:
     magics = parts.magics_manager.registry[_NAME]
     parts.Completer.custom_matchers.append(Completer(shell, magics.session).matcher)
     parts.input_transformers_cleanup.append(ask_for_help)
+    for event, call in _EVENTS.items():
+        parts.events.register(event, call)
     html, plain = _formatters(shell)
     html.for_type(Plan, lambda plan: PlanView(plan).html())
     plain.for_type(Plan, lambda plan, printer, _cycle: printer.text(repr(PlanView(plan))))
@@ -46,6 +50,8 @@ def unload(shell: InteractiveShell) -> None:
         return
     for formatter in _formatters(shell):
         formatter.pop(Plan, None)
+    for event, call in _EVENTS.items():
+        parts.events.unregister(event, call)
     for kind in ("line", "cell"):
         manager.magics[kind].pop(_MAGIC, None)
     _keep(parts.Completer.custom_matchers, lambda one: getattr(one, "matcher_identifier", "") != MATCHER)

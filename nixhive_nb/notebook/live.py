@@ -46,7 +46,7 @@ class RunSource:
         progress = progress_of(self._report)
         self._steps = {row.id: row.step for row in progress.rows}
         rate = self._meter.rate(progress.moved, self._clock())
-        return tracked_view(progress, rate=rate, stopping=self._run.stopping)
+        return tracked_view(progress, rate=rate, stopping=self._run.stopping, told_by=_told_by(self._report.run))
 
     def tail(self, row: str) -> Sequence[str]:
         """Give the last lines of the step that a row was about when it was shown last."""
@@ -142,7 +142,13 @@ def _follow_survey(run: Run) -> Iterator[None]:
             shown[0].update(Looked(progress_of(run.report())))
 
 
-def tracked_view(progress: Progress, *, rate: float | None = None, stopping: bool = False) -> TrackedView:
+def _told_by(run: str) -> str:
+    return f"%hive report {run}" if run else ""
+
+
+def tracked_view(
+    progress: Progress, *, rate: float | None = None, stopping: bool = False, told_by: str = ""
+) -> TrackedView:
     """Give progress as a cell shows it. `rate` is in bytes a second."""
     return TrackedView(
         title=progress.title,
@@ -157,6 +163,7 @@ def tracked_view(progress: Progress, *, rate: float | None = None, stopping: boo
         rows=tuple(map(_tracked_row, progress.rows)),
         rest=progress.counts,
         stopping=stopping,
+        told_by=told_by,
     )
 
 

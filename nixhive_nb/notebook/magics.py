@@ -224,7 +224,7 @@ class HiveMagics(Magics):
             self._passing.close()
         self._passing = picker if only_shown else None
         self._pickers = [*(one for one in self._pickers if one.widget is not None), picker]
-        self.session.picked = functools.partial(getattr, picker, "value")
+        self.session.picked = picker.used
 
     def _has_name(self, picker: Picker) -> bool:
         """Tell whether the user has given it a name; `_` and `_3` are IPython's own."""

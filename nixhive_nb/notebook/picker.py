@@ -1,9 +1,9 @@
 """Choosing targets: what a picker holds, and what it shows where no widget can be.
 
 A `Picker` has a `value`, the names of the instances that are picked, in order. What chooses them is a widget of our
-own (`picker_own`), one of the parts of ipywidgets (`picker_plain`), or nobody but Python. Its display holds a table as
-well, for notebooks on the web, for exports and for terminals. When the choosing has come to its end the table is all
-that stays: JupyterLab shows a widget without its kernel as an error, whatever stands beside it.
+own (`picker_own`), one of the parts of ipywidgets (`picker_plain`), or nobody but Python. What is displayed is a table,
+which the widget of our own stands in for on pages that can show it. The one of ipywidgets is displayed itself, with the
+table beside it: JupyterLab shows such a widget without its kernel as an error, so it ends with the choosing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from IPython.display import display
 from nixhive_nb import markup as html
 from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import OptionError
+from nixhive_nb.notebook.bundle import Hint, in_slot, show
+from nixhive_nb.notebook.pages import here, pages
 from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.text import count_text, strip_control, table_text
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Widgets = Literal["auto", "own", "plain", "none"]
-"""What chooses: a widget of our own, one of the parts of ipywidgets, none, or the best that there is."""
+"""What chooses: a widget of our own, one of the parts of ipywidgets, none, or one of our own where a person is."""
 
 ROWS = 50
 """How many instances the table shows."""
@@ -76,8 +78,8 @@ class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
 def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets: Widgets = "auto") -> Picker:
     """Give a picker for instances, each with a name of its own, with some of them picked.
 
-    `auto` takes the best that can be shown: in a kernel a widget, elsewhere the table. Raises `OptionError` for widgets
-    that want a package which is not installed, and `traitlets.TraitError` for a picked name that no row has.
+    `auto` takes a widget of our own in a kernel, and the table elsewhere. Raises `OptionError` for widgets that want a
+    package which is not installed, and `traitlets.TraitError` for a picked name that no row has.
     """
     package = {"own": "anywidget", "plain": "ipywidgets"}.get(widgets)
     if package and not find_spec(package):
@@ -85,11 +87,11 @@ def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets
     return Picker(rows, picked=picked, widgets=_best() if widgets == "auto" else widgets)
 
 
-def _best() -> Literal["own", "plain", "none"]:
+def _best() -> Literal["own", "none"]:
     # In a notebook that runs by itself nobody picks, and an export of it would show nothing where the widget was.
     if not in_kernel() or not is_attended():
         return "none"
-    return "own" if _imports("anywidget") else "plain" if _imports("ipywidgets") else "none"
+    return "own" if _imports("anywidget") else "none"
 
 
 def _imports(package: str) -> bool:
@@ -134,10 +136,13 @@ class Picker(traitlets.HasTraits):
         self.value = tuple(picked)
         self._outputs: list[DisplayHandle] = []
         self._is_over = False
+        self._is_own = widgets == "own"
         self.widget = self._widget(widgets)
         """What is shown in a notebook, None for the table alone."""
         if self.widget is not None:
             self._link = traitlets.link((self, "value"), (self.widget, "value"), transform=(list, tuple))
+        if self._is_own:
+            self.observe(self._renew, "value")
 
     def checked(self, value: object) -> tuple[str, ...]:
         """Give names that `value` may be set to; raises `traitlets.TraitError` for others."""
@@ -158,10 +163,23 @@ class Picker(traitlets.HasTraits):
             return
         self._is_over = True
         self._link.unlink()
+        if self._is_own:
+            self.unobserve(self._renew, "value")
         outputs, self._outputs = self._outputs, []
         for output in outputs:
             output.update(self)  # type: ignore[no-untyped-call]
         widget.leave(self._repr_mimebundle_())
+
+    def used(self) -> tuple[str, ...]:
+        """Return what is picked, for a command that takes it: the choosing has come to its end."""
+        if self.value:
+            self.close()
+        return self.value
+
+    def _renew(self, _change: object) -> None:
+        """Have the table of a cell say what is picked now: it is what a notebook keeps that is saved."""
+        for output in self._outputs:
+            output.update(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
 
     def _done(self) -> None:
         """Take over what the page has selected, and end."""
@@ -196,15 +214,27 @@ class Picker(traitlets.HasTraits):
         include: Collection[str] | None = None,  # noqa: ARG002 - IPython's protocol; it filters by itself
         exclude: Collection[str] | None = None,  # noqa: ARG002 - the same
     ) -> dict[str, Any]:
-        view = {} if self.widget is None else {_VIEW: self.widget.get_view_spec()}
-        return {"text/plain": self.text(), "text/html": self.html(), **view}
+        bundle: dict[str, Any] = {"text/plain": self.text(), "text/html": self.html()}
+        if self.widget is not None and self._is_own:
+            bundle["text/html"] = in_slot(bundle["text/html"], self.widget.slot)
+        elif self.widget is not None:
+            bundle[_VIEW] = self.widget.get_view_spec()
+        return bundle
 
     def _ipython_display_(self) -> None:
         """Show it, and remember where. What is the table alone shows itself as anything does."""
         if self.widget is None or not in_kernel():
             raise NotImplementedError
+        if self._is_own:
+            self._ask(here())
         handle: DisplayHandle = display(self._repr_mimebundle_(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
         self._outputs.append(handle)
+
+    def _ask(self, page: str) -> None:
+        words = pages.hint(page)
+        if words:
+            show(Hint(words))
+        pages.ask(page)
 
     def _widget(self, widgets: Literal["own", "plain", "none"]) -> OwnPicker | PlainPicker | None:
         # Both are slow to import, and may not be there.
@@ -255,7 +285,7 @@ class Picker(traitlets.HasTraits):
             return more
         if self.value:
             return [*more, selection_line(self.value)]
-        return [*more, *([how] if self.rows and self.widget is None else [])]
+        return [*more, *([how] if self.rows and (self.widget is None or self._is_own) else [])]
 
 
 def selection_line(names: Sequence[str]) -> str:

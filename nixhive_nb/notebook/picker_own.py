@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
+
+from nixhive_nb.notebook.own_widget import OwnWidget, script, style
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FILES = Path(__file__).parent / "widgets"
+GONE = "The kernel has gone: nothing that is picked here is heard. Run the cell again."
 
 
-class OwnPicker(anywidget.AnyWidget):
+class OwnPicker(OwnWidget):
     """Shows a table of `picker.compact`; `value` are the names that are selected, in order; `done` ends it."""
 
-    _esm = _FILES / "picker.js"
-    _css = _FILES / "picker.css"
+    _esm = script("picker")
+    _css = style("picker")
     table = traitlets.Dict().tag(sync=True)
     value = traitlets.List(traitlets.Unicode()).tag(sync=True)
     # Not a message: a page sends those at once, and may still hold back what was selected just before.
@@ -36,16 +36,11 @@ class OwnPicker(anywidget.AnyWidget):
         """
         self._checked = checked
         self._on_done = on_done
-        super().__init__(table=table)
-
-    def close(self) -> None:
-        """Take it off the page, with the layout that belongs to it."""
-        super().close()
-        self.layout.close()
+        super().__init__(table=table, gone=GONE)
 
     def leave(self, bundle: dict[str, Any]) -> None:
         """Close it. A page that still shows it now was loaded anew, knows no display ids, and gets what is to stay."""
-        self.send({"stays": bundle, "of": self.model_id})
+        self.stays = bundle
         self.close()
 
     @traitlets.observe("done")

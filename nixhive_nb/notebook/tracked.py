@@ -71,6 +71,8 @@ class TrackedView(msgspec.Struct, frozen=True, kw_only=True):
     """What happens when it is cancelled."""
     leaving: str = "Activations that run are not waited for: how they end will not be known."
     """What happens when it is cancelled once more."""
+    told_by: str = ""
+    """The command that tells how it ended, should nobody see it end here; empty where none does."""
 
 
 class Source(Protocol):
@@ -109,7 +111,12 @@ class PlainView(Bundle):
             parts.append(html.table(_HEADER, map(_row, view.rows[:ROWS])))
         more = len(view.rows) - ROWS
         rest = f" · {more} of these not shown" if more > 0 else ""
-        return "".join([*parts, html.note(html.escaped(view.rest + rest))])
+        return "".join([*parts, html.note(html.escaped(view.rest + rest)), *self._until()])
+
+    def _until(self) -> list[str]:
+        """Give the line for a notebook that was saved just now, which nobody may write on."""
+        command = self.view.told_by
+        return [html.note(f"So far. How it ended: {html.code(html.escaped(command))}")] if command else []
 
     def _title(self) -> str:
         return STOPPING if self.view.stopping else self.view.title

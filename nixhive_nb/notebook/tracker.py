@@ -1,4 +1,4 @@
-"""The widget that shows how a run goes: one for each run, told in few and small messages.
+"""The widget that shows how a run goes, in the place of HTML: one for each run, told in few and small messages.
 
 Each message has a number. Most are deltas: what has changed since the one before. Every two seconds the state itself
 is sent instead, as the trait `snapshot`: a page that was loaded late, or that missed a number, goes on from there. The
@@ -9,19 +9,19 @@ in a cell answers no page.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import msgspec
 import traitlets
 
+from nixhive_nb.notebook.own_widget import OwnWidget, script, style
 from nixhive_nb.notebook.tracked import PlainView, near
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nixhive_nb.notebook.bundle import Bundle
     from nixhive_nb.notebook.tracked import TrackedRow, TrackedView
 
 ROWS = 30
@@ -32,21 +32,18 @@ TAIL = 10
 """How many of the last lines of a row go to the page."""
 _LONGEST = 200
 _LONGEST_NAME = 80
-_RECORD = 8_000
-"""Characters of the record that a page gets which cannot show the record itself."""
-_FOLDER = Path(__file__).parent / "widgets"
-
+GONE = "The kernel has gone, and with it what was followed here."
 
 State = dict[str, Any]
 
 
-class RunTracker(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, unused-ignore]
+class RunTracker(OwnWidget):
     """Shows what is followed. One thread at a time may call its methods."""
 
-    _esm = _FOLDER / "tracker.js"
-    _css = _FOLDER / "tracker.css"
+    _esm = script("tracker")
+    _css = style("tracker")
     snapshot = traitlets.Dict().tag(sync=True)
-    """The state of the page: `n` the number of the message, the parts of `state_of`, `tails`, at the end `ended`."""
+    """The state of the page: `n` the number of the message, the parts of `state_of`, `tails`."""
 
     def __init__(
         self,
@@ -68,8 +65,7 @@ class RunTracker(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, 
         self._number = self._cancels = 0
         self._told = state_of(view, blocking=blocking)
         self._complete = clock()
-        super().__init__(snapshot=self._whole(tail))
-        self.on_msg(self._heard)
+        super().__init__(snapshot=self._whole(tail), gone=_gone(view.told_by))
 
     def show(self, view: TrackedView, tail: Callable[[str], Sequence[str]]) -> None:
         """Show another view: one message, none when nothing has changed."""
@@ -87,33 +83,26 @@ class RunTracker(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, 
         self._complete = now
         self.snapshot = self._whole(tail)
 
-    def finish(self, record: str) -> None:
-        """Give the page the record as text: one that was loaded anew in the meantime is not told of the output."""
-        self._number += 1
-        self.snapshot = {**self.snapshot, "n": self._number, **self._told, "ended": record[:_RECORD]}
-
-    def close(self) -> None:
-        """Take it off the page, with the layout that belongs to it."""
-        super().close()
-        self.layout.close()
+    def finish(self, record: Bundle) -> None:
+        """Give the page the record: one that was loaded anew in the meantime is not told of the output."""
+        self.stays = record._repr_mimebundle_()
 
     def __repr__(self) -> str:
         return repr(PlainView(self._view))
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        """Add HTML for whoever shows notebooks without widgets."""
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/html": PlainView(self._view).html()}, metadata
 
     def _whole(self, tail: Callable[[str], Sequence[str]]) -> State:
         tails = {name: [_line(text) for text in tail(name)[-TAIL:]] for name in self._told["order"]}
         return {"n": self._number, **self._told, "tails": tails}
 
-    def _heard(self, _widget: object, content: object, _buffers: object) -> None:
-        if isinstance(content, dict) and content.get("cancel"):
+    def told(self, content: dict[str, Any]) -> None:
+        """Take that a page wants an end."""
+        if content.get("cancel"):
             self._cancels += 1
             self._on_cancel()
+
+
+def _gone(told_by: str) -> str:
+    return f"{GONE} How it ended: {told_by}" if told_by else GONE
 
 
 def state_of(view: TrackedView, *, blocking: bool, heard: int = 0) -> State:

@@ -1,7 +1,7 @@
 """Following something in a cell while it goes on, and the record that takes its place.
 
-In a browser it is a widget (`tracker.py`); without widgets, and where nobody looks on, it is HTML that is renewed at
-most twice a second.
+It is HTML that is renewed at most twice a second. Where a person looks on, a widget (`tracker.py`) stands in for that
+on pages which can show it, and the HTML is renewed more seldom: it is for the pages that cannot, and for the file.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from nixhive_nb.notebook.bundle import Hint, show
+from nixhive_nb.notebook.pages import here, pages
 from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.tracked import PlainView, Source, Tone, TrackedRow, TrackedView, TrackedWave
@@ -41,6 +44,8 @@ _KEPT = 3
 _ended: deque[tuple[RunTracker, threading.Timer]] = deque()
 _IDLE = 1.0
 """Seconds after which the time goes on though nothing happens."""
+BESIDE, HIDDEN = 1.0, 10.0
+"""Seconds between two updates of the HTML beside a widget: on a page that may not show that, and on one that does."""
 
 
 @contextlib.contextmanager
@@ -77,7 +82,7 @@ def _close_later(widget: RunTracker) -> None:
     """Close a widget that nothing shows any more, in a while.
 
     A page that was loaded anew while the kernel was busy cannot be given the record, and asks for the widget only when
-    the kernel is free again. It then finds the record in there, as text.
+    the kernel is free again. It then finds the record in there.
     """
     timer = threading.Timer(_GRACE, lambda: _close(widget))
     timer.daemon = True
@@ -109,35 +114,47 @@ def _unheard(_: object) -> None:
 
 
 class _Shown:
-    """One output of a cell: HTML at first, then the widget, in the end the record."""
+    """One output of a cell: HTML, which the widget stands in for after a while, in the end the record."""
 
     def __init__(self, source: Source, *, blocking: bool, settings: Hive) -> None:
         self._source = source
         self._blocking = blocking
         self._own = _takes_widget(settings.widgets)
         self._widget: RunTracker | None = None
+        self._page = here()
+        self._hint()
         pause = 1 / settings.refresh
         self.pump = Pump(self._publish, pause=pause if self._own else max(PAUSE, pause), first=_FIRST, idle=_IDLE)
         self._last: Bundle = PlainView(source.view())
         # This belongs to the cell that runs now; what comes later finds it by its id, on whatever thread.
         self._handle: DisplayHandle = display(self._last, display_id=True)  # type: ignore[no-untyped-call]
+        self._due = 0.0
+
+    def _hint(self) -> None:
+        words = pages.hint(self._page) if self._own else ""
+        if words:
+            show(Hint(words))
 
     def _publish(self) -> None:
         view = self._source.view()
         self._last = PlainView(view)
         if self._widget is not None:
             self._widget.show(view, self._source.tail)
-            return
-        if self._own:
+        elif self._own:
             self._begin(view)
-        self._handle.update(self._widget or self._last)  # type: ignore[no-untyped-call]
+        now = time.monotonic()
+        if self._widget is None:
+            self._handle.update(self._last)  # type: ignore[no-untyped-call]
+        elif now >= self._due:
+            self._due = now + (HIDDEN if pages.shows(self._page) else BESIDE)
+            self._handle.update(self._widget.slotted(self._last))  # type: ignore[no-untyped-call]
 
     def end(self, record: Callable[[], Bundle]) -> None:
         """Put the record in its place: no notebook keeps a widget that cannot be shown."""
         try:
             self._last = record()
             if self._widget is not None:
-                self._widget.finish(repr(self._last))
+                self._widget.finish(self._last)
         finally:
             self._handle.update(self._last)  # type: ignore[no-untyped-call]
             if self._widget is not None:
@@ -150,6 +167,7 @@ class _Shown:
             from nixhive_nb.notebook.tracker import RunTracker  # noqa: PLC0415
 
             self._widget = RunTracker(view, self._source.tail, blocking=self._blocking, on_cancel=self._cancel)
+            pages.ask(self._page)
         except Exception:  # noqa: BLE001 - see above
             _log.debug("the widget of a run cannot be made: it is shown without", exc_info=True)
             self._own = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+from nixhive_nb.notebook.own_widget import script, style
+
 
 @contextlib.contextmanager
 def window(started, executable, args, answer):
@@ -16,13 +18,15 @@ def window(started, executable, args, answer):
     browser.close()
 
 
-def answers(widget, files, page):
-    """Give what serves a page, and beside it the files of a widget."""
+def answers(widget, page):
+    """Give what serves a page, and beside it the script and the style of a widget."""
 
     def answer(route):
         name = route.request.url.rpartition("/")[2]
-        if name.startswith(f"{widget}."):
-            route.fulfill(path=files / name)
+        if name == f"{widget}.js":
+            route.fulfill(body=script(widget), content_type="text/javascript")
+        elif name == f"{widget}.css":
+            route.fulfill(body=style(widget), content_type="text/css")
         else:
             route.fulfill(body="" if name else page, content_type="text/html")
 

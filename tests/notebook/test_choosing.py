@@ -9,8 +9,6 @@ from jupyter_client.manager import start_new_kernel
 from nixhive_nb.notebook.picker import Picker
 from tests.notebook.conftest import Shell, execute
 
-VIEW = "application/vnd.jupyter.widget-view+json"
-
 
 def said(outputs):
     return "".join(output.get("text", "") + "\n".join(output.get("traceback", ())) for output in outputs)
@@ -34,9 +32,17 @@ def test_the_picker_that_was_shown_last_counts(shell):
     assert str(error) == "Nothing is picked. In a notebook, `%hive targets` shows a picker for @picked."
 
 
+def test_a_group_that_is_empty_names_those_that_could_not_be_asked(shell):
+    """Else a host that does not answer just now would be taken for one that needs nothing."""
+    warned, _ = shell.attempt("%hive instances @outdated")
+    assert "'@outdated' is empty" in warned
+    assert "@outdated is without those of which it is not known" in warned
+    assert "www-1: " in warned
+
+
 def views(outputs):
-    """Tell for each output whether it is a widget."""
-    return [VIEW in output.get("data", {}) for output in outputs]
+    """Tell for each output whether a widget stands in for it."""
+    return ["hive-slot-" in output.get("data", {}).get("text/html", "") for output in outputs]
 
 
 @pytest.mark.slow

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
-import nixhive_nb.notebook
 from nixhive_nb.notebook.picker import PickerRow, compact
 from tests.notebook import browser
 from tests.notebook.browser import answers
@@ -21,7 +19,6 @@ playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.ui, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")]
 
-FILES = Path(nixhive_nb.notebook.__file__).parent / "widgets"
 ARGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 LIGHT = {
     "--jp-layout-color0": "rgb(255, 255, 255)",
@@ -42,24 +39,35 @@ PAGE = """
   // As Notebook 7 does: on the way down, before any element of the page.
   document.addEventListener("keydown", (event) => heard.push(event.key), true);
 </script>
-<button id="before">before</button><div id="one"></div><div id="two"></div><button id="after">after</button>
+<button id="before">before</button>
+<div id="one"><div></div></div><div id="two"><div></div></div>
+<button id="after">after</button>
 <script type="module">
   import picker from "/picker.js";
   class Model {
-    constructor(state) { this.state = state; this.calls = []; this.sent = []; }
+    constructor(state) {
+      this.state = { ...state, slot: "one", gone: "The kernel has gone." };
+      const statusChanged = { connect: (call) => { this.onStatus = call; }, disconnect: () => {} };
+      this.widget_manager = { kernel: { statusChanged } };
+      this.calls = [];
+      this.sent = [];
+    }
     get(name) { return this.state[name]; }
     set(name, value) {
       if (JSON.stringify(value) === JSON.stringify(this.state[name])) return;
       this.state[name] = value;
       for (const [event, call] of [...this.calls]) if (event === `change:${name}`) call();
     }
+    send() {}
     save_changes() { this.sent.push(this.state.value); }
     on(event, call) { this.calls.push([event, call]); }
     off(event, call) { this.calls = this.calls.filter(([one, other]) => one !== event || other !== call); }
   }
+  window.python = (id, html) => { document.querySelector(`#${id} > div`).innerHTML = html; };
   window.start = (state, places) => {
     window.model = new Model(state);
-    window.ends = places.map((id) => picker.render({ model, el: document.getElementById(id) }));
+    for (const id of places) python(id, '<div class="hive-slot-one">the table</div>');
+    window.end = picker.initialize({ model });
   };
   window.ready = true;
 </script>
@@ -83,7 +91,7 @@ def fleet(count=40):
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    serve = answers("picker", FILES, PAGE)
+    serve = answers("picker", PAGE)
     with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         yield one, errors
 
@@ -226,10 +234,12 @@ class TestSelection:
 
     def test_a_view_that_is_closed_leaves_nothing_behind(self, page):
         show(page, views=("one", "two"))
+        of_slot = page.evaluate("model.calls.filter(([event]) => event === 'change:stays').length")
         heard = page.evaluate("model.calls.length")
-        page.evaluate("ends[0]()")
+        page.evaluate("python('one', 'the table')")
         assert page.locator(".hive-picker").count() == 1
-        assert page.evaluate("model.calls.length") == heard / 2
+        assert page.locator("#one").inner_text() == "the table"
+        assert page.evaluate("model.calls.length") == of_slot + (heard - of_slot) / 2
         page.locator("#two").get_by_role("option", name="www-1,").click()
         assert value(page) == ["www-1"]
 
@@ -266,10 +276,19 @@ class TestDone:
         assert page.evaluate("model.get('done')")
         assert page.evaluate("document.activeElement === document.getElementById('one').parentElement")
 
-    def test_a_page_that_has_no_notebook_takes_what_stays_for_nothing(self, page):
+    def test_a_page_that_has_no_notebook_gets_what_stays_as_text(self, page):
         show(page)
-        page.evaluate("model.calls.find(([event]) => event === 'msg:custom')[1]({ stays: {}, of: '1' })")
-        assert page.get_by_role("button", name="Done").is_visible()
+        page.evaluate("model.set('stays', {'text/plain': '1 selected: www-1'}); end()")
+        assert "1 selected: www-1" in page.locator("#one").inner_text()
+        assert page.locator(".hive-picker").count() == 0
+
+    def test_when_the_kernel_is_gone_nothing_can_be_picked_and_it_says_so(self, page):
+        """F5."""
+        show(page, picked=["www-1"])
+        page.evaluate("model.onStatus(null, 'dead')")
+        assert "The kernel has gone." in page.locator("#one").inner_text()
+        page.get_by_role("option", name="www-3,", include_hidden=True).click(force=True)
+        assert value(page) == ["www-1"]
 
 
 class TestKeyboard:

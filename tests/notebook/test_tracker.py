@@ -262,7 +262,9 @@ class TestInAKernel:
         first, *later = (one for one in many if one["msg_type"] in ("display_data", "update_display_data"))
         name = first["content"]["transient"]["display_id"]
         assert {one["content"]["transient"]["display_id"] for one in later} == {name}
-        assert "application/vnd.jupyter.widget-view+json" in later[0]["content"]["data"]
+        assert all(set(one["content"]["data"]) == RECORD for one in later)
+        assert "hive-slot-" in later[0]["content"]["data"]["text/html"]
+        assert "hive-slot-" not in later[-1]["content"]["data"]["text/html"]
         assert set(later[-1]["content"]["data"]) == RECORD
         assert "980 of 1000 deployed, 20 failed" in later[-1]["content"]["data"]["text/plain"]
 
@@ -270,6 +272,8 @@ class TestInAKernel:
         numbers, sizes = [], {"custom": [], "update": []}
         for content in contents(many, "comm_msg"):
             data = content["data"]
+            if "stays" in data.get("state", {}):
+                continue
             sizes[data["method"]].append(len(json.dumps(data)))
             told = data["content"] if data["method"] == "custom" else data["state"]["snapshot"]
             numbers.append(told["n"])
@@ -281,14 +285,15 @@ class TestInAKernel:
         snapshots = [
             content["data"]["state"]["snapshot"]
             for content in contents(many, "comm_msg")
-            if content["data"]["method"] == "update"
+            if "snapshot" in content["data"].get("state", {})
         ]
         last = snapshots[-1]
         assert " GB" in last["head"]["facts"]
         assert "✕ fetch failed" in {one["state"] for one in last["rows"].values()}
         assert last["head"]["rest"].startswith("instances: ")
         assert " failed · " in last["head"]["rest"]
-        assert "980 of 1000 deployed" in last["ended"]
+        end = contents(many, "comm_msg")[-1]["data"]["state"]
+        assert "980 of 1000 deployed" in end["stays"]["text/plain"]
 
     def test_an_interrupt_leaves_the_record_and_goes_on_up(self, kernel):
         sent = kernel.send("deploy_many(40, seconds=600.0)")

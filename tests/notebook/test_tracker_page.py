@@ -7,11 +7,9 @@ send is in `sent`. The time of the page is that of the tests.
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 
-from nixhive_nb.notebook import tracker
 from nixhive_nb.notebook.tracker import delta_of, state_of
 from tests.notebook import browser
 from tests.notebook.browser import answers
@@ -22,39 +20,40 @@ playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.ui, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")]
 
-FILES = Path(tracker.__file__).parent / "widgets"
 ARGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 PAGE = """
 <!doctype html><meta charset="utf-8"><link rel="stylesheet" href="/tracker.css">
-<div class="jp-OutputArea-output"><div id="one"></div></div>
+<div><div class="jp-OutputArea-output"><div class="hive-slot-one">so far</div></div></div>
 <script type="module">
   import tracker from "/tracker.js";
   class Model {
     constructor(snapshot, kernel) {
-      this.state = { snapshot };
+      this.state = { snapshot, slot: "one", stays: {}, gone: "The kernel has gone." };
       this.calls = [];
       this.sent = [];
-      this.interrupts = 0;
-      if (kernel) this.widget_manager = { kernel: { interrupt: () => this.interrupt(kernel) } };
+      this.interrupts = this.hellos = 0;
+      const statusChanged = { connect: (call) => { this.onStatus = call; }, disconnect: () => {} };
+      if (kernel) this.widget_manager = { kernel: { interrupt: () => this.interrupt(kernel), statusChanged } };
     }
     interrupt(kernel) {
       this.interrupts += 1;
       return kernel === "broken" ? Promise.reject(new Error("no")) : Promise.resolve();
     }
     get(name) { return this.state[name]; }
-    send(content) { this.sent.push(content); }
+    send(content) { if (content.hello) this.hellos += 1; else this.sent.push(content); }
     on(event, call) { this.calls.push([event, call]); }
     off(event, call) { this.calls = this.calls.filter(([one, other]) => one !== event || other !== call); }
     fire(event, told) { for (const [one, call] of [...this.calls]) if (one === event) call(told); }
   }
-  const one = document.getElementById("one");
   window.start = (snapshot, kernel) => {
     window.model = new Model(snapshot, kernel);
-    window.end = tracker.render({ model, el: one });
+    window.end = tracker.initialize({ model });
   };
   window.tell = (delta) => model.fire("msg:custom", delta);
   window.snapshot = (told) => { model.state.snapshot = told; model.fire("change:snapshot"); };
-  window.leave = () => { end(); one.remove(); };
+  window.kernelIs = (status) => model.onStatus(null, status);
+  window.stays = (told) => { model.state.stays = told; model.fire("change:stays"); };
+  window.python = (html) => { document.querySelector(".jp-OutputArea-output").innerHTML = html; };
   window.ready = true;
 </script>
 """
@@ -64,7 +63,7 @@ FACTS = "26 of 40 steps · 00:07 · 39.2 of 61.4 MB · 21.0 MB/s, about 4 s to m
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    serve = answers("tracker", FILES, PAGE)
+    serve = answers("tracker", PAGE)
     with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         one.clock.install()
         yield one, errors
@@ -184,7 +183,7 @@ class TestDrawing:
     def test_text_from_elsewhere_is_text(self, told):
         told.start(view(row("a", line=NASTY, name=NASTY), title=NASTY), tails={"a": ["<img src=x onerror=alert(1)>"]})
         told.page.locator("tbody button").click()
-        assert told.page.locator("#one script, #one img").count() == 0
+        assert told.page.locator(".hive-widget script, .hive-widget img").count() == 0
         assert "<script>alert('x')</script>" in told.text(".hive-head b")
         assert "<img" in told.text("tbody pre")
 
@@ -286,30 +285,83 @@ class TestCancelling:
         assert told.page.locator(".hive-question").is_hidden()
 
 
-class TestEnd:
-    def test_a_page_that_was_loaded_anew_gets_the_record_as_text(self, told):
-        told.start(view(row("a")))
-        told.snapshot(ended="3 of 4 deployed <b>")
-        assert "3 of 4" not in told.text(".jp-OutputArea-output")
-        told.page.clock.run_for(1_000)
-        text = told.text(".jp-OutputArea-output")
-        assert "The run has ended" in text
-        assert "3 of 4 deployed <b>" in text
-        assert told.page.get_by_role("table").count() == 0
+class TestSlot:
+    """The widget stands in for HTML that the cell has, and is seen where that would be."""
 
-    def test_and_keeps_it_when_the_widget_is_closed(self, told):
+    def seen(self, told):
+        return told.page.locator("body").inner_text()
+
+    def test_it_is_seen_in_place_of_the_html_and_says_hello(self, told):
         told.start(view(row("a")))
-        told.snapshot(ended="3 of 4 deployed <b>")
-        told.page.evaluate("leave(); document.querySelector('.jp-OutputArea-output').hidden = true")
+        assert "so far" not in self.seen(told)
+        assert told.page.evaluate("model.hellos") == 1
+
+    def test_html_that_is_written_anew_neither_shows_nor_disturbs_it(self, told):
+        told.start(view(row("a")))
+        told.button("a").click()
+        told.page.evaluate("python('<div class=\"hive-slot-one\">later</div>')")
+        assert "later" not in self.seen(told)
+        assert told.button("a").get_attribute("aria-expanded") == "true"
+
+    def test_it_goes_when_python_puts_something_else_in_its_place(self, told):
+        told.start(view(row("a")))
+        told.page.evaluate("python('the record')")
+        assert self.seen(told).strip() == "the record"
+
+    def test_it_is_seen_as_soon_as_the_html_is_there(self, told):
+        told.page.evaluate("python('')")
+        told.start(view(row("a")))
+        told.page.evaluate("python('<div class=\"hive-slot-one\">so far</div>')")
+        assert "Deploying" in self.seen(told)
+
+    def test_two_models_of_one_widget_show_it_once(self, told):
+        """Two notebooks of one page may have the same kernel."""
+        told.start(view(row("a")))
+        told.start(view(row("a")))
+        assert told.page.locator(".hive-tracker").count() == 1
+
+    def test_a_page_that_was_loaded_anew_gets_the_record_as_text_and_keeps_it(self, told):
+        told.start(view(row("a")))
+        told.page.evaluate("stays({ 'text/plain': '3 of 4 deployed <b>' })")
+        assert "3 of 4" not in self.seen(told)
         told.page.clock.run_for(1_000)
-        assert "3 of 4 deployed <b>" in told.text("body")
+        for _ in range(2):
+            assert "loaded anew" in self.seen(told)
+            assert "3 of 4 deployed <b>" in self.seen(told)
+            assert told.page.get_by_role("table").count() == 0
+            told.page.evaluate("end()")
 
     def test_a_page_that_shows_the_record_keeps_nothing_else(self, told):
         told.start(view(row("a")))
-        told.snapshot(ended="3 of 4 deployed")
-        told.page.evaluate("leave(); document.querySelector('.jp-OutputArea-output').textContent = 'the record'")
+        told.page.evaluate("python('the record'); stays({ 'text/plain': '3 of 4 deployed' }); end()")
         told.page.clock.run_for(2_000)
-        assert told.text("body").strip() == "the record"
+        assert self.seen(told).strip() == "the record"
+
+
+class TestKernelGone:
+    """F5: nothing is told any more, and nobody hears a word."""
+
+    def test_it_says_so_stops_its_clock_and_offers_no_cancel(self, told):
+        told.start(view(row("a", seconds=7.0)), kernel="there")
+        told.button("Cancel…").click()
+        told.page.evaluate("kernelIs('restarting')")
+        told.page.clock.run_for(5_000)
+        assert "7 s" in told.lines()[0]
+        assert told.text(".hive-note") == "The kernel has gone."
+        assert told.page.get_by_role("button", name="Cancel").count() == 0
+        assert told.page.locator(".hive-question").count() == 0
+
+    def test_a_kernel_that_is_busy_or_idle_is_there(self, told):
+        told.start(view(row("a")), kernel="there")
+        told.page.evaluate("kernelIs('busy'); kernelIs('idle')")
+        assert told.button("Cancel…").is_visible()
+
+    def test_what_is_drawn_later_says_so_as_well(self, told):
+        told.start(view(row("a")), kernel="there")
+        told.page.evaluate("kernelIs('dead'); python('')")
+        told.page.evaluate("python('<div class=\"hive-slot-one\">so far</div>')")
+        assert told.text(".hive-note") == "The kernel has gone."
+        assert told.page.get_by_role("button", name="Cancel").count() == 0
 
 
 @pytest.mark.parametrize("ground", ["rgb(17, 17, 17)", "rgb(255, 255, 255)"])

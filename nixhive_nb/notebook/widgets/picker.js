@@ -10,7 +10,6 @@ const AROUND = 6; // rows drawn above and below those that are seen
 const CHIPS = 12; // of each kind, before "more"
 const NAMED = 8; // names in the line about the selection
 const PAUSE = 700; // milliseconds between two things that a screen reader is told
-const VIEW = "application/vnd.jupyter.widget-view+json";
 const DONE = "Leave a table of what is selected in the place of this picker";
 const WAITING = "The kernel hears it when it is free";
 
@@ -108,19 +107,6 @@ function make(tag, name, text = "", attributes = {}) {
 
 function button(text, attributes = {}) {
   return make("button", "hp-button", text, { type: "button", ...attributes });
-}
-
-/**
- * Put into the notebook what is to stay in the place of the model `of`. Python has done so by display id, but a page that
- * was loaded anew knows none, and would save a widget that no kernel has. This way is there in JupyterLab and Notebook.
- */
-function keep(model, { stays, of }) {
-  for (const { outputs } of model.widget_manager?.context?.model?.cells ?? []) {
-    for (let at = 0; at < (outputs?.length ?? 0); at += 1) {
-      if (outputs.get(at).data[VIEW]?.model_id !== of) continue;
-      outputs.set(at, { output_type: "display_data", data: stays, metadata: {} });
-    }
-  }
 }
 
 class View {
@@ -275,17 +261,21 @@ class View {
       this.tell();
     };
     this.onDone = () => this.paintDone();
-    this.onMessage = (told) => keep(this.model, told);
     this.model.on("change:value", this.onValue);
     this.model.on("change:done", this.onDone);
-    this.model.on("msg:custom", this.onMessage);
   }
 
-  close() {
+  // Nobody hears what is selected any more.
+  gone(words) {
+    this.root.inert = true;
+    this.root.classList.add("hp-gone");
+    this.root.after(make("div", "hp-dim hp-lost", words, { role: "status" }));
+  }
+
+  remove() {
     window.removeEventListener("keydown", this.onKey, true);
     this.model.off("change:value", this.onValue);
     this.model.off("change:done", this.onDone);
-    this.model.off("msg:custom", this.onMessage);
     clearTimeout(this.timer);
     this.root.remove();
   }
@@ -593,9 +583,4 @@ class View {
   }
 }
 
-export default {
-  render({ model, el }) {
-    const view = new View(model, el);
-    return () => view.close();
-  },
-};
+export default inSlot((model, el) => new View(model, el));

@@ -4,8 +4,6 @@
 const COLUMNS = [["on", ""], ["step", ""], ["", ""], ["moved", "n"], ["time", "n"], ["last line", ""]];
 const ANSWER = 2000; // ms after which a kernel that says nothing is busy
 const SPOKEN = 10000; // ms between two announcements to a screen reader
-const REPLACED = 1000; // ms that the record may take to come into the widget's place
-const GONE = "This page was loaded anew while the run went on. The run has ended:";
 
 function node(tag, className, text) {
   const made = document.createElement(tag);
@@ -228,28 +226,27 @@ class Tracker {
     this.cancel = new Cancel(model, this.state);
     this.spoken = -SPOKEN;
     this.build();
-    this.onSnapshot = () => this.take(REPLACED);
+    this.onSnapshot = () => this.take();
     this.onMessage = (told) => this.state.delta(told) && this.later();
     model.on("change:snapshot", this.onSnapshot);
     model.on("msg:custom", this.onMessage);
     this.timer = setInterval(() => this.tick(), 1000);
-    // What has ended before this page came will not be replaced here.
-    if (this.take(0)) this.draw();
+    if (this.take()) this.draw();
   }
 
-  take(patience) {
+  take() {
     if (!this.state.whole(this.model.get("snapshot"))) return false;
     this.later();
-    if (this.state.ended) this.ending = setTimeout(() => this.el.replaceChildren(this.kept()), patience);
     return true;
   }
 
-  // The record as text. It is for a page that was loaded anew while the run went on: the record itself does not get
-  // there, and what gets there is this widget alone, until it is closed.
-  kept() {
-    const made = node("div", "hive-tracker");
-    made.append(node("div", "hive-dim", GONE), node("pre", "", this.state.ended));
-    return made;
+  // Nothing is told any more: what runs is not known, and nobody hears a word.
+  gone(words) {
+    clearInterval(this.timer);
+    this.cancel.button.remove();
+    this.cancel.question.remove();
+    this.el.classList.add("hive-gone");
+    say(this.cancel.note, words);
   }
 
   build() {
@@ -292,7 +289,6 @@ class Tracker {
 
   draw() {
     this.frame = null;
-    this.output = this.output || this.el.closest(".jp-OutputArea-output");
     const { head } = this.state;
     say(this.title, head.stopping ? "Stopping…" : head.title);
     setBar(this.bar, head.fraction);
@@ -365,22 +361,10 @@ class Tracker {
 
   remove() {
     clearInterval(this.timer);
-    clearTimeout(this.ending);
     cancelAnimationFrame(this.frame);
     this.model.off("change:snapshot", this.onSnapshot);
     this.model.off("msg:custom", this.onMessage);
-    const { output } = this;
-    if (!this.state.ended || !output) return;
-    // Jupyter takes a closed widget away, and hides the output that it was in.
-    setTimeout(() => {
-      if (output.isConnected && output.offsetHeight === 0) output.after(this.kept());
-    }, 0);
   }
 }
 
-function render({ model, el }) {
-  const tracker = new Tracker(model, el);
-  return () => tracker.remove();
-}
-
-export default { render };
+export default inSlot((model, el) => new Tracker(model, el));
