@@ -10,6 +10,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 READY := $(VENV)/.ready
 DEPTRY := $(VENV)/bin/deptry --no-ansi
+# Versions of ipykernel that hear a page at other times than the newest does: one notebook of the tests runs on each.
+KERNELS := $(addprefix $(VENV)/kernels/ipykernel-,6.30.1 7.3.0)
 
 # The machine's own Nix, as far as we use it: practice systems are built by the machine's /bin/sh, which a sandbox would
 # hide, and come from no cache. Nothing is written to the machine's nix.conf, and practice hosts have their own.
@@ -56,7 +58,7 @@ demo: root system setup ## Deploy example/ to a practice fleet from a notebook (
 	@status=0; $(WITH_MAKE) $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test
-test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint ## Check and test everything, on real practice fleets (needs root)
+test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint $(KERNELS) ## Check and test everything, on real practice fleets (needs root)
 ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
@@ -117,6 +119,12 @@ docs: setup ## Make the documentation site: build/docs/index.html
 .PHONY: clean
 clean: ## Remove .venv, caches and build/
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/kernels/ipykernel-%: | $(READY)
+	@rm -rf $@.part
+	@$(PIP) install --no-deps --target $@.part 'ipykernel==$*'
+	@mv $@.part $@
+	@$(GIVE_BACK)
 
 .PHONY: root
 root:

@@ -115,7 +115,7 @@ class Notebook:
 
     def pick(self, *names: str) -> None:
         """Pick instances in the picker that was shown last."""
-        (picker, _) = self._session.picked.args
+        picker = self._session.picked.__self__
         picker.value = names
 
     def hive(self) -> Hive:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb import markup as html
@@ -46,7 +49,7 @@ class RunSource:
         progress = progress_of(self._report)
         self._steps = {row.id: row.step for row in progress.rows}
         rate = self._meter.rate(progress.moved, self._clock())
-        return tracked_view(progress, rate=rate, stopping=self._run.stopping, told_by=_told_by(self._report.run))
+        return tracked_view(progress, rate=rate, stopping=self._run.stopping, told_by=_told_by(self._report))
 
     def tail(self, row: str) -> Sequence[str]:
         """Give the last lines of the step that a row was about when it was shown last."""
@@ -142,8 +145,13 @@ def _follow_survey(run: Run) -> Iterator[None]:
             shown[0].update(Looked(progress_of(run.report())))
 
 
-def _told_by(run: str) -> str:
-    return f"%hive report {run}" if run else ""
+def _told_by(report: Report) -> str:
+    """Give the command that tells of a run, in another kernel as well; empty for one that is not noted."""
+    if not report.run:
+        return ""
+    place = report.plan.deployment
+    named = f" -c {shlex.quote(os.path.relpath(place) if Path(place).is_relative_to(Path.cwd()) else place)}"
+    return f"%hive report {report.run}{named if place else ''}"
 
 
 def tracked_view(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 
@@ -10,10 +11,15 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.practice import start
 from tests.ui.gates import Gates
-from tests.ui.notebook import PATIENCE, JupyterLab
+from tests.ui.kernels import kernels
+from tests.ui.notebook import KNOWN, PATIENCE, JupyterLab
 from tests.ui.server import ROOT, Server
 
 expect.set_options(timeout=PATIENCE)
+ANYWIDGET = ("anywidget",)
+IPYWIDGETS = ("@jupyter-widgets/jupyterlab-manager",)
+LACKING = ("Error: No version of module anywidget", "Error: Could not create a model", "Could not create", "Exception opening new comm")
+"""How JupyterLab complains of widgets that it lacks the extension for; a person does not see it."""
 _WORDS = (
     "--disable-gpu",
     # In containers, shared memory is often small.
@@ -50,13 +56,28 @@ def chromium():
 @pytest.fixture(scope="package")
 def server(tmp_path_factory):
     """A JupyterLab that sees the folders of the tests. When it is stopped, nothing of it may be left."""
-    one = Server(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("home"))
+    with _serving(tmp_path_factory, kernels=kernels()) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def _serving(tmp_path_factory, **more):
+    one = Server(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("home"), **more)
     try:
         yield one
     finally:
         one.stop()
         left = one.left()
     assert not left
+
+
+@pytest.fixture(scope="module", params=[ANYWIDGET, (*ANYWIDGET, *IPYWIDGETS)], ids=["anywidget", "ipywidgets"])
+def lacking(request, tmp_path_factory, browser):
+    """A page of a JupyterLab where extensions are not installed: a JupyterHub with kernels of their own."""
+    with _serving(tmp_path_factory, lacking=request.param) as server:
+        one = browser.new_page(viewport={"width": 1120, "height": 900}, reduced_motion="reduce")
+        yield JupyterLab(one, server, known=(*KNOWN, *LACKING))
+        one.close()
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 60_000
 """Milliseconds that anything may take."""
-KNOWN = ("Could not restore the debugger state",)  # a kernel was ended while the page was asking it
+KNOWN = (  # a kernel was ended while the page was asking it
+    "Could not restore the debugger state",
+    "Error: Canceled future for create_subshell_request",
+)
 """How complaints of the page begin that are JupyterLab's own."""
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 _BUTTON = '.jp-NotebookPanel-toolbar jp-button[data-command="{}"]'
@@ -23,19 +26,21 @@ _BUTTON = '.jp-NotebookPanel-toolbar jp-button[data-command="{}"]'
 class JupyterLab:
     """A page with JupyterLab."""
 
-    def __init__(self, page: Page, server: Server) -> None:
+    def __init__(self, page: Page, server: Server, *, known: tuple[str, ...] = KNOWN) -> None:
         self.page = page
         self.server = server
+        self._known = known
         self.errors: list[str] = []
         """What the page complained about: a test in which it did has failed."""
         self._open: list[Notebook] = []
         self._made = 0
         page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self._heard("error", str(error)))
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("request", lambda asked: self._outside(asked.url))
         page.add_init_script(path=Path(__file__).with_name("page.js"))
-        page.goto(f"{server.url}/lab?reset&token={server.token}")
+        self._address = f"{server.url}/lab?reset&token={server.token}"
+        page.goto(self._address)
         self.wait_until_ready()
         self.command("application:toggle-left-area")
 
@@ -52,10 +57,10 @@ class JupyterLab:
         """Give JupyterLab a command."""
         self.ask("window.jupyterapp.commands.execute(a[0], a[1]).then(() => null)", name, arguments)
 
-    def notebook(self, folder: Path, *cells: str) -> Notebook:
+    def notebook(self, folder: Path, *cells: str, kernel: str = "python3") -> Notebook:
         """Make a notebook of these cells in a folder, and open it with a kernel of its own."""
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        made.metadata.kernelspec = _KERNEL
+        made.metadata.kernelspec = {**_KERNEL, "name": kernel}
         self._made += 1
         file = folder / f"notebook-{self._made}.ipynb"
         nbformat.write(made, file)
@@ -75,8 +80,8 @@ class JupyterLab:
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def reload(self) -> None:
-        """Load the page anew, as a person does; notebooks that are open come back."""
-        self.page.reload()
+        """Load the page anew. Notebooks do not come back by themselves, which they do whenever they like."""
+        self.page.goto(self._address)
         self.wait_until_ready()
 
     def leave(self) -> None:
@@ -87,7 +92,7 @@ class JupyterLab:
         self._open.clear()
 
     def _heard(self, kind: str, text: str) -> None:
-        if kind == "error" and not text.startswith(KNOWN):
+        if kind == "error" and not text.startswith(self._known):
             self.errors.append(text)
 
     def _outside(self, url: str) -> None:
@@ -148,6 +153,13 @@ class Notebook:
         self.page.evaluate("(a) => { tests.panels[a[0]].content.activeCellIndex = a[1] }", [self.path, number])
         self.lab.command("notebook:enter-edit-mode")
 
+    def write(self, number: int, source: str) -> None:
+        """Put other words into a cell."""
+        self.page.evaluate(
+            "(a) => tests.panels[a[0]].content.model.cells.get(a[1]).sharedModel.setSource(a[2])",
+            [self.path, number, source],
+        )
+
     def interrupt(self) -> None:
         """Press the button of the toolbar."""
         self._panel.locator(_BUTTON.format("notebook:interrupt-kernel")).click()
@@ -161,10 +173,14 @@ class Notebook:
         self.lab.ask("tests.save(a[0])", self.path)
         return nbformat.read(self.file, as_version=4)
 
-    def close(self) -> None:
-        """Close it, and end its kernel."""
+    def close(self, *, keep_kernel: bool = False) -> None:
+        """Close it, and end its kernel unless that is to be kept."""
         self.is_open = False
-        self.lab.ask("tests.close(a[0])", self.path)
+        self.lab.ask("tests.close(...a)", self.path, keep_kernel)
+
+    def restart(self) -> None:
+        """Restart its kernel."""
+        self.lab.ask("tests.panels[a[0]].sessionContext.session.kernel.restart()", self.path)
 
     def reopen(self) -> None:
         """Save it, close it, and open what was saved, with a new kernel."""

@@ -11,6 +11,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 ROOT = Path(__file__).parents[2]
 MARK = "NIXHIVE_UI_RUN"
@@ -23,9 +27,15 @@ _NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
 
 class Server:
-    """A JupyterLab for whoever has its token: it serves what is below `root`."""
+    """A JupyterLab for whoever has its token: it serves what is below `root`.
 
-    def __init__(self, root: Path, home: Path) -> None:
+    Its pages are without the extensions `lacking`, as if their packages were not installed for it. `kernels` are the
+    kernels that it has beside the one of the tests: a name, and a folder of Python packages that go first there.
+    """
+
+    def __init__(
+        self, root: Path, home: Path, *, lacking: Collection[str] = (), kernels: Mapping[str, Path] | None = None
+    ) -> None:
         self.root = root
         self.log: list[str] = []
         self.mark = str(home)
@@ -49,6 +59,11 @@ class Server:
         settings = home / "jupyter-config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True)
         (settings / "notification.jupyterlab-settings").write_text(json.dumps(_NO_NEWS))
+        (home / "jupyter-config" / "labconfig").mkdir()
+        without = {"disabledExtensions": dict.fromkeys(lacking, True)}
+        (home / "jupyter-config" / "labconfig" / "page_config.json").write_text(json.dumps(without))
+        for name, packages in (kernels or {}).items():
+            _add_kernel(home / "jupyter-data" / "kernels" / name, name, packages)
         argv = [
             # Should this process be killed, the server ends in order, with its kernels.
             *("setpriv", "--pdeathsig", "TERM"),
@@ -97,6 +112,14 @@ class Server:
     def left(self) -> list[str]:
         """Give what was started with our mark and did not end, though it had the time to; it is ended now."""
         return [_ended_by_force(pid) for pid in _marked(self.mark) if not _ends(pid)]
+
+
+def _add_kernel(folder: Path, name: str, packages: Path) -> None:
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    env = {"PYTHONPATH": f"{packages}:{ROOT}"}
+    spec = {"argv": argv, "display_name": name, "language": "python", "env": env}
+    (folder / "kernel.json").write_text(json.dumps(spec))
 
 
 def _marked(mark: str) -> list[int]:

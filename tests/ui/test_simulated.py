@@ -88,7 +88,7 @@ def test_bytes_are_seen_as_they_come_and_one_may_leave_at_once(lab, tmp_path):
     (tmp_path / "pipe").write_text("more")
     expect(fetching).to_contain_text("45.0 of at most 60.0 MB")
     cancel(output, "Cancel…", "Cancel it")
-    output.get_by_text("Stopping…", exact=True).wait_for()
+    output.locator(".hive-head b", has_text="Stopping…").wait_for()
     cancel(output, "Leave at once…", "Leave at once")
     assert not book.ended()
     assert re.search(r"^www-1\s+\? unknown", output.inner_text(), re.MULTILINE), output.inner_text()
@@ -206,7 +206,7 @@ def test_every_text_can_be_read(lab, tmp_path, theme):
     output = book.output(2)
     expect(output.locator(".hive-row").first).to_contain_text("✕ fetch failed")
     cancel(output, "Cancel…", "Cancel it")
-    output.get_by_text("Stopping…", exact=True).wait_for()
+    output.locator(".hive-head b", has_text="Stopping…").wait_for()
     output.get_by_role("button", name="Leave at once…").click()
     picker = book.output(1)
     assert faint_in(picker) == []

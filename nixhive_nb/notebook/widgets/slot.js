@@ -22,6 +22,10 @@ class Slot {
     this.onStays = () => this.later(REPLACED);
     model.on("change:stays", this.onStays);
     this.hearKernel();
+    // A notebook that is closed leaves its models to nobody.
+    this.context = model.widget_manager?.context;
+    this.onClosed = () => this.end();
+    this.context?.disposed?.connect(this.onClosed);
     this.observer = new MutationObserver(() => this.look());
     this.observer.observe(document.documentElement, { childList: true, subtree: true });
     this.look();
@@ -88,10 +92,9 @@ class Slot {
 
   // Give each output of the notebook that holds the slot other data. JupyterLab and Notebook let us, other pages do not.
   rewrite(anew) {
-    const context = this.model.widget_manager?.context;
-    if (!context || context.isDisposed) return false;
+    if (!this.context || this.context.isDisposed) return false;
     let found = false;
-    for (const { outputs } of context.model?.cells ?? []) {
+    for (const { outputs } of this.context.model?.cells ?? []) {
       for (let at = 0; at < (outputs?.length ?? 0); at += 1) {
         const { data } = outputs.get(at);
         if (!String(data[HTML] ?? "").includes(this.mark)) continue;
@@ -125,6 +128,7 @@ class Slot {
   end() {
     clearTimeout(this.waiting);
     this.observer.disconnect();
+    this.context?.disposed?.disconnect(this.onClosed);
     this.model.off("change:stays", this.onStays);
     if (this.kernel) this.kernel.statusChanged.disconnect(this.onStatus);
     const isTold = !this.hasEnded || this.rewrite(() => this.model.get("stays"));

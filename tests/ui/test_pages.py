@@ -1,0 +1,187 @@
+"""What a cell shows on pages of all kinds: never a broken picture, and a widget wherever there can be one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.ui.kernels import NAMES
+from tests.ui.notebook import JupyterLab
+
+pytestmark = pytest.mark.ui
+
+SHOWN = """
+%load_ext nixhive_nb
+from nixhive_nb.notebook.picker import picker_for
+from tests.notebook.shows import deploy_many
+from tests.ui.shown import *
+"""
+PICKER = "picker = picker_for(rows(40))\npicker"
+VIEW = "application/vnd.jupyter.widget-view+json"
+KERNELS = pytest.mark.parametrize("kernel", ["python3", *NAMES])
+BROKEN = ("Error displaying widget", "Loading widget", "javascript error")
+GONE = "The kernel has gone"
+
+
+def whole(shown):
+    """Say that nothing of it is broken; give its text."""
+    text = shown.inner_text()
+    assert [words for words in BROKEN if words in text] == []
+    return text
+
+
+def leave(book, output):
+    """Cancel a run, and have it left at once."""
+    for asks, agrees in (("Cancel…", "Cancel it"), ("Leave at once…", "Leave at once")):
+        output.get_by_role("button", name=asks).click()
+        output.get_by_role("button", name=agrees, exact=True).click()
+    assert not book.ended()
+
+
+def heard(output, words):
+    """Wait until the kernel has heard what was picked: it says so in the HTML, behind the widget."""
+    expect(output.locator(".jp-OutputArea-output").first).to_contain_text(words)
+
+
+@KERNELS
+def test_run_all_has_the_picker_and_the_tracker_from_the_first_cell_on(lab, tmp_path, kernel):
+    """F2: such a kernel may hear of the page when all cells have ended. It need not have."""
+    book = lab.notebook(tmp_path, SHOWN, PICKER, "deploy_some()", kernel=kernel)
+    book.begin_all()
+    output = book.output(2)
+    book.output(1).locator(".hive-picker").wait_for()
+    expect(output.locator(".hive-row").filter(has_text="www-1")).to_contain_text("activating")
+    leave(book, output)
+    expect(output.locator(".hive-tracker")).to_have_count(0)
+    assert "1 of 4 deployed" in whole(output)
+    assert all(VIEW not in one.get("data", {}) for cell in book.saved().cells for one in cell.outputs)
+
+
+@KERNELS
+def test_two_pages_on_one_kernel_show_what_each_of_them_asked_for(browser, lab, server, tmp_path, kernel):
+    book = lab.notebook(tmp_path, SHOWN, PICKER, "print(picker.value)", kernel=kernel)
+    book.run(0, 1)
+    second = JupyterLab(browser.new_page(), server)
+    other = second.open(book.file)
+    other.run(1)
+    for one in (book, other):
+        one.output(1).get_by_role("option", name="www-4,").wait_for()
+    other.output(1).get_by_role("option", name="www-7,").click()
+    heard(other.output(1), "1 selected: www-7")
+    other.run(2)
+    assert "('www-7',)" in other.output(2).inner_text()
+    whole(book.output(1))
+    second.page.close()
+    assert second.errors == []
+
+
+@KERNELS
+def test_a_page_that_is_loaded_anew_has_the_picker_again(lab, tmp_path, kernel):
+    wait = "import asyncio\nwhile len(picker.value) < 2: await asyncio.sleep(0.01)"
+    book = lab.notebook(tmp_path, SHOWN, PICKER, "print(picker.value)", wait, kernel=kernel)
+    book.run(0, 1)
+    book.output(1).get_by_role("option", name="www-4,").click()
+    heard(book.output(1), "1 selected: www-4")
+    book.saved()
+    lab.reload()
+    book.attach()
+    option = book.output(1).get_by_role("option", name="www-4,")
+    expect(option).to_have_attribute("aria-selected", "true")
+    book.output(1).get_by_role("option", name="www-7,").click()
+    expect(book.output(1)).to_contain_text("2 selected, in this order: www-4, www-7")
+    book.run(3)
+    book.run(2)
+    assert "('www-4', 'www-7')" in book.output(2).inner_text()
+
+
+def test_a_page_that_is_loaded_anew_while_the_cell_waits_has_the_html_and_then_the_record(lab, tmp_path):
+    book = lab.notebook(tmp_path, SHOWN, "deploy_many(20, seconds=8.0)")
+    book.run(0)
+    book.begin(1)
+    book.output(1).locator(".hive-tracker").wait_for()
+    book.saved()
+    lab.reload()
+    book.attach(is_busy=True)
+    expect(book.output(1)).to_contain_text("Deploying")
+    whole(book.output(1))
+    expect(book.output(1)).to_contain_text("19 of 20 deployed")
+    whole(book.output(1))
+    assert "19 of 20 deployed" in book.saved().cells[1].outputs[0].data["text/html"]
+
+
+def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_to_install(lacking, tmp_path):
+    """F2."""
+    book = lacking.notebook(
+        tmp_path,
+        SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0",
+        PICKER,
+        "picker",
+        "picker",
+        "picker.value = ['www-2']",
+        "deploy_many(20, seconds=2.0)",
+    )
+    try:
+        book.run(0, 1, 2, 3, 4)
+        told = [whole(book.output(cell)) for cell in (1, 2, 3)]
+        assert ["pip install anywidget" in text for text in told] == [False, True, False]
+        assert all("www-4" in text for text in told)
+        assert all("1 selected: www-2" in book.output(cell).inner_text() for cell in (1, 2, 3))
+        book.begin(5)
+        expect(book.output(5)).to_contain_text("Deploying")
+        assert book.ended()
+        assert "19 of 20 deployed" in whole(book.output(5))
+    finally:
+        book.close()
+    assert lacking.errors == []
+
+
+@pytest.mark.parametrize("way", ["restarted", "killed"])
+def test_when_the_kernel_is_gone_tracker_and_picker_say_so(lab, tmp_path, way):
+    """F5, F6."""
+    book = lab.notebook(tmp_path, SHOWN + "import os\nprint('kernel', os.getpid())", PICKER, "deploy_some()")
+    book.run(0, 1)
+    pid = int(book.output(0).inner_text().split()[-1])
+    book.begin(2)
+    picker, tracker = book.output(1), book.output(2)
+    tracker.locator(".hive-row").first.wait_for()
+    if way == "restarted":
+        book.restart()
+    else:
+        os.kill(pid, signal.SIGKILL)
+        lab.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
+    for shown in (picker, tracker):
+        expect(shown).to_contain_text(GONE)
+    expect(tracker.get_by_role("button", name="Cancel")).to_have_count(0)
+    # The notebook says so as well, also where there is no widget any more.
+    for cell in (1, 2):
+        expect(book.output(cell)).to_contain_text(GONE)
+        lab.page.wait_for_function(
+            "(a) => String(tests.panels[a[0]].content.model.cells.get(a[1]).outputs.get(0).data['text/html'])"
+            ".includes(a[2])",
+            arg=[book.path, cell, GONE],
+        )
+    book.reopen()
+    for cell in (1, 2):
+        assert GONE in whole(book.output(cell))
+
+
+@pytest.mark.parametrize("keep_kernel", [True, False], ids=["kernel-stays", "kernel-ends"])
+def test_a_notebook_that_is_closed_in_the_middle_is_read_when_it_is_opened_again(lab, tmp_path, keep_kernel):
+    """F6."""
+    book = lab.notebook(tmp_path, SHOWN, PICKER, "deploy_many(20, seconds=6.0)", "print('heard')")
+    book.run(0, 1)
+    book.output(1).get_by_role("option", name="www-4,").click()
+    book.begin(2)
+    book.output(2).locator(".hive-row").first.wait_for()
+    book.saved()
+    book.close(keep_kernel=keep_kernel)
+    book.attach(is_busy=keep_kernel)
+    assert "www-4" in whole(book.output(1))
+    assert "Deploying" in whole(book.output(2))
+    if keep_kernel:
+        book.run(3)
+        expect(book.output(2)).to_contain_text("19 of 20 deployed")
+        book.output(1).locator(".hive-picker").wait_for()
