@@ -103,6 +103,19 @@ class BackgroundRun:
         else:
             self._run.stop()
 
+    def show(self, follow: Callable[[Run], AbstractContextManager[None]]) -> None:
+        """Have it followed by one more, until it has ended."""
+        with contextlib.ExitStack() as shown:
+            shown.enter_context(follow(self._run))
+            last = shown.pop_all()
+
+        def end() -> None:
+            self._ended.wait()
+            with swallowed(_log, "showing a run in the background", Exception):
+                last.close()
+
+        threading.Thread(target=end, name=f"hive-shown-{self.run}", daemon=True).start()
+
     def __repr__(self) -> str:
         return f"BackgroundRun({self.run}: {self._in_short()})"
 
@@ -134,13 +147,18 @@ class BackgroundRun:
         return waiting_for(self._run.report())
 
 
+def going() -> list[BackgroundRun]:
+    """Return the runs of this Python that go on, the oldest first."""
+    return sorted((run for run in _going if run.running), key=lambda run: run.run)
+
+
 def _at_the_end() -> None:
     """End what goes on in good order, since Python ends; say what is waited for, and wait no longer than that takes."""
-    going = [run for run in _going if run.running]
+    left = going()
     try:
-        for run in going:
+        for run in left:
             run.cancel()
-        for run in going:
+        for run in left:
             waiting = Waiting()
             with swallowed(_log, "asking a run what it waits for", Exception):  # what broke it was told in its place
                 waiting = run.waits_for()
@@ -149,7 +167,7 @@ def _at_the_end() -> None:
             with swallowed(_log, "waiting for a run", Exception):
                 run.wait(waiting.seconds + _LAST_SECONDS)
     finally:
-        for run in going:
+        for run in left:
             if run.running:
                 run.cancel(now=True)
 

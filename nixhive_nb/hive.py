@@ -25,7 +25,7 @@ from nixhive_nb.backend.access import Access
 from nixhive_nb.backend.errand import errand_of
 from nixhive_nb.backend.nix_ssh import NixSsh
 from nixhive_nb.backend.ssh_config import write_ssh_files
-from nixhive_nb.background import BackgroundRun
+from nixhive_nb.background import BackgroundRun, going
 from nixhive_nb.deployment.load import check_platforms, load
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
@@ -87,6 +87,8 @@ T = TypeVar("T")
 _open: weakref.WeakSet[Hive] = weakref.WeakSet()
 """The deployments that are loaded: a plan is applied with the connections of its own."""
 _EVALUATED = ("push", "deploy")
+_NAMED = 5
+"""How many instances a warning names."""
 """Verbs that need what the systems evaluate to."""
 _ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
 """Verbs whose runs end with an outcome for each instance."""
@@ -462,6 +464,7 @@ class Hive:
         at once. The interrupt then goes on up. A `claim` is settled when all is well.
         """
         note = note or Note()
+        self._warn_of_others(plan)
         with contextlib.closing(self._journal(plan, note)) as journal:
             self._forget(plan)
             report = RunReport.of(self._carry_out(plan, follow, journal, force=force))
@@ -484,6 +487,7 @@ class Hive:
         has ended. A script has to `wait`: when Python ends, nothing more is started.
         """
         note = note or Note()
+        self._warn_of_others(plan)
         self._forget(plan)
         own = Hive(self._loaded, self.path, places=self.places, limits=self.limits, show_trace=self.show_trace)
         with interrupts_held(), contextlib.ExitStack() as failed:
@@ -744,6 +748,18 @@ class Hive:
                     ]
                 )
             )
+
+    def _warn_of_others(self, plan: plans.Plan) -> None:
+        """Say which instances a run in the background is at: of two that change one, the later finds it locked."""
+        names = {target.instance for target in plan.targets} if plan.verb != "build" else set()
+        for run in going():
+            shared = [target.instance for target in run.plan.targets if target.instance in names]
+            if shared and run.plan.deployment == plan.deployment and run.plan.verb != "build":
+                told = f"{', '.join(shared[:_NAMED])}{f' and {len(shared) - _NAMED} more' if shared[_NAMED:] else ''}"
+                self.warn(
+                    f"Run {run.run} ({run.plan.verb}) goes on in the background, on {told} as well. What it is at then "
+                    "is locked: wait for it (run.wait(), or --wait SECONDS), or cancel it (run.cancel())."
+                )
 
     def _forget(self, plan: plans.Plan) -> None:
         for target in plan.targets:

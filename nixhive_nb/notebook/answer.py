@@ -102,7 +102,7 @@ def _failure(report: RunReport) -> RunFailed | None:
 def _live(value: Begun | Already | Told | Choosing) -> Answer:
     """Give a handle, a report, a picker, or the table of the run that did it before."""
     if isinstance(value, Begun):
-        return Answer(value=value.run)
+        return Answer(value=value.run, shown="")  # the cell shows how it goes
     if isinstance(value, Told):
         return Answer(value=value.report)
     if isinstance(value, Choosing):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
+from nixhive_nb.background import BackgroundRun
 from nixhive_nb.hive import Plan
 from nixhive_nb.notebook.completion import MATCHER, Completer
 from nixhive_nb.notebook.help import ask_for_help
+from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.magics import HiveMagics
 from nixhive_nb.notebook.pages import pages
 from nixhive_nb.notebook.plan_view import PlanView
+from nixhive_nb.notebook.pump import in_kernel
 from nixhive_nb.notebook.settings import Hive, settings_for
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ def load(shell: InteractiveShell) -> None:
     parts.input_transformers_cleanup.append(ask_for_help)
     for event, call in _EVENTS.items():
         parts.events.register(event, call)
+    displays: Any = shell.display_formatter
+    displays.ipython_display_formatter.for_type(BackgroundRun, _show_run)
     html, plain = _formatters(shell)
     html.for_type(Plan, lambda plan: PlanView(plan).html())
     plain.for_type(Plan, lambda plan, printer, _cycle: printer.text(repr(PlanView(plan))))
@@ -50,6 +56,8 @@ def unload(shell: InteractiveShell) -> None:
         return
     for formatter in _formatters(shell):
         formatter.pop(Plan, None)
+    displays: Any = shell.display_formatter
+    displays.ipython_display_formatter.pop(BackgroundRun, None)
     for event, call in _EVENTS.items():
         parts.events.unregister(event, call)
     for kind in ("line", "cell"):
@@ -58,6 +66,13 @@ def unload(shell: InteractiveShell) -> None:
     _keep(parts.input_transformers_cleanup, lambda one: one is not ask_for_help)
     _keep(parts.configurables, lambda one: not isinstance(one, (HiveMagics, Hive)))
     magics.leave()
+
+
+def _show_run(run: BackgroundRun) -> None:
+    """Show a run in the background in the cell that asks for it: how it goes, and in the end its record."""
+    if not in_kernel():
+        raise NotImplementedError  # a terminal has a line for it
+    run.show(functools.partial(follow, blocking=False))
 
 
 def _keep(parts: list[Any], wanted: Callable[[Any], bool]) -> None:

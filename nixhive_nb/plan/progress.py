@@ -217,14 +217,20 @@ def _rows(report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move
     for record in steps:
         if record.outcome is None and record.started is not None:
             chosen.setdefault(names.get(record.step, record.step), record)
-    return tuple(_row(name, record, moves.get(record.step), now) for name, record in chosen.items())
+    pauses = {step.id: step.seconds for step in report.plan.steps if step.kind == "pause"}
+    return tuple(
+        _row(name, record, moves.get(record.step), now, pauses.get(record.step)) for name, record in chosen.items()
+    )
 
 
-def _row(name: str, record: StepRecord, move: _Move | None, now: float) -> Row:
+def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: float | None = None) -> Row:
     bad = record.outcome is not None
     until = record.ended or now
     told = record.started is not None and record.expected > 0
     expected, exact = move if move is not None and told else (record.expected, True)
+    last = record.log[-1] if record.log else ""
+    if pause is not None:
+        last = f"{seconds_text(pause)} before the next begins"
     return Row(
         id=name,
         step=record.step,
@@ -236,7 +242,7 @@ def _row(name: str, record: StepRecord, move: _Move | None, now: float) -> Row:
         expected=0 if bad else expected or 0,
         at_most=not exact,
         seconds=max(0.0, until - record.started) if record.started else 0.0,
-        line=record.reason if bad else (record.log[-1] if record.log else ""),
+        line=record.reason if bad else last,
     )
 
 

@@ -68,8 +68,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        """What the step is about, for people: an instance, a store, or systems."""
-        return self.instance or self.store or ", ".join(self.systems)
+        """What the step is about, for people: an instance, a store, systems, or a wave."""
+        wave = f"wave {self.wave}" if self.kind == "pause" else ""
+        return self.instance or self.store or ", ".join(self.systems) or wave
 
     @property
     def system(self) -> str:

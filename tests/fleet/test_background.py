@@ -76,6 +76,22 @@ def test_a_run_in_the_background_goes_on_while_other_things_are_done(fleet, hive
     assert fleet.runs("www-1") == report.instances()[0].path
 
 
+def test_a_second_run_on_the_same_instances_warns_before_it_begins(fleet, hive, change, monkeypatch):
+    change(waits=True)
+    warned = []
+    monkeypatch.setattr(hive, "warn", warned.append)
+    first = hive.begin(hive.plan("deploy", "www-1", confirm=60.0))
+    await_gate(fleet, "www-1")
+    assert hive.begin(hive.plan("deploy", "depot")).wait(60).ok
+    assert warned == []
+    second = hive.begin(hive.plan("deploy", "www-1", confirm=60.0))
+    assert [line for line in warned if f"Run {first.run} (deploy) goes on in the background, on www-1 as well" in line]
+    with pytest.raises(RunFailed, match="locked"):
+        second.wait(60)
+    open_gate(fleet, "www-1")
+    assert first.wait(60).ok
+
+
 def test_a_run_that_is_cancelled_starts_nothing_more_and_says_so(fleet, hive, change):
     change(waits=True)
     run = hive.begin(hive.plan("deploy", "www-1", "www-2", confirm=60.0))

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.fleet
 
 HOSTS = 5
 A_HOST = 120_000
-"""Bytes that a host is asked with besides: logins, and scripts of ours, a long one at each step of an activation, which is looked at for longer on a busy machine."""
+"""Bytes that a host is asked with besides: logins, and scripts of ours, a long one at each step of an activation,
+which is looked at for longer where the machine is busy."""
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ class TestWords:
         }
         assert all(row.failed for row in rows)
 
-    def test_a_pause_is_shown_by_its_name(self):
+    def test_a_pause_is_shown_by_the_wave_that_it_follows(self):
         plan = deploy(ONE, *ALL, pause=5.0)
         report = ended(plan, {"pause:1": "failed"})
-        assert [row.name for row in progress_of(report).rows] == ["pause:1"]
+        assert [row.name for row in progress_of(report).rows] == ["wave 1"]

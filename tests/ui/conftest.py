@@ -18,7 +18,7 @@ from tests.ui.server import ROOT, Server
 expect.set_options(timeout=PATIENCE)
 ANYWIDGET = ("anywidget",)
 IPYWIDGETS = ("@jupyter-widgets/jupyterlab-manager",)
-LACKING = ("Error: No version of module anywidget", "Error: Could not create a model", "Could not create", "Exception opening new comm")
+LACKING = ("Error: No version of module anywidget", "Could not create", "Exception opening new comm")
 """How JupyterLab complains of widgets that it lacks the extension for; a person does not see it."""
 _WORDS = (
     "--disable-gpu",

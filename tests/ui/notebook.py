@@ -83,6 +83,7 @@ class JupyterLab:
         """Load the page anew. Notebooks do not come back by themselves, which they do whenever they like."""
         self.page.goto(self._address)
         self.wait_until_ready()
+        self.command("application:toggle-left-area")
 
     def leave(self) -> None:
         """Close what is open, with the kernels."""

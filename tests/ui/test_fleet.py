@@ -273,6 +273,21 @@ def test_what_a_script_says_on_hosts_is_seen_while_it_runs_and_is_only_text(lab,
     assert_harmless(output)
 
 
+def test_a_handle_of_a_run_in_the_background_shows_how_it_goes_and_ends_as_its_record(lab, fleet, gates):
+    gates.shut("www", "www-1")
+    book = lab.notebook(fleet.folder, LOAD, "run = %hive deploy -c example www-1 --background", "run", "run")
+    book.run(0, 1, 2)
+    for cell in (1, 2):
+        waits(book.output(cell), "www-1")
+    gates.open("www-1")
+    for cell in (1, 2):
+        expect(book.output(cell)).to_contain_text("1 of 1 deployed")
+        expect(book.output(cell).locator(".hive-tracker")).to_have_count(0)
+    book.run(3)
+    expect(book.output(3)).to_contain_text("1 of 1 deployed")
+    assert "BackgroundRun(" not in book.output(2).inner_text()
+
+
 def test_a_kernel_that_is_restarted_leaves_the_word_that_tells_how_the_run_ended(lab, fleet, gates):
     """F5."""
     gates.shut("www", "www-1")
