@@ -42,6 +42,8 @@ _FRAMED = "box-sizing:border-box;border-width:1px;border-style:dashed;border-col
 _LINES = "linear-gradient(to right,rgba(128,128,128,0.4) 1px,transparent 1px)"
 _LEAST = 0.7
 """How many percent of a lane a span has at least."""
+_WINDOW = 1200
+"""Pixels of a window that shows a lane as wide as it is meant to be."""
 _PROSE = "text-align:left;padding:2px 12px 2px 0;border:none;white-space:normal"
 
 
@@ -97,7 +99,10 @@ def table(header: Sequence[tuple[str, bool]], rows: Iterable[str]) -> str:
 
 def block(text: str) -> str:
     """Give lines of output as they are; the caller has escaped them."""
-    looks = "margin:2px 0 6px;padding:4px 8px;white-space:pre-wrap;overflow-wrap:break-word;font-size:92%"
+    looks = (
+        "margin:2px 0 6px;padding:4px 8px;border:none;white-space:pre-wrap;overflow-wrap:break-word;"
+        "font-family:monospace,monospace;font-size:92%;line-height:1.4"
+    )
     return f'<pre style="{looks};background-color:{SOFT}">{text}</pre>'
 
 
@@ -115,7 +120,7 @@ def bar(done: float, total: float, width: int = 120) -> str:
 
 def code(text: str) -> str:
     """Give words that can be typed as they stand, such as a command or a path; the caller has escaped them."""
-    return f'<span style="font-family:monospace">{text}</span>'
+    return f'<span style="font-family:monospace,monospace">{text}</span>'
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +136,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """A sign at its end."""
 
 
-def lane(spans: Iterable[Span], total: float, *, width: int = 180, height: int = 8, tick: float = 0.0) -> str:
+def lane(spans: Iterable[Span], total: float, *, width: int = 120, height: int = 8, tick: float = 0.0) -> str:
     """Give a lane on a time axis from 0 to `total` seconds, `width` and `height` in pixels; a line every `tick`."""
     scale = 100 / max(total, 1e-9)
     parts = []
@@ -149,7 +154,7 @@ def lane(spans: Iterable[Span], total: float, *, width: int = 180, height: int =
             )
             parts.append(f'<div style="{mark}">{span.mark}</div>')
     lines = f";background-image:{_LINES};background-size:{tick * scale:.3f}% 100%" if tick else ""
-    looks = f"position:relative;width:{width}px;height:{height}px;background-color:{_SHADE}{lines}"
+    looks = f"position:relative;{_wide(width)};height:{height}px;background-color:{_SHADE}{lines}"
     return f'<div style="{looks}">{"".join(parts)}</div>'
 
 
@@ -157,7 +162,12 @@ def axis(ticks: Iterable[tuple[float, str]], total: float, *, width: int) -> str
     """Give the words over such a lane; a tick is (seconds, text)."""
     scale = 100 / max(total, 1e-9)
     words = "".join(f'<div style="{_at(when * scale)}">{text}</div>' for when, text in ticks)
-    return f'<div style="position:relative;width:{width}px;height:1.5em">{words}</div>'
+    return f'<div style="position:relative;{_wide(width)};height:1.5em">{words}</div>'
+
+
+def _wide(width: int) -> str:
+    """Give a width in pixels, and its share of a window that is smaller than most."""
+    return f"width:{width}px;max-width:{100 * width / _WINDOW:.0f}vw"
 
 
 def _at(left: float) -> str:
