@@ -149,7 +149,7 @@ def _command(argv: list[str], session: Session) -> Value:
 def _show(value: Value) -> int:
     match value:
         case Listing():
-            _print_table(value.frame, value.records)
+            _print_table(value.frame, value.records, value.nothing)
             return 0 if value.ok else 1
         case Surveyed():
             _print_table(status_frame(value.survey), value.records)
@@ -196,9 +196,9 @@ def _show_run(ran: Ran) -> int:
     return 1
 
 
-def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None) -> None:
+def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None, nothing: str = "") -> None:
     if records is None:
-        _print(frame_text(frame))
+        _print(nothing if nothing and frame.empty else frame_text(frame))
     else:
         _print_json(records)
 

@@ -54,6 +54,8 @@ class Listing:
     records: list[dict[str, Any]] | None = None
     ok: bool = True
     """False where the table tells of something that is not as it should be: a terminal then leaves with status 1."""
+    nothing: str = ""
+    """What is said in place of a table without rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

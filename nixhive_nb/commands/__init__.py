@@ -10,12 +10,42 @@ import click
 
 from nixhive_nb.commands import changing, lab, looking, openssh, planning, run
 from nixhive_nb.commands.options import check_out, common
+from nixhive_nb.deployment.near import near
 from nixhive_nb.session import Message
 
+_OWN_WORDS = ("run", "ssh", "scp")
+"""Commands whose words, from the first that is no option on, are those of another program."""
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
-@click.group(context_settings=_HELP)
+class _Grammar(click.Group):
+    """The commands. It sees what click would read as something else."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command as click does. Raises `UsageError`."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            hint = near(args[0], self.commands)
+            said = f" Did you mean '{hint[0]}'?" if hint else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{said}", ctx)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _check_dashes(command, rest)
+        return name, command, rest
+
+
+def _check_dashes(command: click.Command, words: list[str]) -> None:
+    """Raise `UsageError` for `-canary 1`, which is `-c anary` to click."""
+    long = {name for param in command.params for name in param.opts if name.startswith("--")}
+    for word in words:
+        if word == "--" or (command.name in _OWN_WORDS and not word.startswith("-")):
+            return
+        if len(word) > len("-n") and f"-{word.partition('=')[0]}" in long:
+            raise click.UsageError(f"{word} has one dash: write -{word}.")
+
+
+@click.group(cls=_Grammar, context_settings=_HELP)
 @click.version_option(package_name="nixhive_nb", message="%(version)s")
 @common
 @click.pass_context
@@ -37,9 +67,8 @@ def help_command(ctx: click.Context, command: str | None) -> Message:
     root = ctx.find_root()
     if not command:
         return Message(text=root.get_help())
-    found = hive_group.get_command(root, command)
-    if found is None:
-        raise click.UsageError(f"No such command '{command}'.")
+    _, found, _ = hive_group.resolve_command(root, [command])
+    assert found is not None  # noqa: S101 - it raises where there is none
     with click.Context(found, info_name=command, parent=root) as inner:
         return Message(text=inner.get_help())
 

@@ -11,6 +11,7 @@ import click
 
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
+    Whole,
     activation,
     background,
     common,
@@ -132,7 +133,7 @@ def deploy(
 
 @click.command()
 @patterns
-@click.option("--to", metavar="GENERATION", type=click.IntRange(min=1),
+@click.option("--to", metavar="GENERATION", type=Whole(min=1),
               help="The generation to go to.  [default: the one before]")  # fmt: skip
 @waves
 @activation

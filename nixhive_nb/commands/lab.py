@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from nixhive_nb import lab as practice
-from nixhive_nb.commands.options import as_json, common, options_of, session_of
+from nixhive_nb.commands.options import Whole, as_json, common, options_of, session_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
 from nixhive_nb.session import Listing, Message, place_of, records_of
@@ -35,7 +35,7 @@ def lab_group(ctx: click.Context) -> Message | None:
 
 
 @lab_group.command()
-@click.option("-n", "web", metavar="N", type=click.IntRange(min=0), default=3, show_default=True,
+@click.option("-n", "web", metavar="N", type=Whole(min=0), default=3, show_default=True,
               help="How many web servers.")  # fmt: skip
 @common
 @click.pass_context

@@ -143,7 +143,8 @@ def diff(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listi
 
     The systems are built, and compared with what each host runs.
     """
-    return listing_of(hive_of(ctx).diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow), as_json=as_json)
+    frame = hive_of(ctx).diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    return listing_of(frame, as_json=as_json, nothing="No package differs.")
 
 
 @click.command(name="history")
@@ -156,7 +157,7 @@ def history_command(ctx: click.Context, run_id: str, *, as_json: bool) -> Listin
 
     RUN is its id, or the end of it.
     """
-    return listing_of(hive_of(ctx).history(run_id), as_json=as_json)
+    return listing_of(hive_of(ctx).history(run_id), as_json=as_json, nothing="No run is on record here.")
 
 
 @click.command(name="report")
@@ -211,4 +212,5 @@ def runs(ctx: click.Context, *, as_json: bool) -> Listing:
     """
     known = [run.run for run in session_of(ctx).background]
     frame = hive_of(ctx).history()
-    return listing_of(frame[(frame["state"] == "running") | frame.index.isin(known)], as_json=as_json)
+    goes_on = frame[(frame["state"] == "running") | frame.index.isin(known)]
+    return listing_of(goes_on, as_json=as_json, nothing="No run goes on.")

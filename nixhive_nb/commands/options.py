@@ -25,7 +25,21 @@ F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
 _OPTIONS = "nixhive_nb.commands.options"
 _DEFAULTS = Limits()
-_SECONDS = click.FloatRange(min=0)
+
+
+class Whole(click.IntRange):
+    """A whole number in a range, by a name that people have for it."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A number in a range, by a name that people have for it."""
+
+    name = "number"
+
+
+_SECONDS = Number(min=0)
 _SIZE = re.compile(r"([0-9]{1,9})([kKmMgG]?)")
 _IPYTHON = re.compile(r"get_ipython|In|Out|exit|quit|_+|_\d+|_i+|_i\d+|_[iod]h|__\w+__")
 
@@ -52,9 +66,12 @@ def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     return hive
 
 
-def listing_of(frame: pd.DataFrame, *, as_json: bool) -> Listing:
-    """Give a table as a command gives it, with what `--json` prints where that is asked for."""
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+def listing_of(frame: pd.DataFrame, *, as_json: bool, nothing: str = "") -> Listing:
+    """Give a table as a command gives it, with what `--json` prints where that is asked for.
+
+    `nothing` is what is said of a table without rows.
+    """
+    return Listing(frame=frame, records=records_of(frame) if as_json else None, nothing=nothing)
 
 
 def must_name(patterns: Sequence[T]) -> Sequence[T]:
@@ -153,14 +170,14 @@ def common(function: F) -> F:
         click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
                      help="Leave steps out: build (take known results), realise (with build: instantiate only), "
                           "confirm (set the profile, then switch), checks."),
-        click.option("--parallel", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+        click.option("--parallel", metavar="N", type=Whole(min=1), expose_value=False, callback=_remember,
                      help=f"How many hosts to work on at once.  [default: {_DEFAULTS.parallel}]"),
-        click.option("--parallel-copies", "copies", metavar="N", type=click.IntRange(min=1), expose_value=False,
+        click.option("--parallel-copies", "copies", metavar="N", type=Whole(min=1), expose_value=False,
                      callback=_remember,
                      help=f"How many copies may leave this machine at once.  [default: {_DEFAULTS.copies}]"),
-        click.option("--per-jump", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+        click.option("--per-jump", metavar="N", type=Whole(min=1), expose_value=False, callback=_remember,
                      help=f"How many hosts behind one jump host at once.  [default: {_DEFAULTS.per_jump}]"),
-        click.option("--per-store", metavar="N", type=click.IntRange(min=1), expose_value=False, callback=_remember,
+        click.option("--per-store", metavar="N", type=Whole(min=1), expose_value=False, callback=_remember,
                      help=f"How many hosts may read from one store at once.  [default: {_DEFAULTS.per_store}]"),
         click.option("--max-output", "output", metavar="SIZE", expose_value=False, callback=_size,
                      help="How much of what one host says to run is kept, such as 500k, 64M or 1G. Of more, the "
@@ -188,7 +205,7 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 waves = _together(
-    click.option("--canary", metavar="N", type=click.IntRange(min=0),
+    click.option("--canary", metavar="N", type=Whole(min=0),
                  help="N instances of each wave go first; if one fails, nothing follows."),
     click.option("--batch", metavar="N|P%", callback=not_empty, help="Activate a wave in batches of so many."),
     click.option("--max-failures", metavar="N|P%", callback=not_empty,
@@ -204,23 +221,23 @@ wait = click.option(
 """Whether another operator on the same host is waited for."""
 
 activation = _together(
-    click.option("--confirm", metavar="SECONDS", type=click.FloatRange(min=1),
+    click.option("--confirm", metavar="SECONDS", type=Number(min=1),
                  help="A host that does not get our word over a new connection in this time goes back.  "
                       f"[default: {CONFIRM:g}]"),
     wait,
-    click.option("--activation-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
+    click.option("--activation-timeout", metavar="SECONDS", type=Number(min=1),
                  help=f"How long one switch-to-configuration may take.  [default: {ACTIVATION_SECONDS:g}]"),
 )  # fmt: skip
 """How one instance is activated."""
 
 moving = click.option(
-    "--stall-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
+    "--stall-timeout", metavar="SECONDS", type=Number(min=1),
     help=f"Give a transfer up that moves no byte for so long.  [default: {STALL_SECONDS:g}]",
 )  # fmt: skip
 """How content is moved."""
 
 reboot_timeout = click.option(
-    "--reboot-timeout", metavar="SECONDS", type=click.FloatRange(min=1),
+    "--reboot-timeout", metavar="SECONDS", type=Number(min=1),
     help=f"How long a host may take to come back from a reboot.  [default: {REBOOT_SECONDS:g}]",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ import click
 from nixhive_nb.commands.changing import carry_out
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
+    Whole,
     as_json,
     background,
     common,
@@ -37,7 +38,7 @@ _ON_TRIAL: tuple[Verb, ...] = ("deploy", "rollback")
 
 @click.command(name="plan")
 @click.argument("words", nargs=-1, metavar="[deploy|push|build|rollback|reboot] [PATTERN]...")
-@click.option("--to", metavar="GENERATION", type=click.IntRange(min=1), help="For a rollback: where to go.")
+@click.option("--to", metavar="GENERATION", type=Whole(min=1), help="For a rollback: where to go.")
 @deploying
 @as_json
 @common

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from nixhive_nb.backend.errand import check_name, is_name
-from nixhive_nb.commands.options import as_json, common, hive_of, session_of
+from nixhive_nb.commands.options import Number, as_json, common, hive_of, session_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.log import cut_also
 from nixhive_nb.session import Ran, place_of, records_of
@@ -77,11 +77,29 @@ def _content(ctx: click.Context, _param: click.Parameter, file: IO[bytes] | None
     return file.read()
 
 
+def _option_of_run(ctx: click.Context, word: str) -> str:
+    """Return the option of `run` that a word is, empty for any other word."""
+    names = {name for param in ctx.command.params if isinstance(param, click.Option) for name in param.opts}
+    name = word.partition("=")[0]
+    return name if name in names and name != "--" else ""
+
+
+def _shebang(script: str) -> list[str]:
+    """Return the program that the first line of a script names, as `#!/bin/bash` does; none where it names none."""
+    line, _, _ = script.partition("\n")
+    if not line.startswith("#!"):
+        return []
+    try:
+        return shlex.split(line[2:])
+    except ValueError as error:
+        raise click.UsageError(f"{error} in the first line of the cell: {line}") from None
+
+
 def _options(function: F) -> F:
     """Add what says how a command is run."""
     for decorate in reversed((
         click.option("--sudo", is_flag=True, help="Run it as root, by sudo without a password."),
-        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+        click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS",
                      help="On each host, end it after so long."),
         click.option("--each", is_flag=True, help="One host after the other, and none after one that fails."),
         click.option("--shell", metavar="PROGRAM", callback=_program,
@@ -127,10 +145,15 @@ def run(
     runs the cell's body as a shell script.
     """
     session = session_of(ctx)
-    if command[:1] == ("--",):
-        command = command[1:]
     if session.script is not None and command:
         raise click.UsageError(f"%%hive run takes the command from the cell: what is '{command[0]}' for?")
+    if command and (option := _option_of_run(ctx, command[0])):
+        raise click.UsageError(
+            f"{command[0]} is an option of run: write it before the pattern, as in "
+            f"{session.program} run {option} … {pattern} COMMAND. For a command of that name: run {pattern} -- …"
+        )
+    if command[:1] == ("--",):
+        command = command[1:]
     if session.script is None and not command:
         raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
     hive = hive_of(ctx)
@@ -139,7 +162,7 @@ def run(
         targets,
         " ".join(command),
         script=session.script or "",
-        shell=shell,
+        shell=shell or _shebang(session.script or ""),
         sudo=sudo,
         variables=variables,
         stdin=stdin,

@@ -140,7 +140,8 @@ def _target(path: str | Path) -> Path:
     except RuntimeError:
         raise DeploymentError(f"{path}: nobody of that name has a home folder here. {advice}") from None
     if not given.exists():
-        raise DeploymentError(f"There is no {path}. {advice}")
+        where = "" if given.is_absolute() else f" in {Path.cwd()}"
+        raise DeploymentError(f"There is no {path}{where}. {advice}")
     if given.is_dir() and not (given / "default.nix").exists():
         hint = f"Did you mean -c {given / 'hive.nix'}?" if (given / "hive.nix").exists() else advice
         raise DeploymentError(f"The folder {path} holds no default.nix. {hint}")

@@ -82,6 +82,8 @@ def _looked_up(value: Listing | Known | Planned | Surveyed) -> Answer:
         return Answer(value=value.plan, shown=PlanView(value.plan))
     if isinstance(value, Surveyed):
         return Answer(value=frames.status_frame(value.survey), shown=StatusView(value.survey))
+    if isinstance(value, Listing) and value.nothing and value.frame.empty:
+        return Answer(value=value.frame, shown=value.nothing)
     return Answer(value=value.frame)
 
 

@@ -49,11 +49,17 @@ class How(TypedDict, total=False):
     """How long a host may take to come back."""
 
 
+_NUMBERS = ("confirm", "wait", "activation_timeout", "stall_timeout", "canary", "pause", "reboot_timeout")
+
+
 def options_of(how: How, verb: Verb) -> Options:
     """Give the options of a plan. Raises `OptionError` for a value that makes no sense."""
     unknown = sorted(set(how) - set(How.__annotations__))
     if unknown:
         raise OptionError(f"{unknown[0]}: there is no such option. There are {', '.join(How.__annotations__)}.")
+    for name in _NUMBERS:
+        if name in how:
+            _check_number(name, how[name])  # type: ignore[literal-required] # they are all of them keywords of `How`
     no = tuple(how.get("no", ()))
     return Options(
         type=cast("SwitchType", _one_of("-t", how.get("type", "switch"), TYPES)),
@@ -71,6 +77,12 @@ def options_of(how: How, verb: Verb) -> Options:
         max_failures=str(how.get("max_failures", "")),
         pause=_seconds("--pause", how.get("pause", 0.0)),
     )
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raise `OptionError` for what is no number."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: it must be a number.")
 
 
 def _left_out(no: Collection[str], verb: Verb) -> Collection[str]:

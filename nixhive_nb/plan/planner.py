@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _COSTS = (
     "No signing.keyFile in the deployment: instances refuse an unsigned path from their relay, so this machine sends "
-    "the whole system to each of {count} instances with a store. To make a key: nix-store --generate-binary-cache-key."
+    "the whole system to each instance with a store ({count} of them). "
+    "To make a key: nix-store --generate-binary-cache-key."
 )
 
 

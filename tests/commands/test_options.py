@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 import pytest
 
+from nixhive_nb.errors import DeploymentError, OptionError
+from nixhive_nb.plan.how import options_of
+
 
 @pytest.mark.parametrize(
     ("words", "named"),
@@ -67,3 +70,33 @@ def test_a_tilde_is_the_home_folder(invoke, folder, monkeypatch, words):
     invoke("-s", "~/my.state", *words)
     assert list(invoke("instances").frame.index) == ["www-1"]
     assert invoke.session.current.state_file == folder / "my.state"
+
+
+@pytest.mark.parametrize("word", ["-canary", "-batch", "-max-failures=1"])
+def test_a_long_option_with_one_dash_is_named(invoke, word):
+    """`-canary 1` would be `-c anary`: a deployment of that name."""
+    with pytest.raises(click.UsageError, match="has one dash: write --"):
+        invoke("deploy", "--yes", word, "1", "www")
+
+
+@pytest.mark.parametrize(("option", "what"), [("--canary", "whole number"), ("--pause", "number")])
+def test_what_is_no_number_is_told_in_words_that_people_have(invoke, option, what):
+    with pytest.raises(click.UsageError, match=f"'one' is not a valid {what}"):
+        invoke("deploy", "--yes", option, "one", "www")
+
+
+def test_help_of_a_command_that_is_not_there_names_the_one_that_is_near(invoke):
+    for words in (["help", "depoly"], ["depoly", "www"]):
+        with pytest.raises(click.UsageError, match=r"No such command 'depoly'\. Did you mean 'deploy'\?"):
+            invoke(*words)
+
+
+def test_a_deployment_that_is_not_there_is_looked_for_in_a_folder_that_is_named(invoke, folder):
+    with pytest.raises(DeploymentError, match=f"There is no fleet in {folder}"):
+        invoke("instances", "-c", "fleet")
+
+
+@pytest.mark.parametrize("name", ["canary", "pause", "confirm"])
+def test_a_keyword_that_wants_a_number_says_so(name):
+    with pytest.raises(OptionError, match=f"{name}='one': it must be a number"):
+        options_of({name: "one"}, "deploy")

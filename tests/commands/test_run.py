@@ -14,9 +14,9 @@ SECRET = "hunter2"
 class RanError(Exception):
     """A command came to where it would run."""
 
-    def __init__(self, command, variables):
+    def __init__(self, command, variables, how):
         super().__init__(command)
-        self.command, self.variables = command, variables
+        self.command, self.variables, self.how = command, variables, how
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def run(invoke, monkeypatch):
     """Give what `run` with some words would run."""
 
     def stop(self, targets, command, *, variables, **_how):
-        raise RanError(command, variables)
+        raise RanError(command, variables, _how)
 
     monkeypatch.setattr(Hive, "run", stop)
 
@@ -44,6 +44,17 @@ def test_two_dashes_before_the_command_are_not_its_own(run, dashes):
 def test_two_dashes_within_the_command_are_its_own(run):
     assert run("www-1", "grep", "--", "-l").command == "grep -- -l"
     assert run("www-1", "--", "--", "-l").command == "-- -l"
+
+
+@pytest.mark.parametrize("word", ["--timeout", "--timeout=2", "--sudo", "-v", "--json", "-c"])
+def test_an_option_after_the_pattern_is_named_and_not_sent_to_hosts(invoke, word):
+    with pytest.raises(click.UsageError, match=r"write it before the pattern, as in .* run -") as caught:
+        invoke("run", "www-1", word, "2", "sleep", "9")
+    assert caught.value.format_message().startswith(f"{word} is an option of run")
+
+
+def test_after_two_dashes_it_is_the_hosts_own(run):
+    assert run("www-1", "--", "--timeout", "2").command == "--timeout 2"
 
 
 def test_two_dashes_alone_are_no_command(invoke):
@@ -84,3 +95,38 @@ def test_its_input_may_be_in_the_home_folder(in_notebook, folder, monkeypatch):
     monkeypatch.setattr(Hive, "run", lambda *_, stdin, **_how: pytest.fail(f"got {stdin!r}"))
     with pytest.raises(pytest.fail.Exception, match="got b'hello'"):
         in_notebook("run", "--stdin-from", "~/input", "www-1", "cat")
+
+
+@pytest.fixture
+def run_cell(in_notebook, monkeypatch):
+    """Give how `%%hive run` would run a cell."""
+
+    def stop(self, targets, command, **how):
+        raise RanError(command, {}, how)
+
+    monkeypatch.setattr(Hive, "run", stop)
+
+    def called(script, *words):
+        in_notebook.session.script = script
+        with pytest.raises(RanError) as caught:
+            in_notebook("run", *words)
+        return caught.value
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("first", "shell"),
+    [
+        ("#!/bin/bash", ["/bin/bash"]),
+        ("#! /usr/bin/env python3 -u", ["/usr/bin/env", "python3", "-u"]),
+        ("# a comment", []),
+        ("uname -a", []),
+    ],
+)
+def test_the_first_line_of_a_cell_names_what_runs_it(run_cell, first, shell):
+    assert run_cell(f"{first}\ntrue\n", "www-1").how["shell"] == shell
+
+
+def test_an_option_names_it_all_the_same(run_cell):
+    assert run_cell("#!/bin/bash\ntrue\n", "--shell", "dash", "www-1").how["shell"] == ["dash"]

@@ -93,7 +93,7 @@ def test_without_a_key_nothing_is_signed_and_the_cost_is_told_once():
     plan = deploy(inv, "*")
     assert not [step for step in plan.steps if step.kind == "sign"]
     assert len(plan.warnings) == 1
-    assert "3 instances" in plan.warnings[0]
+    assert "(3 of them)" in plan.warnings[0]
 
 
 def test_without_relays_a_missing_key_is_no_matter():
