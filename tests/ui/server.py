@@ -72,6 +72,7 @@ class Server:
             *(["--allow-root"] if os.getuid() == 0 else []),
             f"--ServerApp.root_dir={root}",
             "--ServerApp.terminals_enabled=False",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
         self._process = subprocess.Popen(
             argv,

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.ui.kernels import NAMES
 from tests.ui.notebook import JupyterLab
+from tests.ui.server import ROOT
 
 pytestmark = pytest.mark.ui
 
@@ -24,6 +25,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELS = pytest.mark.parametrize("kernel", ["python3", *NAMES])
 BROKEN = ("Error displaying widget", "Loading widget", "javascript error")
 GONE = "The kernel has gone"
+PICTURES = ROOT / "build" / "ui"
 
 
 def whole(shown):
@@ -166,6 +168,32 @@ def test_when_the_kernel_is_gone_tracker_and_picker_say_so(lab, tmp_path, way):
     book.reopen()
     for cell in (1, 2):
         assert GONE in whole(book.output(cell))
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_in_a_small_window_nothing_is_cut_off_and_all_can_be_read(lab, tmp_path, theme):
+    lab.theme(theme)
+    lab.page.set_viewport_size({"width": 800, "height": 900})
+    book = lab.notebook(tmp_path, SHOWN, "picker_for(rows(8), picked=['www-1', 'www-2'])", "deploy_some()")
+    try:
+        book.run(0, 1)
+        book.begin(2)
+        expect(book.output(2).locator(".hive-row").filter(has_text="www-1")).to_contain_text("activating")
+        lab.page.screenshot(path=PICTURES / f"small-{theme.lower()}.png")
+        assert_fits(book)
+        book.restart()
+        expect(book.output(2)).to_contain_text(GONE)
+        lab.page.screenshot(path=PICTURES / f"small-gone-{theme.lower()}.png")
+        assert_fits(book)
+    finally:
+        lab.page.set_viewport_size({"width": 1120, "height": 900})
+
+
+def assert_fits(book):
+    for cell in (1, 2):
+        shown = book.output(cell).locator(".hive-widget")
+        assert shown.evaluate("(element) => element.scrollWidth - element.clientWidth") <= 0
+    assert book.output(2).locator(".hive-tracker").evaluate("(element) => tests.faint(element, 4.5, 3)") == []
 
 
 @pytest.mark.parametrize("keep_kernel", [True, False], ids=["kernel-stays", "kernel-ends"])
