@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import sys
@@ -93,20 +94,26 @@ class HiveMagics(Magics):
         self.settings.observe(lambda change: self.session.log_to(change.new), "log")
         # Also when Python ends.
         self.close = weakref.finalize(self, self.session.close)
+        # What is registered last comes first: while the kernel can still say what stays in the cells.
+        atexit.register(self._end_pickers)
 
     def leave(self) -> None:
         """Take away what this IPython shows and holds of us: runs in the background, connections, and widgets.
 
         What was picked stays in the cells, as tables.
         """
-        for picker in self._pickers:
-            picker.close()
+        atexit.unregister(self._end_pickers)
+        self._end_pickers()
         self.settings.unobserve_all()
         self.session.log_to("")
         try:
             self.close()
         finally:
             close_ended()
+
+    def _end_pickers(self) -> None:
+        for picker in self._pickers:
+            picker.close()
 
     @needs_local_scope
     @no_var_expand

@@ -70,7 +70,7 @@ def test_without_a_key_it_is_warned_and_the_report_shows_what_it_cost(fresh):
     assert ended.returncode == 0, ended.stderr
     (warning,) = [line for line in ended.stderr.splitlines() if line.startswith("warning:")]
     assert "signing.keyFile" in warning
-    assert "4 instances" in warning
+    assert "(4 of them)" in warning
     assert sent > 3 * content
     for host in ("www-1", "www-2", "www-3", "depot"):
         assert f"fetch:{host}: done (from here)" in ended.stderr

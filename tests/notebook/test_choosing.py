@@ -87,6 +87,23 @@ def test_unloading_leaves_what_was_picked_as_a_table(folder):
 
 
 @pytest.mark.slow
+def test_a_kernel_that_ends_leaves_tables(folder):
+    """F6: JupyterLab shows the widget of ipywidgets without its kernel as an error."""
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        for cell in ("%load_ext nixhive_nb", "%config Hive.widgets = 'plain'", "picker = %hive targets\npicker"):
+            client.execute_interactive(cell, allow_stdin=True, output_hook=lambda _: None, timeout=60)
+        client.shutdown()
+        while (told := client.get_iopub_msg(timeout=60))["msg_type"] != "update_display_data":
+            pass
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert set(told["content"]["data"]) == {"text/plain", "text/html"}
+    assert "Nothing is selected." in told["content"]["data"]["text/plain"]
+
+
+@pytest.mark.slow
 def test_what_was_picked_are_targets_when_it_is_done(folder):
     *_, found = execute(
         folder,

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -55,6 +56,7 @@ class Server:
             # Anybody on this machine can knock at a port.
             "JUPYTER_TOKEN": self.token,
             MARK: self.mark,
+            "PYTHONFAULTHANDLER": "1",
         }
         settings = home / "jupyter-config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True)
@@ -87,7 +89,8 @@ class Server:
             start_new_session=True,
         )
         self.url = self._read_address()
-        threading.Thread(target=self._read_rest, name="ui-server-log", daemon=True).start()
+        self._reader = threading.Thread(target=self._read_rest, name="ui-server-log", daemon=True)
+        self._reader.start()
 
     def _read_address(self) -> str:
         for line in self._process.stderr or ():
@@ -106,6 +109,11 @@ class Server:
         self._process.terminate()
         try:
             self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)  # it says what it is at
+            self._process.wait(_PATIENCE)
+            self._reader.join(_PATIENCE)
+            raise AssertionError("It did not end:\n" + "".join(self.log[-150:])) from None
         finally:
             self._process.kill()
             self._process.wait()

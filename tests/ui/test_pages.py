@@ -99,6 +99,29 @@ def test_a_page_that_is_loaded_anew_has_the_picker_again(lab, tmp_path, kernel):
     assert "('www-4', 'www-7')" in book.output(2).inner_text()
 
 
+@KERNELS
+def test_a_page_that_shows_them_is_remembered_and_told_nothing(lab, tmp_path, kernel):
+    book = lab.notebook(
+        tmp_path,
+        SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0",
+        PICKER,
+        "print(pages.pages.shows(pages.here()))",
+        "picker",
+        "deploy_many(20, seconds=2.0)",
+        kernel=kernel,
+    )
+    book.run(0, 1)
+    book.output(1).locator(".hive-picker").wait_for()
+    for _ in range(100):  # it says hello when it has made the widget
+        book.run(2)
+        if "True" in book.output(2).inner_text():
+            break
+    book.run(3, 4)
+    assert "True" in book.output(2).inner_text()
+    assert "pip install" not in book.output(3).inner_text() + book.output(4).inner_text()
+    assert {one["type"] for one in book.told()} >= {"comm_open", "comm_msg"}
+
+
 def test_a_page_that_is_loaded_anew_while_the_cell_waits_has_the_html_and_then_the_record(lab, tmp_path):
     book = lab.notebook(tmp_path, SHOWN, "deploy_many(20, seconds=8.0)")
     book.run(0)

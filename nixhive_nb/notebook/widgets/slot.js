@@ -8,7 +8,8 @@
 const HTML = "text/html";
 const REPLACED = 1000; // ms that what stays may take to come by itself
 const SETTLED = 300; // ms after which a page that is being closed has closed its notebook as well
-const GONE = ["restarting", "autorestarting", "dead", "terminating"];
+// What Jupyter says of a kernel that is no more, and of a server that cannot be reached though it was tried for a while.
+const GONE = ["restarting", "autorestarting", "dead", "terminating", "disconnected"];
 const ANEW = "This page was loaded anew in the meantime. It has ended:";
 
 class Slot {
@@ -106,11 +107,10 @@ class Slot {
   }
 
   hearKernel() {
-    const kernel = this.model.widget_manager?.kernel;
-    if (typeof kernel?.statusChanged?.connect !== "function") return;
+    const { statusChanged, connectionStatusChanged } = this.model.widget_manager?.kernel ?? {};
+    this.signals = [statusChanged, connectionStatusChanged].filter((one) => typeof one?.connect === "function");
     this.onStatus = (_, status) => GONE.includes(status) && this.lose();
-    kernel.statusChanged.connect(this.onStatus);
-    this.kernel = kernel;
+    for (const signal of this.signals) signal.connect(this.onStatus);
   }
 
   // The kernel is gone, and Python says nothing more: the page says so, and so does the notebook when it is saved.
@@ -130,7 +130,7 @@ class Slot {
     this.observer.disconnect();
     this.context?.disposed?.disconnect(this.onClosed);
     this.model.off("change:stays", this.onStays);
-    if (this.kernel) this.kernel.statusChanged.disconnect(this.onStatus);
+    for (const signal of this.signals) signal.disconnect(this.onStatus);
     const isTold = !this.hasEnded || this.rewrite(() => this.model.get("stays"));
     for (const [output, view] of this.views) {
       if (isTold || !output.isConnected || !this.isIn(output)) {
