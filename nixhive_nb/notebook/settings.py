@@ -88,7 +88,7 @@ class Hive(Configurable):
         ("auto", "own", "plain", "none"),
         "auto",
         help="How to choose targets and follow runs. own: by the widgets of nixhive_nb. plain: by those of ipywidgets. "
-        "none: by tables. auto: by the first of these that can be had, and by tables where no person is there.",
+        "none: by tables. auto: own where a person is there, none elsewhere. Pages that cannot show it have tables.",
     ).tag(config=True)
     policy = Enum(
         get_args(Policy),
