@@ -141,6 +141,8 @@ def _target(path: str | Path) -> Path:
         raise DeploymentError(f"{path}: nobody of that name has a home folder here. {advice}") from None
     if not given.exists():
         where = "" if given.is_absolute() else f" in {Path.cwd()}"
+        if re.match("[A-Za-z]:[^/]", str(path)):
+            advice = rf"Backslashes are read as signs: put the path into quotes, as in 'C:\Users\me\fleet'. {advice}"
         raise DeploymentError(f"There is no {path}{where}. {advice}")
     if given.is_dir() and not (given / "default.nix").exists():
         hint = f"Did you mean -c {given / 'hive.nix'}?" if (given / "hive.nix").exists() else advice

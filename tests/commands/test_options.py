@@ -96,6 +96,12 @@ def test_a_deployment_that_is_not_there_is_looked_for_in_a_folder_that_is_named(
         invoke("instances", "-c", "fleet")
 
 
+def test_a_path_that_lost_its_backslashes_wants_quotes(invoke):
+    """`%hive load C:\\Users\\me\\fleet`, as a shell reads it."""
+    with pytest.raises(DeploymentError, match=r"There is no C:Usersmefleet in .* put the path into quotes"):
+        invoke("instances", "-c", "C:Usersmefleet")
+
+
 @pytest.mark.parametrize("name", ["canary", "pause", "confirm"])
 def test_a_keyword_that_wants_a_number_says_so(name):
     with pytest.raises(OptionError, match=f"{name}='one': it must be a number"):
