@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
+from nixhive_nb.notebook.bundle import Hint, show
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,6 +66,13 @@ class Pages:
 
 
 pages = Pages()
+
+
+def show_hint(page: str) -> None:
+    """Show in the cell what is to be installed for a page, once, where that is known."""
+    words = pages.hint(page)
+    if words:
+        show(Hint(words))
 
 
 def here() -> str:

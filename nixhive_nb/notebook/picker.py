@@ -22,8 +22,8 @@ from IPython.display import display
 from nixhive_nb import markup as html
 from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import OptionError
-from nixhive_nb.notebook.bundle import Hint, in_slot, show
-from nixhive_nb.notebook.pages import here, pages
+from nixhive_nb.notebook.bundle import in_slot
+from nixhive_nb.notebook.pages import here, pages, show_hint
 from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.text import count_text, strip_control, table_text
 
@@ -226,15 +226,11 @@ class Picker(traitlets.HasTraits):
         if self.widget is None or not in_kernel():
             raise NotImplementedError
         if self._is_own:
-            self._ask(here())
+            page = here()
+            show_hint(page)
+            pages.ask(page)
         handle: DisplayHandle = display(self._repr_mimebundle_(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
         self._outputs.append(handle)
-
-    def _ask(self, page: str) -> None:
-        words = pages.hint(page)
-        if words:
-            show(Hint(words))
-        pages.ask(page)
 
     def _widget(self, widgets: Literal["own", "plain", "none"]) -> OwnPicker | PlainPicker | None:
         # Both are slow to import, and may not be there.

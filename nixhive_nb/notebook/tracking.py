@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from nixhive_nb.notebook.bundle import Hint, show
-from nixhive_nb.notebook.pages import here, pages
+from nixhive_nb.notebook.pages import here, pages, show_hint
 from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.tracked import PlainView, Source, Tone, TrackedRow, TrackedView, TrackedWave
@@ -122,18 +121,14 @@ class _Shown:
         self._own = _takes_widget(settings.widgets)
         self._widget: RunTracker | None = None
         self._page = here()
-        self._hint()
+        if self._own:
+            show_hint(self._page)
         pause = 1 / settings.refresh
         self.pump = Pump(self._publish, pause=pause if self._own else max(PAUSE, pause), first=_FIRST, idle=_IDLE)
         self._last: Bundle = PlainView(source.view())
         # This belongs to the cell that runs now; what comes later finds it by its id, on whatever thread.
         self._handle: DisplayHandle = display(self._last, display_id=True)  # type: ignore[no-untyped-call]
         self._due = 0.0
-
-    def _hint(self) -> None:
-        words = pages.hint(self._page) if self._own else ""
-        if words:
-            show(Hint(words))
 
     def _publish(self) -> None:
         view = self._source.view()

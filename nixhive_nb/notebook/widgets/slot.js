@@ -8,8 +8,7 @@
 const HTML = "text/html";
 const REPLACED = 1000; // ms that what stays may take to come by itself
 const SETTLED = 300; // ms after which a page that is being closed has closed its notebook as well
-// What Jupyter says of a kernel that is no more, and of a server that cannot be reached though it was tried for a while.
-const GONE = ["restarting", "autorestarting", "dead", "terminating", "disconnected"];
+const GONE = ["restarting", "autorestarting", "dead", "terminating"];
 const ANEW = "This page was loaded anew in the meantime. It has ended:";
 
 class Slot {
@@ -107,10 +106,9 @@ class Slot {
   }
 
   hearKernel() {
-    const { statusChanged, connectionStatusChanged } = this.model.widget_manager?.kernel ?? {};
-    this.signals = [statusChanged, connectionStatusChanged].filter((one) => typeof one?.connect === "function");
+    this.statusChanged = this.model.widget_manager?.kernel?.statusChanged;
     this.onStatus = (_, status) => GONE.includes(status) && this.lose();
-    for (const signal of this.signals) signal.connect(this.onStatus);
+    this.statusChanged?.connect(this.onStatus);
   }
 
   // The kernel is gone, and Python says nothing more: the page says so, and so does the notebook when it is saved.
@@ -130,7 +128,7 @@ class Slot {
     this.observer.disconnect();
     this.context?.disposed?.disconnect(this.onClosed);
     this.model.off("change:stays", this.onStays);
-    for (const signal of this.signals) signal.disconnect(this.onStatus);
+    this.statusChanged?.disconnect(this.onStatus);
     const isTold = !this.hasEnded || this.rewrite(() => this.model.get("stays"));
     for (const [output, view] of this.views) {
       if (isTold || !output.isConnected || !this.isIn(output)) {

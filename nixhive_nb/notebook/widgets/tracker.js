@@ -98,7 +98,7 @@ class Row {
     });
   }
 
-  draw(row, tail, isOpen) {
+  draw(row, tail, isOpen, now) {
     say(this.name, row.name);
     say(this.state, row.state);
     this.state.className = `hive-${row.tone}`;
@@ -107,16 +107,16 @@ class Row {
     say(this.amount, row.amount);
     say(this.last, row.line);
     this.last.title = row.line;
-    this.tick(row);
+    this.tick(row, now);
     this.name.setAttribute("aria-expanded", String(isOpen));
     this.below.hidden = !isOpen;
     // The last lines come with the next snapshot.
     if (isOpen) say(this.tail, tail.length ? tail.join("\n") : row.line || "It said nothing so far.");
   }
 
-  tick(row) {
+  tick(row, now) {
     const passing = row.tone === "run";
-    say(this.time, timeText(row.seconds + (passing ? (performance.now() - row.at) / 1000 : 0), passing));
+    say(this.time, timeText(row.seconds + (passing ? (now - row.at) / 1000 : 0), passing));
   }
 }
 
@@ -243,10 +243,16 @@ class Tracker {
   // Nothing is told any more: what runs is not known, and nobody hears a word.
   gone(words) {
     clearInterval(this.timer);
+    // Rows that are opened later are drawn anew, and show the time that it was now.
+    this.lostAt = performance.now();
     this.cancel.button.remove();
     this.cancel.question.remove();
     this.el.classList.add("hive-gone");
     say(this.cancel.note, words);
+  }
+
+  get now() {
+    return this.lostAt ?? performance.now();
   }
 
   build() {
@@ -329,7 +335,7 @@ class Tracker {
       if (!rows[id]) continue;
       if (!this.rows.has(id)) this.rows.set(id, new Row(id, (which) => this.toggle(which)));
       const row = this.rows.get(id);
-      row.draw(rows[id], tails[id] || [], this.open.has(id));
+      row.draw(rows[id], tails[id] || [], this.open.has(id), this.now);
       // Only what stands elsewhere is moved.
       const place = after ? after.nextSibling : this.body.firstChild;
       if (row.line !== place) this.body.insertBefore(row.line, place);
@@ -347,7 +353,7 @@ class Tracker {
   }
 
   tick() {
-    for (const [id, row] of this.rows) if (this.state.rows[id]) row.tick(this.state.rows[id]);
+    for (const [id, row] of this.rows) if (this.state.rows[id]) row.tick(this.state.rows[id], this.now);
   }
 
   speak(head) {
