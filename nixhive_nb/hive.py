@@ -710,7 +710,8 @@ class Hive:
             return
         why = {one.instance: one.error for one in survey.seen}
         said = [f"  {one}: {why.get(one) or 'its system cannot be evaluated.'}" for one in found if one in unknown]
-        self.warn("\n".join([f"@{name} is without those of which it is not known:", *said]))
+        more = [f"  and {len(said) - _NAMED} more"] if said[_NAMED:] else []
+        self.warn("\n".join([f"@{name} is without those of which it is not known:", *said[:_NAMED], *more]))
 
     def _failed(self) -> Collection[str]:
         entry = history.last(self.state_dir, _ON_INSTANCES, ended=True)
