@@ -42,6 +42,7 @@ def load(shell: InteractiveShell) -> None:
         parts.events.register(event, call)
     displays: Any = shell.display_formatter
     displays.ipython_display_formatter.for_type(BackgroundRun, _show_run)
+    magics.greeting.begin()
     html, plain = _formatters(shell)
     html.for_type(Plan, lambda plan: PlanView(plan).html())
     plain.for_type(Plan, lambda plan, printer, _cycle: printer.text(repr(PlanView(plan))))

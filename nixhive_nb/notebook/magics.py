@@ -20,8 +20,9 @@ from nixhive_nb.hosts_run import RunInterrupted
 from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
+from nixhive_nb.notebook.hello import Greeting
 from nixhive_nb.notebook.live import follow
-from nixhive_nb.notebook.picker import Picker
+from nixhive_nb.notebook.picker import Picker, settle_taken
 from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.notebook.run_watch import RunWatch
 from nixhive_nb.notebook.settings import settings_of
@@ -94,6 +95,8 @@ class HiveMagics(Magics):
         self.settings.observe(lambda change: self.session.log_to(change.new), "log")
         # Also when Python ends.
         self.close = weakref.finalize(self, self.session.close)
+        self.greeting = Greeting()
+        """What has pages say that they can show widgets."""
         # What is registered last comes first: while the kernel can still say what stays in the cells.
         atexit.register(self._end_pickers)
 
@@ -104,6 +107,7 @@ class HiveMagics(Magics):
         """
         atexit.unregister(self._end_pickers)
         self._end_pickers()
+        self.greeting.end()
         self.settings.unobserve_all()
         self.session.log_to("")
         try:
@@ -186,9 +190,12 @@ class HiveMagics(Magics):
     def _hive(self, line: str, cell: str | None, local_ns: Mapping[str, Any] | None, *, alone: bool) -> object:
         """Run a line, and give its value; raise what IPython shows well."""
         names = {**self._shell.user_ns, **(local_ns or {})}
+        used = False
+        settle_taken(used=True)  # what Python took in between
         try:
             parsed = read_line(line, names, lambda argv: _slot(argv, cell))
             answer, out = self._call(parsed, cell)
+            used = True
         except click.exceptions.Exit:
             return None
         except click.ClickException as error:
@@ -196,6 +203,7 @@ class HiveMagics(Magics):
         except (TargetError, OptionError, UsageError) as error:
             raise UsageError(_one_line(str(error))) from None
         except KeyboardInterrupt:
+            used = True
             # What was under way is in the record; a stack of our waiting would tell nothing.
             raise Interrupted("Interrupted.") from None
         except OSError as error:
@@ -205,6 +213,8 @@ class HiveMagics(Magics):
             error.args = (strip_control(str(error)),)
             # Out of its context, which could be a group of errors: IPython would show all of that.
             raise error from None
+        finally:
+            settle_taken(used=used)
         if isinstance(answer.value, Picker):
             self._choose_with(answer.value, only_shown=alone and not out)
         return self._give(answer, out, alone=alone, quiet=parsed.quiet)
@@ -231,7 +241,7 @@ class HiveMagics(Magics):
             self._passing.close()
         self._passing = picker if only_shown else None
         self._pickers = [*(one for one in self._pickers if one.widget is not None), picker]
-        self.session.picked = picker.used
+        self.session.picked = picker.take
 
     def _has_name(self, picker: Picker) -> bool:
         """Tell whether the user has given it a name; `_` and `_3` are IPython's own."""

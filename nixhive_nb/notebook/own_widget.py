@@ -32,6 +32,22 @@ def style(name: str) -> str:
     return (_FOLDER / f"{name}.css").read_text(encoding="utf-8")
 
 
+class Hello(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, unused-ignore]
+    """A model that nothing shows: see `hello`."""
+
+    _esm = (_FOLDER / "hello.js").read_text(encoding="utf-8")
+
+    def __init__(self) -> None:
+        """Have the pages hear of it."""
+        super().__init__()
+        self.on_msg(_take_hello)
+
+    def close(self) -> None:
+        """Take it off the pages, with the layout that belongs to it."""
+        super().close()
+        self.layout.close()
+
+
 class OwnWidget(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, unused-ignore]
     """A widget in a slot. It is not displayed itself: what is displayed is HTML in `slotted`."""
 
@@ -57,10 +73,14 @@ class OwnWidget(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, u
         self.layout.close()
 
     def _heard(self, _widget: object, content: object, _buffers: object) -> None:
+        _take_hello(self, content, _buffers)
         if isinstance(content, dict):
-            if content.get("hello"):
-                pages.heard()
             self.told(content)
 
     def told(self, content: dict[str, Any]) -> None:
         """Take what a page said."""
+
+
+def _take_hello(_widget: object, content: object, _buffers: object) -> None:
+    if isinstance(content, dict) and content.get("hello"):
+        pages.heard()

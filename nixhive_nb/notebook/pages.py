@@ -1,7 +1,7 @@
 """Which pages can show widgets of ours: those that have said so.
 
-A page is what the kernel knows of it: the session of its messages. It says hello when it has made a widget, and a
-kernel that is busy hears that later: nothing waits for it.
+A page is what the kernel knows of it: the session of its messages. It says hello when the extension has been loaded
+(`hello`), and when it has made a widget; a kernel that is busy hears that later: nothing waits for it.
 """
 
 from __future__ import annotations

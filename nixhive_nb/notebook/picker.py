@@ -1,9 +1,7 @@
 """Choosing targets: what a picker holds, and what it shows where no widget can be.
 
-A `Picker` has a `value`, the names of the instances that are picked, in order. What chooses them is a widget of our
-own (`picker_own`), one of the parts of ipywidgets (`picker_plain`), or nobody but Python. What is displayed is a table,
-which the widget of our own stands in for on pages that can show it. The one of ipywidgets is displayed itself, with the
-table beside it: JupyterLab shows such a widget without its kernel as an error, so it ends with the choosing.
+A `Picker` has a `value`, the names of the instances that are picked, in order. What chooses them is a widget
+(`picker_own`), or nobody but Python. A table is displayed, which the widget stands in for on pages that can show it.
 """
 
 from __future__ import annotations
@@ -33,12 +31,11 @@ if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
     from nixhive_nb.notebook.picker_own import OwnPicker
-    from nixhive_nb.notebook.picker_plain import PlainPicker
 
 _log = logging.getLogger(__name__)
 
-Widgets = Literal["auto", "own", "plain", "none"]
-"""What chooses: a widget of our own, one of the parts of ipywidgets, none, or one of our own where a person is."""
+Widgets = Literal["auto", "own", "none"]
+"""What chooses: a widget, none, or one where a person is."""
 
 ROWS = 50
 """How many instances the table shows."""
@@ -48,7 +45,6 @@ NAMED = 8
 """How many names the line about the selection shows."""
 _LINE = 2000
 _Text = TypeVar("_Text", str, tuple[str, ...])
-_VIEW = "application/vnd.jupyter.widget-view+json"
 _HEADER = ("", "instance", "system", "tags", "via", "runs")
 
 _TONES: dict[str, tuple[str, str]] = {
@@ -61,6 +57,22 @@ _TONES: dict[str, tuple[str, str]] = {
 }
 """Symbol and tone of what an instance runs; other words stand back."""
 _COLOURS = {"ok": html.OK, "warn": html.WARN, "bad": html.BAD, "dim": html.DIM}
+
+
+_taken: dict[Picker, tuple[str, ...]] = {}
+"""The pickers that the command of now took something from, and what."""
+
+
+def settle_taken(*, used: bool) -> None:
+    """End the choosing of the pickers that a command used; where it did nothing, the choosing goes on.
+
+    A page may have picked something else while the command ran: the cell keeps what the command took.
+    """
+    while _taken:
+        picker, names = _taken.popitem()
+        if used:
+            picker.value = names
+            picker.close()
 
 
 class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +90,11 @@ class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
 def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets: Widgets = "auto") -> Picker:
     """Give a picker for instances, each with a name of its own, with some of them picked.
 
-    `auto` takes a widget of our own in a kernel, and the table elsewhere. Raises `OptionError` for widgets that want a
-    package which is not installed, and `traitlets.TraitError` for a picked name that no row has.
+    `auto` takes the widget in a kernel, and the table elsewhere. Raises `OptionError` for `own` without anywidget, and
+    `traitlets.TraitError` for a picked name that no row has.
     """
-    package = {"own": "anywidget", "plain": "ipywidgets"}.get(widgets)
-    if package and not find_spec(package):
-        raise OptionError(f"widgets '{widgets}' wants the Python package {package}, which is not installed here.")
+    if widgets == "own" and not find_spec("anywidget"):
+        raise OptionError("widgets 'own' wants the Python package anywidget, which is not installed here.")
     return Picker(rows, picked=picked, widgets=_best() if widgets == "auto" else widgets)
 
 
@@ -127,21 +138,19 @@ class Picker(traitlets.HasTraits):
         rows: Sequence[PickerRow],
         *,
         picked: Sequence[str] = (),
-        widgets: Literal["own", "plain", "none"] = "none",
+        widgets: Literal["own", "none"] = "none",
     ) -> None:
-        """Hold `rows`, with the widget that is asked for."""
+        """Hold `rows`, with the widget if that is asked for."""
         super().__init__()
         self.rows = tuple(rows)
         self._names = {row.instance: row for row in self.rows}
         self.value = tuple(picked)
         self._outputs: list[DisplayHandle] = []
         self._is_over = False
-        self._is_own = widgets == "own"
-        self.widget = self._widget(widgets)
+        self.widget = self._widget() if widgets == "own" else None
         """What is shown in a notebook, None for the table alone."""
         if self.widget is not None:
             self._link = traitlets.link((self, "value"), (self.widget, "value"), transform=(list, tuple))
-        if self._is_own:
             self.observe(self._renew, "value")
 
     def checked(self, value: object) -> tuple[str, ...]:
@@ -163,17 +172,16 @@ class Picker(traitlets.HasTraits):
             return
         self._is_over = True
         self._link.unlink()
-        if self._is_own:
-            self.unobserve(self._renew, "value")
+        self.unobserve(self._renew, "value")
         outputs, self._outputs = self._outputs, []
         for output in outputs:
             output.update(self)  # type: ignore[no-untyped-call]
         widget.leave(self._repr_mimebundle_())
 
-    def used(self) -> tuple[str, ...]:
-        """Return what is picked, for a command that takes it: the choosing has come to its end."""
+    def take(self) -> tuple[str, ...]:
+        """Return what is picked, for a command that takes it: the choosing ends with that, once the command has run."""
         if self.value:
-            self.close()
+            _taken.setdefault(self, self.value)
         return self.value
 
     def _renew(self, _change: object) -> None:
@@ -215,35 +223,25 @@ class Picker(traitlets.HasTraits):
         exclude: Collection[str] | None = None,  # noqa: ARG002 - the same
     ) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": self.text(), "text/html": self.html()}
-        if self.widget is not None and self._is_own:
+        if self.widget is not None:
             bundle["text/html"] = in_slot(bundle["text/html"], self.widget.slot)
-        elif self.widget is not None:
-            bundle[_VIEW] = self.widget.get_view_spec()
         return bundle
 
     def _ipython_display_(self) -> None:
         """Show it, and remember where. What is the table alone shows itself as anything does."""
         if self.widget is None or not in_kernel():
             raise NotImplementedError
-        if self._is_own:
-            page = here()
-            show_hint(page)
-            pages.ask(page)
+        page = here()
+        show_hint(page)
+        pages.ask(page)
         handle: DisplayHandle = display(self._repr_mimebundle_(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
         self._outputs.append(handle)
 
-    def _widget(self, widgets: Literal["own", "plain", "none"]) -> OwnPicker | PlainPicker | None:
-        # Both are slow to import, and may not be there.
-        if widgets == "own":
-            from nixhive_nb.notebook.picker_own import OwnPicker  # noqa: PLC0415
+    def _widget(self) -> OwnPicker:
+        # It is slow to import, and anywidget may not be there.
+        from nixhive_nb.notebook.picker_own import OwnPicker  # noqa: PLC0415
 
-            return OwnPicker(compact(self.rows), self.checked, self._done)
-        if widgets == "plain":
-            from nixhive_nb.notebook.picker_plain import PlainPicker  # noqa: PLC0415
-
-            rows = [(row.instance, tuple(_words(row))) for row in self.rows]
-            return PlainPicker(rows, self.checked, selection_line, self._done)
-        return None
+        return OwnPicker(compact(self.rows), self.checked, self._done)
 
     def _unknown(self, name: str) -> str:
         hint = near(name, self._names)
@@ -281,7 +279,7 @@ class Picker(traitlets.HasTraits):
             return more
         if self.value:
             return [*more, selection_line(self.value)]
-        return [*more, *([how] if self.rows and (self.widget is None or self._is_own) else [])]
+        return [*more, *([how] if self.rows else [])]
 
 
 def selection_line(names: Sequence[str]) -> str:
@@ -344,11 +342,6 @@ def _one_line(text: str) -> str:
 
 def _short(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _words(row: PickerRow) -> list[str]:
-    """Give the texts that a filter looks at; the first is the name."""
-    return [_one_line(text) for text in (row.instance, row.system, *row.tags, row.via)]
 
 
 def _cells(row: PickerRow, mark: str) -> dict[str, str]:

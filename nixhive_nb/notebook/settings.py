@@ -85,10 +85,10 @@ class Hive(Configurable):
         4.0, min=0.1, max=FASTEST, help=f"How often a second a run is shown anew, at most {FASTEST:g} times."
     ).tag(config=True)
     widgets = Enum(
-        ("auto", "own", "plain", "none"),
+        ("auto", "own", "none"),
         "auto",
-        help="How to choose targets and follow runs. own: by the widgets of nixhive_nb. plain: by those of ipywidgets. "
-        "none: by tables. auto: own where a person is there, none elsewhere. Pages that cannot show it have tables.",
+        help="How to choose targets and follow runs. own: by widgets. none: by tables. auto: own where a person "
+        "is there, none elsewhere. Pages that cannot show them have tables.",
     ).tag(config=True)
     policy = Enum(
         get_args(Policy),

@@ -235,7 +235,7 @@ def _values(piece: Piece, value: Any, *, several: bool) -> tuple[str, ...]:  # n
 def _several(value: object) -> list[Any] | None:
     """Give the values of what has an order; of a table that is its index, of a picker what is picked."""
     if isinstance(value, Picker):
-        return list(value.used())
+        return list(value.take())
     if isinstance(value, pd.DataFrame):
         value = value.index
     if isinstance(value, (pd.Series, pd.Index)) or (isinstance(value, np.ndarray) and value.ndim == 1):

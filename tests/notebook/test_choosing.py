@@ -6,7 +6,7 @@ import pytest
 from IPython.core.error import UsageError
 from jupyter_client.manager import start_new_kernel
 
-from nixhive_nb.notebook.picker import Picker
+from nixhive_nb.notebook.picker import Picker, picker_for, settle_taken
 from tests.notebook.conftest import Shell, execute
 
 
@@ -88,10 +88,10 @@ def test_unloading_leaves_what_was_picked_as_a_table(folder):
 
 @pytest.mark.slow
 def test_a_kernel_that_ends_leaves_tables(folder):
-    """F6: JupyterLab shows the widget of ipywidgets without its kernel as an error."""
+    """F6: what is saved afterwards holds no place for a widget that nobody will ever fill."""
     manager, client = start_new_kernel(cwd=str(folder))
     try:
-        for cell in ("%load_ext nixhive_nb", "%config Hive.widgets = 'plain'", "picker = %hive targets\npicker"):
+        for cell in ("%load_ext nixhive_nb", "picker = %hive targets\npicker"):
             client.execute_interactive(cell, allow_stdin=True, output_hook=lambda _: None, timeout=60)
         client.shutdown()
         while (told := client.get_iopub_msg(timeout=60))["msg_type"] != "update_display_data":
@@ -115,6 +115,35 @@ def test_what_was_picked_are_targets_when_it_is_done(folder):
         attended=True,
     )
     assert said(found) == "['www-2'] ['www-2'] None\n"
+
+
+@pytest.fixture
+def picker(shell):
+    """A picker that the shell's `picker` is, with a widget, in which something is picked."""
+    shell.run("picker = %hive targets")
+    one = picker_for(shell["picker"].rows, picked=["www-2"], widgets="own")
+    shell.ip.user_ns["picker"] = one
+    shell.ip.magics_manager.registry["HiveMagics"].session.picked = one.take
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["instances $picker --mistake", "instances $picker nosuch", "instances @picked nosuch", "nosuch $picker"],
+)
+def test_a_mistake_beside_what_is_picked_leaves_the_choosing_open(shell, picker, line):
+    shell.error(f"%hive {line}")
+    assert picker.widget is not None
+    shell.run("%hive instances $picker")
+    assert picker.widget is None
+
+
+def test_a_cell_keeps_what_a_command_took_whatever_is_picked_while_it_runs(picker):
+    assert picker.take() == ("www-2",)
+    picker.widget.set_state({"value": ["db-1"]})
+    settle_taken(used=True)
+    assert (picker.value, picker.widget) == (("www-2",), None)
 
 
 def test_what_is_picked_and_gone_from_the_deployment_is_named(shell, folder):

@@ -14,7 +14,6 @@ from nbconvert import HTMLExporter, MarkdownExporter
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook.picker import PickerRow, compact, picker_for
-from nixhive_nb.notebook.picker_plain import PlainPicker
 from tests.notebook.conftest import execute
 from tests.notebook.test_display import NASTY, read
 
@@ -34,7 +33,7 @@ def rows(count=4):
     ]
 
 
-@pytest.fixture(params=["own", "plain", "none"])
+@pytest.fixture(params=["own", "none"])
 def picker(request):
     one = picker_for(rows(), widgets=request.param)
     yield one
@@ -132,76 +131,18 @@ def test_texts_are_sent_once_and_those_that_cannot_be_shown_are_cleaned():
     assert "\u202e" not in json.dumps(table, ensure_ascii=False)
 
 
-class TestPlain:
-    @pytest.fixture
-    def picker(self):
-        one = picker_for(rows(), widgets="plain")
-        yield one
-        one.close()
-
-    def parts(self, picker):
-        """Its field, its list, its line and its buttons."""
-        return picker.widget.children
-
-    def choose(self, picker, *names):
-        self.parts(picker)[1].value = names
-
-    def test_what_is_chosen_in_the_list_is_picked_in_the_order_of_choosing(self, picker):
-        self.choose(picker, "www-3")
-        self.choose(picker, "www-1", "www-3")
-        assert picker.value == ("www-3", "www-1")
-        assert self.parts(picker)[2].value == "2 selected, in this order: www-3, www-1 → %hive deploy @picked"
-        self.choose(picker, "www-1")
-        assert picker.value == ("www-1",)
-
-    def test_python_chooses_in_the_list(self, picker):
-        picker.value = ["www-3", "www-1"]
-        assert self.parts(picker)[1].value == ("www-1", "www-3")
-
-    def test_without_the_list_what_is_shown_can_be_picked_and_dropped(self, picker):
-        field, _, _, buttons = self.parts(picker)
-        select, clear, _ = buttons.children
-        self.choose(picker, "www-2")
-        field.value = "eu"
-        select.click()
-        assert picker.value == ("www-2", "www-1", "www-3")
-        clear.click()
-        assert picker.value == ("www-2",)
-
-    def test_the_field_filters_and_what_it_hides_stays_picked(self, picker):
-        self.choose(picker, "www-2")
-        field, chosen, *_ = self.parts(picker)
-        field.value = "WEB eu"
-        assert chosen.options == (
-            ("www-1 · www · web · eu · portico", "www-1"),
-            ("www-3 · www · web · eu · portico", "www-3"),
-        )
-        assert chosen.value == ()
-        self.choose(picker, "www-1")
-        assert picker.value == ("www-2", "www-1")
-        field.value = "www-?"
-        assert len(chosen.options) == 4
-        assert chosen.value == ("www-1", "www-2")
-        field.value = "nothing like it"
-        assert chosen.options == ()
-        assert picker.value == ("www-2", "www-1")
-
-
 class TestDone:
     """Choosing comes to its end: by the button of the page, or in Python."""
 
-    @pytest.fixture(params=["own", "plain"])
-    def picker(self, request):
-        one = picker_for(rows(60), picked=["www-50", "www-2"], widgets=request.param)
+    @pytest.fixture
+    def picker(self):
+        one = picker_for(rows(60), picked=["www-50", "www-2"], widgets="own")
         yield one
         one.close()
 
     def press(self, picker):
         """Do what a page does when its button is pressed."""
-        if isinstance(picker.widget, PlainPicker):
-            picker.widget.children[-1].children[-1].click()
-        else:
-            picker.widget.set_state({"done": True})
+        picker.widget.set_state({"done": True})
 
     def test_the_button_leaves_a_table_and_what_was_picked(self, picker):
         widget = picker.widget
@@ -349,12 +290,11 @@ def test_in_a_notebook_that_runs_by_itself_it_is_a_table(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("widgets", ["own", "plain"])
-def test_every_output_of_it_becomes_the_table_when_it_is_done(folder, widgets):
+def test_every_output_of_it_becomes_the_table_when_it_is_done(folder):
     _, bare, shown, named, closed, later = execute(
         folder,
         SETUP,
-        f"picker = picker_for(rows, widgets='{widgets}'); picker",
+        "picker = picker_for(rows, widgets='own'); picker",
         "print('before'); display(picker); print('after')",
         "other = picker",
         "picker.value = ['www-3', 'www-1']; picker.close()",
@@ -391,6 +331,6 @@ def test_in_a_terminal_it_is_a_table_of_text(tmp_path):
 
 
 def test_widgets_that_are_not_installed_are_refused_in_a_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(OptionError, match="package ipywidgets, which is not installed"):
-        picker_for(rows(), widgets="plain")
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(OptionError, match="package anywidget, which is not installed"):
+        picker_for(rows(), widgets="own")

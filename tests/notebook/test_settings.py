@@ -101,7 +101,7 @@ def test_the_settings_explain_themselves(shell):
         ("confirm = float('inf')", "a number"),
         ("deployment = ''", "should not be empty"),
         ("state = ''", "should not be empty"),
-        ("widgets = 'nice'", "['auto', 'own', 'plain', 'none']"),
+        ("widgets = 'nice'", "['auto', 'own', 'none']"),
         ("policy = 'never'", "['attended', 'always', 'free']"),
         ("paralel = 4", "Hive has no setting 'paralel': confirm, deployment, log, parallel"),
     ],

@@ -35,7 +35,7 @@ class JupyterLab:
         self._open: list[Notebook] = []
         self._made = 0
         page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: self._heard("error", str(error)))
+        page.on("pageerror", lambda error: self._heard("error", f"{error}\n{error.stack}"))
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("request", lambda asked: self._outside(asked.url))
         page.add_init_script(path=Path(__file__).with_name("page.js"))
@@ -48,6 +48,8 @@ class JupyterLab:
         """Wait until the page takes commands."""
         self.page.wait_for_function("() => window.jupyterapp")
         self.ask("window.jupyterapp.restored")
+        # One that is shown anew before it is gone is taken away twice by JupyterLab, which is an error of the page.
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def ask(self, expression: str, *arguments: object) -> Any:
         """Give the value of a JavaScript expression, once its promise is kept; its arguments are in `a`."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from tests.ui.conftest import LACKING
 from tests.ui.notebook import KNOWN, PATIENCE
-from tests.ui.test_pages import PICKER, SHOWN, VIEW, whole
+from tests.ui.test_pages import KERNELS, PICKER, SHOWN, VIEW, whole
 
 pytestmark = pytest.mark.ui
 
@@ -22,40 +25,67 @@ KERNEL = """async () => {
 }"""
 
 
-@pytest.fixture
-def opened(browser, server, tmp_path):
-    """Open a notebook of some cells in Notebook 7."""
-    page, errors = browser.new_page(viewport={"width": 1120, "height": 900}), []
-    page.set_default_timeout(PATIENCE)
-    page.on("pageerror", lambda error: errors.append(str(error)))
+class Page:
+    """A notebook in Notebook 7, all of whose cells are run. Its cells are counted from 0."""
 
-    def open_it(*cells):
-        file = tmp_path / "seven.ipynb"
+    def __init__(self, browser, server, tmp_path, *cells, kernel="python3"):
+        self.page, self.errors = browser.new_page(viewport={"width": 1120, "height": 900}), []
+        self.page.set_default_timeout(PATIENCE)
+        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+        self.file = tmp_path / "seven.ipynb"
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(made, file)
-        page.goto(f"{server.url}/notebooks/{file.relative_to(server.root)}?token={server.token}")
-        page.wait_for_function(READY)
-        page.evaluate(KERNEL)
-        page.evaluate("() => { window.done = window.jupyterapp.commands.execute('notebook:run-all-cells') }")
-        return page, file
+        made.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
+        nbformat.write(made, self.file)
+        self.page.goto(f"{server.url}/notebooks/{self.file.relative_to(server.root)}?token={server.token}")
+        self.page.wait_for_function(READY)
+        self.page.evaluate(KERNEL)
+        self.page.evaluate("() => { window.done = window.jupyterapp.commands.execute('notebook:run-all-cells') }")
 
-    yield open_it
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    page.close()
-    assert [error for error in errors if not error.startswith((*KNOWN, OWN))] == []
+    def output(self, cell):
+        """Give the output of a cell."""
+        return self.page.locator(".jp-Cell-outputArea").nth(cell)
+
+    def saved(self):
+        """Save it, and give what is in the file."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        return nbformat.read(self.file, as_version=4)
 
 
-def test_the_picker_and_the_tracker_are_seen_and_what_is_saved_needs_no_kernel(opened):
-    page, file = opened(SHOWN, PICKER, "deploy_many(20, seconds=4.0)")
-    page.locator(".hive-tracker").wait_for()
-    page.get_by_role("option", name="www-4,").click()
-    outputs = page.locator(".jp-Cell-outputArea")
-    expect(outputs.last).to_contain_text("19 of 20 deployed")
-    expect(outputs.nth(1)).to_contain_text("1 selected: www-4")
-    whole(outputs.nth(1))
-    whole(outputs.last)
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    saved = nbformat.read(file, as_version=4)
-    assert all(VIEW not in output.get("data", {}) for cell in saved.cells for output in cell.outputs)
-    page.screenshot(path="build/ui/notebook7.png")
+@contextlib.contextmanager
+def opened(*args, known=(), **more):
+    """Open one, and close it with its kernel; the page may have no other errors than those that are known."""
+    one = Page(*args, **more)
+    try:
+        yield one
+    finally:
+        one.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        one.page.close()
+    assert [error for error in one.errors if not error.startswith((*KNOWN, OWN, *known))] == []
+
+
+@KERNELS
+def test_the_picker_and_the_tracker_are_seen_and_what_is_saved_needs_no_kernel(browser, server, tmp_path, kernel):
+    """F2."""
+    cells = (SHOWN, PICKER, "deploy_many(20, seconds=4.0)")
+    with opened(browser, server, tmp_path, *cells, kernel=kernel) as book:
+        book.page.locator(".hive-tracker").wait_for()
+        book.page.get_by_role("option", name="www-4,").click()
+        expect(book.output(2)).to_contain_text("19 of 20 deployed")
+        expect(book.output(1)).to_contain_text("1 selected: www-4")
+        whole(book.output(1))
+        whole(book.output(2))
+        assert all(VIEW not in output.get("data", {}) for cell in book.saved().cells for output in cell.outputs)
+        book.page.screenshot(path="build/ui/notebook7.png")
+
+
+def test_a_server_without_the_extensions_shows_html_and_says_what_to_install(browser, lacking, tmp_path):
+    """F2."""
+    first = SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0"
+    cells = (first, PICKER, "picker.value = ['www-2']", "deploy_many(20, seconds=4.0)")
+    with opened(browser, lacking.server, tmp_path, *cells, known=LACKING) as book:
+        expect(book.output(3)).to_contain_text("Deploying")
+        expect(book.output(3)).to_contain_text("19 of 20 deployed")
+        expect(book.output(1)).to_contain_text("1 selected: www-2")
+        assert "pip install anywidget" in whole(book.output(1))
+        whole(book.output(3))
+        book.page.screenshot(path="build/ui/notebook7-lacking.png")

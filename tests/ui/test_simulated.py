@@ -87,12 +87,18 @@ def test_bytes_are_seen_as_they_come_and_one_may_leave_at_once(lab, tmp_path):
     take(lab, output.locator(".hive-tracker"), "tracker")
     (tmp_path / "pipe").write_text("more")
     expect(fetching).to_contain_text("45.0 of at most 60.0 MB")
+    await_activation(output)
     cancel(output, "Cancel…", "Cancel it")
     output.locator(".hive-head b", has_text="Stopping…").wait_for()
     cancel(output, "Leave at once…", "Leave at once")
     assert not book.ended()
     assert re.search(r"^www-1\s+\? unknown", output.inner_text(), re.MULTILINE), output.inner_text()
     assert re.search(r"^www-2\s+⊘ cancelled", output.inner_text(), re.MULTILINE), output.inner_text()
+
+
+def await_activation(output):
+    """Wait until the run has something that an end has to wait for: only then is it seen to stop."""
+    expect(output.locator(".hive-row").filter(has_text="www-1")).to_contain_text("activating")
 
 
 def cancel(output, asks, agrees):
@@ -205,6 +211,7 @@ def test_every_text_can_be_read(lab, tmp_path, theme):
     book.begin(2)
     output = book.output(2)
     expect(output.locator(".hive-row").first).to_contain_text("✕ fetch failed")
+    await_activation(output)
     cancel(output, "Cancel…", "Cancel it")
     output.locator(".hive-head b", has_text="Stopping…").wait_for()
     output.get_by_role("button", name="Leave at once…").click()
@@ -239,6 +246,7 @@ def test_keys_on_a_button_of_the_tracker_do_not_reach_the_notebook(lab, tmp_path
         lab.page.keyboard.press(key)
     expect(output.get_by_role("button", name="www-2")).to_be_focused()
     assert lab.ask("[...tests.panels[a[0]].content.model.cells].map((cell) => cell.type)", book.path) == ["code"] * 3
+    await_activation(output)
     cancel(output, "Cancel…", "Cancel it")
     cancel(output, "Leave at once…", "Leave at once")
     assert not book.ended()

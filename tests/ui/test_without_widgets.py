@@ -1,4 +1,4 @@
-"""Where widgets of our own cannot be, in a real JupyterLab: parts of ipywidgets, tables, and HTML that is renewed."""
+"""Where widgets cannot be, in a real JupyterLab: tables, and HTML that is renewed."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def moves(folder, output):
     (folder / "pipe").write_text("more")
     expect(output).to_contain_text("45.0 of at most 60.0 MB")
     expect(output.locator("tr").nth(1)).to_contain_text("✕ fetch failed")
+    expect(output.locator("tr").filter(has_text="www-1")).to_contain_text("activating")
     expect(output.locator(WIDGETS)).to_have_count(0)
 
 
@@ -85,37 +86,6 @@ def interrupt(book, output):
     book.interrupt()
     assert not book.ended()
     assert re.search(r"^www-1\s+\? unknown", output.inner_text(), re.MULTILINE), output.inner_text()
-
-
-def test_with_parts_of_ipywidgets_a_filter_narrows_the_list_and_what_it_hides_stays_chosen(lab, folder):
-    book = lab.notebook(
-        folder,
-        OWN_STORE + having("plain"),
-        TARGETS,
-        "print(picker.value)\npicker.value = ['www-1', 'www-2']",
-        "%hive instances @picked",
-    )
-    book.run(0, 1)
-    output = book.output(1)
-    names, chosen, words = output.locator("option"), output.locator("option:checked"), output.get_by_label("Filter")
-    expect(names).to_have_text(begin("db-1", "www-1", "www-2"))
-    names.nth(2).click()
-    words.fill("db")
-    expect(names).to_have_text(begin("db-1"))
-    names.click()
-    expect(output).to_contain_text("2 selected, in this order: www-2, db-1")
-    words.fill("")
-    expect(chosen).to_have_text(begin("db-1", "www-2"))
-    # What Python says is seen in the page.
-    book.run(2)
-    assert "('www-2', 'db-1')" in book.output(2).inner_text()
-    expect(output).to_contain_text("2 selected, in this order: www-1, www-2")
-    expect(chosen).to_have_text(begin("www-1", "www-2"))
-    # A command that takes what is picked ends the choosing: the cell keeps what it took.
-    book.run(3)
-    expect(book.output(3).locator("tbody th")).to_have_text(["www-1", "www-2"])
-    expect(output.locator("select")).to_have_count(0)
-    expect(output).to_contain_text("2 selected, in this order: www-1, www-2")
 
 
 def test_without_widgets_one_picks_in_python_and_sees_it_in_a_table(lab, folder):
