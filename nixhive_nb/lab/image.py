@@ -47,9 +47,10 @@ session required pam_permit.so
 """
 _PAM_SERVICES = ("other", "sudo", "sudo-i", "su", "su-l", "sshd", "login")
 
-_REBOOT = Path(__file__).with_name("reboot.sh")
+_OWN_PROGRAMS = {"reboot": "reboot.sh", "practice-stage-2": "stage2.sh"}
+"""What a host has in /usr/local/sbin, by name: our scripts."""
 
-_VAR = ("cache", "empty", "lib/sudo", "log", "spool", "tmp")
+_VAR = ("cache", "empty", "lib/practice-boot", "lib/sudo", "log", "spool", "tmp")
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -123,13 +124,13 @@ def make_template(template: Path) -> None:
     _folder(template / "root", 0o700)
     _folder(template / "root" / ".ssh", 0o700)
     _folder(template / "home")
-    _file(template / "sbin" / "reboot", _REBOOT.read_text(), 0o755)
+    for name, script in _OWN_PROGRAMS.items():
+        _file(template / "sbin" / name, Path(__file__).with_name(script).read_text(), 0o755)
     for name in _VAR:
         _folder(template / "var" / name)
     (template / "var" / "run").symlink_to("/run")
     (template / "var" / "lock").symlink_to("/run/lock")
     _folder(template / "nix" / "var" / "nix" / "profiles")
-    _folder(template / "nix" / "var" / "nixhive-lab")
 
 
 def _copy_from_machine(name: str, etc: Path) -> None:

@@ -16,7 +16,7 @@ from tests.practice import read_until, start
 pytestmark = pytest.mark.fleet
 
 COMMAND = ("deploy", "-c", "example", "--confirm", "5")
-BOOT = "/nix/var/nixhive-lab/boot-default"
+BOOT = "/var/lib/practice-boot/default"
 LOCK = "/run/nixos/switch-to-configuration.lock"
 _numbers = itertools.count()
 
@@ -251,7 +251,7 @@ def test_an_activation_that_only_says_that_a_lock_is_held_is_not_believed(fleet,
 def test_put_back_is_said_only_where_it_was(fleet, change):
     """D15."""
     before = fleet.runs("depot"), fleet.boots("depot")
-    entry = fleet.lab.root("depot") / "nix" / "var" / "nixhive-lab"
+    entry = fleet.lab.root("depot") / "var" / "lib" / "practice-boot"
     change()
     fleet.lab.exec("depot", ["sh", "-c", f"rm -rf {BOOT}.new; mkdir {BOOT}.new {BOOT}.new/x"])
     try:

@@ -46,7 +46,7 @@ def current(lab) -> str:
 
 
 def boot_entry(lab) -> str:
-    return on_host(lab, "readlink", "/nix/var/nixhive-lab/boot-default")
+    return on_host(lab, "cat", "/var/lib/practice-boot/default")
 
 
 def test_the_outward_shape_of_a_system(build):
@@ -116,7 +116,7 @@ def test_a_reboot_starts_the_boot_entry(lab, operator, deploy, switch):
 
 def test_a_reboot_without_a_boot_entry_starts_the_profile(lab, deploy):
     path = deploy('environment.etc.motd.text = "from the profile";')
-    on_host(lab, "rm", "-f", "/nix/var/nixhive-lab/boot-default")
+    on_host(lab, "rm", "-f", "/var/lib/practice-boot/default")
     on_host(lab, "nix-env", "-p", PROFILE, "--set", path)
     restart(lab)
     assert current(lab) == path

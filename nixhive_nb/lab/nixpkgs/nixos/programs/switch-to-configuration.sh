@@ -6,7 +6,7 @@ set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 toplevel=@out@
 action=${1:-}
-boot_entry=/nix/var/nixhive-lab/boot-default
+boot_entry=/var/lib/practice-boot/default
 started=/run/nixos/started-units
 status=0
 
@@ -69,7 +69,7 @@ fi
 
 if [ "$action" = switch ] || [ "$action" = boot ]; then
   echo "updating the boot loader..." >&2
-  ln -sfn "$toplevel" "$boot_entry.new" && mv -T "$boot_entry.new" "$boot_entry" || exit 1
+  echo "$toplevel" >"$boot_entry.new" && mv "$boot_entry.new" "$boot_entry" || exit 1
   [ "$action" = switch ] || exit 0
 fi
 
