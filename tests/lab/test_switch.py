@@ -140,13 +140,13 @@ def test_dry_activate_changes_nothing(lab, deploy, switch):
     assert on_host(lab, "sh", "-c", "ls /var/lib/fresh 2>/dev/null || true") == ""
 
 
-@pytest.mark.parametrize("word", ["", "swich", "check", "switch now"])
+@pytest.mark.parametrize("word", ["", "swich", "switch now"])
 def test_another_word_is_a_usage_error(lab, deploy, switch, word):
     path = deploy('environment.etc.motd.text = "never";')
     before = on_host(lab, "sh", "-c", "readlink /run/current-system || true")
     done = switch(path, word)
     assert done.returncode == 1
-    assert "switch|boot|test|dry-activate" in done.stderr
+    assert "check|switch|boot|test|dry-activate" in done.stderr
     assert on_host(lab, "sh", "-c", "readlink /run/current-system || true") == before != path
 
 
@@ -176,7 +176,7 @@ def test_a_failing_unit_is_exit_code_4(lab, deploy, switch):
     assert "fine.service" not in done.stderr
     assert "starting" not in switch(path).stderr
     gone = switch(deploy('time.timeZone = "UTC";'))
-    assert "stopping the following units: shaky.service" in gone.stderr
+    assert "stopping the following units: fine.service, shaky.service" in gone.stderr
 
 
 @pytest.mark.parametrize("status", [2, 4, 100])
@@ -197,8 +197,106 @@ def test_a_switch_that_is_told_to_refuse_changes_nothing(lab, deploy, switch):
     for word in ("switch", "test"):
         done = switch(new, word)
         assert done.returncode == 1
-        assert "pre-switch check failed" in done.stderr
+        assert "Pre-switch check 'practice' failed" in done.stderr
         assert (current(lab), boot_entry(lab), on_host(lab, "cat", "/etc/motd")) == (old, old, "old")
+
+
+def test_checks_before_a_switch_are_run_for_every_word_and_alone(lab, deploy, switch):
+    old = deploy('environment.etc.motd.text = "old"; system.switch.inhibitors.dbus = "dbus";')
+    new = deploy("""
+      environment.etc.motd.text = "new";
+      system.switch.inhibitors = { dbus = "broker"; other = "new"; };
+      system.preSwitchChecks.word = "echo it is $NIXOS_ACTION of $1; test ! -e /var/lib/refuse";
+    """)
+    assert switch(old).returncode == 0
+    for word in ("check", "test", "switch"):
+        done = switch(new, word)
+        assert done.returncode == 1
+        assert "dbus : dbus -> broker\n" in done.stderr
+        assert "Pre-switch check 'switchInhibitors' failed\nPre-switch checks failed" in done.stderr
+        assert (current(lab), boot_entry(lab)) == (old, old)
+    assert on_host(lab, "env", "NIXOS_NO_CHECK=1", f"{new}/bin/switch-to-configuration", "test") == ""
+    assert current(lab) == new
+    assert switch(old, "test").returncode == 1
+    assert f"it is check of {new}" in switch(new, "check").stderr
+    on_host(lab, "touch", "/var/lib/refuse")
+    assert "Pre-switch check 'word' failed" in switch(new, "boot").stderr
+    assert boot_entry(lab) == old
+    on_host(lab, "rm", "/var/lib/refuse")
+    assert switch(new, "boot").returncode == 0
+    assert (current(lab), boot_entry(lab)) == (new, new)
+    on_host(lab, "env", "NIXOS_NO_CHECK=1", f"{old}/bin/switch-to-configuration", "switch")
+
+
+def test_a_boot_loader_that_fails_leaves_the_old_entry(lab, deploy, switch):
+    old, new = deploy(""), deploy('practice.bootLoaderExit = 1; environment.etc.motd.text = "new";')
+    assert switch(old).returncode == 0
+    for word in ("boot", "switch"):
+        done = switch(new, word)
+        assert done.returncode == 1
+        assert "Failed to install bootloader" in done.stderr
+        assert (current(lab), boot_entry(lab)) == (old, old)
+    assert switch(new, "test").returncode == 0
+    assert current(lab) == new
+    assert switch(old, "test").returncode == 0
+
+
+def test_an_entry_for_one_boot_is_good_for_one(lab, deploy, switch):
+    usual, once = deploy('environment.etc.motd.text = "usual";'), deploy('environment.etc.motd.text = "once";')
+    assert switch(usual).returncode == 0
+    on_host(lab, "sh", "-c", f"echo {once} >/var/lib/practice-boot/once")
+    for expected in (once, usual):
+        restart(lab)
+        assert current(lab) == on_host(lab, "readlink", "/run/booted-system") == expected
+
+
+def test_failing_units_take_the_place_of_a_failing_activation_script(lab, deploy, switch):
+    done = switch(deploy('system.activationScripts.bad = "false"; systemd.services.bad.script = "false";'), "test")
+    assert done.returncode == 4
+    assert "Activation script snippet 'bad' failed (1)" in done.stderr
+    assert "Failed to run activate script" in done.stderr
+
+
+def test_units_are_stopped_restarted_reloaded_or_left_as_they_say(lab, deploy, switch):
+    def unit(version: int, more: str = "") -> str:
+        return f'script = "true"; description = "{version}"; {more}'
+
+    def system(version: int) -> str:
+        return deploy(f"""
+          systemd.services.plain = {{ {unit(version)} }};
+          systemd.services.again = {{ {unit(version, "stopIfChanged = false;")} }};
+          systemd.services.read = {{ {unit(version, "reloadIfChanged = true;")} }};
+          systemd.services.left = {{ {unit(version, "restartIfChanged = false;")} }};
+        """)
+
+    assert switch(system(1)).returncode == 0
+    new = system(2)
+    for word, would in (("dry-activate", True), ("test", False)):
+        said = switch(new, word).stderr
+        assert ("would stop" if would else "stopping") + " the following units: plain.service\n" in said
+        assert ("would restart" if would else "restarting") + " the following units: again.service\n" in said
+        assert ("would reload" if would else "reloading") + " the following units: read.service\n" in said
+        assert (
+            "would NOT stop" if would else "NOT restarting"
+        ) + " the following changed units: left.service\n" in said
+        assert ("would start" if would else "starting") + " the following units: plain.service\n" in said
+
+
+def test_an_activation_may_ask_for_units(lab, deploy, switch):
+    path = deploy("""
+      systemd.services.asked.script = "echo ran >>/var/lib/asked";
+      system.activationScripts.asks = "echo asked.service >>/run/nixos/activation-restart-list";
+    """)
+    assert switch(path).returncode == 0
+    assert "starting the following units: asked.service" in switch(path).stderr
+
+
+def test_a_system_has_its_specialisations(build):
+    path = Path(build('system { specialisation.quiet.configuration.environment.etc.motd.text = "quiet"; }'))
+    within = (path / "specialisation" / "quiet").resolve(strict=True)
+    assert (within / "etc" / "motd").read_text() == "quiet"
+    assert not (path / "etc" / "motd").exists()
+    assert list((within / "specialisation").iterdir()) == []
 
 
 def test_another_kind_of_init_needs_a_reboot_and_is_exit_code_100(lab, deploy, switch):

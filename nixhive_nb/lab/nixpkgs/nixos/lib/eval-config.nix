@@ -22,13 +22,22 @@ let
     _file = "nixos/lib/eval-config.nix";
     config._module.args.pkgs = if pkgs == null then lib.mkDefault (import ../.. { inherit (evaluated.config.nixpkgs) system; }) else pkgs;
   };
-  evaluated = lib.evalModules {
-    inherit prefix check;
-    modules = [ platform chosen ] ++ baseModules ++ extraModules ++ modules;
-    specialArgs = {
-      modulesPath = toString ../modules;
-    } // specialArgs;
+  # A system with the configuration of another one within, which has none itself.
+  alone = {
+    _file = "nixos/lib/eval-config.nix";
+    config.specialisation = lib.mkForce { };
   };
+  evaluate =
+    more:
+    lib.evalModules {
+      inherit prefix check;
+      modules = [ platform chosen ] ++ baseModules ++ extraModules ++ modules ++ more;
+      specialArgs = {
+        modulesPath = toString ../modules;
+        specialised = configuration: (evaluate [ configuration alone ]).config.system.build.toplevel;
+      } // specialArgs;
+    };
+  evaluated = evaluate [ ];
 in
 evaluated
 // {

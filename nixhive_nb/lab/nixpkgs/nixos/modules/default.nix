@@ -3,6 +3,7 @@
     ./namespaces.nix
     ./environment.nix
     ./services.nix
+    ./switching.nix
     ./toplevel.nix
   ];
 }

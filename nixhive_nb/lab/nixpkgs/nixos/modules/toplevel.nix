@@ -1,5 +1,5 @@
 # The system as one store path, of the shape that NixOS gives it.
-{ config, lib, pkgs, ... }:
+{ config, lib, pkgs, specialised, ... }:
 let
   inherit (lib) mkOption types;
   sizes = import ../../sizes.nix;
@@ -62,9 +62,7 @@ in
       activationScripts = mkOption { type = types.attrsOf types.anything; default = { }; };
       extraDependencies = mkOption { type = types.listOf types.package; default = [ ]; };
     };
-    # In the stand-in alone: the status that `switch-to-configuration switch` and `test` end with, after all else is
-    # done. With 1 they refuse before anything is changed.
-    practice.switchExit = mkOption { type = types.int; default = 0; };
+    specialisation = mkOption { type = types.attrsOf types.anything; default = { }; };
     boot = {
       _free = true;
       kernelPackages = mkOption { type = types.raw; default = pkgs.linuxPackages; };
@@ -75,7 +73,7 @@ in
     pkgs.runCommand "nixos-system-${config.system.name}-${config.system.nixos.label}"
       {
         inherit kernel initrd own snippets;
-        inherit (config.system.build) etc;
+        inherit (config.system.build) etc preSwitchChecks installBootLoader switchInhibitors;
         inherit (config.system) path;
         inherit (pkgs) base;
         kernelModules = modules;
@@ -85,11 +83,12 @@ in
         platform = config.nixpkgs.system;
         hostName = config.networking.hostName;
         initInterface = "systemd ${toString config.systemd.package.interfaceVersion}";
-        switchExit = toString config.practice.switchExit;
+        switchExit = if config.practice.switchExit == 1 then "0" else toString config.practice.switchExit;
+        lockBlocks = lib.optionalString config.practice.lockBlocks "yes";
         parameters = toString config.boot.kernelParams;
         extraDependencies = map (path: "${path}") config.system.extraDependencies;
       }
-      ''
+      (''
         mkdir -p "$out/bin" "$out/specialisation"
         for program in activate switch; do
           eval "source=\$$program"
@@ -101,6 +100,10 @@ in
         ln -s "$etc/etc" "$out/etc"
         ln -s "$etc/modes" "$out/etc-modes"
         ln -s "$snippets" "$out/activation-scripts"
+        ln -s "$preSwitchChecks" "$out/pre-switch-checks"
+        ln -s "$installBootLoader" "$out/install-boot-loader"
+        ln -s "$switchInhibitors" "$out/switch-inhibitors"
+        [ -z "$lockBlocks" ] || : >"$out/lock-blocks"
         ln -s "$path" "$out/sw"
         ln -s "$own" "$out/own"
         ln -s "$kernel/bzImage" "$out/kernel"
@@ -114,5 +117,10 @@ in
         printf '%s\n' $base $extraDependencies >"$out/extra-dependencies"
         ln -s "$out/activate" "$out/init"
       ''
+      + lib.concatStrings (
+        lib.mapAttrsToList (name: within: ''
+          ln -s ${specialised within.configuration} "$out/specialisation/${name}"
+        '') config.specialisation
+      ))
   );
 }
