@@ -15,7 +15,7 @@ mount --rbind "$folder" /tmp
 if [ -d /etc/alternatives ]; then
   mount -o bind,ro /etc/alternatives /tmp/etc/alternatives
 fi
-for place in nix etc root home var; do
+for place in boot nix etc root home var; do
   mount --rbind "/tmp/$place" "/$place"
 done
 # What the host has of its own there, as its `reboot`, goes before the machine's. Whatever else the machine has in that folder stays.

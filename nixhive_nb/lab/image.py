@@ -50,7 +50,7 @@ _PAM_SERVICES = ("other", "sudo", "sudo-i", "su", "su-l", "sshd", "login")
 _OWN_PROGRAMS = {"reboot": "reboot.sh", "practice-stage-2": "stage2.sh"}
 """What a host has in /usr/local/sbin, by name: our scripts."""
 
-_VAR = ("cache", "empty", "lib/practice-boot", "lib/sudo", "log", "spool", "tmp")
+_VAR = ("cache", "empty", "lib/sudo", "log", "spool", "tmp")
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -124,6 +124,7 @@ def make_template(template: Path) -> None:
     _folder(template / "root", 0o700)
     _folder(template / "root" / ".ssh", 0o700)
     _folder(template / "home")
+    _folder(template / "boot")
     for name, script in _OWN_PROGRAMS.items():
         _file(template / "sbin" / name, Path(__file__).with_name(script).read_text(), 0o755)
     for name in _VAR:
@@ -147,7 +148,7 @@ def _copy_from_machine(name: str, etc: Path) -> None:
 def make_host(template: Path, root: Path, spec: HostSpec, site: Site) -> None:
     """Make the files of one host. Its host key pair is there already, beside its folder: see `host_key_path`."""
     _folder(root)
-    run(["cp", "-a", *(f"{template}/{part}" for part in ("etc", "root", "home", "var", "sbin")), str(root)])
+    run(["cp", "-a", *(f"{template}/{part}" for part in ("boot", "etc", "root", "home", "var", "sbin")), str(root)])
     # The store is a file system of its own where the disk is small: copy into it, not over it.
     _folder(root / "nix")
     run(["cp", "-a", f"{template}/nix/.", str(root / "nix")])

@@ -74,7 +74,7 @@ def _nix_problems(path: str) -> list[str]:
 
 
 def _folder_problems() -> list[str]:
-    laid_over = {"/nix": "store", "/usr/local/sbin": "programs"}
+    laid_over = {"/boot": "boot loader", "/nix": "store", "/usr/local/sbin": "programs"}
     return [
         f"There is no folder {folder} to lay a host's own {what} over: mkdir -p {folder}"
         for folder, what in laid_over.items()

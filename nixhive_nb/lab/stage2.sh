@@ -2,22 +2,21 @@
 # What a practice host does at its boot, in the place of NixOS's stage 2: it asks the boot loader which system is to be
 # started, and activates that.
 #
-# The boot loader is a folder of its own: `default` names a system, and so does `once`, which is good for one boot.
-# Without them it is the system profile that starts, as on a host that nobody has deployed to yet.
+# The boot loader is the folder /boot: it starts what extlinux would by its configuration, or what `once` names, which is
+# good for one boot. Without them it is the system profile, as on a host that nobody has deployed to yet.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-loader=/var/lib/practice-boot
 
 chosen() {
-  if [ -e "$loader/once" ]; then
-    entry=$(cat "$loader/once")
-    rm -f "$loader/once"
+  if [ -e /boot/once ]; then
+    entry=$(cat /boot/once)
+    rm -f /boot/once
     if [ -d "$entry" ]; then
       echo "$entry"
       return
     fi
   fi
-  entry=$(cat "$loader/default" 2>/dev/null)
+  entry=$(sed -n 's|^ *APPEND init=\(/nix/[^ ]*\)/init.*|\1|p' /boot/extlinux/extlinux.conf 2>/dev/null | head -n 1)
   if [ -d "$entry" ]; then
     echo "$entry"
   else

@@ -16,7 +16,7 @@ from tests.practice import read_until, start
 pytestmark = pytest.mark.fleet
 
 COMMAND = ("deploy", "-c", "example", "--confirm", "5")
-BOOT = "/var/lib/practice-boot/default"
+BOOT = "/boot/extlinux"
 LOCK = "/run/nixos/switch-to-configuration.lock"
 _numbers = itertools.count()
 
@@ -251,9 +251,9 @@ def test_an_activation_that_only_says_that_a_lock_is_held_is_not_believed(fleet,
 def test_put_back_is_said_only_where_it_was(fleet, change):
     """D15."""
     before = fleet.runs("depot"), fleet.boots("depot")
-    entry = fleet.lab.root("depot") / "var" / "lib" / "practice-boot"
+    entry = fleet.lab.root("depot") / "boot" / "extlinux"
     change()
-    fleet.lab.exec("depot", ["sh", "-c", f"rm -rf {BOOT}.new; mkdir {BOOT}.new {BOOT}.new/x"])
+    fleet.lab.exec("depot", ["sh", "-c", f"mkdir {BOOT}/new"])
     try:
         ended = fleet.nix_hive(*COMMAND, "-t", "boot", "depot")
         line = line_of(ended.stderr, "depot")
@@ -264,7 +264,7 @@ def test_put_back_is_said_only_where_it_was(fleet, change):
         assert "rolled back" in trial
         assert (fleet.runs("depot"), fleet.boots("depot")) == before
     finally:
-        fleet.lab.exec("depot", ["rm", "-rf", f"{BOOT}.new"])
+        fleet.lab.exec("depot", ["rm", "-rf", f"{BOOT}/new"])
     assert entry.exists()
 
 

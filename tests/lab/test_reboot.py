@@ -112,7 +112,7 @@ def test_each_start_is_another_boot(lab, operator):
 
 def test_root_reboots_a_host_from_inside(lab, operator):
     before, unchanged = boot_id(operator), facts(operator)
-    operator.ssh(HOST, "mkdir /nix/var/booted; echo /nix/var/booted >/var/lib/practice-boot/default")
+    operator.ssh(HOST, "mkdir /nix/var/booted; echo /nix/var/booted >/boot/once")
     operator.ssh(HOST, "mkdir /nix/var/running; ln -sfn /nix/var/running /run/current-system")
     operator.ssh(HOST, "touch /run/old /tmp/old /root/kept; setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
     assert operator.ssh(HOST, "pgrep -x sleep").returncode == 0
@@ -220,7 +220,7 @@ def test_down_between_two_boots_leaves_nothing(between):
 def test_down_while_a_host_boots_leaves_nothing(small):
     # What it boots waits for a word that nobody says.
     boot = "mkdir /nix/var/slow && cd /nix/var/slow && mkfifo started gate && chmod 755 . && echo $PWD >$0"
-    small.exec(HOST, ["sh", "-c", boot, "/var/lib/practice-boot/default"])
+    small.exec(HOST, ["sh", "-c", boot, "/boot/once"])
     script = "#!/bin/sh\necho >/nix/var/slow/started\nread -r _ </nix/var/slow/gate\n"
     small.exec(HOST, ["sh", "-c", "cat >/nix/var/slow/activate; chmod 755 /nix/var/slow/activate"], text=script)
     order(small)

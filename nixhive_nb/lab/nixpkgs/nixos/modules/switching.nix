@@ -61,9 +61,10 @@ in
       installBootLoader = pkgs.writeShellScript "install-boot-loader" ''
         echo "updating the boot loader..." >&2
         ${lib.optionalString (config.practice.bootLoaderExit != 0) "exit ${toString config.practice.bootLoaderExit}"}
-        loader=/var/lib/practice-boot
-        mkdir -p "$loader" && echo "$1" >"$loader/default.new" && sync "$loader/default.new" &&
-          mv "$loader/default.new" "$loader/default"
+        loader=/boot/extlinux
+        entry() { printf 'LABEL %s\n  MENU LABEL NixOS\n  APPEND init=%s/init\n' "$1" "$2"; }
+        mkdir -p "$loader" && { printf 'DEFAULT nixos-default\n'; entry nixos-default "$1"; } >"$loader/new" &&
+          sync "$loader/new" && mv "$loader/new" "$loader/extlinux.conf"
       '';
       switchInhibitors = pkgs.writeText "switch-inhibitors" (builtins.toJSON config.system.switch.inhibitors);
     };
