@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _PREFIX = "nixhive-lab"
 _FLEET = "user.nixhive_lab"
-"""An attribute of each group: the folder of its fleet. `.ci/run` reads it."""
+"""An attribute of each group: the folder of its fleet. `.ci/run` reads it too."""
 
 POWER, BOX = "power", "box"
 """The parts of a host's group: what starts the host again after a reboot, and the host itself."""
@@ -59,6 +59,11 @@ def make(name: str, fleet: Path) -> Path:
     except OSError:
         _log.debug("%s cannot be marked", group, exc_info=True)
     return group
+
+
+def of_fleets_below(folder: Path) -> list[Path]:
+    """Give the groups of all fleets in a folder, or below it, whether a fleet is still there or not."""
+    return [group for group in _groups(f"{_PREFIX}-*") if _fleet_of(group).is_relative_to(folder)]
 
 
 @contextlib.contextmanager
@@ -104,6 +109,14 @@ def _locked(how: int) -> Iterator[None]:
 def _groups(pattern: str) -> list[Path]:
     top = hierarchy()
     return [] if top is None else sorted(top.glob(pattern))
+
+
+def _fleet_of(group: Path) -> Path:
+    try:
+        return Path(os.fsdecode(os.getxattr(group, _FLEET)))
+    except OSError:
+        _log.debug("%s says of no fleet", group, exc_info=True)
+        return Path()
 
 
 def _is_empty(group: Path) -> bool:

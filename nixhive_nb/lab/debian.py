@@ -94,13 +94,19 @@ def held(suites: Iterable[Debian], tell: Callable[[str], None]) -> Iterator[dict
     with contextlib.ExitStack() as stack:
         roots: dict[Debian, Path] = {}
         for suite in sorted(set(suites)):
-            root = cache_folder() / f"lab-{suite}-{_key(suite)}"
+            root = place_of(suite)
             while (handle := hold(root)) is None:
                 _make_once(suite, root, tell)
             stack.callback(os.close, handle)
             os.utime(root)
             roots[suite] = root
         yield roots
+
+
+def place_of(suite: Debian) -> Path:
+    """Tell where a Debian is kept, or will be. Its name is by what makes it: the two files of ours."""
+    text = b"".join((_SCRIPT.read_bytes(), Path(__file__).read_bytes(), suite.encode()))
+    return cache_folder() / f"lab-{suite}-{hashlib.sha256(text).hexdigest()[:12]}"
 
 
 def hold(root: Path) -> int | None:
@@ -115,12 +121,6 @@ def hold(root: Path) -> int | None:
             return handle
     os.close(handle)  # Whoever had the lock removed it.
     return None
-
-
-def _key(suite: Debian) -> str:
-    """A name for what makes it: these two files."""
-    text = b"".join((_SCRIPT.read_bytes(), Path(__file__).read_bytes(), suite.encode()))
-    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def _make_once(suite: Debian, root: Path, tell: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import subprocess
@@ -19,6 +20,8 @@ from nixhive_nb.lab.model import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_log = logging.getLogger(__name__)
 
 _SCRIPT = Path(__file__).with_name("power.sh")
 _START_SECONDS = 30.0
@@ -115,7 +118,20 @@ def _await_ready(lifelines: dict[int, Host]) -> None:
 
 def _last_words(host: Host) -> str:
     logs = (host.log, host.root / "var" / "log" / "sshd.log")
-    return " ".join(log.read_text(errors="replace").strip()[-1000:] for log in logs if log.exists())
+    words = [log.read_text(errors="replace").strip()[-1000:] for log in logs if log.exists()]
+    return " ".join((*words, _journal(host))).strip()
+
+
+def _journal(host: Host) -> str:
+    """What a host with systemd has to say, if it got as far as that."""
+    pid = first_processes(host.number, (host.name,)).get(host.name)
+    if host.container is None or pid is None:
+        return ""
+    try:
+        return enter(pid, ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=20"])[-2000:]
+    except LabError:
+        _log.debug("the journal of %s cannot be read", host.name, exc_info=True)
+        return ""
 
 
 def first_processes(number: int, names: Sequence[str]) -> dict[str, int]:
@@ -138,6 +154,6 @@ def shut_down(pid: int, name: str) -> None:
 
 def enter(pid: int, argv: Sequence[str], text: str | None = None) -> str:
     """Run a program as root inside a host, by way of its first process, and give what it prints."""
-    spaces = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wd=/"]
-    program = ["env", f"PATH=/run/current-system/sw/bin:{SYSTEM_PATH}", "HOME=/root", *argv]
+    spaces = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
+    program = ["env", "--chdir=/", f"PATH=/run/current-system/sw/bin:{SYSTEM_PATH}", "HOME=/root", *argv]
     return run([*spaces, *program], text=text)
