@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 
 import pytest
 
-from nixhive_nb.lab import Lab, LabError, debian
+from nixhive_nb.lab import Lab, LabError, cgroups, debian
 from nixhive_nb.lab.model import DEBIANS
 
 _NOT_TESTED = "no practice hosts with systemd: "
@@ -24,6 +25,20 @@ def why_not() -> str:
     if missing and "NIXHIVE_APART" in os.environ:  # a world without a network
         return f"{' and '.join(missing)} must be made before, by tools/practice_debians.py"
     return ""
+
+
+def groups_below(folder: Path) -> list[str]:
+    """Return the groups of all fleets in a folder or below it, whether a fleet is still there or not."""
+    top = cgroups.hierarchy()
+    groups = [] if top is None else sorted(top.glob(cgroups.name_of("*", "*")))
+    return [str(group) for group in groups if _fleet_of(group).is_relative_to(folder)]
+
+
+def _fleet_of(group: Path) -> Path:
+    try:
+        return Path(os.fsdecode(os.getxattr(group, cgroups.FLEET)))
+    except OSError:  # it is gone, or nobody marked it
+        return Path()
 
 
 @pytest.fixture(scope="session")

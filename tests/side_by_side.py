@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from nixhive_nb.lab import cgroups
+from tests.real import groups_below
 
 ROOT = Path(__file__).parent.parent
 APART = ROOT / "tools" / "apart"
@@ -140,7 +140,7 @@ def _left_now(below: Path) -> list[str]:
         *_entries("/run/nixhive-lab", "[0-9]*"),
         *_entries("/run/netns", "*"),
         *_mounts(),
-        *map(str, cgroups.of_fleets_below(below)),  # the machine's, which all worlds see
+        *groups_below(below),  # the machine's, which all worlds see
     ]
 
 

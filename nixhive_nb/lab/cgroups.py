@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PREFIX = "nixhive-lab"
-_FLEET = "user.nixhive_lab"
-"""An attribute of each group: the folder of its fleet. `.ci/run` reads it too."""
+FLEET = "user.nixhive_lab"
+"""An attribute of each group: the folder of its fleet. `.ci/run` and the tests look for what is left by it."""
 
 POWER, BOX = "power", "box"
 """The parts of a host's group: what starts the host again after a reboot, and the host itself."""
@@ -55,15 +55,10 @@ def make(name: str, fleet: Path) -> Path:
     for part in (POWER, BOX):
         (group / part).mkdir(parents=True, exist_ok=True)
     try:
-        os.setxattr(group, _FLEET, os.fsencode(fleet))
+        os.setxattr(group, FLEET, os.fsencode(fleet))
     except OSError:
         _log.debug("%s cannot be marked", group, exc_info=True)
     return group
-
-
-def of_fleets_below(folder: Path) -> list[Path]:
-    """Give the groups of all fleets in a folder, or below it, whether a fleet is still there or not."""
-    return [group for group in _groups(f"{_PREFIX}-*") if _fleet_of(group).is_relative_to(folder)]
 
 
 @contextlib.contextmanager
@@ -109,14 +104,6 @@ def _locked(how: int) -> Iterator[None]:
 def _groups(pattern: str) -> list[Path]:
     top = hierarchy()
     return [] if top is None else sorted(top.glob(pattern))
-
-
-def _fleet_of(group: Path) -> Path:
-    try:
-        return Path(os.fsdecode(os.getxattr(group, _FLEET)))
-    except OSError:
-        _log.debug("%s says of no fleet", group, exc_info=True)
-        return Path()
 
 
 def _is_empty(group: Path) -> bool:

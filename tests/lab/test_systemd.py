@@ -16,6 +16,7 @@ import pytest
 from nixhive_nb.lab import HostSpec, Lab, LabError, cgroups, debian, host
 from tests.lab.conftest import Operator
 from tests.practice import start
+from tests.real import groups_below
 
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
@@ -62,7 +63,7 @@ def groups_of(lab):
 def traces_of(folder):
     """Mounts, and groups of processes, that a fleet in this folder has, or has left."""
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {folder}/" in line]
-    return mounts + [str(group) for group in cgroups.of_fleets_below(folder)]
+    return mounts + groups_below(folder)
 
 
 def test_it_is_told_what_each_host_is(lab):
