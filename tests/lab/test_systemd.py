@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from nixhive_nb.lab import HostSpec, Lab, LabError, cgroups, debian, host
 from tests.lab.conftest import Operator
+from tests.lab.test_life import start_owner
 from tests.practice import start
 from tests.real import groups_below
 
@@ -25,13 +26,6 @@ SPECS = (
     HostSpec("www-3", "www", user="deploy", init="systemd", debian="trixie"),
 )
 REAL = ("depot", "www-2", "www-3")
-OWNER = """
-import sys
-from nixhive_nb.lab import Lab
-lab = Lab.up(sys.argv[1], web=0, systemd=1)
-print(lab._watch.process.pid, flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -210,15 +204,26 @@ def test_down_leaves_nothing(tmp_path):
 
 
 def test_when_the_owner_is_killed_nothing_is_left(tmp_path):
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, tmp_path / "lab"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    owner = start_owner(tmp_path / "lab", init="systemd")
     keeper = int(owner.stdout.readline())
     assert traces_of(tmp_path)
     os.kill(owner.pid, signal.SIGKILL)
     owner.communicate()
     await_end(keeper)
     assert traces_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.3, 0.4, 0.5, 0.6, 0.8])
+def test_down_after_a_crash_at_any_moment(tmp_path, seconds):
+    owner = start_owner(tmp_path / "lab", keep="keep", init="systemd")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        owner.wait(seconds)
+    owner.kill()
+    owner.communicate()
+    if (tmp_path / "lab" / "lab.json").exists():
+        Lab.open(tmp_path / "lab").down()
+    assert traces_of(tmp_path) == []
+    assert not (tmp_path / "lab").exists() or not any((tmp_path / "lab").iterdir())
 
 
 def test_down_ends_a_container_whose_power_was_killed(tmp_path):
