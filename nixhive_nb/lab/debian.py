@@ -83,6 +83,11 @@ _NOT_WANTED = (
     "var/log/journal",
 )
 
+_SYSTEM_USERS = range(100, 1000)
+_FAR = 58000
+"""How far their numbers are moved. When a build ends, Nix kills all processes of its build user on the whole machine,
+those in containers too, and Debian gives its build users numbers of the same range."""
+
 _OF_THE_CALLER = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 _SECONDS_KEPT = 24 * 3600.0
 """How long one that nobody uses stays: other checkouts may use another one in turn."""
@@ -153,11 +158,24 @@ def _make(suite: Debian, root: Path) -> None:
     for pattern in _NOT_WANTED:
         for place in root.glob(pattern):
             _remove(place)
+    _move_system_users(root)
     for name, (text, target) in _OWN_UNITS.items():
         (root / _UNITS / name).write_text(text)
         _want(root, name, target)
     _want(root, "ssh.service", "multi-user.target")
     (root / _UNITS / "sshd.service").symlink_to("ssh.service")
+
+
+def _move_system_users(root: Path) -> None:
+    accounts = root / "etc" / "passwd"
+    lines = [line.split(":") for line in accounts.read_text().splitlines()]
+    for fields in lines:
+        number = int(fields[2])
+        if number in _SYSTEM_USERS:
+            fields[2] = str(number + _FAR)
+            own = ["find", str(root), "-xdev", "-uid", str(number)]
+            run([*own, "-exec", "chown", "--no-dereference", fields[2], "{}", "+"])
+    accounts.write_text("".join(":".join(fields) + "\n" for fields in lines))
 
 
 def _want(root: Path, unit: str, target: str) -> None:

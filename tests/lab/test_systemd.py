@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import select
 import signal
 import subprocess
@@ -125,6 +126,13 @@ RESULT_OF_SLEEPER = """
 until systemctl is-failed --quiet sleeper; do :; done
 systemctl show --value -p Result sleeper
 """
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_end_of_a_build_on_the_machine_kills_nobody(lab, name):
+    """Nix kills all processes of a build user then, in containers too: nobody there may have such a number."""
+    users = {int(line.split(":")[2]) for line in lab.exec(name, ["cat", "/etc/passwd"]).splitlines()}
+    assert users - {user.pw_uid for user in pwd.getpwall() if user.pw_name.startswith("nixbld")} == users
 
 
 def test_the_product_deploys_to_it_among_light_ones(fleet):
