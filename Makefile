@@ -58,7 +58,7 @@ demo: root system setup ## Deploy example/ to a practice fleet from a notebook (
 	@status=0; $(WITH_MAKE) $(PY) tools/demo.py || status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test
-test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint $(KERNELS) ## Check and test everything, on real practice fleets (needs root)
+test: $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,root) system browser shells lint $(KERNELS) $(if $(NIXHIVE_TEST_WITHOUT_FLEET),,debians) ## Check and test everything, on real practice fleets (needs root)
 ifndef NIXHIVE_TEST_WITHOUT_FLEET
 	@$(PY) tools/demo.py --check
 endif
@@ -111,6 +111,11 @@ browser: ## Look for Chromium, which the tests open JupyterLab in; install it if
 .PHONY: shells
 shells: ## Look for login shells other than bash, which the tests log in by; install what is missing (as root)
 	@tools/system-packages shells
+
+.PHONY: debians
+debians: setup ## Make what practice hosts with systemd are made of, which is kept below /var/cache; install what that needs
+	@tools/system-packages systemd
+	@$(PY) tools/practice_debians.py
 
 .PHONY: docs
 docs: setup ## Make the documentation site: build/docs/index.html

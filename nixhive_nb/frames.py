@@ -326,10 +326,11 @@ def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def lab_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Give the hosts of the practice fleet.
 
-    Index `instance`; `address`, `netns`, `user` (str), `port`, `pid` (Int64, missing for one that is down), `running`
-    (boolean), `host_key` (str).
+    Index `instance`; `init`, `address`, `netns`, `user` (str), `port`, `pid` (Int64, missing for one that is down),
+    `running` (boolean), `host_key` (str).
     """
     types = {
+        "init": "str",
         "address": "str",
         "port": "Int64",
         "user": "str",

@@ -15,7 +15,7 @@ from tests.programs import codename, versions
 # Whoever checks notebooks by their schema loads this, which takes a second, to check URLs that no notebook has.
 sys.modules.setdefault("rfc3987_syntax", None)
 
-pytest_plugins = ("tests.evidence", "tests.side_by_side")
+pytest_plugins = ("tests.evidence", "tests.real", "tests.side_by_side")
 
 # A busy machine is no reason to fail: nothing here is timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

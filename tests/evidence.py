@@ -19,7 +19,11 @@ _LINES = 300
 _BYTES = 200_000
 _FLEETS = ("*/lab/lab.json", "*/state/nixhive-lab/lab.json")
 _OF_RUNS = ("*.jsonl", "*.log", "*.txt")
-_OF_A_HOST = 'for log in /run/nixhive/*; do [ -f $log ] && echo "== $log" && tail -n 100 $log; done; ps -eo pid,args'
+_OF_A_HOST = """
+for log in /run/nixhive/*; do [ -f $log ] && echo "== $log" && tail -n 100 $log; done
+ps -eo pid,args
+[ ! -d /run/systemd/system ] || journalctl --boot --no-pager --lines 200
+"""
 _BEGAN = pytest.StashKey[float]()
 
 
@@ -56,7 +60,11 @@ def keep(base: Path, place: Path, since: float) -> list[Path]:
 
 def _keep_fleet(folder: Path, place: Path) -> Iterator[Path]:
     for root in sorted((folder / "hosts").glob("*")):
-        for log in [root / "start.log", *sorted((root / "var" / "log").rglob("*"))]:
+        for log in [
+            root / "start.log",
+            folder / "containers" / root.name / "start.log",
+            *sorted((root / "var" / "log").rglob("*")),
+        ]:
             if log.is_file() and (text := _end(log)):
                 yield _keep(place / root.name / log.name, text)
         try:

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.real import groups_below
+
 ROOT = Path(__file__).parent.parent
 APART = ROOT / "tools" / "apart"
 LONG = (
@@ -84,9 +86,9 @@ def pytest_runtest_setup(item) -> None:
 def pytest_sessionfinish(session) -> None:
     config = session.config
     if hasattr(config, "workeroutput"):
-        config.workeroutput["left"] = left_behind() if _is_apart() else []
+        config.workeroutput["left"] = left_behind(config) if _is_apart() else []
     elif not config.getoption("tx", None):
-        _left(config).extend(left_behind() if _is_apart() else [])
+        _left(config).extend(left_behind(config) if _is_apart() else [])
     if _left(config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -120,19 +122,32 @@ def _left(config) -> list[str]:
 _LEFT = pytest.StashKey[list[str]]()
 
 
-def left_behind() -> list[str]:
-    """Return what is left in this world once it had the time to go: processes, practice fleets, namespaces."""
+def left_behind(config) -> list[str]:
+    """Return what is left in this world once it had the time to go: processes, practice fleets and their parts."""
     deadline = time.monotonic() + _SECONDS
+    below = Path(config._tmp_path_factory.getbasetemp())
     # One look can miss what a process starts that ends while we look: another one, begun when that had ended, does not.
-    while left := _left_now() or _left_now():
+    while left := _left_now(below) or _left_now(below):
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
     return left
 
 
-def _left_now() -> list[str]:
-    return [*_processes(), *_entries("/run/nixhive-lab", "[0-9]*"), *_entries("/run/netns", "*")]
+def _left_now(below: Path) -> list[str]:
+    return [
+        *_processes(),
+        *_entries("/run/nixhive-lab", "[0-9]*"),
+        *_entries("/run/netns", "*"),
+        *_mounts(),
+        *groups_below(below),  # the machine's, which all worlds see
+    ]
+
+
+def _mounts() -> list[str]:
+    """What is mounted for hosts with systemd, which all have our name as the source."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [f"mount {line.split()[4]}" for line in lines if " overlay nixhive-lab-" in line]
 
 
 def _processes() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -29,7 +30,8 @@ _log = logging.getLogger(__name__)
 def lab_group(ctx: click.Context) -> Message | None:
     """Run a practice fleet on this machine.
 
-    Its hosts are real: sshd and a Nix store each, in namespaces. It needs root.
+    Its hosts are real: sshd and a Nix store each, in namespaces. It needs root. Hosts with a systemd of their own can
+    stand beside them: `lab up --systemd N`.
     """
     return None if ctx.invoked_subcommand else Message(text=ctx.get_help())
 
@@ -37,20 +39,25 @@ def lab_group(ctx: click.Context) -> Message | None:
 @lab_group.command()
 @click.option("-n", "web", metavar="N", type=Whole(min=0), default=3, show_default=True,
               help="How many web servers.")  # fmt: skip
+@click.option("--systemd", metavar="N", type=Whole(min=0), default=0, show_default=True,
+              help="How many more there are to be with a real systemd.")  # fmt: skip
 @common
 @click.pass_context
-def up(ctx: click.Context, web: int) -> Message:
+def up(ctx: click.Context, web: int, systemd: int) -> Message:
     """Bring the practice fleet up.
 
     It is for the deployment of -c (without it: example), whose folder gets a lab.nix that leads to the fleet.
+
+    A web server with systemd is a container of its own on a Debian, which is made the first time: that takes a minute
+    or two, and some 300 MB below /var/cache. It needs systemd-nspawn and debootstrap.
     """
     session = session_of(ctx)
     deployment = place_of(options_of(ctx).get("config") or session.config or "example")
     with _lab_errors():
         fleet = _fleet()
-        if fleet is not None and _serves(fleet, web, deployment):
+        if fleet is not None and _serves(fleet, web, systemd, deployment):
             return Message(text=f"The practice fleet is up already: {count_text(len(fleet.instances), 'host')}.")
-        fleet = practice.Lab.up(web=web, deployment=deployment, keep=True, on_progress=session.tell)
+        fleet = practice.Lab.up(web=web, systemd=systemd, deployment=deployment, keep=True, on_progress=session.tell)
     return Message(
         text=f"The practice fleet is up: {count_text(len(fleet.instances), 'host')}. It stays until `lab down`."
     )
@@ -87,10 +94,12 @@ def _fleet() -> practice.Lab | None:
     return None
 
 
-def _serves(fleet: practice.Lab, web: int, deployment: Path) -> bool:
-    """Tell whether a fleet is up, has as many web servers as wanted, and its addresses stand in the deployment."""
-    names = [name for name in fleet.instances if name.startswith("www-")]
-    return len(names) == web and (deployment / "lab.nix").is_file() and all(host.running for host in fleet.status())
+def _serves(fleet: practice.Lab, web: int, systemd: int, deployment: Path) -> bool:
+    """Tell whether a fleet is up, has the web servers that are wanted, and its addresses stand in the deployment."""
+    hosts = fleet.status()
+    kinds = Counter(host.init for host in hosts if host.instance.startswith("www-"))
+    wanted = kinds == Counter(light=web, systemd=systemd)
+    return wanted and (deployment / "lab.nix").is_file() and all(host.running for host in hosts)
 
 
 @contextlib.contextmanager

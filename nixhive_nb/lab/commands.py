@@ -22,7 +22,9 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for. An ordinary user's PATH often lacks the sbin folders."""
 
 
-def run(argv: Sequence[str], *, text: str | None = None, env: Mapping[str, str] | None = None) -> str:
+def run(
+    argv: Sequence[str], *, text: str | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> str:
     """Run a program to its end and give what it printed; a failure is a LabError with the program's own words."""
     done = subprocess.run(
         argv,
@@ -32,6 +34,7 @@ def run(argv: Sequence[str], *, text: str | None = None, env: Mapping[str, str] 
         text=True,
         errors="replace",
         env={"PATH": SYSTEM_PATH, "LC_ALL": "C", **(env or {})},
+        cwd=cwd,
         close_fds=False,  # It holds the fleet's lock as long as it works: see `fleet.locked`.
         check=False,
     )
@@ -77,7 +80,7 @@ def kill_all(inodes: Iterable[int], seconds: float = 10.0) -> None:
             for handle in handles:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
-            if not all(_wait_for_end(handle, seconds) for handle in handles):
+            if not all(wait_for_end(handle, seconds) for handle in handles):
                 raise LabError("A process of the practice fleet does not end, though it was killed.")
 
 
@@ -92,7 +95,8 @@ def _open_process(pid: int, inodes: frozenset[int], stack: contextlib.ExitStack)
         return None
 
 
-def _wait_for_end(handle: int, seconds: float) -> bool:
+def wait_for_end(handle: int, seconds: float) -> bool:
+    """Wait until the process that a handle is on has ended, and tell whether it did in time."""
     waiter = select.poll()
     waiter.register(handle, select.POLLIN)
     return bool(waiter.poll(seconds * 1000))

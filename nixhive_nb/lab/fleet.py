@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from nixhive_nb.lab import cgroups, container, debian, image, lab_nix, network, owner, preflight
 from nixhive_nb.lab import host as hosts
-from nixhive_nb.lab import image, lab_nix, network, owner, preflight
 from nixhive_nb.lab.commands import kill_all, run
 from nixhive_nb.lab.model import GATEWAY, HostSpec, HostStatus, LabError, LabRecord, NoFleet, plan_hosts
 from nixhive_nb.lab.places import default_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from nixhive_nb.lab.model import Debian
 
 _log = logging.getLogger(__name__)
 
 _NIXPKGS = Path(__file__).with_name("nixpkgs")
 _RECORD = "lab.json"
 _FRESH_RECORD = f".{_RECORD}.new"
-_PARTS = ("hosts", "template", "keys")
+_PARTS = ("hosts", "containers", "template", "keys")
 _SSH_PORT = 22
 
 
@@ -46,9 +48,9 @@ class Lab:
         self._keys = image.Keys(folder / "keys")
 
     @classmethod
-    def check(cls) -> None:
-        """Raise a LabError that names everything this machine lacks to run a fleet."""
-        preflight.check()
+    def check(cls, *, systemd: bool = False) -> None:
+        """Raise a LabError that names everything this machine lacks to run a fleet, with `systemd` of such hosts."""
+        preflight.check(systemd=systemd)
 
     @classmethod
     def up(
@@ -56,6 +58,7 @@ class Lab:
         folder: Path | str | None = None,
         *,
         web: int = 3,
+        systemd: int = 0,
         deployment: Path | str | None = None,
         specs: Iterable[HostSpec] = (),
         keep: bool = False,
@@ -63,17 +66,21 @@ class Lab:
     ) -> Lab:
         """Bring up a jump host, `web` web servers and a depot; `specs` change single hosts, or add some.
 
-        `deployment` is the folder that gets a `lab.nix`. With `keep` the fleet stays when this process ends.
+        `systemd` is how many more web servers there are to be that have a real systemd. What these are made of takes
+        a minute or two the first time, and is kept. `deployment` is the folder that gets a `lab.nix`. With `keep` the
+        fleet stays when this process ends.
         """
-        preflight.check()
-        place, wanted = _absolute(folder), plan_hosts(web, tuple(specs))
-        with locked(place, create=True):
+        place, wanted = _absolute(folder), plan_hosts(web, tuple(specs), systemd)
+        tell = on_progress or (lambda _: None)
+        suites = {spec.debian for spec in wanted if spec.init == "systemd"}
+        preflight.check(systemd=bool(suites))
+        with debian.held(suites, tell) as debians, locked(place, create=True):
             record = _register(place, wanted, _deployment_folder(deployment))
             watch = None
             try:
                 watch = None if keep else owner.employ(place, record.token)
                 lab = cls(place, record, watch)
-                lab._make(on_progress or (lambda _: None))
+                lab._make(tell, debians)
             except BaseException:
                 _take_down_locked(place, record)
                 if watch is not None:
@@ -156,8 +163,11 @@ class Lab:
     def reboot_host(self, name: str) -> None:
         """Do to a running host what `reboot` on it does, and return when it answers again."""
         inode = self._namespace_inode(name)
-        if not self._first_processes((name,)):
+        pid = self._first_processes((name,)).get(name)
+        if pid is None:
             raise LabError(f"The host {name} is down.")
+        if self._record.spec(name).init == "systemd":
+            hosts.shut_down(pid, name)
         self._boot(name, inode)
 
     def _boot(self, name: str, inode: int) -> None:
@@ -173,8 +183,9 @@ class Lab:
             self._watch.dismiss()
             self._watch = None
 
-    def _make(self, tell: Callable[[str], None]) -> None:
+    def _make(self, tell: Callable[[str], None], debians: Mapping[Debian, Path]) -> None:
         specs = self._record.hosts
+        cgroups.sweep()
         tell(f"preparing {len(specs)} hosts")
         template = self.folder / "template"
         template.mkdir()
@@ -185,7 +196,7 @@ class Lab:
             network_ready = pool.submit(network.build, self._record.number, self.instances)
             list(pool.map(self._make_host_key, specs))
             site = image.Site(self._keys, self._inner_addresses(), self._host_key(GATEWAY))
-            list(pool.map(lambda spec: self._make_host(template, spec, site), specs))
+            list(pool.map(lambda spec: self._make_host(template, spec, site, debians), specs))
             network_ready.result()
         tell(f"starting {len(specs)} hosts")
         hosts.start([self._host(spec) for spec in specs])
@@ -195,16 +206,26 @@ class Lab:
     def _make_host_key(self, spec: HostSpec) -> None:
         image.make_ssh_key(image.host_key_path(self._keys, spec.name), spec.name)
 
-    def _make_host(self, template: Path, spec: HostSpec, site: image.Site) -> None:
-        root = self.root(spec.name)
+    def _make_host(self, template: Path, spec: HostSpec, site: image.Site, debians: Mapping[Debian, Path]) -> None:
+        root, box = self.root(spec.name), self._container(spec)
+        if box is not None:
+            container.lay_root(box, root, debians[spec.debian])
         if spec.disk is not None:
-            (root / "nix").mkdir(parents=True)
+            (root / "nix").mkdir(parents=True, exist_ok=True)
             run(["mount", "-t", "tmpfs", "-o", f"size={spec.disk},mode=755", "nixhive-lab", str(root / "nix")])
         image.make_host(template, root, spec, site)
 
     def _host(self, spec: HostSpec) -> hosts.Host:
         address = self._address(spec.name) + ("/30" if spec.name == GATEWAY else "/16")
-        return hosts.Host(spec.name, self._record.number, self.root(spec.name), address, spec.user != "root")
+        box = self._container(spec)
+        daemon = box is not None or spec.user != "root"
+        return hosts.Host(spec.name, self._record.number, self.root(spec.name), address, daemon, box)
+
+    def _container(self, spec: HostSpec) -> container.Container | None:
+        if spec.init == "light":
+            return None
+        machine = cgroups.name_of(self._record.token, spec.name)
+        return container.Container(self.folder / "containers" / spec.name, machine, self.folder)
 
     def _inner_addresses(self) -> dict[str, str]:
         return {name: network.inner_address(position) for position, name in enumerate(self.instances)}
@@ -246,6 +267,7 @@ class Lab:
                 port=_SSH_PORT,
                 host_key=self._host_key(spec.name),
                 running=pid is not None,
+                init=spec.init,
             )
 
     def _write_lab_nix(self) -> None:
@@ -266,6 +288,7 @@ def take_down(folder: Path, token: str) -> None:
 
 
 def _take_down_locked(folder: Path, record: LabRecord) -> None:
+    cgroups.end(record.token)
     network.release(record.number, record.token)
     for place in _mounts_below(folder):
         try:

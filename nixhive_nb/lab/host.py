@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import select
 import subprocess
@@ -11,30 +13,38 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.lab import network
-from nixhive_nb.lab.commands import SYSTEM_PATH, is_first, processes_in, run
+from nixhive_nb.lab import cgroups, network
+from nixhive_nb.lab.commands import SYSTEM_PATH, is_first, processes_in, run, wait_for_end
+from nixhive_nb.lab.container import Container
 from nixhive_nb.lab.model import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+_log = logging.getLogger(__name__)
 
 _SCRIPT = Path(__file__).with_name("power.sh")
 _START_SECONDS = 30.0
+_STOP_SECONDS = 120.0
 
 
 class Host(msgspec.Struct, frozen=True):
-    """What is needed to start a host. `address` has the length of its prefix with it."""
+    """What is needed to start a host. `address` has the length of its prefix with it.
+
+    `container` is for a host with systemd; a light one has none.
+    """
 
     name: str
     number: int
     root: Path
     address: str
     daemon: bool
+    container: Container | None = None
 
     @property
     def log(self) -> Path:
         """Where the start of the host leaves its words."""
-        return self.root / "start.log"
+        return (self.container.folder if self.container else self.root) / "start.log"
 
     def is_ready(self) -> bool:
         """Whether its servers listen. Both files appear after that, and a start removes old ones first."""
@@ -42,13 +52,14 @@ class Host(msgspec.Struct, frozen=True):
         return (self.root / "var" / "lib" / "sshd.pid").exists() and (not self.daemon or socket.exists())
 
 
-def start(hosts: Iterable[Host]) -> None:
+def start(hosts: Sequence[Host]) -> None:
     """Start hosts side by side, and wait until all of them answer."""
     lifelines: dict[int, Host] = {}
     try:
-        for host in hosts:
-            lifelines[_launch(host)] = host
-        _await_ready(lifelines)
+        with cgroups.kept() if any(host.container for host in hosts) else contextlib.nullcontext():
+            for host in hosts:
+                lifelines[_launch(host)] = host
+            _await_ready(lifelines)
     finally:
         for lifeline in lifelines:
             os.close(lifeline)
@@ -59,25 +70,32 @@ def _launch(host: Host) -> int:
     (host.root / "var" / "lib" / "sshd.pid").unlink(missing_ok=True)
     (host.root / "nix" / "var" / "nix" / "daemon-socket" / "socket").unlink(missing_ok=True)
     lifeline, held_by_host = os.pipe()
+    held = [held_by_host]
     try:
+        argv = _argv(host)
+        if host.container is not None:
+            held.append(host.container.hold())
         with host.log.open("wb") as log:
             # setsid --fork hands the host to init: it is nobody's child here, and no signal to our group reaches it.
             subprocess.run(
-                ["setsid", "--fork", *_argv(host)],
+                ["setsid", "--fork", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[held_by_host],
+                pass_fds=held,
                 env={"PATH": SYSTEM_PATH, "HOME": "/root", "LC_ALL": "C"},
                 cwd="/",
                 check=True,
             )
     finally:
-        os.close(held_by_host)
+        for handle in held:
+            os.close(handle)
     return lifeline
 
 
 def _argv(host: Host) -> list[str]:
+    if host.container is not None:
+        return host.container.argv(network.path(host.number, host.name), host.root, host.name, host.address)
     command = ["sh", str(_SCRIPT), str(host.root), host.name, host.address, *(["daemon"] if host.daemon else [])]
     return ["ip", "netns", "exec", network.namespace(host.number, host.name), *command]
 
@@ -94,13 +112,26 @@ def _await_ready(lifelines: dict[int, Host]) -> None:
             host = lifelines[lifeline]
             raise LabError(f"The host {host.name} did not start: {_last_words(host)}")
         if time.monotonic() > deadline:
-            late = ", ".join(host.name for host in pending.values())
+            late = "; ".join(f"{host.name}: {_last_words(host)}" for host in pending.values())
             raise LabError(f"These hosts did not answer within {_START_SECONDS:.0f} seconds: {late}")
 
 
 def _last_words(host: Host) -> str:
     logs = (host.log, host.root / "var" / "log" / "sshd.log")
-    return " ".join(log.read_text(errors="replace").strip()[-1000:] for log in logs if log.exists())
+    words = [log.read_text(errors="replace").strip()[-1000:] for log in logs if log.exists()]
+    return " ".join((*words, _journal(host))).strip()
+
+
+def _journal(host: Host) -> str:
+    """What a host with systemd has to say, if it got as far as that."""
+    pid = first_processes(host.number, (host.name,)).get(host.name)
+    if host.container is None or pid is None:
+        return ""
+    try:
+        return enter(pid, ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=20"])[-2000:]
+    except LabError:
+        _log.debug("the journal of %s cannot be read", host.name, exc_info=True)
+        return ""
 
 
 def first_processes(number: int, names: Sequence[str]) -> dict[str, int]:
@@ -110,8 +141,19 @@ def first_processes(number: int, names: Sequence[str]) -> dict[str, int]:
     return {inodes[inode]: pid for inode, pids in inside.items() for pid in sorted(pids) if is_first(pid)}
 
 
+def shut_down(pid: int, name: str) -> None:
+    """Tell a host with systemd to reboot, and wait until it is down. What starts it again may begin at once."""
+    handle = os.pidfd_open(pid)
+    try:
+        enter(pid, ["systemctl", "reboot", "--no-block"])
+        if not wait_for_end(handle, _STOP_SECONDS):
+            raise LabError(f"The host {name} was told to reboot, and is not down after {_STOP_SECONDS:.0f} seconds.")
+    finally:
+        os.close(handle)
+
+
 def enter(pid: int, argv: Sequence[str], text: str | None = None) -> str:
     """Run a program as root inside a host, by way of its first process, and give what it prints."""
-    spaces = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/"]
-    program = ["env", f"PATH=/run/current-system/sw/bin:{SYSTEM_PATH}", "HOME=/root", *argv]
+    spaces = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
+    program = ["env", "--chdir=/", f"PATH=/run/current-system/sw/bin:{SYSTEM_PATH}", "HOME=/root", *argv]
     return run([*spaces, *program], text=text)

@@ -2,11 +2,11 @@
 # The first process of a practice host. It starts inside fresh mount, UTS, IPC and PID namespaces and the host's own
 # network namespace, lays the host's folders over the machine's, and becomes its sshd.
 #
-# usage: host.sh FOLDER NAME ADDRESS/PREFIX [daemon]
+# usage: host.sh FOLDER NAME [daemon]
 set -eu
 # This is what `reboot` sends. The first process of a namespace hears only what it asked for, and so does sshd later.
 trap 'exit 0' TERM
-folder=$1 name=$2 address=$3 daemon=${4:-}
+folder=$1 name=$2 daemon=${3:-}
 
 hostname "$name"
 
@@ -39,17 +39,6 @@ mount -o bind,ro /run/boot_id /proc/sys/kernel/random/boot_id
 rm /run/boot_id
 # All that is not the host's own is the machine's: look, do not touch.
 mount -o remount,bind,ro /
-
-if [ -e /proc/sys/net/ipv6/conf/eth0/disable_ipv6 ]; then
-  echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
-fi
-# A new network namespace may inherit this from the machine; here every way inward leads through the jump host's sshd.
-echo 0 >/proc/sys/net/ipv4/ip_forward
-ip -batch - <<COMMANDS
-link set lo up
-addr replace $address dev eth0
-link set eth0 up
-COMMANDS
 
 sh /usr/local/sbin/practice-stage-2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -28,13 +29,22 @@ _FROM_THE_MACHINE = (
 
 _HOST_PATH = f"/run/current-system/sw/bin:{SYSTEM_PATH}"
 
-_ETC = {
+# What a light host has of its own, and one with systemd has from its Debian.
+_ETC_OF_LIGHT = {
     "group": "root:x:0:\ntty:x:5:\nsudo:x:27:\nusers:x:100:\nnogroup:x:65534:\n",
     "gshadow": "",
     "nsswitch.conf": "accounts: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n",
+    "passwd": (
+        "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    ),
+    "shadow": "root:*:19000:0:99999:7:::\n",
+    "shells": "/bin/sh\n",
+}
+
+_ETC = {
     "profile": f"PATH={_HOST_PATH}\nexport PATH\n",
     "resolv.conf": "",
-    "shells": "/bin/sh\n",
     "NIXOS": "",
 }
 
@@ -113,7 +123,7 @@ def make_template(template: Path) -> None:
     _folder(etc)
     for name in _FROM_THE_MACHINE:
         _copy_from_machine(name, etc)
-    for name, text in _ETC.items():
+    for name, text in (_ETC | _ETC_OF_LIGHT).items():
         _file(etc / name, text)
     for service in _PAM_SERVICES:
         _file(etc / "pam.d" / service, _PAM)
@@ -125,8 +135,8 @@ def make_template(template: Path) -> None:
     _folder(template / "root" / ".ssh", 0o700)
     _folder(template / "home")
     _folder(template / "boot")
-    for name, script in _OWN_PROGRAMS.items():
-        _file(template / "sbin" / name, Path(__file__).with_name(script).read_text(), 0o755)
+    for name in _OWN_PROGRAMS:
+        _file(template / "sbin" / name, _own_program(name), 0o755)
     for name in _VAR:
         _folder(template / "var" / name)
     (template / "var" / "run").symlink_to("/run")
@@ -146,9 +156,15 @@ def _copy_from_machine(name: str, etc: Path) -> None:
 
 
 def make_host(template: Path, root: Path, spec: HostSpec, site: Site) -> None:
-    """Make the files of one host. Its host key pair is there already, beside its folder: see `host_key_path`."""
+    """Make the files of one host. Its host key pair is there already, beside its folder: see `host_key_path`.
+
+    The root of a host with systemd has its Debian in it.
+    """
     _folder(root)
-    run(["cp", "-a", *(f"{template}/{part}" for part in ("boot", "etc", "root", "home", "var", "sbin")), str(root)])
+    if spec.init == "light":
+        run(["cp", "-a", *(f"{template}/{part}" for part in ("boot", "etc", "root", "home", "var", "sbin")), str(root)])
+    else:
+        _complete_debian(root)
     # The store is a file system of its own where the disk is small: copy into it, not over it.
     _folder(root / "nix")
     run(["cp", "-a", f"{template}/nix/.", str(root / "nix")])
@@ -156,6 +172,22 @@ def make_host(template: Path, root: Path, spec: HostSpec, site: Site) -> None:
     _write_etc(root, spec, site)
     if spec.name != GATEWAY:
         _write_relay_access(root, site)
+
+
+def _complete_debian(root: Path) -> None:
+    """Make of a Debian what a light host is by its template."""
+    etc = root / "etc"
+    for name, text in _ETC.items():
+        _file(etc / name, text)
+    # Without one of its own, systemd would take each boot for the first.
+    _file(etc / "machine-id", f"{secrets.token_hex(16)}\n", 0o444)
+    _folder(root / "root" / ".ssh", 0o700)
+    stage_2 = "practice-stage-2"
+    _file(root / "usr" / "local" / "sbin" / stage_2, _own_program(stage_2), 0o755)
+
+
+def _own_program(name: str) -> str:
+    return Path(__file__).with_name(_OWN_PROGRAMS[name]).read_text()
 
 
 def host_key_path(keys: Keys, name: str) -> Path:
@@ -169,9 +201,8 @@ def public_key_line(path: Path) -> str:
 
 
 def _write_accounts(root: Path, spec: HostSpec, site: Site) -> None:
-    accounts = "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
-    accounts += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    shadow = "root:*:19000:0:99999:7:::\n"
+    etc = root / "etc"
+    accounts, shadow = (etc / "passwd").read_text(), (etc / "shadow").read_text()
     sudoers = f'Defaults secure_path="{_HOST_PATH}"\nroot ALL=(ALL:ALL) ALL\n'
     if spec.user != "root":
         accounts += f"{spec.user}:x:1000:100:{spec.user}:/home/{spec.user}:/bin/sh\n"
@@ -179,7 +210,6 @@ def _write_accounts(root: Path, spec: HostSpec, site: Site) -> None:
         if spec.sudo:
             sudoers += f"{spec.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
         _make_home(root / "home" / spec.user)
-    etc = root / "etc"
     _file(etc / "passwd", accounts)
     _file(etc / "shadow", shadow, 0o600)
     _file(etc / "sudoers", sudoers, 0o440)
@@ -236,13 +266,15 @@ def _nix_conf(spec: HostSpec, site: Site) -> str:
 
 def _sshd_config(spec: HostSpec) -> str:
     """How sshd is set up: by key only, and its limits on logins as they come."""
+    # A session of systemd's comes from PAM, which a light host has no need of.
+    pam = "no" if spec.init == "light" else "yes"
     # A user other than root may not open the store's database: its Nix programs ask the daemon.
     remote = "" if spec.user == "root" else " NIX_REMOTE=daemon"
     return "\n".join(
         (
             "HostKey /etc/ssh/ssh_host_ed25519_key",
             "PidFile /var/lib/sshd.pid",
-            "UsePAM no",
+            f"UsePAM {pam}",
             "UseDNS no",
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",

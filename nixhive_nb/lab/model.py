@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 Kind = Literal["portico", "www", "depot", "builder"]
+
+Init = Literal["light", "systemd"]
+"""What a host is: sshd in namespaces on this machine's own programs, or a container with a system of its own."""
+
+Debian = Literal["bookworm", "trixie"]
+DEBIANS: Final[dict[Debian, str]] = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 
 GATEWAY: Final = "portico"
 """The jump host and relay. There is exactly one in a fleet, and it always has this name."""
@@ -30,6 +36,7 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
 
     `user` is the login user: `root`, or another one, which then gets the operator's key instead of root, and
     passwordless sudo if `sudo` says so. `disk` ("8M") gives the host a Nix store of that size and no more.
+    `init` says whether it is a light host or one with systemd, and `debian` what the latter is made of.
     """
 
     name: str
@@ -37,6 +44,8 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
     user: str = "root"
     sudo: bool = True
     disk: str | None = None
+    init: Init = "light"
+    debian: Debian = "bookworm"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -45,6 +54,8 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
             raise LabError(f"{self.user!r} cannot be the name of a user: use small letters, digits and dashes.")
         if self.disk is not None and not _SIZE.fullmatch(self.disk):
             raise LabError(f"{self.disk!r} is not the size of a disk: write it like 8M.")
+        if self.init not in get_args(Init) or self.debian not in get_args(Debian):
+            raise LabError(f"{self.name} is to be a {self.init} host of {self.debian}: there is no such thing.")
         if (self.kind == GATEWAY) != (self.name == GATEWAY):
             raise LabError(f"The host of kind {GATEWAY} is named {GATEWAY}, and no other one is.")
 
@@ -60,6 +71,7 @@ class HostStatus(msgspec.Struct, frozen=True):
     port: int
     host_key: str
     running: bool
+    init: Init = "light"
 
 
 class LabRecord(msgspec.Struct, frozen=True):
@@ -80,14 +92,18 @@ class LabRecord(msgspec.Struct, frozen=True):
         raise LabError(f"There is no host {name!r} in this practice fleet; there are {known}.")
 
 
-def plan_hosts(web: int, specs: tuple[HostSpec, ...]) -> tuple[HostSpec, ...]:
-    """The hosts of a fleet: a jump host, `web` web servers and a depot, changed and extended by `specs`."""
-    if web < 0:
+def plan_hosts(web: int, specs: tuple[HostSpec, ...], systemd: int = 0) -> tuple[HostSpec, ...]:
+    """The hosts of a fleet: a jump host, web servers and a depot, changed and extended by `specs`.
+
+    Of the web servers `web` are light, and as many more have systemd as `systemd` says.
+    """
+    if web < 0 or systemd < 0:
         raise LabError("A fleet cannot have fewer than no web servers.")
     usual = [
         HostSpec("portico", "portico"),
         HostSpec("depot", "depot"),
         *(HostSpec(f"www-{number}", "www") for number in range(1, web + 1)),
+        *(HostSpec(f"www-{number}", "www", init="systemd") for number in range(web + 1, web + systemd + 1)),
     ]
     hosts = {host.name: host for host in usual} | {host.name: host for host in specs}
     return tuple(hosts.values())

@@ -49,6 +49,11 @@ def namespace(number: int, host: str) -> str:
     return f"nixhive{number}-{host}"
 
 
+def path(number: int, host: str) -> Path:
+    """The file by which one enters a host's network namespace."""
+    return _NAMESPACES / namespace(number, host)
+
+
 def near_address(number: int) -> str:
     """The near address on the link."""
     return f"198.18.{number}.1"

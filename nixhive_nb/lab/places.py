@@ -1,4 +1,4 @@
-"""Where the practice fleet keeps what outlives a command: below the user's folder for state."""
+"""Where the practice fleet keeps what outlives a command."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def default_folder() -> Path:
 def signing_folder() -> Path:
     """Where the signing key of all fleets of this user lives."""
     return _state_folder() / "nixhive-lab-signing"
+
+
+def cache_folder() -> Path:
+    """Where systems that hosts are made of are kept. Only root makes them: one place for the whole machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "nixhive_nb"
 
 
 def _state_folder() -> Path:

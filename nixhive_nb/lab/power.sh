@@ -4,10 +4,12 @@
 #
 # usage: power.sh FOLDER NAME ADDRESS/PREFIX [daemon]
 set -u
-order=$1/var/lib/reboot-ordered
+folder=$1 name=$2 address=$3 daemon=${4:-}
+order=$folder/var/lib/reboot-ordered
 
 while
   rm -f "$order"
-  unshare --mount --propagation=slave --uts --ipc --pid --fork --kill-child sh "${0%/*}/host.sh" "$@"
+  sh "${0%/*}/plug.sh" "$address" || exit
+  unshare --mount --propagation=slave --uts --ipc --pid --fork --kill-child sh "${0%/*}/host.sh" "$folder" "$name" $daemon
   [ -e "$order" ]
 do :; done

@@ -64,6 +64,25 @@ def test_a_fleet_comes_up_is_listed_and_goes(lab, tmp_path):
     assert lab("down").stdout == "There is no practice fleet.\n"
 
 
+@pytest.mark.usefixtures("systemd_hosts")
+def test_hosts_with_systemd_stand_beside_the_light_ones(lab):
+    up = lab("up", "-n", "1", "--systemd", "1")
+    assert up.returncode == 0, up.stderr
+    assert "4 hosts" in up.stdout
+    rows = json.loads(lab("status", "--json").stdout)
+    assert {row["instance"]: row["init"] for row in rows} == {
+        "depot": "light",
+        "portico": "light",
+        "www-1": "light",
+        "www-2": "systemd",
+    }
+    assert "up already" in lab("up", "-n", "1", "--systemd", "1").stdout
+    # As many web servers, but not of the same kinds.
+    other = lab("up", "-n", "2")
+    assert other.returncode == 1
+    assert "take it down first" in other.stderr
+
+
 def test_a_status_without_a_fleet_says_so(lab):
     ended = lab("status")
     assert ended.returncode == 1

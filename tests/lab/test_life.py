@@ -20,11 +20,11 @@ pytestmark = pytest.mark.fleet
 OWNER = """
 import os, sys
 from nixhive_nb.lab import HostSpec, Lab
-folder, keep, die_at = sys.argv[1], sys.argv[2] == "keep", sys.argv[3]
+folder, keep, die_at, init = sys.argv[1], sys.argv[2] == "keep", sys.argv[3], sys.argv[4]
 def progress(message):
     if message.startswith(die_at):
         os.kill(os.getpid(), 9)
-specs = [HostSpec("depot", "depot", disk="4M")]
+specs = [HostSpec("depot", "depot", disk="4M", init=init)]
 lab = Lab.up(folder, web=1, specs=specs, keep=keep, deployment=os.path.dirname(folder), on_progress=progress)
 print(0 if keep else lab._watch.process.pid, flush=True)
 sys.stdin.read()
@@ -69,8 +69,8 @@ def processes_naming(folder: Path) -> list[str]:
     return found
 
 
-def start_owner(folder: Path, keep: str = "bound", die_at: str = "never") -> subprocess.Popen[str]:
-    argv = [sys.executable, "-c", OWNER, str(folder), keep, die_at]
+def start_owner(folder: Path, keep: str = "bound", die_at: str = "never", init: str = "light") -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", OWNER, str(folder), keep, die_at, init]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

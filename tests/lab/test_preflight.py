@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nixhive_nb.lab import HostSpec, Lab, LabError, preflight
+from nixhive_nb.lab import HostSpec, Lab, LabError, cgroups, preflight
 from nixhive_nb.lab.commands import SYSTEM_PATH
 
 PROGRAMS = (
@@ -41,6 +41,17 @@ def test_everything_missing_is_named_at_once(programs):
         preflight.check(str(programs))
     assert "sshd, nix-store, sudo" in str(caught.value)
     assert "apt-get install -y nix-bin openssh-server sudo" in str(caught.value)
+
+
+@pytest.mark.fleet
+def test_what_hosts_with_systemd_need_is_asked_for_only_where_there_are_to_be_some(programs, monkeypatch):
+    preflight.check(str(programs))
+    monkeypatch.setattr(cgroups, "hierarchy", lambda: None)
+    with pytest.raises(LabError) as caught:
+        preflight.check(str(programs), systemd=True)
+    assert "systemd-nspawn, debootstrap, setpriv, bash" in str(caught.value)
+    assert "apt-get install -y bash debootstrap systemd-container util-linux" in str(caught.value)
+    assert "No cgroup2 file system is mounted" in str(caught.value)
 
 
 @pytest.mark.fleet
@@ -77,6 +88,9 @@ def test_an_ordinary_user_is_told_why():
         (lambda: HostSpec("www-1", "www", user="a b"), "cannot be the name of a user"),
         (lambda: HostSpec("www-1", "www", disk="large"), "not the size of a disk"),
         (lambda: HostSpec("www-1", "portico"), "named portico"),
+        (lambda: HostSpec("www-1", "www", init="upstart"), "there is no such thing"),
+        (lambda: HostSpec("www-1", "www", init="systemd", debian="woody"), "there is no such thing"),
+        (lambda: Lab.up(web=1, systemd=-1), "fewer than no web servers"),
     ],
 )
 def test_a_host_that_cannot_be(make, words):
@@ -84,9 +98,9 @@ def test_a_host_that_cannot_be(make, words):
         make()
 
 
-def test_the_stand_in_is_part_of_the_package():
+def test_the_stand_in_and_the_scripts_are_part_of_the_package():
     package = Path(preflight.__file__).parent
     tracked = {path.suffix for path in (package / "nixpkgs").rglob("*") if path.is_file()}
     assert {".nix", ".sh"} <= tracked
-    for name in ("power.sh", "host.sh", "reboot.sh"):
+    for name in ("power.sh", "host.sh", "plug.sh", "container.sh", "reboot.sh"):
         assert subprocess.run(["sh", "-n", package / name], check=False).returncode == 0

@@ -1,0 +1,131 @@
+"""The control groups of hosts with systemd: one for each, by which all of its processes are found and ended.
+
+A group's name has the fleet's token in it, because many worlds with a /run of their own may share the groups of one
+machine. Its folder outlives its processes, however they end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import select
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nixhive_nb.lab.model import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger(__name__)
+
+_PREFIX = "nixhive-lab"
+FLEET = "user.nixhive_lab"
+"""An attribute of each group: the folder of its fleet. `.ci/run` and the tests look for what is left by it."""
+
+POWER, BOX = "power", "box"
+"""The parts of a host's group: what starts the host again after a reboot, and the host itself."""
+
+
+def name_of(token: str, host: str) -> str:
+    """The name of a host's group, and of its container."""
+    return f"{_PREFIX}-{token}-{host}"
+
+
+def hierarchy() -> Path | None:
+    """Where the groups of version 2 are mounted; None where they are not."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split()[4]))
+        if after.startswith("cgroup2 ") and (place / "cgroup.procs").exists():
+            return place
+    return None
+
+
+def make(name: str, fleet: Path) -> Path:
+    """Make the group of a host, empty, or find it."""
+    top = hierarchy()
+    if top is None:
+        raise LabError("No cgroup2 file system is mounted here.")
+    group = top / name
+    for part in (POWER, BOX):
+        (group / part).mkdir(parents=True, exist_ok=True)
+    try:
+        os.setxattr(group, FLEET, os.fsencode(fleet))
+    except OSError:
+        _log.debug("%s cannot be marked", group, exc_info=True)
+    return group
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Let nobody sweep groups that are still empty because what is to run in them has not begun."""
+    with _locked(fcntl.LOCK_SH):
+        yield
+
+
+def sweep() -> None:
+    """Remove groups with nobody in them, which fleets left that are gone. While hosts start nothing is done."""
+    with contextlib.suppress(BlockingIOError), _locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for group in _groups(f"{_PREFIX}-*"):
+            if _is_empty(group):
+                _remove(group)
+
+
+def end(token: str) -> None:
+    """Kill all hosts with systemd of a fleet, wait until they are gone, and remove their groups."""
+    groups = _groups(name_of(token, "*"))
+    for group in groups:
+        (group / "cgroup.kill").write_text("1")
+    for group in groups:
+        _await_empty(group)
+        _remove(group)
+
+
+@contextlib.contextmanager
+def _locked(how: int) -> Iterator[None]:
+    """Hold the lock that all worlds with the same groups share."""
+    top = hierarchy()
+    if top is None:
+        yield
+        return
+    handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _groups(pattern: str) -> list[Path]:
+    top = hierarchy()
+    return [] if top is None else sorted(top.glob(pattern))
+
+
+def _is_empty(group: Path) -> bool:
+    return "populated 0" in (group / "cgroup.events").read_text()
+
+
+def _await_empty(group: Path, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    with (group / "cgroup.events").open() as events:
+        waiter = select.poll()
+        waiter.register(events, select.POLLPRI)
+        while "populated 0" not in events.read():
+            if time.monotonic() > deadline:
+                raise LabError(f"The processes in {group} do not end, though they were killed.")
+            waiter.poll(1000)
+            events.seek(0)
+
+
+def _remove(group: Path) -> None:
+    """Remove an empty group, what is below it first."""
+    for folder, _, _ in os.walk(group, topdown=False):
+        try:
+            Path(folder).rmdir()
+        except FileNotFoundError:
+            _log.debug("%s went by itself", folder, exc_info=True)
