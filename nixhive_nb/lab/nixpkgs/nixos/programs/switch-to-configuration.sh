@@ -75,7 +75,7 @@ fi
 if [ -d /run/systemd/system ]; then manager=systemd; else manager=light; fi
 
 reach_manager() {
-  [ "$manager" = light ] || busctl --quiet call org.freedesktop.DBus / org.freedesktop.DBus.Peer Ping 2>/dev/null || {
+  [ "$manager" = light ] || busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus GetId >/dev/null 2>&1 || {
     echo "Error: Failed to open dbus connection" >&2
     exit 1
   }
