@@ -29,14 +29,19 @@
 #   back WHY                  it goes back
 #   ordered                   the host is told to reboot
 #   result OUTCOME STATUS WHY done, unchanged, warned, rolled-back, failed, gone (PATH is not there), changed (it does
-#                             not run and boot what it must) or locked
+#                             not run and boot what it must), refused (a check before the switch) or locked
 #   ended                     the last line, also of a worker that was killed
+# $base/unclean is there while a host is being changed, and stays where that did not end well: what runs is a mixture then,
+# whatever the links say. Before this text stand the functions `is_unclean` and `loads` (see `host_facts`).
 set -u
 umask 022
 base=/run/nixhive
+unclean=$base/unclean
 profile=/nix/var/nix/profiles/system
 switching=/run/nixos/switch-to-configuration.lock
 tells=10
+# Bytes of what an activation says; of more, the last lines are kept.
+most=16000000
 # By its store path, so that the programs stay when the running system changes.
 PATH=$(readlink -f /run/current-system)/sw/bin:/run/wrappers/bin:/nix/var/nix/profiles/default/bin:$PATH:/usr/sbin:/sbin
 
@@ -55,6 +60,7 @@ begin() {
   # One that is late finds no owner, and does nothing; one that came in the last moment has its lock.
   if ! timeout 20 head -n 1 "$dir/ready" >/dev/null && flock -n "$dir/alive" rm -f "$dir/owner"; then
     echo "the activation's own process did not start" >&2
+    rm -rf "$dir"
     exit 1
   fi
   printf 'nixhive %s began\n' "$id"
@@ -74,15 +80,17 @@ follow() {
     exit 0
   fi
   last="nixhive $id ended"
-  mkfifo -m 600 "$dir/reader.$$" || exit 1
+  # Without what it takes to read along (no room in /run, no `tail`), all of it is told at the end.
+  if ! command -v tail >/dev/null || ! mkfifo -m 600 "$dir/reader.$$"; then
+    flock "$dir/alive" cat "$dir/log"
+    printf '\n%s\n' "$last"
+    exit 0
+  fi
   tail -n +1 -f "$dir/log" >"$dir/reader.$$" &
   tail=$!
   # The kernel gives the lock away when the worker is dead, however it died.
   { flock "$dir/alive" true; printf '%s\n' "$last" >>"$dir/log"; } >/dev/null 2>&1 &
-  while IFS= read -r line; do
-    printf '%s\n' "$line"
-    [ "$line" != "$last" ] || break
-  done <"$dir/reader.$$"
+  sed -u "/^$last\$/q" <"$dir/reader.$$"
   kill "$tail" 2>/dev/null
   rm -f "$dir/reader.$$"
 }
@@ -157,10 +165,12 @@ take_turn() {
   flock -s -w "$1" "$switching" true
 }
 
+release_turn() { exec 6>&-; }
+
 # Says what a switch-to-configuration waits for that takes long, each time that it has taken twice as long, and at least
 # every five minutes. It ends when it is told to.
 tell_of_it() {
-  exec 7>&- 8>&- 9>&-
+  exec 6>&- 7>&- 8>&- 9>&-
   trap 'kill "$nap" 2>/dev/null; exit 0' TERM
   nap='' since=$(now)
   while :; do
@@ -194,28 +204,103 @@ children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
 switch_to() { # system, word
   tell_of_it &
   teller=$!
-  timeout -k 10 "$limit" "$1/bin/switch-to-configuration" "$2" 7>&- 8>&- 9>&-
-  status=$?
+  bounded timeout -k 10 "$limit" "$1/bin/switch-to-configuration" "$2" 6>&- 7>&- 8>&- 9>&-
   { kill "$teller" && wait "$teller"; } 2>/dev/null
 }
-set_profile() { nix-env --profile "$profile" "$@" 7>&- 8>&- 9>&-; }
+set_profile() { nix-env --profile "$profile" "$@" 6>&- 7>&- 8>&- 9>&-; }
 
-# Switches when nobody else does: status is that of switch-to-configuration, and `crowded` is set where it was refused.
+# Runs something whose output is bounded; `status` is how it ended. Whatever it has started may go on to write.
+bounded() {
+  end="end of $id.$$" out=$dir/out drained=$dir/drained
+  case $(awk -W version 2>&1 </dev/null | head -n 1) in mawk*) reads='awk -W interactive' ;; *) reads=awk ;; esac
+  rm -f "$out" "$drained"
+  if ! command -v awk >/dev/null || ! mkfifo -m 600 "$out" "$drained" 2>/dev/null; then
+    "$@"
+    status=$?
+    return
+  fi
+  drain 6>&- 7>&- 8>&- 9>&- &
+  exec 5<>"$out" 4<>"$drained"
+  "$@" >&5 2>&1 4>&- 5>&-
+  status=$?
+  printf '\n%s\n' "$end" >&5
+  timeout 60 head -n 1 <&4 >/dev/null 5>&-
+  exec 4>&- 5>&-
+}
+drain() {
+  exec 4>&- 5>&-
+  {
+    $reads -v end="$end" -v most="$most" '
+      $0 == end { exit }
+      waits { waits = 0; say("") }
+      $0 == "" { waits = 1; next }
+      { say($0) }
+      function say(line) {
+        size += length(line) + 1
+        if (size <= most) { print line; fflush(); return }
+        kept[left++ % 100] = line
+      }
+      END {
+        if (left > 100) print "… " left - 100 " lines left out"
+        for (at = left > 100 ? left - 100 : 0; at < left; at++) print kept[at % 100]
+      }'
+    echo >"$drained"
+    exec cat >/dev/null
+  } <"$out"
+}
+
+# Switches when nobody else does: status is that of switch-to-configuration. `crowded` is set where another one was at
+# work, `refused` where a check before the switch did not hold: nothing was changed in both cases.
 act() { # system, word, how long to wait for others
-  crowded='' tries=0 status=0 size=''
+  crowded='' refused='' activated='' tries=0 status=0 size=''
   while take_turn "$3"; do
     size=$(wc -c <"$dir/log")
+    ran=$(running)
+    begins "$1" "$2"
     switch_to "$1" "$2"
-    case $status in 0 | 2 | 4 | 100 | 124 | 137) break ;; esac
+    said '^stopping the following units\|^activating the configuration' && activated=yes
+    [ "$(running)" = "$ran" ] || activated=yes
+    # What an activation says decides nothing: it comes after that line.
+    [ -z "$activated" ] || break
+    ends_clean "$2" "$before"
+    case $status in 124 | 137) break ;; esac
+    if said '^Pre-switch check'; then
+      refused=$(new_words | sed -n '/^[^ ].* : .* -> /p; /^Pre-switch check .* failed/p' | head -n 8 | tr '\n' ';')
+      refused=${refused:-a check before the switch failed}
+      status=1
+      return 1
+    fi
+    [ "$status" != 0 ] && said '^Could not acquire lock' || break
+    # Somebody may have come in the moment between our look and its own. It is tried again when the lock is free.
     tries=$((tries + 1))
-    # Somebody may have come in the moment between our look and its own. What an activation says decides nothing: it is
-    # tried again when the lock is free.
-    tail -c "+$((size + 1))" "$dir/log" | grep -q '^Could not acquire lock' || break
     [ "$tries" -lt 3 ] || is_switching || break
     size=
   done
   [ -n "$size" ] || { crowded=yes; return 1; }
+  # Units that fail as well take the place of the script's own status.
+  [ "$status" != 4 ] || ! said "^Failed to run activate script\|^Activation script snippet '.*' failed" || status=2
+  [ -z "$activated" ] || ends_activation "$1"
   return "$status"
+}
+new_words() { tail -c "+$((size + 1))" "$dir/log"; }
+said() { new_words | grep -q "$1"; }
+
+# The link of what runs, as a thing of its own: each activation makes it anew.
+link_of() { stat -c '%i %Z' /run/current-system 2>/dev/null; }
+begins() { # system, word
+  case $2 in switch | test) ;; *) return 0 ;; esac
+  before=$(cat "$unclean" 2>/dev/null)
+  echo "$1" >"$unclean"
+}
+ends_clean() { # word, what the mark was before
+  case $1 in switch | test) ;; *) return 0 ;; esac
+  if [ -n "$2" ]; then printf '%s\n' "$2" >"$unclean"; else rm -f "$unclean"; fi
+}
+ends_activation() { # system
+  case $status in
+    0 | 4) [ "$(running)" != "$1" ] || { rm -f "$unclean"; return; } ;;
+  esac
+  printf '%s\n%s\n' "$1" "$(link_of)" >"$unclean"
 }
 
 go_back() { # status, why
@@ -225,13 +310,17 @@ go_back() { # status, why
     finish failed "$1" "$2; it ran this very system before"
   fi
   note "back $2"
+  release_turn
   take_turn "$limit" || finish failed "$1" "$2; going back was not possible for another switch-to-configuration; $(running) runs"
   [ "$(running)" = "$trial" ] || finish failed "$1" "$2; somebody else has made it run $(running) meanwhile, and it was left so"
+  # A check of the old system would only keep us from the way back.
+  NIXOS_NO_CHECK=1 && export NIXOS_NO_CHECK
   act "$old" test "$limit"
   back=$status
+  unset NIXOS_NO_CHECK
   case $back in
     0 | 4 | 100) ;;
-    *) finish failed "$1" "$2; going back to $old ended with $back, and $(running) runs: it may be a mixture of both" ;;
+    *) finish failed "$1" "$2; going back to $old ended with $back: what it runs is a mixture" ;;
   esac
   [ "$(running)" = "$old" ] || finish failed "$1" "$2; going back to $old ended with $back, and $(running) runs"
   [ -z "$broken" ] || [ "$(boots)" = "$old_profile" ] ||
@@ -252,6 +341,7 @@ persist() {
     act "$path" boot "$limit" && return
     broken="switch-to-configuration boot ended with $status"
     [ -z "$crowded" ] || broken="the boot loader could not be set: another switch-to-configuration is at work"
+    [ -z "$refused" ] || broken="a check before the switch refused to set the boot loader: $refused"
   fi
   put_back
   return 1
@@ -264,11 +354,19 @@ put_back() {
     broken="$broken; there is no earlier generation to put back, and the system profile is $(boots)"
   elif ! set_profile --switch-generation "$old_generation" || [ "$(boots)" != "$old_profile" ]; then
     broken="$broken; the system profile could not be put back, and is $(boots)"
-  elif [ -z "$crowded" ] && ! act "$old_profile" boot "$limit"; then
+  elif [ -z "$crowded$refused" ] && ! NIXOS_NO_CHECK=1 set_loader; then
     broken="$broken; the system profile was put back, but not the boot loader (status $status)"
   else
     broken="$broken; they were put back"
   fi
+}
+
+set_loader() {
+  export NIXOS_NO_CHECK
+  act "$old_profile" boot "$limit"
+  loaded=$?
+  unset NIXOS_NO_CHECK
+  return "$loaded"
 }
 
 work() {
@@ -287,7 +385,7 @@ work() {
   [ -n "$waited" ] || { fits "$must_run" "$old" && fits "$must_boot" "$old_profile"; } || finish changed 0
   case $type in
     switch | test) if [ "$confirm" = 0 ]; then plain; else confirmed; fi ;;
-    boot) persist || finish failed 0 "$broken" ;;
+    boot) persist || { refuse_where_unchanged; finish failed 0 "$broken"; } ;;
     *) plain ;;
   esac
   finish done 0
@@ -296,11 +394,22 @@ work() {
 # Whether there is nothing to do.
 is_done() {
   case $type in
-    switch) [ "$old" = "$path" ] && [ "$old_profile" = "$path" ] ;;
-    test) [ "$old" = "$path" ] ;;
-    boot) [ "$old_profile" = "$path" ] ;;
+    switch) runs_it && boots_it ;;
+    test) runs_it ;;
+    boot) boots_it ;;
     *) return 1 ;;
   esac
+}
+runs_it() { [ "$old" = "$path" ] && ! is_unclean; }
+# A boot loader that cannot be asked starts what the profile says.
+boots_it() {
+  [ "$old_profile" = "$path" ] || return 1
+  loaded=$(loads)
+  [ "${loaded:-$path}" = "$path" ]
+}
+
+refuse_where_unchanged() {
+  [ -z "$refused" ] || [ "$(boots)" != "$old_profile" ] || finish refused 1 "$refused"
 }
 
 plain() {
@@ -315,10 +424,25 @@ plain() {
     [ "$(boots)" != "$old_profile" ] || finish locked 0 "another switch-to-configuration"
     finish failed 0 "$broken"
   fi
+  ended="switch-to-configuration $type ended with $status"
+  if [ "$type" = switch ] && [ -z "$activated" ] && [ "$status" != 100 ]; then
+    # It has got no further than the boot loader.
+    broken=${refused:-$ended}
+    put_back
+    refuse_where_unchanged
+    finish failed "$status" "$broken"
+  fi
+  [ -z "$refused" ] || finish refused 1 "$refused"
+  case $status in
+    0 | 4)
+      [ -z "$activated" ] || [ "$(running)" = "$path" ] ||
+        finish failed "$status" "$ended, and $(running) runs: what it runs may be a mixture"
+      ;;
+  esac
   case $status in
     0) ;;
     4 | 100) finish warned "$status" ;;
-    *) finish failed "$status" "switch-to-configuration $type ended with $status" ;;
+    *) finish failed "$status" "$ended" ;;
   esac
 }
 
@@ -329,12 +453,25 @@ confirmed() {
     [ "$trial" != "$old" ] || finish locked 0 "another switch-to-configuration"
     finish failed "$tested" "another switch-to-configuration came between; $trial runs, and was left so"
   fi
+  [ -z "$refused" ] || finish refused 1 "$refused"
+  ended="switch-to-configuration test ended with $tested"
   case $tested in
-    0 | 4 | 100) ;;
-    *) go_back "$tested" "switch-to-configuration test ended with $tested" ;;
+    0 | 4) [ "$trial" = "$path" ] || go_back "$tested" "$ended, and ${trial:-nothing} runs" ;;
+    100) ;;
+    *)
+      # Nothing to go back from, and going back would start what somebody has stopped.
+      [ -n "$activated" ] || finish failed "$tested" "$ended before it activated anything: nothing was changed"
+      go_back "$tested" "$ended"
+      ;;
   esac
+  # Nobody switches while the word is waited for: it is about this system.
+  if [ -e "$switching" ]; then
+    exec 6>>"$switching"
+    flock -n 6
+  fi
   note "tested $tested"
-  word=$(timeout "$confirm" head -n 1 "$dir/word" 7>&- 8>&- 9>&-)
+  word=$(timeout "$confirm" head -n 1 "$dir/word" 6>&- 7>&- 8>&- 9>&-)
+  release_turn
   case $word in
     keep) ;;
     '') go_back "$tested" "no word came within $confirm s" ;;
@@ -361,7 +498,7 @@ reboot_host() { # owner
 }
 
 mode=$1 id=$2 dir=$base/$2
-mine='' waited='' broken='' crowded=''
+mine='' waited='' broken='' crowded='' refused='' activated='' before=''
 case $mode in
   begin) shift && begin "$@" ;;
   worker)
