@@ -210,7 +210,7 @@ def read_look(output: str) -> Host:
 
 def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
     """Tell whether a host is already what an activation of `path` would make of it."""
-    runs = facts.current == path or action not in CHANGES_RUNNING
+    runs = facts.does_run(path) or action not in CHANGES_RUNNING
     boots = facts.profile == path or action not in SETS_PROFILE
     return action != "dry-activate" and runs and boots
 

@@ -104,6 +104,15 @@ def describe(check: Check) -> str:
     return " ".join(strip_control(redact(f"{check.kind} {what} {here}")).split())
 
 
+def complaint(results: Sequence[CheckResult]) -> str:
+    """Give the first check that does not hold, and how many more; empty when all hold."""
+    bad = [result for result in results if not result.ok]
+    if not bad:
+        return ""
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return f"check {bad[0].name} failed: {bad[0].reason.rstrip('.')}{more}"
+
+
 class _Site:
     """Where the checks of an instance run."""
 

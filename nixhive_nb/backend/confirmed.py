@@ -15,7 +15,7 @@ import msgspec
 
 from nixhive_nb.backend import activation
 from nixhive_nb.backend.activation import State
-from nixhive_nb.backend.checks import Reach, describe, longest, run_checks
+from nixhive_nb.backend.checks import Reach, complaint, describe, longest, run_checks
 from nixhive_nb.backend.host_facts import NAMELESS
 from nixhive_nb.errors import ChecksFailed, ConnectionFailed, HiveError, LinkLost, Locked, RolledBack, StepFailed
 from nixhive_nb.plan.event import Result
@@ -299,11 +299,13 @@ class Activation:
             was = self._found.boots if self._found else before.facts.profile
             boots = after is not None and after.facts.profile == order.path != was
             raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
+        warning = activation.warning(outcome.status, runs=runs_it)
         return Result(
             outcome="warned" if outcome.name == "warned" else "done",
             path=order.path,
             previous=previous,
-            warning=activation.warning(outcome.status, runs=runs_it),
+            warning=warning,
+            until_reboot=warning if outcome.status == activation.NEEDS_REBOOT else "",
             checks=self._results,
             reboot=after.facts.reboot_needed if after is not None else None,
             facts=after.facts if after is not None else None,
@@ -319,12 +321,3 @@ class Activation:
             kept = "The new system stays, since it was activated with --no confirm."
             raise ChecksFailed(f"{problem}. {kept}", result=msgspec.structs.replace(result, checks=results))
         return msgspec.structs.replace(result, checks=results)
-
-
-def complaint(results: Sequence[CheckResult]) -> str:
-    """Give the first check that does not hold, and how many more; empty when all hold."""
-    bad = [result for result in results if not result.ok]
-    if not bad:
-        return ""
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return f"check {bad[0].name} failed: {bad[0].reason.rstrip('.')}{more}"
