@@ -186,9 +186,10 @@ def status_frame(survey: Survey) -> pd.DataFrame:
     """Give how instances stand to what is wanted of them.
 
     Index `instance`; `system` (str), `reachable` (boolean), `state` (category, see `plan.standing`), `running`,
-    `booted`, `profile`, `wanted` (str, paths), `generation` (Int64), `uptime` (float64, seconds), `reboot_needed`
-    (boolean), `free` (Int64, bytes on `/nix`), `failed_units` (tuples of strings), `holder` (str, who is activating
-    something there), `error` (str, why the instance could not be asked, or its system not be evaluated).
+    `booted`, `profile`, `wanted` (str, paths), `specialisation` (str, which one of a system runs), `generation`
+    (Int64), `uptime` (float64, seconds), `reboot_needed` (boolean), `free` (Int64, bytes on `/nix`), `failed_units`
+    (tuples of strings), `holder` (str, who is activating something there), `error` (str, why the instance could not be
+    asked, or its system not be evaluated).
     """
     wanted = {one.system: one for one in survey.wanted}
     seen = {one.instance: one for one in survey.seen}
@@ -212,6 +213,7 @@ def status_frame(survey: Survey) -> pd.DataFrame:
         "reachable": "boolean",
         "state": "standings",
         "running": "str",
+        "specialisation": "str",
         "booted": "str",
         "profile": "str",
         "wanted": "str",
@@ -363,6 +365,7 @@ def _status_row(state: Standing, facts: HostFacts | None) -> dict[str, Any]:
         "state": state,
         "reachable": True,
         "running": facts.current,
+        "specialisation": facts.specialisation,
         "booted": facts.booted,
         "profile": facts.profile,
         "generation": facts.generation,

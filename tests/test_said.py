@@ -35,7 +35,7 @@ NUMBERS = st.one_of(st.sampled_from(ODD), st.integers().map(str), st.floats().ma
 STORE = "/nix/store/" + "a" * 32 + "-nixos"
 FACT_NAMES = (
     "current", "booted", "profile", "generation", "boot_id", "uptime", "df", "uid", "systemd", "failed", "held",
-    "holder", "current_kernel", "booted_kernel", "profile_kernel", "running", "version",
+    "holder", "current_kernel", "booted_kernel", "specialisation", "base", "running", "version",
 )  # fmt: skip
 VALUES = st.one_of(
     NUMBERS,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
@@ -14,7 +15,10 @@ from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.plan import SwitchType
 from nixhive_nb.swallowed import swallowed
-from nixhive_nb.text import seconds_text
+from nixhive_nb.text import count_text, seconds_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +40,13 @@ _MEANINGS = {
     2: "the activation script failed",
     101: "it lost its output",
 }
-_WARNINGS = {
-    4: "switched, but some units failed (exit status 4)",
-    100: "switched, but a reboot is needed (exit status 100)",
-}
+ACTIVATING = "activating the configuration..."
+"""What NixOS says as it begins to change what runs."""
+_REBOOT = "switched, but a reboot is needed (exit status 100)"
+UNITS_FAILED = 4
+"""How it ends when units failed."""
+_MOST_UNITS = 8
+_UNITS_LINE = re.compile(r"warning: the following units failed: ?(.+)")
 NEEDS_REBOOT = 100
 """NixOS ends so when the new init does not go with the one that runs: it then sets the boot loader alone."""
 _NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
@@ -210,21 +217,48 @@ def read_look(output: str) -> Host:
 
 def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
     """Tell whether a host is already what an activation of `path` would make of it."""
-    runs = facts.current == path or action not in CHANGES_RUNNING
+    runs = facts.does_run(path) or action not in CHANGES_RUNNING
     boots = facts.profile == path or action not in SETS_PROFILE
     return action != "dry-activate" and runs and boots
 
 
 def warning(status: int, *, runs: bool) -> str:
     """Give what an exit status of `switch-to-configuration` warns of; `runs`: the wanted system runs now."""
-    return _NOT_YET if status == NEEDS_REBOOT and not runs else _WARNINGS.get(status, "")
+    if status == NEEDS_REBOOT:
+        return _REBOOT if runs else _NOT_YET
+    return "switched, but some units failed (exit status 4)" if status == UNITS_FAILED else ""
 
 
-def explained(outcome: Outcome, limit: int) -> str:
-    """Give why an activation failed, with the meaning of its exit status."""
+def units_in(line: str) -> tuple[str, ...]:
+    """Give the units that failed, where a line of an activation names them."""
+    found = _UNITS_LINE.match(said.one_line(line))
+    return tuple(re.split(r"[\s,]+", found[1].strip(", "))) if found else ()
+
+
+def failed_text(units: Sequence[str], before: Sequence[str]) -> str:
+    """Return the words for units that failed: `2 units failed: a.service, b.service (b.service had failed before)`."""
+    if not units:
+        return ""
+    known = [unit for unit in units if unit in before]
+    told = (
+        " (had failed before)" if len(known) == len(units) else f" ({_named(known)} had failed before)" if known else ""
+    )
+    return f"{count_text(len(units), 'unit')} failed: {_named(units)}{told}"
+
+
+def _named(units: Sequence[str]) -> str:
+    more = f" and {len(units) - _MOST_UNITS} more" if len(units) > _MOST_UNITS else ""
+    return f"{', '.join(units[:_MOST_UNITS])}{more}"
+
+
+def explained(outcome: Outcome, limit: int, *, activating: bool = False) -> str:
+    """Give why an activation failed, with the meaning of its exit status.
+
+    `activating`: it had begun to change what runs, and so had passed its checks.
+    """
     if outcome.status in TIMED_OUT:
         return outcome.why.replace(f"ended with {outcome.status}", f"took longer than {limit} s and was ended")
-    meaning = _MEANINGS.get(outcome.status)
+    meaning = "" if activating and outcome.status == 1 else _MEANINGS.get(outcome.status, "")
     ended = f"ended with {outcome.status}"
     return outcome.why.replace(ended, f"{ended}: {meaning}") if meaning else outcome.why
 

@@ -84,12 +84,17 @@ def longest(checks: Sequence[Check]) -> int:
 
     Those that need a session go on at once as far as the connection has sessions, and wait in turn beyond that.
     """
-    waiting = [check.timeout for check in checks if check.kind in _IN_SESSIONS]
-    most = max((check.timeout for check in checks), default=0.0)
+    waiting = [_span(check) for check in checks if check.kind in _IN_SESSIONS]
+    most = max(map(_span, checks), default=0.0)
     if len(waiting) <= SESSIONS:
         return math.ceil(most)
     # No session is idle while one waits, so the last to begin does so when all are used up at the latest.
     return math.ceil(max(most, sum(waiting) / SESSIONS + max(waiting)))
+
+
+def _span(check: Check) -> float:
+    """Give the seconds after which a check has ended: it may begin to hold late, and the last try may be a slow one."""
+    return check.timeout + (check.hold + check.timeout if check.hold else 0.0)
 
 
 def describe(check: Check) -> str:
@@ -101,7 +106,17 @@ def describe(check: Check) -> str:
         "units": "",
     }[check.kind]
     here = "from here" if check.here and check.kind in ("http", "tcp") else ""
-    return " ".join(strip_control(redact(f"{check.kind} {what} {here}")).split())
+    hold = f"for {check.hold:g} s" if check.hold else ""
+    return " ".join(strip_control(redact(f"{check.kind} {what} {here} {hold}")).split())
+
+
+def complaint(results: Sequence[CheckResult]) -> str:
+    """Give the first check that does not hold, and how many more; empty when all hold."""
+    bad = [result for result in results if not result.ok]
+    if not bad:
+        return ""
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return f"check {bad[0].name} failed: {bad[0].reason.rstrip('.')}{more}"
 
 
 class _Site:
@@ -144,18 +159,27 @@ async def _run(
 async def _begun(
     check: Check, site: _Site, clock: Callable[[], float], sleep: Callable[[float], Awaitable[object]]
 ) -> CheckResult:
-    began, left, tries = clock(), check.timeout, 0
-    reason = f"no answer within {check.timeout:g} s"
-    while left > 0:
+    began, tries, broke = clock(), 0, ""
+    reason = silence = f"no answer within {check.timeout:g} s"
+    holds_since: float | None = None
+    until = began + check.timeout
+    while until > clock():
         tries += 1
-        found = await _try(check, site, left)
+        found = await _try(check, site, until - clock() if holds_since is None else check.timeout)
         # A try that was cut short says less than those before it.
-        reason = reason if found is None else found
-        left = began + check.timeout - clock()
-        if not reason or left <= _LAST_TRY:
+        reason = (reason or silence) if found is None else found
+        now = clock()
+        if reason and holds_since is not None:
+            broke = f" (it had held for {now - holds_since:.1f} s, and must for {check.hold:g} s)"
+        if reason:
+            holds_since, until = None, began + check.timeout
+        elif holds_since is None:
+            holds_since, until = now, now + check.hold
+        left, last = until - now, _LAST_TRY if reason else min(_LAST_TRY, check.hold / 2)
+        if left <= last:
             break
-        await sleep(min(check.period, left - _LAST_TRY))
-        left = began + check.timeout - clock()
+        await sleep(min(check.period, left - last))
+    reason += broke if reason else ""
     return CheckResult(
         name=check.name,
         kind=check.kind,

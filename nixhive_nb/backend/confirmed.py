@@ -15,7 +15,7 @@ import msgspec
 
 from nixhive_nb.backend import activation
 from nixhive_nb.backend.activation import State
-from nixhive_nb.backend.checks import Reach, describe, longest, run_checks
+from nixhive_nb.backend.checks import Reach, complaint, describe, longest, run_checks
 from nixhive_nb.backend.host_facts import NAMELESS
 from nixhive_nb.errors import ChecksFailed, ConnectionFailed, HiveError, LinkLost, Locked, RolledBack, StepFailed
 from nixhive_nb.plan.event import Result
@@ -85,6 +85,12 @@ class Activation:
         self._started = self._ended = self._gone = False
         self._tested = asyncio.Event()
         self._results: tuple[CheckResult, ...] = ()
+        self._failed: tuple[str, ...] = ()
+        """The units that the activation itself named as failed."""
+        self._unreached = ""
+        """Why there was no new connection for the word."""
+        self._goes_back = self._activating = False
+        """Whether it had begun to change what runs."""
 
     async def run(self) -> Result:
         """Do it. Nothing is changed on a host that is so already, or where the path is no NixOS system.
@@ -120,6 +126,7 @@ class Activation:
             outcome="unchanged",
             path=self._order.path,
             previous=facts.current,
+            warning=activation.failed_text(facts.failed_units or (), ()),
             reboot=facts.reboot_needed,
             facts=facts,
         )
@@ -179,8 +186,10 @@ class Activation:
             nonlocal number
             word = activation.read_word(order.id, line)
             if word is not None:
+                self._goes_back = self._goes_back or word.keyword == "back"
                 loop.call_soon_threadsafe(self._take, word)
                 return
+            self._learn(line)
             # One that is followed anew tells all from its beginning.
             number += 1
             if number > self._lines and line.strip():
@@ -191,6 +200,13 @@ class Activation:
         return await self._hosts.remote(
             order.instance, command, seconds=seconds, on_line=heard, stdin=activation.script()
         )
+
+    def _learn(self, line: str) -> None:
+        """Take in what a line of the activation tells, but none of the way back, which tells of the old system."""
+        if self._goes_back:
+            return
+        self._failed = activation.units_in(line) or self._failed
+        self._activating = self._activating or line.startswith(activation.ACTIVATING)
 
     def _take(self, word: activation.Word) -> None:
         match word.keyword:
@@ -234,6 +250,7 @@ class Activation:
                     return
             except HiveError as error:
                 _log.info("%s: the word is tried again in %g s: %s", self._order.instance, _PAUSE, error)
+                self._unreached = str(error)
                 if not told:
                     self._tell.line(f"no new connection: {error}")
                 told = True
@@ -278,7 +295,9 @@ class Activation:
 
     def _judged(self, outcome: Outcome, before: activation.Host, after: activation.Host | None) -> Result:
         order = self._order
-        why = activation.explained(outcome, order.limit)
+        why = activation.explained(outcome, order.limit, activating=self._activating)
+        if self._unreached and "no word came" in why:
+            why += f" (no new connection: {self._unreached.rstrip('.')})"
         previous = (self._found.runs if self._found else None) or ""
         match outcome.name:
             case "locked":
@@ -299,15 +318,27 @@ class Activation:
             was = self._found.boots if self._found else before.facts.profile
             boots = after is not None and after.facts.profile == order.path != was
             raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
+        warning = self._warning(outcome, before, after, runs_it=runs_it)
         return Result(
-            outcome="warned" if outcome.name == "warned" else "done",
+            outcome="warned" if outcome.name == "warned" or warning else "done",
             path=order.path,
             previous=previous,
-            warning=activation.warning(outcome.status, runs=runs_it),
+            warning=warning,
+            until_reboot=warning if outcome.status == activation.NEEDS_REBOOT else "",
             checks=self._results,
             reboot=after.facts.reboot_needed if after is not None else None,
             facts=after.facts if after is not None else None,
         )
+
+    def _warning(
+        self, outcome: Outcome, before: activation.Host, after: activation.Host | None, *, runs_it: bool
+    ) -> str:
+        """Return what has to be told of one that was switched; failed units by their names, where they are known."""
+        now = after.facts.failed_units if after is not None else None
+        ended = self._failed if outcome.status == activation.UNITS_FAILED else ()
+        units = activation.failed_text(now or ended, before.facts.failed_units or ())
+        switched = self._order.type in activation.CHANGES_RUNNING and outcome.status in (0, activation.UNITS_FAILED)
+        return f"switched, but {units}" if units and switched else activation.warning(outcome.status, runs=runs_it)
 
     async def _checked_afterwards(self, result: Result) -> Result:
         """In the plain order, a check that fails is told, and nothing goes back."""
@@ -319,12 +350,3 @@ class Activation:
             kept = "The new system stays, since it was activated with --no confirm."
             raise ChecksFailed(f"{problem}. {kept}", result=msgspec.structs.replace(result, checks=results))
         return msgspec.structs.replace(result, checks=results)
-
-
-def complaint(results: Sequence[CheckResult]) -> str:
-    """Give the first check that does not hold, and how many more; empty when all hold."""
-    bad = [result for result in results if not result.ok]
-    if not bad:
-        return ""
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return f"check {bad[0].name} failed: {bad[0].reason.rstrip('.')}{more}"

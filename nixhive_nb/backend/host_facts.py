@@ -31,26 +31,39 @@ _BOOTED_SYSTEM = "/run/booted-system"
 _GENERATION = re.compile(rf"(?:.*/)?{_PROFILE}-(\d+)-link", re.ASCII)
 _DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s", re.ASCII)
 _EACH_LINE = re.compile(r"^[^\n=]{1,40}=[^\n]*", re.MULTILINE)
-_KERNEL_PARTS = 3
+_KERNEL_FILES = 3
+_HASH = re.compile(r"[0-9a-f]{32}")
 _MOST_FACTS = 30_000
 """How many lines of an answer are taken in: there may be a million others."""
 _LONGEST = 1000
 _MOST_UNITS = 500
-_MOST_UNIT = 255
+_MOST_NAME = 255
 _MOST_GENERATIONS = 10_000
 """How many failed units and generations of one host are taken in; what it has no more of than that is all it has."""
 
 _SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
 _REAL = 'real() { if test -e "$1"; then readlink -f "$1"; fi; }; '
+_HASHED = 'hash() { if test -r "$1"; then sha256sum <"$1" | cut -c 1-32; fi; }; '
 _SYSTEM = (
     'system() { path=$(real "$2"); say "$1" "$path"; '
     'if test -n "$path" && test -e "$path/kernel"; then say "${1}_kernel" '
-    '"$(real "$path/kernel") $(real "$path/initrd") $(real "$path/kernel-modules")"; fi; }; '
+    '"$(real "$path/kernel") $(real "$path/initrd") $(real "$path/kernel-modules") $(hash "$path/kernel-params")"; '
+    "fi; }; "
 )
 _UNITS = (
     "if test -d /run/systemd/system && "
-    "units=$(SYSTEMD_COLORS=0 systemctl --failed --plain --no-legend --no-pager 2>/dev/null); "
-    'then say systemd yes; printf "%s\\n" "$units" | while read -r unit _; do say failed "$unit"; done; fi; '
+    "units=$(SYSTEMD_COLORS=0 systemctl list-units --state=failed,auto-restart --plain --no-legend --no-pager "
+    '2>/dev/null); then say systemd yes; printf "%s\\n" "$units" | while read -r unit _ _ state _; do '
+    # One that ends well is started anew as well. As NixOS does, it is told by how its main process ended.
+    'if test "$state" = auto-restart && '
+    'test "$(systemctl show --property=ExecMainStatus "$unit" 2>/dev/null)" = ExecMainStatus=0; then :; '
+    'else say failed "$unit"; fi; done; fi; '
+)
+# Which system a running specialisation is one of: of its generations, what the next boot starts first.
+_SPECIALISATION = (
+    f"for one in {nix.SYSTEM_PROFILE}/specialisation/* {nix.SYSTEM_PROFILE}-*-link/specialisation/*; do "
+    f'if test "$one" -ef {nix.CURRENT_SYSTEM}; then say specialisation "${{one##*/}}"; '
+    'say base "$(real "${one%/specialisation/*}")"; break; fi; done; '
 )
 # A conflict is status 1; a lock that cannot be looked at is another one.
 _HOLDER = (
@@ -65,16 +78,17 @@ FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"
 """Shell words that print what `parse_failed_units` reads."""
 
 FACTS = (
-    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_SYSTEM}"
-    f"system current {nix.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; system profile {nix.SYSTEM_PROFILE}; "
+    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_HASHED}{_SYSTEM}"
+    f"system current {nix.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
+    f'say profile "$(real {nix.SYSTEM_PROFILE})"; '
     f'say generation "$(readlink {nix.SYSTEM_PROFILE})"; '
     'say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"; '
     'say uptime "$(cat /proc/uptime 2>/dev/null)"; '
     'say df "$(df -P -k /nix 2>/dev/null | tail -n 1)"; '
     'say uid "$(id -u)"; '
     # Not the id itself, which systemd wants to be kept from others.
-    'say machine_id "$(test -r /etc/machine-id && sha256sum /etc/machine-id | cut -c 1-32)"; '
-    f"{KERNEL}{_UNITS}{_HOLDER}true"
+    'say machine_id "$(hash /etc/machine-id)"; '
+    f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}true"
 )
 """Shell words that print what `parse_facts` reads."""
 
@@ -92,6 +106,7 @@ GENERATIONS = (
 def parse_facts(stdout: str) -> HostFacts:
     """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
     found = dict(_pairs(stdout))
+    base = said.host_path(found.get("base", ""))
     free = _DF.search(found.get("df", "") + " ")
     return HostFacts(
         current=said.host_path(found.get("current", "")),
@@ -103,7 +118,8 @@ def parse_facts(stdout: str) -> HostFacts:
         free=_bytes(free[1]) if free else None,
         booted_kernel=_kernel(found, "booted"),
         current_kernel=_kernel(found, "current"),
-        profile_kernel=_kernel(found, "profile"),
+        specialisation=found.get("specialisation", "")[:_MOST_NAME] if base else "",
+        base=base,
         failed_units=parse_failed_units(stdout),
         root=found.get("uid") == "0",
         machine_id=found.get("machine_id", ""),
@@ -121,7 +137,7 @@ def parse_failed_units(stdout: str) -> tuple[str, ...] | None:
     pairs = _pairs(stdout)
     if ("systemd", "yes") not in pairs:
         return None
-    return tuple(value[:_MOST_UNIT] for name, value in pairs if name == "failed" and value)[:_MOST_UNITS]
+    return tuple(value[:_MOST_NAME] for name, value in pairs if name == "failed" and value)[:_MOST_UNITS]
 
 
 def parse_generations(stdout: str) -> tuple[Generation, ...]:
@@ -158,11 +174,12 @@ def _line(text: str) -> str:
 
 
 def _kernel(found: Mapping[str, str], which: str) -> tuple[str, ...]:
-    """Give kernel, initrd and modules. A system without a kernel, as in a container, has none of them."""
+    """Give kernel, initrd, modules, and a hash of the parameters; nothing for a system without, as in a container."""
     parts = found.get(f"{which}_kernel", "").split(" ")
     if not said.host_path(parts[0]):
         return ()
-    return tuple(map(said.host_path, [*parts, "", ""][:_KERNEL_PARTS]))
+    *files, parameters = [*parts, "", "", ""][: _KERNEL_FILES + 1]
+    return (*map(said.host_path, files), parameters if _HASH.fullmatch(parameters) else "")
 
 
 def _number(link: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from nixhive_nb import process, said
 from nixhive_nb.backend import nix
 from nixhive_nb.errors import NixError
 from nixhive_nb.kept import ANSWER
+from nixhive_nb.plan.facts import kernels_differ
 from nixhive_nb.text import size_text, strip_control
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ LOOK_SECONDS = 120
 _COMMAND_BYTES = 100_000
 """A shell gets its words as one argument, which may have 128 KiB."""
 _KERNEL = ("kernel", "initrd", "kernel-modules")
+_HASH = 32
 
 
 async def lacking(remote: Remote, instance: str, sizes: Mapping[str, int]) -> int:
@@ -62,21 +65,24 @@ def local_closure_sizes(path: str) -> dict[str, int]:
 
 
 def kernel_of(path: str) -> tuple[str, ...]:
-    """Give the resolved kernel, initrd and kernel modules of a system in this machine's store.
+    """Give kernel, initrd and modules of a system in this machine's store, and a hash of its kernel parameters.
 
     One of them that the system has not is empty; the whole is empty for a system that is not here, or has no kernel.
     """
     if not Path(path, "kernel").exists():
         return ()
     parts = (Path(path, name) for name in _KERNEL)
-    return tuple(str(part.resolve()) if part.exists() else "" for part in parts)
+    return (*(str(part.resolve()) if part.exists() else "" for part in parts), _hash(Path(path, "kernel-params")))
 
 
 def reboot_wanted(kernel: tuple[str, ...], facts: HostFacts) -> bool | None:
     """Tell whether a system with this kernel (see `kernel_of`) needs a reboot; None where one of both is not known."""
-    if not kernel or not facts.booted_kernel:
-        return None
-    return kernel != facts.booted_kernel
+    return kernels_differ(kernel, facts.booted_kernel)
+
+
+def _hash(file: Path) -> str:
+    """Give the hash that hosts give of such a file; nothing where there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:_HASH] if file.exists() else ""
 
 
 def _sizes(paths: Sequence[str], sizes: Sequence[str]) -> dict[str, int] | None:

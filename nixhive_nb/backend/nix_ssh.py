@@ -15,8 +15,8 @@ import msgspec
 from nixhive_nb.backend import measure
 from nixhive_nb.backend.activation import LOOK_SECONDS, Order, State
 from nixhive_nb.backend.builds import Builds
-from nixhive_nb.backend.checks import run_checks
-from nixhive_nb.backend.confirmed import Activation, PathGone, complaint
+from nixhive_nb.backend.checks import complaint, run_checks
+from nixhive_nb.backend.confirmed import Activation, PathGone
 from nixhive_nb.backend.host_facts import FACTS, parse_facts
 from nixhive_nb.backend.lines import Lines
 from nixhive_nb.backend.reboot import Reboot
@@ -194,7 +194,7 @@ class NixSsh:
             expected=self._expected(step.instance) if options.type != "dry-activate" else State(),
             owner=self._owner,
         )
-        checks = self._inventory.instances[step.instance].checks if options.checks else ()
+        checks = self._checks_of(step)
         try:
             result = await self._activated(order, checks, step, tell)
         except (Locked, LinkLost):
@@ -233,7 +233,11 @@ class NixSsh:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
         # An activation before it has changed what was seen when the plan was made.
         expected = State() if wanted else self._expected(step.instance)
-        return await Reboot(step.instance, self._lines, tell, owner=self._owner).run(self._options, wanted, expected)
+        reboot = Reboot(step.instance, self._lines, tell, owner=self._owner, checks=self._checks_of(step))
+        return await reboot.run(self._options, wanted, expected)
+
+    def _checks_of(self, step: Step) -> Sequence[Check]:
+        return self._inventory.instances[step.instance].checks if self._options.checks else ()
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.

@@ -9,15 +9,21 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nixhive_nb.backend import activation
 from nixhive_nb.backend.activation import LOOK_SECONDS, Outcome, State
+from nixhive_nb.backend.checks import complaint, describe, run_checks
 from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
-from nixhive_nb.errors import HiveError, LinkLost, Locked, StepFailed
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.plan.event import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nixhive_nb.backend.base import Tell
     from nixhive_nb.backend.confirmed import Hosts
+    from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Options
 
@@ -26,6 +32,14 @@ _log = logging.getLogger(__name__)
 _PAUSE = 1.0
 """Seconds between two attempts to reach a host that is rebooting."""
 _ORDER_SECONDS = 30
+_GRACE = 15
+"""Seconds that a host has to answer, beside those that it may take."""
+_STARTED = (
+    "if test -d /run/systemd/system; then timeout {seconds} systemctl is-system-running --wait; fi >/dev/null 2>&1; "
+    "true"
+)
+"""Shell words that end when all that starts at boot has started; how that went is for the checks to say."""
+_NO_SYSTEM = "it answers, and runs no system yet (an initial RAM disk that waits for a passphrase?)"
 _TURN = 10
 """Seconds that the host waits for others, each time that it is asked to: it must not reboot when we are gone."""
 _SIGNALS = (129, 143)
@@ -37,12 +51,13 @@ _LOOKS = 5
 class Reboot:
     """One reboot of one instance."""
 
-    def __init__(self, instance: str, hosts: Hosts, tell: Tell, *, owner: str) -> None:
-        """Nothing is done yet. `owner` is what others are told while it goes down."""
+    def __init__(self, instance: str, hosts: Hosts, tell: Tell, *, owner: str, checks: Sequence[Check] = ()) -> None:
+        """Nothing is done yet. `owner` is what others are told meanwhile; `checks` must hold when it is back."""
         self._instance = instance
         self._hosts = hosts
         self._tell = tell
         self._owner = owner
+        self._checks = checks
 
     async def run(self, options: Options, wanted: str, expected: State) -> Result:
         """Reboot it, unless that is only wanted if needed and is not needed.
@@ -55,24 +70,37 @@ class Reboot:
         for _ in range(_LOOKS):
             before = await self._look()
             self._check(before, wanted, State() if waited else expected)
-            if options.reboot == "if needed" and not _is_needed(before, wanted) and not before.holder:
-                return Result(
-                    outcome="unchanged", path=before.current, previous=before.current, reboot=False, facts=before
-                )
+            if options.reboot == "if needed" and not before.reboot_needed and not before.holder:
+                path = before.current
+                return Result(outcome="unchanged", path=path, previous=path, reboot=before.reboot_needed, facts=before)
             outcome, others = await self._told(before, options, until)
             waited = waited or others
             if outcome.name != "changed":
                 break
         else:
             raise StepFailed(f"{self._instance} is changed by others all the time. It was not rebooted.")
+        ends = time.monotonic() + options.reboot_timeout
         after = await self._back(before, options.reboot_timeout)
         must = wanted or before.profile
-        if must and after.current != must:
+        if must and not after.does_run(must):
             raise StepFailed(
                 f"{self._instance} was rebooted and runs {after.current or 'no system'}, not {must}: "
                 "see what its boot loader starts."
             )
-        return Result(path=after.current, previous=before.current, reboot=after.reboot_needed, facts=after)
+        result = Result(path=after.current, previous=before.current, reboot=after.reboot_needed, facts=after)
+        return await self._checked(result, ends) if self._checks else result
+
+    async def _checked(self, result: Result, ends: float) -> Result:
+        """Run the checks when all that starts at boot has started, or the time to come back is over."""
+        left = max(1, math.ceil(ends - time.monotonic()))
+        async with self._hosts.fresh(self._instance) as line:
+            await line.command(_STARTED.format(seconds=left), seconds=left + _GRACE)
+            self._tell.line(f"checking: {', '.join(map(describe, self._checks))}")
+            results = await run_checks(self._checks, line)
+        found = msgspec.structs.replace(result, checks=results)
+        if problem := complaint(results):
+            raise ChecksFailed(f"{self._instance} was rebooted and is back, and {problem}.", result=found)
+        return found
 
     async def _look(self) -> HostFacts:
         return parse_facts((await self._hosts.remote(self._instance, FACTS, seconds=LOOK_SECONDS)).stdout)
@@ -155,19 +183,15 @@ class Reboot:
                 _log.info("%s: not back yet, it is tried again in %g s: %s", self._instance, _PAUSE, error)
                 reason = str(error)
                 continue
-            if facts.boot_id != before.boot_id:
+            if not facts.boot_id or facts.boot_id == before.boot_id:
+                continue
+            # The initial RAM disk may have an ssh server, to be told the passphrase of a disk.
+            if facts.current or not before.current:
                 self._tell.line("it is back")
                 return facts
+            reason = _NO_SYSTEM
         raise LinkLost(f"{self._instance} was told to reboot and did not come back within {seconds:g} s: {reason}")
 
 
 def _outcome(word: activation.Word) -> Outcome | None:
     return activation.read_outcome(word) if word.keyword == "result" else None
-
-
-def _is_needed(facts: HostFacts, wanted: str) -> bool:
-    """Tell whether the next boot starts another kernel, initrd or modules, or the wanted system, which does not run."""
-    if wanted and wanted != facts.current:
-        return True
-    kernel = facts.profile_kernel or facts.current_kernel
-    return bool(facts.booted_kernel and kernel) and facts.booted_kernel != kernel

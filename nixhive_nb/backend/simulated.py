@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 _PARTS = 4
 """How often a copy tells how far it is."""
-_WARNINGS = {4: "switched, but some units failed (exit status 4)", 100: "switched, but a reboot is needed"}
+_UNITS, _NEEDS_REBOOT = 4, 100
+_FAILED = "switched, but some units failed (exit status 4)"
+_NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
 _POLL = 1.0
 """Seconds between two questions to a host that is not ready."""
 _NOT_HELD = "a check does not hold"
@@ -202,28 +204,40 @@ class Simulated:
         host = await self._reached(step)
         await self._free(host)
         path, previous, kind = self._path(step), host.current, self._options.type
+        # As in NixOS, which leaves all but the boot loader alone where the new init does not go with the one that runs.
+        waits = host.model.exit == _NEEDS_REBOOT and kind in ("switch", "test") and path != host.current
         wanted = (
-            path if kind in ("switch", "test") else host.current,
+            path if kind in ("switch", "test") and not waits else host.current,
             path if kind in ("switch", "boot") else host.profile,
         )
         if kind == "dry-activate":
             await asyncio.sleep(host.model.activation)
             return Result(path=path, previous=previous)
-        if wanted == (host.current, host.profile) and not self._options.force:
+        if wanted == (host.current, host.profile) and not waits and not self._options.force:
             return Result(outcome="unchanged", path=path, previous=previous)
         if host.has("lost before"):
             raise LinkLost(f"The link to {host.name} was lost.")
         if path not in host.paths:
             raise StepFailed(f"{path} is not a NixOS system on {host.name}. Nothing was changed.")
+        if waits and kind == "test":
+            raise StepFailed("the new system takes effect by a reboot only (exit status 100). Nothing was changed.")
         if self._options.confirm and kind != "boot":
             await self._confirmed(host, *wanted)
         else:
             await self._plain(host, *wanted)
         if host.has("lost after"):
             raise LinkLost(f"The link to {host.name} was lost.")
-        warning = _WARNINGS.get(host.model.exit, "")
+        later = _NOT_YET if waits else ""
+        warning = later or (_FAILED if host.model.exit == _UNITS and kind != "boot" else "")
         outcome: Outcome = "warned" if warning else "done"
-        return Result(outcome=outcome, path=path, previous=previous, warning=warning, reboot=path != host.booted)
+        return Result(
+            outcome=outcome,
+            path=path,
+            previous=previous,
+            warning=warning,
+            until_reboot=later,
+            reboot=host.facts(self._now()).reboot_needed,
+        )
 
     async def _free(self, host: SimulatedHost) -> None:
         """Wait until nobody else is activating there, as long as the options allow."""
@@ -264,11 +278,13 @@ class Simulated:
     async def _reboot(self, step: Step, _tell: Tell) -> Result:
         host = await self._reached(step)
         previous = host.current
-        if self._options.reboot == "if needed" and host.current == host.booted:
+        if self._options.reboot == "if needed" and not host.facts(self._now()).reboot_needed:
             return Result(outcome="unchanged", path=previous, previous=previous, reboot=False)
         host.restart(self._now())
         await asyncio.sleep(host.model.restart + _POLL)
         host.answer(self._now())
+        if self._options.checks and (host.has("breaks later") or host.has("checks fail")):
+            raise ChecksFailed(f"{host.name} was rebooted and is back, and {_NOT_HELD}.")
         return Result(path=host.current, previous=previous, reboot=False)
 
     async def _check(self, step: Step, _tell: Tell) -> Result:

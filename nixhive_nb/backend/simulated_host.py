@@ -83,7 +83,6 @@ class SimulatedHost:
             boot_id=f"{self.name}-{self.boots}",
             booted_kernel=(self.booted,) if self.booted else (),
             current_kernel=(self.current,) if self.current else (),
-            profile_kernel=(self.profile,) if self.profile else (),
             root=True,
             holder=_OTHER if self.is_busy(now) else "",
         )

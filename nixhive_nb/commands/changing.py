@@ -164,7 +164,7 @@ def rollback(
 @click.command()
 @patterns
 @click.option("--if-needed", "reboot_if_needed", is_flag=True,
-              help="Only those whose kernel, initrd or modules are not those that were booted.")  # fmt: skip
+              help="Only those that boot another system, kernel, initrd, modules or parameters next.")  # fmt: skip
 @waves
 @wait
 @reboot_timeout
@@ -176,7 +176,7 @@ def rollback(
 def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended | Begun:  # noqa: ANN401 - click's values
     """Reboot hosts, wave by wave.
 
-    Each must come back with another boot id, and run the system that it boots.
+    Each must come back with another boot id and run the system that it boots, and its checks must hold then.
     """
     named = must_name(patterns)
     ask_leave(ctx)

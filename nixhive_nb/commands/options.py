@@ -251,7 +251,8 @@ deploying = _together(
     activation,
     click.option("--reboot", is_flag=True, help="Reboot each instance afterwards."),
     click.option("--reboot-if-needed", is_flag=True,
-                 help="Reboot those that run the new system only then, or have another kernel, initrd or modules."),
+                 help="Reboot those that run the new system only then, or have another kernel, initrd, modules or "
+                 "kernel parameters."),
     reboot_timeout,
 )  # fmt: skip
 """What a deploy takes."""

@@ -21,7 +21,7 @@ Problem = Callable[[Node, str], None]
 """Notes what is wrong with the value at a node."""
 
 _FORMS = ("command", "http", "tcp", "units")
-_OTHERS = ("expect", "from", "period", "timeout", "description")
+_OTHERS = ("expect", "from", "period", "timeout", "for", "description")
 _PLACES = ("instance", "here")
 _LAST_PORT = 65535
 _STATUSES = range(100, 600)
@@ -84,6 +84,7 @@ class _Reader:
         kind = self.kind()
         period = self.seconds("period", 2.0)
         timeout = self.seconds("timeout", 10.0)
+        hold = self.seconds("for", 0.0)
         description = self.description()
         if kind is None:
             return None
@@ -98,6 +99,7 @@ class _Reader:
             here=here,
             period=period,
             timeout=timeout,
+            hold=hold,
             description=description,
         )
         if kind == "units" and self.members["units"].value is not True:

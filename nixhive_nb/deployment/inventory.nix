@@ -91,6 +91,7 @@ let
     from = plain;
     period = plain;
     timeout = plain;
+    for = plain;
     description = plain;
   };
 

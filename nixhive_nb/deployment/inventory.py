@@ -31,6 +31,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """The pause between two tries."""
     timeout: float = 10.0
     """How long the check may be tried before it has failed."""
+    hold: float = 0.0
+    """How long it must go on to hold, from the try at which it does; in a deployment this is `for`."""
     description: str = ""
 
 
@@ -146,5 +148,5 @@ def _check_json(check: Check) -> dict[str, Any]:
         "units": {"units": True},
     }
     place = {"from": "here" if check.here else "instance"} if check.kind in ("http", "tcp") else {}
-    times = {"period": check.period, "timeout": check.timeout}
+    times = {"period": check.period, "timeout": check.timeout, **_present(**{"for": check.hold})}
     return {**forms[check.kind], **place, **times, **_present(description=check.description)}

@@ -50,6 +50,7 @@ _HEADER = ("", "instance", "system", "tags", "via", "runs")
 _TONES: dict[str, tuple[str, str]] = {
     "in sync": ("✓", "ok"),
     "reboot needed": ("⚠", "warn"),
+    "boots it next": ("◑", "warn"),
     "outdated": ("◐", "warn"),
     "never deployed": ("○", "warn"),
     "unreachable": ("✕", "bad"),

@@ -23,11 +23,20 @@ ROWS = 50
 _HEADER = ("instance", "state", "system", "runs → wanted", "generation", "up", "free on /nix", "note")
 _NUMBERS = ("generation", "up", "free on /nix")
 _DIM = ("system", "runs → wanted")
-_FIRST: tuple[Standing, ...] = ("unreachable", "unknown", "never deployed", "outdated", "reboot needed", "in sync")
+_FIRST: tuple[Standing, ...] = (
+    "unreachable",
+    "unknown",
+    "never deployed",
+    "outdated",
+    "boots it next",
+    "reboot needed",
+    "in sync",
+)
 """Those that need attention first."""
 _SYMBOLS: dict[Standing, str] = {
     "in sync": "✓",
     "reboot needed": "⚠",
+    "boots it next": "◑",
     "outdated": "◐",
     "never deployed": "○",
     "unreachable": "✕",
@@ -36,6 +45,7 @@ _SYMBOLS: dict[Standing, str] = {
 _COLOURS: dict[Standing, str] = {
     "in sync": html.OK,
     "reboot needed": html.WARN,
+    "boots it next": html.WARN,
     "outdated": html.WARN,
     "never deployed": html.WARN,
     "unreachable": html.BAD,
@@ -129,7 +139,9 @@ def _notes(wanted: Wanted | None, seen: Seen | None) -> list[str]:
     facts = seen.facts
     if facts is None:
         return notes
-    if facts.current and facts.profile and facts.current != facts.profile:
+    if facts.specialisation:
+        notes.append(f"it runs specialisation {facts.specialisation}")
+    if facts.current and facts.profile and not facts.does_run(facts.profile):
         notes.append("the next boot starts another system")
     if facts.holder:
         notes.append(f"{facts.holder} is activating there")

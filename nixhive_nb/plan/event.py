@@ -13,7 +13,7 @@ Outcome = Literal["done", "warned", "unchanged", "rolled back", "failed", "locke
 """How a step, or an instance, ends.
 
 done         what was wanted is so now
-warned       it is so now, and switch-to-configuration warned: units failed (4), or a reboot is needed (100)
+warned       it is so now, or will be at the next reboot (100), and there is something to be told: failed units (4)
 unchanged    it was so already, and nothing was changed
 rolled back  it was tried, and the host went back to what it ran before
 failed       it was tried, and did not come to be
@@ -42,6 +42,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     size: Whole = 0
     """Size of the closure concerned, in bytes."""
     warning: str = ""
+    until_reboot: str = ""
+    """That of it which is over when the host was rebooted into the system."""
     previous: str = ""
     """What the instance ran before the step."""
     facts: HostFacts | None = None

@@ -8,6 +8,9 @@ import msgspec
 
 from nixhive_nb.said import Whole
 
+_FILES = 3
+"""Of what is told of a kernel, so many are files; what follows is the hash of its parameters."""
+
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A host as it was when it was asked. Paths are resolved store paths, empty where there is none."""
@@ -29,13 +32,15 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     free: Whole | None = None
     """Free space on `/nix`, for a user that is not root."""
     booted_kernel: tuple[str, ...] = ()
-    """The kernel, initrd and kernel modules that were booted, resolved."""
+    """The kernel, initrd and kernel modules that were booted, resolved, and a hash of the kernel's parameters."""
     current_kernel: tuple[str, ...] = ()
-    """The same of what runs: where they differ, a reboot is needed."""
-    profile_kernel: tuple[str, ...] = ()
-    """The same of what the next boot starts."""
+    """The same of what runs."""
+    specialisation: str = ""
+    """The name of the specialisation that runs; empty where a system itself does."""
+    base: str = ""
+    """The system that it is a specialisation of."""
     failed_units: tuple[str, ...] | None = None
-    """Failed systemd units; None where systemd does not run."""
+    """Failed systemd units, and those that fail again and again; None where systemd does not run."""
     root: bool = False
     """Whether we are logged in as root; otherwise sudo is needed to change something."""
     holder: str = ""
@@ -46,12 +51,28 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
         plain = re.sub(r"^x86_64-v[1-4]-", "x86_64-", platform)
         return not self.runs or not plain or plain in self.runs
 
+    def does_run(self, path: str) -> bool:
+        """Tell whether a system runs, itself or as one of its specialisations."""
+        return bool(path) and path in (self.current, self.base)
+
     @property
     def reboot_needed(self) -> bool | None:
-        """Whether kernel, initrd or modules of what runs differ from what was booted; None where that is not known."""
-        if not self.booted_kernel or not self.current_kernel:
-            return None
-        return self.booted_kernel != self.current_kernel
+        """Whether a reboot would start what does not run yet; None where that is not known.
+
+        That is another system, or one with another kernel, initrd, modules or kernel parameters than were booted.
+        """
+        if self.profile and not self.does_run(self.profile):
+            return True
+        return kernels_differ(self.current_kernel, self.booted_kernel)
+
+
+def kernels_differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool | None:
+    """Tell whether a reboot is needed from one to the other (see `booted_kernel`); None where one is not known."""
+    if not one or not other:
+        return None
+    # Parameters that could not be read say nothing.
+    parameters = {*one[_FILES:], *other[_FILES:]} - {""}
+    return one[:_FILES] != other[:_FILES] or len(parameters) > 1
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,4 +127,4 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     moves: Whole | None = None
     """Content that the instance lacks of its wanted system, in bytes; None when that is not known."""
     reboot: bool | None = None
-    """Whether the wanted system needs a reboot: its kernel, initrd or modules are not those that were booted."""
+    """Whether the wanted system needs a reboot: see `kernels_differ`."""

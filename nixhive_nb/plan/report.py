@@ -241,6 +241,23 @@ def _reason(last: StepRecord | None, root: StepRecord | None) -> str:
     return last.reason if root is last else f"{root.step} {root.outcome}: {root.reason}"
 
 
+def _settled(steps: dict[str, StepRecord]) -> dict[str, StepRecord]:
+    """Give the steps without the warnings that a reboot has ended: it proved that the host runs the system."""
+    rebooted = {one.instance for one in steps.values() if one.kind == "reboot" and one.outcome in ("done", "warned")}
+    ended = {
+        name: _without_warning(one, one.result)
+        for name, one in steps.items()
+        if one.kind == "activate" and one.result and one.result.until_reboot and one.instance in rebooted
+    }
+    return steps | ended
+
+
+def _without_warning(record: StepRecord, result: Result) -> StepRecord:
+    rest = "; ".join(part for part in result.warning.split("; ") if part != result.until_reboot)
+    plain = msgspec.structs.replace(result, outcome="done", warning=rest, until_reboot="")
+    return msgspec.structs.replace(record, outcome="done", reason=rest, result=plain)
+
+
 class _Open:
     """What is known by now of one step."""
 
@@ -309,7 +326,7 @@ class Tally:
 
     def report(self) -> Report:
         """Give what is known by now."""
-        steps = {name: step.record() for name, step in self._steps.items()}
+        steps = _settled({name: step.record() for name, step in self._steps.items()})
         goes_on = any(step.outcome is None for step in steps.values())
         ended = max(self._last, self._clock()) if self._clock and goes_on else self._last
         return Report(plan=self._plan, started=self._started, ended=ended, steps=steps, journal=self._journal)

@@ -135,7 +135,7 @@ def _instance_row(plan: Plan, target: Target, steps: list[Step], wanted: Wanted,
         fate=fate,
         action=action,
         moves=0 if path and facts and facts.current == path else found.moves if found else None,
-        reboot=_needs_reboot(plan, found),
+        reboot=_needs_reboot(plan, path, found),
         generation=facts.generation if facts else None,
     )
 
@@ -148,38 +148,50 @@ def _deeds(plan: Plan, steps: list[Step], path: str, found: Seen | None) -> tupl
     if plan.verb == "push":
         there = found is not None and found.moves == 0
         return ("nothing", "nothing: it has this system") if there else ("act", "fetch")
-    reboot = _reboot_words(plan, found)
+    reboot = _reboot_words(plan, path, found)
     if plan.verb == "reboot":
         return ("act", reboot) if reboot else ("nothing", "nothing: it needs no reboot")
     if _is_so(plan.options, path, facts):
-        return ("act", reboot) if reboot else ("nothing", f"nothing: {_IS_SO[plan.options.type]}")
+        return ("act", reboot) if reboot else ("nothing", f"nothing: {_IS_SO[plan.options.type]}{_as(facts)}")
     generation = next((step.generation for step in steps if step.generation), 0)
     deed = f"roll back to generation {generation}" if generation else _ACTIVATE[plan.options.type]
-    return "act", f"{deed}, {reboot}" if reboot else deed
+    deeds = [deed, *_leaves(plan.options, facts), *([reboot] if reboot else [])]
+    return "act", ", ".join(deeds)
+
+
+def _as(facts: HostFacts | None) -> str:
+    return f", as specialisation {facts.specialisation}" if facts and facts.specialisation else ""
+
+
+def _leaves(options: Options, facts: HostFacts | None) -> list[str]:
+    """Give the words for a running specialisation: what is activated is always the system itself."""
+    if facts is None or not facts.specialisation or options.type not in ("switch", "test"):
+        return []
+    return [f"leave specialisation {facts.specialisation}"]
 
 
 def _is_so(options: Options, path: str, facts: HostFacts | None) -> bool:
     """Tell whether an activation would change nothing on a host."""
     if facts is None or not path or options.force or options.type == "dry-activate":
         return False
-    runs = facts.current == path or options.type == "boot"
+    runs = facts.does_run(path) or options.type == "boot"
     boots = facts.profile == path or options.type == "test"
     return runs and boots
 
 
-def _reboot_words(plan: Plan, found: Seen | None) -> str:
+def _reboot_words(plan: Plan, path: str, found: Seen | None) -> str:
     """Give "reboot" where the plan reboots, "reboot if needed" where that shows only then, else nothing."""
     if plan.options.reboot == "always" or (plan.verb == "reboot" and plan.options.reboot == "never"):
         return "reboot"
     if plan.options.reboot == "never":
         return ""
-    needed = _needs_reboot(plan, found)
+    needed = _needs_reboot(plan, path, found)
     return "reboot if needed" if needed is None else "reboot" if needed else ""
 
 
-def _needs_reboot(plan: Plan, found: Seen | None) -> bool | None:
-    if found is None:
-        return None
-    if plan.verb == "reboot":
-        return found.facts.reboot_needed if found.facts else None
-    return found.reboot
+def _needs_reboot(plan: Plan, path: str, found: Seen | None) -> bool | None:
+    facts = found.facts if found else None
+    if found is None or plan.verb == "reboot":
+        return facts.reboot_needed if facts else None
+    waits = plan.options.type == "boot" and plan.verb in ("deploy", "rollback")
+    return True if waits and facts and path and not facts.does_run(path) else found.reboot

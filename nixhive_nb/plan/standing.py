@@ -8,18 +8,19 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.facts import Seen, Wanted
     from nixhive_nb.plan.plan import Survey
 
-Standing = Literal["in sync", "reboot needed", "outdated", "never deployed", "unreachable", "unknown"]
+Standing = Literal["in sync", "reboot needed", "boots it next", "outdated", "never deployed", "unreachable", "unknown"]
 """How an instance stands, from good to bad.
 
-in sync         it runs and boots what is wanted
-reboot needed   the same, but with a kernel, initrd or modules that were not booted
-outdated        it runs or boots something else
+in sync         it runs and boots what is wanted, or runs a specialisation of it
+reboot needed   the same, but with a kernel, initrd, modules or kernel parameters that were not booted
+boots it next   it boots what is wanted, and runs something else
+outdated        it boots something else
 never deployed  it has no NixOS system yet
 unreachable     it did not answer, or its login runs something else than it is asked
 unknown         it answered, but its system cannot be evaluated
 """
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
-TO_DEPLOY: tuple[Standing, ...] = ("outdated", "never deployed")
+TO_DEPLOY: tuple[Standing, ...] = ("boots it next", "outdated", "never deployed")
 """What `@outdated` means: a deploy would change them."""
 
 
@@ -32,8 +33,10 @@ def standing(wanted: Wanted | None, seen: Seen | None) -> Standing:
         return "never deployed"
     if wanted is None or not wanted.path:
         return "unknown"
-    if wanted.path != facts.current or wanted.path != facts.profile:
+    if wanted.path != facts.profile:
         return "outdated"
+    if not facts.does_run(wanted.path):
+        return "boots it next"
     return "reboot needed" if facts.reboot_needed else "in sync"
 
 

@@ -108,7 +108,8 @@ def gated(
 def _check_steps(inventory: Inventory, part: Part, options: Options, last: Mapping[str, str]) -> list[Step]:
     """Give the steps that look once more at a part when all of it is through."""
     checked = [target for target in part.targets if inventory.instances[target.instance].checks]
-    if not checked or not options.checks or options.type not in ("switch", "test"):
+    runs_it = options.type in ("switch", "test") or (options.type == "boot" and options.reboot != "never")
+    if not checked or not options.checks or not runs_it:
         return []
     # One step that waits for all, so that there is not an edge from each to each.
     settled = Step(id=f"settled:{part.name}", kind="wave", wave=part.wave, after=tuple(last.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -256,6 +257,50 @@ def test_more_checks_than_a_connection_has_sessions_hold_on_a_real_host(reach):
         Check(name=str(number), kind="command", command=("sleep", "1"), timeout=2.5) for number in range(3 * SESSIONS)
     ]
     assert {result.reason for result in run(checks, reach)} == {""}
+
+
+HELD = "failed: a.service (it had held for {} s, and must for 10 s)"
+
+
+@pytest.mark.parametrize(
+    ("answers", "ok", "seconds", "reason"),
+    [
+        ([""], True, 9.5, ""),
+        (["", "", "a"], False, 20.0, HELD),
+        (["a", "a", "", "", "", "", "", ""], True, 13.5, ""),
+        (["", "a", "", "", "", "", "", ""], True, 13.5, ""),
+        (["", "", "", "", "a"], False, 20.0, HELD),
+        (["", "", "", "", "", "a"], False, 9.5, HELD),
+        (["slow"], True, 12.0, ""),
+        (["", "hang"], False, 6.0, "no answer within 4 s (it had held for 6.0 s, and must for 10 s)"),
+    ],
+    ids=["holds", "crashes", "late", "flaps", "dies late", "dies at the end", "slow", "hangs"],
+)
+def test_a_check_may_have_to_hold_for_a_while(answers, ok, seconds, reason):
+    """A12, case 23: at every try; where there is time left, it may begin anew."""
+    clock, tries = VirtualClock(), []
+
+    class Site(Unreachable):
+        async def command(self, words, *, seconds):
+            tries.append(clock.elapsed)
+            answer = answers[min(len(tries), len(answers)) - 1]
+            await asyncio.sleep({"slow": 1.5, "hang": 60}.get(answer, 0))
+            said = f"systemd=yes\nfailed={'a.service' if answer == 'a' else ''}\n"
+            return RemoteResult(exited=0, stdout=said, stderr="", seconds=0.0)
+
+    one = check("units", period=2.0, timeout=4.0 if "hang" in answers else 20.0, hold=10.0)
+    with asyncio.Runner(loop_factory=clock.loop) as runner:
+        (result,) = runner.run(run_checks([one], Site(), clock=clock.time))
+    assert result.ok is ok
+    assert result.tries == len(tries)
+    assert clock.elapsed <= longest([one])
+    if ok or "hang" in answers:
+        assert result.seconds == pytest.approx(seconds)
+    assert re.fullmatch(re.escape(reason).replace(r"\{\}", r"[\d.]+"), result.reason)
+
+
+def test_a_check_that_must_hold_for_a_while_says_so():
+    assert describe(check("units", hold=15.0)) == "units for 15 s"
 
 
 def test_tries_come_every_period_and_the_last_one_shortly_before_the_end():

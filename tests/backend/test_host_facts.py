@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ mount -t tmpfs none /run && mount -t tmpfs none /nix
 mkdir -p {OLD} {NEW} {BARE} {KERNEL} {OTHER} {INITRD} {MODULES} /nix/var/nix/profiles
 touch {KERNEL}/bzImage {OTHER}/bzImage {INITRD}/initrd
 for system in {OLD} {NEW}; do ln -s {INITRD}/initrd $system/initrd; ln -s {MODULES} $system/kernel-modules; done
+echo quiet >{OLD}/kernel-params; echo quiet >{NEW}/kernel-params
 ln -s {KERNEL}/bzImage {OLD}/kernel; ln -s {OTHER}/bzImage {NEW}/kernel
 printf '23.11 (Tapir)' >{OLD}/nixos-version; echo 24.05 >{NEW}/nixos-version
 """
@@ -62,8 +64,8 @@ def host(request):
     return run
 
 
-def kernel(image):
-    return (f"{image}/bzImage", f"{INITRD}/initrd", MODULES)
+def kernel(image, parameters="quiet\n"):
+    return (f"{image}/bzImage", f"{INITRD}/initrd", MODULES, hashlib.sha256(parameters.encode()).hexdigest()[:32])
 
 
 def test_the_words_are_one_line_and_safe_in_single_quotes():
@@ -77,7 +79,7 @@ def test_a_host_tells_what_runs_was_booted_and_boots(host):
     facts = parse_facts(host(FACTS, ACTIVATED))
     assert (facts.current, facts.booted, facts.profile, facts.generation) == (NEW, OLD, NEW, 10)
     assert facts.booted_kernel == kernel(KERNEL)
-    assert facts.current_kernel == facts.profile_kernel == kernel(OTHER)
+    assert facts.current_kernel == kernel(OTHER)
     assert facts.reboot_needed is True
     assert facts.root is True
     assert facts.failed_units is None
@@ -89,7 +91,7 @@ def test_a_host_tells_what_runs_was_booted_and_boots(host):
 def test_a_host_where_nothing_was_activated_still_answers(host):
     facts = parse_facts(host(FACTS))
     assert (facts.current, facts.booted, facts.profile, facts.generation) == ("", "", "", None)
-    assert facts.booted_kernel == facts.current_kernel == facts.profile_kernel == ()
+    assert facts.booted_kernel == facts.current_kernel == ()
     assert facts.reboot_needed is None
     assert facts.free is not None
     assert parse_generations(host(GENERATIONS)) == ()
@@ -111,7 +113,48 @@ def test_a_system_without_a_kernel_has_none_and_one_without_an_initrd_has_no_ini
         host(FACTS, f"rm {NEW}/initrd; ln -s {BARE} /run/booted-system; ln -s {NEW} /run/current-system")
     )
     assert facts.booted_kernel == ()
-    assert facts.current_kernel == (f"{OTHER}/bzImage", "", MODULES)
+    assert facts.current_kernel == (f"{OTHER}/bzImage", "", MODULES, kernel(OTHER)[-1])
+
+
+COPY = (
+    f"mkdir {OLD}2; cp -r {OLD}/. {OLD}2; ln -sfn {OLD}2 /run/current-system; "
+    f"ln -sfn {OLD}2 /nix/var/nix/profiles/system"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "needed"),
+    [
+        (f"ln -sfn {OLD} /run/current-system; ln -sfn system-9-link /nix/var/nix/profiles/system", False),
+        (f"ln -sfn {OLD} /run/current-system", True),
+        (f"{COPY}; echo nosmt >{OLD}2/kernel-params", True),
+        (f"{COPY}; rm {OLD}2/kernel-params", False),
+    ],
+    ids=["the same", "boots it next", "other parameters", "parameters that cannot be read"],
+)
+def test_a_reboot_is_needed_for_other_parameters_and_for_what_is_booted_next(host, before, needed):
+    """A8."""
+    assert parse_facts(host(FACTS, f"{ACTIVATED}\n{before}")).reboot_needed is needed
+
+
+SPECIAL = f"""
+mkdir -p {BARE} {NEW}/specialisation {OLD}/specialisation
+ln -s {BARE} {NEW}/specialisation/calm; ln -s {KERNEL} {OLD}/specialisation/calm; ln -s {OTHER} {NEW}/specialisation/x
+"""
+
+
+def test_a_specialisation_that_runs_is_named_with_its_system(host):
+    """Case 24."""
+    facts = parse_facts(host(FACTS, f"{ACTIVATED}{SPECIAL}ln -sfn {BARE} /run/current-system"))
+    assert (facts.current, facts.specialisation, facts.base) == (BARE, "calm", NEW)
+    assert facts.does_run(NEW)
+    assert not facts.does_run(OLD)
+    assert facts.reboot_needed is not True
+    # Of a generation that is not booted next.
+    facts = parse_facts(host(FACTS, f"{ACTIVATED}{SPECIAL}ln -sfn {KERNEL} /run/current-system"))
+    assert (facts.specialisation, facts.base, facts.reboot_needed) == ("calm", OLD, True)
+    facts = parse_facts(host(FACTS, f"{ACTIVATED}{SPECIAL}"))
+    assert (facts.specialisation, facts.base) == ("", "")
 
 
 def test_what_is_no_store_path_is_unknown(host):
@@ -142,12 +185,21 @@ SYSTEMD = """
 mkdir -p /run/systemd/system /run/bin
 cat >/run/bin/systemctl <<'END'
 #!/bin/sh
-test "$*" = "--failed --plain --no-legend --no-pager" || exit 64
+case "$1 $2" in
+  "show --property=ExecMainStatus")
+    case $3 in loops*) echo ExecMainStatus=3 ;; *) echo ExecMainStatus=0 ;; esac
+    exit ;;
+esac
+test "$*" = "list-units --state=failed,auto-restart --plain --no-legend --no-pager" || exit 64
 {answer}
 END
 chmod +x /run/bin/systemctl; PATH=/run/bin:$PATH
 """
 LEGEND = "nginx.service loaded failed failed A web server\\nback\\\\x2dup.timer loaded failed failed \\n"
+LOOPS = (
+    "loops.service loaded activating auto-restart It crashes\\n"
+    "ends.service loaded activating auto-restart It ends well\\nx.mount loaded failed failed\\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +207,12 @@ LEGEND = "nginx.service loaded failed failed A web server\\nback\\\\x2dup.timer 
     [
         (f"printf '{LEGEND}'", ("nginx.service", "back\\x2dup.timer")),
         ("true", ()),
+        (f"printf '{LOOPS}'", ("loops.service", "x.mount")),
         ("echo 'Failed to connect to bus' >&2; exit 1", None),
     ],
 )
 def test_failed_units_are_named_where_systemd_answers(host, answer, failed):
+    """A12: one that systemd starts again and again is no failed one for systemd."""
     systemd = SYSTEMD.replace("{answer}", answer)
     assert parse_facts(host(FACTS, systemd)).failed_units == failed
     assert parse_failed_units(host(FAILED_UNITS, systemd)) == failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import subprocess
@@ -117,7 +118,10 @@ def system(tmp_path):
 
 
 def test_the_kernel_of_a_system_is_resolved(system, tmp_path):
-    assert kernel_of(str(system)) == (str(tmp_path / "linux" / "bzImage"), "", str(tmp_path / "modules"))
+    files = (str(tmp_path / "linux" / "bzImage"), "", str(tmp_path / "modules"))
+    assert kernel_of(str(system)) == (*files, "")
+    (system / "kernel-params").write_text("quiet")
+    assert kernel_of(str(system)) == (*files, hashlib.sha256(b"quiet").hexdigest()[:32])
 
 
 def test_a_system_that_is_not_here_or_has_no_kernel_has_none(system):
@@ -134,6 +138,10 @@ def test_a_system_that_is_not_here_or_has_no_kernel_has_none(system):
         ((), ("k", "i", "m"), None),
         (("k", "i", "m"), (), None),
         ((), (), None),
+        (("k", "i", "m", "p"), ("k", "i", "m", "p"), False),
+        (("k", "i", "m", "p"), ("k", "i", "m", "q"), True),
+        (("k", "i", "m", "p"), ("k", "i", "m", ""), False),
+        (("k", "i", "m", "p"), ("k", "i", "m"), False),
     ],
 )
 def test_a_reboot_is_wanted_where_the_kernel_is_not_the_booted_one(kernel, booted, wanted):

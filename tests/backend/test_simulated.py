@@ -71,7 +71,7 @@ def test_each_fault_has_its_end(fault, outcome, runs):
         (1, 30.0, "rolled back", (OLD, OLD)),
         (2, 30.0, "rolled back", (OLD, OLD)),
         (4, 30.0, "warned", (NEW, NEW)),
-        (100, 30.0, "warned", (NEW, NEW)),
+        (100, 30.0, "warned", (OLD, NEW)),
         (1, 0.0, "failed", (OLD, NEW)),
         (4, 0.0, "warned", (NEW, NEW)),
     ],
@@ -151,6 +151,31 @@ def test_a_reboot_only_if_needed_is_left_out_where_it_is_not():
     assert record.outcome == "unchanged"
     assert fleet.host("a").boots == 1
     assert tried(reboot="if needed")[1].host("a").boots == 2
+
+
+def test_what_took_effect_at_the_reboot_that_followed_is_done():
+    """A9."""
+    record, fleet = tried(exit_status=100, reboot="if needed")
+    assert (record.outcome, record.reason) == ("done", "")
+    assert fleet.host("a").booted == NEW
+
+
+@pytest.mark.parametrize("fault", ["checks fail", "breaks later"])
+def test_a_host_that_comes_back_and_does_not_work_is_told(fault):
+    """Case 21."""
+    record, fleet = tried(fault, type="boot", reboot="always")
+    assert (record.outcome, record.failed_step) == ("failed", "reboot")
+    assert "was rebooted and is back" in record.reason
+    assert fleet.host("a").booted == NEW
+
+
+def test_what_is_booted_next_is_rebooted_into_if_needed():
+    """A8."""
+    fleet = SimulatedFleet(World(hosts={"a": HostModel(runs=OLD)}))
+    ran(deploy(ONE, "a", type="boot"), fleet)
+    targets = select_instances(ONE, ["*"])
+    plan = plan_reboot(ONE, targets, Options(reboot="if needed"), Survey())
+    assert [ran(plan, fleet)[0].instances()[0].outcome for _ in range(2)] == ["done", "unchanged"]
 
 
 def test_a_rollback_goes_to_its_goal():

@@ -23,11 +23,12 @@ def loaded(folder, checks, own="{ }"):
 def test_each_form_becomes_a_check_in_order_of_name(tmp_path):
     inventory = loaded(
         tmp_path,
-        '{ u.units = true; t = { tcp = 22; from = "here"; }; c = { command = [ "true" "a b" ]; period = 0.5; };'
+        '{ u.units = true; t = { tcp = 22; from = "here"; };'
+        ' c = { command = [ "true" "a b" ]; period = 0.5; for = 5; };'
         ' h = { http = "https://localhost:8443/x?y"; expect = 404; timeout = 3; description = "a page"; }; }',
     )
     assert inventory.systems["www"].checks == (
-        Check(name="c", kind="command", command=("true", "a b"), period=0.5),
+        Check(name="c", kind="command", command=("true", "a b"), period=0.5, hold=5.0),
         Check(
             name="h",
             kind="http",
@@ -111,6 +112,7 @@ def test_the_document_of_build_has_them(tmp_path):
         ('{ tcp = 1; from = "there"; }', 'is neither "instance" nor "here"'),
         ('{ units = true; from = "here"; }', "goes with http and tcp alone"),
         ("{ tcp = 1; timeout = 0; }", "is not a number of seconds, above 0"),
+        ("{ tcp = 1; for = -1; }", "is not a number of seconds, above 0"),
         ("{ tcp = 1; period = true; }", "is not a number of seconds, above 0"),
         ("{ tcp = 1; timeot = 5; }", "did you mean `timeout`?"),
         ("{ tcp = 1; colour = 5; }", "is not known: a check has command, http, tcp, units, expect"),

@@ -107,7 +107,7 @@ def test_a_failed_unit_is_a_warning_since_the_host_is_switched(fleet, changed):
         ended = fleet.nix_hive("deploy", "-c", "example", "www-1")
     assert ended.returncode == 0, ended.stderr
     assert "⚠ done, with warnings" in ended.stderr
-    assert "some units failed (exit status 4)" in ended.stderr
+    assert "switched, but 1 unit failed: broken.service" in ended.stderr
 
 
 def test_a_path_that_is_no_nixos_is_refused_and_nothing_is_changed(fleet):

@@ -9,6 +9,7 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.errors import OptionError, PlanStale, RunFailed
+from tests.fleet.faults import line_of, saw
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -181,6 +182,7 @@ def test_a_reboot_comes_back_with_what_it_boots(fleet, hive):
 
 
 def test_a_switch_that_takes_effect_at_the_next_reboot_says_so(fleet, hive, changed):
+    """A8, A9."""
     page = fleet.example / "www.nix"
     original = page.read_text()
     changed("Another init.", "systemd.package = pkgs.systemd // { interfaceVersion = 3; };")
@@ -192,12 +194,67 @@ def test_a_switch_that_takes_effect_at_the_next_reboot_says_so(fleet, hive, chan
     assert frame["outcome"].tolist() == ["warned"]
     assert "takes effect at the next reboot" in frame["reason"].iloc[0]
     assert fleet.runs("www-1") == before != fleet.boots("www-1")
-    hive.reboot("www-1")
+    assert hive.status("www-1")["state"].tolist() == ["boots it next"]
+    assert hive.plan("reboot", "www-1", reboot="if needed").table()["action"].tolist() == ["reboot"]
+    assert hive.reboot("www-1", reboot="if needed")["outcome"].tolist() == ["done"]
     assert fleet.runs("www-1") == fleet.boots("www-1") != before
     # The way back is of the same kind.
     page.write_text(original)
-    assert hive.deploy("www-1", reboot="if needed")["outcome"].tolist() == ["warned"]
+    frame = hive.deploy("www-1", reboot="if needed")
+    assert (frame["outcome"].tolist(), frame["reason"].tolist()) == (["done"], [""])
     assert fleet.runs("www-1") == before
+
+
+def test_other_kernel_parameters_need_a_reboot(fleet, hive, changed):
+    """A8."""
+    hive.reboot("www-1")
+    changed("Other parameters.", 'boot.kernelParams = [ "quiet" ];')
+    hive.deploy("www-1")
+    assert hive.status("www-1")["state"].tolist() == ["reboot needed"]
+    assert hive.reboot("www-1", reboot="if needed")["outcome"].tolist() == ["done"]
+    assert hive.status("www-1")["state"].tolist() == ["in sync"]
+
+
+def test_a_host_that_comes_back_from_a_reboot_and_does_not_work_is_told_so(fleet, hive, changed):
+    """Case 21: also where the system was activated by the reboot alone."""
+    whole = fleet.example / "default.nix"
+    original = whole.read_text()
+    check = 'checks.here = { command = [ "test" "-e" "/run/works" ]; timeout = 1; };'
+    whole.write_text(original.replace("www.configuration = import", f"www.{check} www.configuration = import", 1))
+    fleet.lab.exec("www-1", ["touch", "/run/works"])
+    said = []
+    try:
+        for words in (("deploy", "-t", "boot", "--force", "--reboot"), ("reboot",)):
+            ended = fleet.nix_hive(words[0], "-c", "example", *words[1:], "www-1")
+            said.append((ended.returncode, line_of(ended.stderr, "www-1")))
+    finally:
+        whole.write_text(original)
+    assert said[0] == said[1]
+    assert said[0][0] == 1
+    saw("a host that comes back from a reboot without working", said[0][1])
+
+
+def test_a_specialisation_that_runs_is_named_and_left_only_for_another_system(fleet, hive, changed):
+    """Case 24."""
+    special = fleet.runs("www-1")
+    changed("The system that it is one of.")
+    hive.deploy("www-1")
+    base = fleet.runs("www-1")
+    folder = f"{base}/specialisation"
+    fleet.lab.exec("www-1", ["sh", "-c", f"chmod u+w {folder} && ln -s {special} {folder}/calm"])
+    fleet.lab.exec("www-1", [f"{folder}/calm/bin/switch-to-configuration", "test"])
+    try:
+        assert hive.status("www-1")["state"].tolist() == ["in sync"]
+        assert hive.status("www-1")["specialisation"].tolist() == ["calm"]
+        assert hive.deploy("www-1")["outcome"].tolist() == ["unchanged"]
+        assert fleet.runs("www-1") == special
+        changed("Another system.")
+        plan = hive.plan("deploy", "www-1")
+        assert plan.table()["action"].tolist() == ["activate, leave specialisation calm"]
+        plan.apply()
+    finally:
+        fleet.lab.exec("www-1", ["sh", "-c", f"rm -f {folder}/calm; chmod u-w {folder}"])
+    assert special != fleet.runs("www-1") == fleet.boots("www-1") != base
 
 
 def test_a_canary_that_fails_holds_all_others_back(fleet, hive, changed):

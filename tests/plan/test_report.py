@@ -66,6 +66,23 @@ def test_an_instance_ends_as_the_worst_of_its_steps(ends, outcome):
     assert bool(record.reason) == (outcome not in ("done", "unchanged", None))
 
 
+def test_a_warning_that_held_until_the_reboot_is_over_when_the_host_was_rebooted():
+    """A9: and no other warning is."""
+    plan = deploy(ONE, "a", reboot="if needed")
+    for words, left in (
+        ("later", ""),
+        ("later; fetched again", "fetched again"),
+        ("units failed", "activate says why"),
+    ):
+        warned = Result(outcome="warned", warning=words, until_reboot="later" if "later" in words else "")
+        for rebooted, outcome in (("done", "done"), ("unchanged", "warned")):
+            ends = {"activate:a": "warned", "reboot:a": rebooted}
+            record = ended(plan, ends, {"activate:a": warned}).instances()[0]
+            expected = outcome if "later" in words else "warned"
+            assert record.outcome == expected
+            assert record.reason == (left if expected == "done" else "activate says why")
+
+
 def test_a_check_that_held_changes_nothing():
     record = outcome_of({"activate": "unchanged", "reboot": "unchanged", "check": "done"})
     assert record.outcome == "unchanged"

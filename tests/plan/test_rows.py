@@ -14,6 +14,8 @@ from nixhive_nb.plan.standing import standing, standings
 from tests.notebook.values import build_plan, deploy_plan, inventory
 from tests.plan.looked import facts, looked, path, survey
 
+NOTHING = "nothing: it runs and boots this system, as specialisation calm"
+
 
 def actions(plan):
     return {row.instance: row.action for row in instance_rows(plan)}
@@ -69,6 +71,28 @@ def deploy_plan_with(reboot):
     return msgspec.structs.replace(plan, options=Options(reboot=reboot))
 
 
+def test_a_plan_says_that_what_is_booted_next_needs_a_reboot():
+    """A8: one kernel, and another system."""
+    plan = looked(options=Options(type="boot", reboot="if needed"), fresh=("www-2",))
+    assert actions(plan)["www-1"] == "activate at the next boot, reboot"
+    assert actions(plan)["www-2"] == "nothing: it boots this system"
+    one = inventory()
+    found = survey(one)
+    waits = msgspec.structs.replace(found.seen[1], facts=facts(path("a", "www"), profile=path("b", "www")))
+    found = msgspec.structs.replace(found, seen=(found.seen[0], waits, *found.seen[2:]))
+    plan = plan_reboot(one, select_instances(one, ["www-1", "www-2"]), Options(reboot="if needed"), found)
+    assert actions(plan) == {"www-1": "reboot", "www-2": "nothing: it needs no reboot"}
+
+
+def test_a_plan_says_that_a_specialisation_will_be_left():
+    """Case 24."""
+    for letter, action in (("a", "activate, leave specialisation calm"), ("b", NOTHING)):
+        plan = looked()
+        runs = facts(path("s", "calm"), profile=path(letter, "www"), specialisation="calm", base=path(letter, "www"))
+        seen = [Seen(instance=one.instance, facts=runs) if one.instance == "www-1" else one for one in plan.seen]
+        assert actions(msgspec.structs.replace(plan, seen=tuple(seen)))["www-1"] == action
+
+
 def test_a_push_does_nothing_where_nothing_lacks():
     found = actions(looked(verb="push", fresh=("www-1",)))
     assert found["www-1"] == "nothing: it has this system"
@@ -103,6 +127,7 @@ class TestStanding:
         cases = {
             "in sync": facts(ok),
             "reboot needed": facts(ok, booted_kernel=("/nix/store/older",)),
+            "boots it next": facts(path("a", wanted.system), profile=ok),
             "outdated": facts(ok, profile=path("a", wanted.system)),
             "never deployed": facts("", profile=""),
             "unreachable": None,
@@ -110,6 +135,13 @@ class TestStanding:
         found = {name: standing(wanted, Seen(instance="x", facts=one, error="why")) for name, one in cases.items()}
         assert found == {name: name for name in cases}
         assert standing(None, Seen(instance="x", facts=facts(ok))) == "unknown"
+
+    def test_a_specialisation_of_what_is_wanted_is_in_sync(self):
+        """Case 24."""
+        wanted = survey().wanted[0]
+        ok = path("b", wanted.system)
+        runs = facts(path("s", "calm"), profile=ok, specialisation="calm", base=ok)
+        assert standing(wanted, Seen(instance="x", facts=runs)) == "in sync"
 
     def test_a_survey_gives_it_for_all(self):
         found = standings(survey(fresh=("www-1",), away=("www-2",)))
