@@ -16,6 +16,7 @@
     ├── StepFailed         a step of a plan failed; carries its log lines
     │   ├── ChecksFailed   a check of an instance does not hold
     │   ├── RolledBack     an activation failed, and the host went back to what it ran before
+    │   ├── Refused        a check on the host keeps it from switching
     │   └── Locked         somebody else is activating on the host
     ├── PlanStale          what a plan was made from has changed since
     └── RunFailed          a run ended with instances that are not done
@@ -123,6 +124,10 @@ class ChecksFailed(StepFailed):
 
 class RolledBack(StepFailed):
     """An activation failed, or was not confirmed, and the host went back to what it ran before."""
+
+
+class Refused(StepFailed):
+    """A check on the host, before the switch, keeps it from switching; nothing was changed."""
 
 
 class Locked(StepFailed):

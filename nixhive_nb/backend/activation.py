@@ -11,8 +11,16 @@ import msgspec
 
 from nixhive_nb import said
 from nixhive_nb.backend import errand, nix
-from nixhive_nb.backend.host_facts import FACTS, NAMELESS, parse_facts
-from nixhive_nb.plan.facts import HostFacts
+from nixhive_nb.backend.host_facts import (
+    FACTS,
+    IS_UNCLEAN,
+    LOADS,
+    NAMELESS,
+    inhibitors,
+    parse_facts,
+    read_inhibitors,
+)
+from nixhive_nb.plan.facts import HostFacts, inhibited
 from nixhive_nb.plan.plan import SwitchType
 from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import count_text, seconds_text
@@ -29,7 +37,7 @@ KEEP = "keep"
 """The word that makes an activation last; any other word is the reason to go back."""
 Keyword = Literal["began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone"]
 KEYWORDS: tuple[Keyword, ...] = get_args(Keyword)
-OutcomeName = Literal["done", "unchanged", "warned", "rolled-back", "failed", "gone", "changed", "locked"]
+OutcomeName = Literal["done", "unchanged", "warned", "rolled-back", "failed", "gone", "changed", "refused", "locked"]
 TIMED_OUT = (124, 137)
 """How `timeout` ends what takes too long."""
 
@@ -49,6 +57,7 @@ _MOST_UNITS = 8
 _UNITS_LINE = re.compile(r"warning: the following units failed: ?(.+)")
 NEEDS_REBOOT = 100
 """NixOS ends so when the new init does not go with the one that runs: it then sets the boot loader alone."""
+_BY_REBOOT = " To have it booted next, and reboot: deploy --reboot-if-needed."
 _NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
 _MOST_OWNER = 200
 _MOST_WORDS = 200
@@ -62,6 +71,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the wanted path is there."""
     is_system: bool
     """Whether it is a NixOS system."""
+    inhibited: tuple[str, ...] = ()
+    """What keeps the host from switching to it without a reboot: see `inhibited`."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -87,7 +98,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     """The generation that the profile goes back to; 0: the path becomes a new one."""
     force: bool = False
-    """Activate also where the path runs and boots already."""
+    """Activate also where the path runs and boots already, or where a reboot is asked for by switch inhibitors."""
+    reboots: bool = False
+    """Whether a reboot of it follows, if it is needed."""
     expected: State = State()
     """What the host must run and boot before, unless it waited for somebody else. What is not known may be anything."""
     owner: str
@@ -112,7 +125,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def script() -> str:
     """Give the text that the host runs."""
-    return errand.own_script("activation.sh")
+    return f"{IS_UNCLEAN}\n{LOADS}\n{errand.own_script('activation.sh')}"
 
 
 def begin(order: Order, *, root: bool) -> str:
@@ -201,7 +214,8 @@ def look(path: str) -> str:
     wanted = shlex.quote(path)
     return (
         f"{FACTS}; if test -e {wanted}; then echo hive_there=yes; fi; "
-        f"if test -x {wanted}/{nix.SWITCH} && test -e {wanted}/nixos-version; then echo hive_system=yes; fi"
+        f"if test -x {wanted}/{nix.SWITCH} && test -e {wanted}/nixos-version; then echo hive_system=yes; fi; "
+        f"{inhibitors('hive_wanted', wanted)}"
     )
 
 
@@ -212,13 +226,14 @@ def read_look(output: str) -> Host:
         facts=facts,
         is_there="hive_there=yes" in lines,
         is_system="hive_system=yes" in lines,
+        inhibited=inhibited(facts.inhibitors, read_inhibitors(output, "hive_wanted")),
     )
 
 
 def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
     """Tell whether a host is already what an activation of `path` would make of it."""
-    runs = facts.does_run(path) or action not in CHANGES_RUNNING
-    boots = facts.profile == path or action not in SETS_PROFILE
+    runs = facts.runs_well(path) or action not in CHANGES_RUNNING
+    boots = facts.does_boot(path) or action not in SETS_PROFILE
     return action != "dry-activate" and runs and boots
 
 
@@ -261,6 +276,17 @@ def explained(outcome: Outcome, limit: int, *, activating: bool = False) -> str:
     meaning = "" if activating and outcome.status == 1 else _MEANINGS.get(outcome.status, "")
     ended = f"ended with {outcome.status}"
     return outcome.why.replace(ended, f"{ended}: {meaning}") if meaning else outcome.why
+
+
+def refusal(why: str) -> str:
+    """Return the message for a host that refused to switch, by checks of its own before that."""
+    told = "; ".join(part.strip() for part in why.split(";") if part.strip())
+    return f"a check before the switch did not hold: {told}. Nothing was changed.{_BY_REBOOT if ' -> ' in told else ''}"
+
+
+def inhibited_text(changes: Sequence[str]) -> str:
+    """Return the message for a host that would refuse to switch, since that wants a reboot."""
+    return f"{', '.join(changes)}: that needs a reboot. Nothing was changed.{_BY_REBOOT}"
 
 
 def refused_by(outcome: Outcome, waited: float) -> str:

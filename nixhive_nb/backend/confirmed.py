@@ -13,11 +13,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from nixhive_nb import said
 from nixhive_nb.backend import activation
 from nixhive_nb.backend.activation import State
 from nixhive_nb.backend.checks import Reach, complaint, describe, longest, run_checks
 from nixhive_nb.backend.host_facts import NAMELESS
-from nixhive_nb.errors import ChecksFailed, ConnectionFailed, HiveError, LinkLost, Locked, RolledBack, StepFailed
+from nixhive_nb.errors import (
+    ChecksFailed,
+    ConnectionFailed,
+    HiveError,
+    LinkLost,
+    Locked,
+    Refused,
+    RolledBack,
+    StepFailed,
+)
 from nixhive_nb.plan.event import Result
 
 if TYPE_CHECKING:
@@ -85,6 +95,8 @@ class Activation:
         self._started = self._ended = self._gone = False
         self._tested = asyncio.Event()
         self._results: tuple[CheckResult, ...] = ()
+        self._last = ""
+        """The last line of the activation that is not ours."""
         self._failed: tuple[str, ...] = ()
         """The units that the activation itself named as failed."""
         self._unreached = ""
@@ -111,14 +123,25 @@ class Activation:
             and not before.facts.holder
         ):
             return self._unchanged(before)
+        self._see_inhibitors(before)
         await self._watch_and_prove()
         after = await self._settled()
         if self._outcome is None:
             raise self._without_result(before, after)
         result = self._judged(self._outcome, before, after)
-        if not order.confirm and order.type in activation.CHANGES_RUNNING:
+        if not order.confirm and self._order.type in activation.CHANGES_RUNNING:
             result = await self._checked_afterwards(result)
         return result
+
+    def _see_inhibitors(self, host: activation.Host) -> None:
+        """Go by the next boot where the host would refuse to switch, if a reboot follows. Raises `Refused` if not."""
+        order = self._order
+        if not host.inhibited or order.type not in activation.CHANGES_RUNNING or order.force:
+            return
+        if order.type == "test" or not order.reboots:
+            raise Refused(activation.inhibited_text(host.inhibited))
+        self._tell.line(f"{', '.join(host.inhibited)}: that needs a reboot, so it is set for the next boot")
+        self._order = msgspec.structs.replace(order, type="boot")
 
     def _unchanged(self, host: activation.Host) -> Result:
         facts = host.facts
@@ -187,9 +210,13 @@ class Activation:
             word = activation.read_word(order.id, line)
             if word is not None:
                 self._goes_back = self._goes_back or word.keyword == "back"
+                # Here, so that it stands before the lines that follow.
+                if told := self._told(word):
+                    self._tell.line(told)
                 loop.call_soon_threadsafe(self._take, word)
                 return
             self._learn(line)
+            self._last = said.one_line(line) or self._last
             # One that is followed anew tells all from its beginning.
             number += 1
             if number > self._lines and line.strip():
@@ -208,20 +235,25 @@ class Activation:
         self._failed = activation.units_in(line) or self._failed
         self._activating = self._activating or line.startswith(activation.ACTIVATING)
 
+    def _told(self, word: activation.Word) -> str:
+        """Return what people are told of a word; empty where that is nothing."""
+        match word.keyword:
+            case "waits":
+                return f"waiting for {word.text or NAMELESS}, at most {self._order.wait} s"
+            case "busy":
+                return activation.read_busy(word)
+            case "back":
+                return f"going back: {word.text}"
+        return ""
+
     def _take(self, word: activation.Word) -> None:
         match word.keyword:
             case "began":
                 self._started = True
             case "holds":
                 self._found = activation.read_state(word)
-            case "waits":
-                self._tell.line(f"waiting for {word.text or NAMELESS}, at most {self._order.wait} s")
-            case "busy":
-                self._tell.line(activation.read_busy(word))
             case "tested":
                 self._tested.set()
-            case "back":
-                self._tell.line(f"going back: {word.text}")
             case "result":
                 self._outcome = activation.read_outcome(word)
             case "ended":
@@ -286,8 +318,12 @@ class Activation:
         now = after.facts
         then = self._found or State(before.facts.current, before.facts.profile)
         restarted = bool(now.boot_id and before.facts.boot_id and now.boot_id != before.facts.boot_id)
-        if self._gone and not restarted and self._found is None:
-            return StepFailed("the link was lost before it began. Nothing was changed.")
+        if not restarted and self._found is None:
+            if self._gone:
+                return StepFailed("the link was lost before it began. Nothing was changed.")
+            return StepFailed(
+                f"the activation could not be begun: {self._last or 'it said nothing'}. Nothing was changed."
+            )
         what = "the host was restarted in the middle" if restarted else "the activation's own process was killed"
         if now.current == then.runs and now.profile == then.boots:
             return RolledBack(f"{what}; it runs what it ran before")
@@ -300,6 +336,8 @@ class Activation:
             why += f" (no new connection: {self._unreached.rstrip('.')})"
         previous = (self._found.runs if self._found else None) or ""
         match outcome.name:
+            case "refused":
+                raise Refused(activation.refusal(outcome.why))
             case "locked":
                 raise Locked(activation.refused_by(outcome, order.wait))
             case "gone":

@@ -6,18 +6,24 @@ quoted newline. Each fact is a line `name=value`; all else that a login may prin
 
 from __future__ import annotations
 
+import logging
 import re
 from itertools import islice
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from nixhive_nb import said
 from nixhive_nb.backend import nix
 from nixhive_nb.backend.kernels import KERNEL, platforms_of
 from nixhive_nb.plan.facts import Generation, HostFacts
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = logging.getLogger(__name__)
 
 LOCK = "/run/nixhive/lock"
 """An activation of ours holds an `flock` on it while it works."""
@@ -25,6 +31,26 @@ HOLDER = "/run/nixhive/holder"
 """A line that says who holds the lock, and one with the process that does."""
 NAMELESS = "somebody who left no name"
 """The holder of a lock that is held, where the line is missing."""
+
+UNCLEAN = "/run/nixhive/unclean"
+"""The system that an activation has begun to make run, and, where it has ended, which link `current-system` was then."""
+IS_UNCLEAN = (
+    f'is_unclean() {{ test -r {UNCLEAN} || return 1; set -- "$(sed -n 2p {UNCLEAN})"; '
+    f'test -z "$1" || test "$1" = "$(stat -c "%i %Z" {nix.CURRENT_SYSTEM} 2>/dev/null)"; }}; '
+)
+"""A shell function: whether an activation did not end well, and nobody has activated anything since."""
+_INIT = r"s|.*init=\(/nix/store/[^ /]*\)/init.*|\1|p"
+LOADS = (
+    "loads() { "
+    # Which entry GRUB takes is not certain where it remembers one.
+    'for conf in /boot/extlinux/extlinux.conf /boot/grub/grub.cfg; do if test -r "$conf"; then '
+    'if test "${conf%.cfg}" = "$conf" || grep -q "^ *set default=.\\{0,1\\}0.\\{0,1\\}$" "$conf"; then '
+    f'sed -n "{_INIT}" "$conf" | head -n 1; fi; return 0; fi; done; '
+    "for esp in /boot /efi /boot/efi; do if test -r $esp/loader/loader.conf; then "
+    'entry=$esp/loader/entries/$(sed -n "s/^default  *//p" $esp/loader/loader.conf); '
+    f'if test -f "$entry"; then sed -n "{_INIT}" "$entry" | head -n 1; fi; return 0; fi; done; }}; '
+)
+"""A shell function that prints the system that the boot loader starts, where it is extlinux, GRUB or systemd-boot."""
 
 _PROFILES, _, _PROFILE = nix.SYSTEM_PROFILE.rpartition("/")
 _BOOTED_SYSTEM = "/run/booted-system"
@@ -39,6 +65,7 @@ _LONGEST = 1000
 _MOST_UNITS = 500
 _MOST_NAME = 255
 _MOST_GENERATIONS = 10_000
+_MOST_INHIBITORS = 8_000
 """How many failed units and generations of one host are taken in; what it has no more of than that is all it has."""
 
 _SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
@@ -74,11 +101,21 @@ _HOLDER = (
     f'say held yes; say holder "$(head -n 1 {HOLDER})"; fi; '
 )
 
+
+def inhibitors(name: str, system: str) -> str:
+    """Return shell words that print the switch inhibitors of a system, which `read_inhibitors` reads, as a fact.
+
+    They are the file `switch-inhibitors` of NixOS 26.05: an object of strings, as JSON.
+    """
+    file = f"{system}/switch-inhibitors"
+    return f'if test -r {file}; then printf {name}=; tr -d "\\n" <{file} | head -c {_MOST_INHIBITORS}; echo; fi; '
+
+
 FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"
 """Shell words that print what `parse_failed_units` reads."""
 
 FACTS = (
-    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_HASHED}{_SYSTEM}"
+    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
     f"system current {nix.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
     f'say profile "$(real {nix.SYSTEM_PROFILE})"; '
     f'say generation "$(readlink {nix.SYSTEM_PROFILE})"; '
@@ -88,6 +125,9 @@ FACTS = (
     'say uid "$(id -u)"; '
     # Not the id itself, which systemd wants to be kept from others.
     'say machine_id "$(hash /etc/machine-id)"; '
+    'say loader "$(loads)"; '
+    f'if is_unclean; then say unclean "$(head -n 1 {UNCLEAN})"; fi; '
+    f"{inhibitors('inhibitors', nix.CURRENT_SYSTEM)}"
     f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}true"
 )
 """Shell words that print what `parse_facts` reads."""
@@ -128,8 +168,25 @@ def parse_facts(stdout: str) -> HostFacts:
             found.get("bits", ""),
             [value for name, value in _pairs(stdout) if name == "binfmt"],
         ),
+        unclean=said.host_path(found.get("unclean", "")),
+        loader=said.host_path(found.get("loader", "")),
+        inhibitors=read_inhibitors(stdout, "inhibitors"),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",
     )
+
+
+def read_inhibitors(stdout: str, name: str) -> tuple[tuple[str, str], ...]:
+    """Read what `inhibitors` printed under a name; nothing where that makes no sense."""
+    text = next((line.partition("=")[2] for line in stdout.splitlines() if line.startswith(f"{name}=")), "")
+    return inhibitors_in(text)
+
+
+def inhibitors_in(text: str) -> tuple[tuple[str, str], ...]:
+    """Read switch inhibitors, with their names in order; nothing where the text is no object of strings."""
+    with swallowed(_log, "reading switch inhibitors", msgspec.DecodeError):
+        found = msgspec.json.decode(text or "{}", type=dict[str, str])
+        return tuple(sorted((_line(name), _line(value)) for name, value in found.items()))
+    return ()
 
 
 def parse_failed_units(stdout: str) -> tuple[str, ...] | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb import process, said
 from nixhive_nb.backend import nix
+from nixhive_nb.backend.host_facts import inhibitors_in
 from nixhive_nb.errors import NixError
 from nixhive_nb.kept import ANSWER
 from nixhive_nb.plan.facts import kernels_differ
+from nixhive_nb.swallowed import swallowed
 from nixhive_nb.text import size_text, strip_control
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from nixhive_nb.backend.remote import Remote
     from nixhive_nb.plan.facts import HostFacts
 
+_log = logging.getLogger(__name__)
 LOOK_SECONDS = 120
 """How long a host may take to look at its store."""
 _COMMAND_BYTES = 100_000
@@ -78,6 +82,13 @@ def kernel_of(path: str) -> tuple[str, ...]:
 def reboot_wanted(kernel: tuple[str, ...], facts: HostFacts) -> bool | None:
     """Tell whether a system with this kernel (see `kernel_of`) needs a reboot; None where one of both is not known."""
     return kernels_differ(kernel, facts.booted_kernel)
+
+
+def inhibitors_of(path: str) -> tuple[tuple[str, str], ...]:
+    """Give the switch inhibitors of a system in this machine's store; none for one that is not here, or has none."""
+    with swallowed(_log, f"reading the switch inhibitors of {path}", OSError):
+        return inhibitors_in(Path(path, "switch-inhibitors").read_text(encoding="utf-8", errors="replace"))
+    return ()
 
 
 def _hash(file: Path) -> str:

@@ -24,7 +24,7 @@ from nixhive_nb.backend.transfer import Transfer
 from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.plan.event import Result
-from nixhive_nb.plan.facts import Seen
+from nixhive_nb.plan.facts import Seen, inhibited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,10 @@ class NixSsh:
             return Result(outcome="unchanged", how="not built")
         lacks = await measure.lacking(self._lines.remote, step.instance, built.sizes)
         reboot = measure.reboot_wanted(measure.kernel_of(built.path), self._facts[step.instance])
-        return Result(outcome="unchanged", path=built.path, how="measured", size=lacks, reboot=reboot)
+        changes = inhibited(self._facts[step.instance].inhibitors, measure.inhibitors_of(built.path))
+        return Result(
+            outcome="unchanged", path=built.path, how="measured", size=lacks, reboot=reboot, inhibited=changes
+        )
 
     async def _push(self, step: Step, tell: Tell) -> Result:
         built = self._builds.result(step.system)
@@ -191,6 +194,7 @@ class NixSsh:
             wait=math.ceil(options.wait),
             generation=step.generation,
             force=options.force,
+            reboots=options.reboot != "never",
             expected=self._expected(step.instance) if options.type != "dry-activate" else State(),
             owner=self._owner,
         )

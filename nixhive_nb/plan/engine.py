@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.errors import HiveError, LinkLost, Locked, RolledBack, StepFailed, of_system
+from nixhive_nb.errors import HiveError, LinkLost, Locked, Refused, RolledBack, StepFailed, of_system
 from nixhive_nb.plan.event import GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.hearing import Hearing, OnEvent
 from nixhive_nb.plan.limits import Limits, Locks
@@ -343,6 +343,8 @@ def _outcome_of(error: HiveError, step: Step) -> Outcome:
     match error:
         case RolledBack():
             return "rolled back"
+        case Refused():
+            return "refused"
         case Locked():
             return "locked"
         case LinkLost() if step.kind in TOUCHES:

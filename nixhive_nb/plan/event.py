@@ -9,7 +9,9 @@ import msgspec
 from nixhive_nb.plan.facts import CheckResult, HostFacts, Wanted
 from nixhive_nb.said import Moment, Whole
 
-Outcome = Literal["done", "warned", "unchanged", "rolled back", "failed", "locked", "unknown", "skipped", "cancelled"]
+Outcome = Literal[
+    "done", "warned", "unchanged", "rolled back", "failed", "refused", "locked", "unknown", "skipped", "cancelled"
+]
 """How a step, or an instance, ends.
 
 done         what was wanted is so now
@@ -17,6 +19,7 @@ warned       it is so now, or will be at the next reboot (100), and there is som
 unchanged    it was so already, and nothing was changed
 rolled back  it was tried, and the host went back to what it ran before
 failed       it was tried, and did not come to be
+refused      the host refused to switch, by a check before that: nothing was changed
 locked       not tried, since somebody else is activating there
 unknown      the link was lost, and the host could not be asked again
 skipped      not tried, since something that it needs failed, or too much has failed
@@ -24,7 +27,7 @@ cancelled    not tried or ended early, since the user stopped the run
 """
 GOOD = ("done", "warned", "unchanged")
 """The outcomes that leave an instance as it is wanted."""
-BAD: tuple[Outcome, ...] = ("rolled back", "failed", "locked", "unknown")
+BAD: tuple[Outcome, ...] = ("rolled back", "failed", "refused", "locked", "unknown")
 """The outcomes of what was begun and did not do what was wanted."""
 
 
@@ -51,6 +54,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     wanted: tuple[Wanted, ...] = ()
     """For `instantiate`."""
     checks: tuple[CheckResult, ...] = ()
+    inhibited: tuple[str, ...] = ()
+    """For `measure`: what keeps the host from switching to it without a reboot."""
     reboot: bool | None = None
     """Whether the instance needs a reboot now; for `measure`, would need one. None where that is not known."""
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.said import Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FILES = 3
 """Of what is told of a kernel, so many are files; what follows is the hash of its parameters."""
@@ -39,6 +43,12 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the specialisation that runs; empty where a system itself does."""
     base: str = ""
     """The system that it is a specialisation of."""
+    unclean: str = ""
+    """The system whose activation did not end well, so that what runs is a mixture; empty where there is none."""
+    loader: str = ""
+    """What the boot loader starts; empty where that is not known."""
+    inhibitors: tuple[tuple[str, str], ...] = ()
+    """The switch inhibitors of what runs, by name: what must not change while it does."""
     failed_units: tuple[str, ...] | None = None
     """Failed systemd units, and those that fail again and again; None where systemd does not run."""
     root: bool = False
@@ -55,15 +65,33 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether a system runs, itself or as one of its specialisations."""
         return bool(path) and path in (self.current, self.base)
 
+    def runs_well(self, path: str) -> bool:
+        """Tell whether a system runs, and its activation has ended well."""
+        return self.does_run(path) and not self.unclean
+
+    def does_boot(self, path: str) -> bool:
+        """Tell whether the next boot starts a system: by the profile, and by the boot loader as far as it is known."""
+        return self.profile == path and self.loader in ("", path)
+
     @property
     def reboot_needed(self) -> bool | None:
         """Whether a reboot would start what does not run yet; None where that is not known.
 
         That is another system, or one with another kernel, initrd, modules or kernel parameters than were booted.
         """
-        if self.profile and not self.does_run(self.profile):
+        starts = self.loader or self.profile
+        if starts and not self.does_run(starts):
             return True
         return kernels_differ(self.current_kernel, self.booted_kernel)
+
+
+def inhibited(runs: Iterable[tuple[str, str]], wanted: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the switch inhibitors that differ between two systems, as `dbus: dbus → broker`.
+
+    As NixOS does it, only those count that both have.
+    """
+    new = dict(wanted)
+    return tuple(f"{name}: {value} → {new[name]}" for name, value in runs if name in new and new[name] != value)
 
 
 def kernels_differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool | None:
@@ -128,3 +156,5 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Content that the instance lacks of its wanted system, in bytes; None when that is not known."""
     reboot: bool | None = None
     """Whether the wanted system needs a reboot: see `kernels_differ`."""
+    inhibited: tuple[str, ...] = ()
+    """What keeps the host from switching to it without a reboot: see `inhibited`."""

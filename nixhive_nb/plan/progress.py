@@ -27,6 +27,7 @@ _TITLES = {
 _ENDS = {
     "failed": "✕ {kind} failed",
     "rolled back": "↶ {kind} rolled back",
+    "refused": "✕ {kind} refused",
     "locked": "✕ {kind} locked out",
     "unknown": "? {kind} ended unknown",
 }

@@ -44,6 +44,7 @@ _COLOURS = {
     "unchanged": html.DIM,
     "rolled back": html.BAD,
     "failed": html.BAD,
+    "refused": html.BAD,
     "locked": html.BAD,
     "unknown": html.BAD,
     None: html.RUN,

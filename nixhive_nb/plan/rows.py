@@ -23,6 +23,7 @@ _ACTIVATE = {
     "test": "activate until the next boot",
     "dry-activate": "show what activation would do",
 }
+_SWITCHES = ("switch", "test")
 _IS_SO = {
     "switch": "it runs and boots this system",
     "boot": "it boots this system",
@@ -155,6 +156,12 @@ def _deeds(plan: Plan, steps: list[Step], path: str, found: Seen | None) -> tupl
         return ("act", reboot) if reboot else ("nothing", f"nothing: {_IS_SO[plan.options.type]}{_as(facts)}")
     generation = next((step.generation for step in steps if step.generation), 0)
     deed = f"roll back to generation {generation}" if generation else _ACTIVATE[plan.options.type]
+    inhibited = found.inhibited if found and plan.options.type in _SWITCHES and not plan.options.force else ()
+    if inhibited:
+        changes = ", ".join(inhibited)
+        if plan.options.type == "test" or plan.options.reboot == "never":
+            return "act", f"nothing: it will refuse, since {changes} needs a reboot"
+        return "act", f"{_ACTIVATE['boot']} ({changes}), reboot"
     deeds = [deed, *_leaves(plan.options, facts), *([reboot] if reboot else [])]
     return "act", ", ".join(deeds)
 
@@ -174,8 +181,8 @@ def _is_so(options: Options, path: str, facts: HostFacts | None) -> bool:
     """Tell whether an activation would change nothing on a host."""
     if facts is None or not path or options.force or options.type == "dry-activate":
         return False
-    runs = facts.does_run(path) or options.type == "boot"
-    boots = facts.profile == path or options.type == "test"
+    runs = facts.runs_well(path) or options.type == "boot"
+    boots = facts.does_boot(path) or options.type == "test"
     return runs and boots
 
 
@@ -194,4 +201,4 @@ def _needs_reboot(plan: Plan, path: str, found: Seen | None) -> bool | None:
     if found is None or plan.verb == "reboot":
         return facts.reboot_needed if facts else None
     waits = plan.options.type == "boot" and plan.verb in ("deploy", "rollback")
-    return True if waits and facts and path and not facts.does_run(path) else found.reboot
+    return True if found.inhibited or (waits and facts and path and not facts.does_run(path)) else found.reboot

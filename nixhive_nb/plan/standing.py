@@ -8,19 +8,22 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.facts import Seen, Wanted
     from nixhive_nb.plan.plan import Survey
 
-Standing = Literal["in sync", "reboot needed", "boots it next", "outdated", "never deployed", "unreachable", "unknown"]
+Standing = Literal[
+    "in sync", "reboot needed", "boots it next", "mixture", "outdated", "never deployed", "unreachable", "unknown"
+]
 """How an instance stands, from good to bad.
 
 in sync         it runs and boots what is wanted, or runs a specialisation of it
 reboot needed   the same, but with a kernel, initrd, modules or kernel parameters that were not booted
 boots it next   it boots what is wanted, and runs something else
+mixture         an activation did not end well there: it runs parts of two systems
 outdated        it boots something else
 never deployed  it has no NixOS system yet
 unreachable     it did not answer, or its login runs something else than it is asked
 unknown         it answered, but its system cannot be evaluated
 """
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
-TO_DEPLOY: tuple[Standing, ...] = ("boots it next", "outdated", "never deployed")
+TO_DEPLOY: tuple[Standing, ...] = ("boots it next", "mixture", "outdated", "never deployed")
 """What `@outdated` means: a deploy would change them."""
 
 
@@ -33,7 +36,9 @@ def standing(wanted: Wanted | None, seen: Seen | None) -> Standing:
         return "never deployed"
     if wanted is None or not wanted.path:
         return "unknown"
-    if wanted.path != facts.profile:
+    if facts.unclean:
+        return "mixture"
+    if not facts.does_boot(wanted.path):
         return "outdated"
     if not facts.does_run(wanted.path):
         return "boots it next"

@@ -24,6 +24,7 @@ SYMBOLS = {
     "unchanged": "=",
     "rolled back": "↶",
     "failed": "✕",
+    "refused": "✕",
     "locked": "✕",
     "unknown": "?",
     "skipped": "⊘",

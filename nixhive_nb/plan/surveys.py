@@ -217,4 +217,5 @@ def _seen(report: Report, instance: str) -> Seen:
         # Of a system that is not built yet, nothing can be told.
         moves=measured.size if measured and measured.path else None,
         reboot=measured.reboot if measured else None,
+        inhibited=measured.inhibited if measured else (),
     )
