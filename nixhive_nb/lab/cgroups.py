@@ -7,25 +7,23 @@ machine. Its folder outlives its processes, however they end.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
 import select
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nixhive_nb.lab.model import LabError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
 
 _PREFIX = "nixhive-lab"
 FLEET = "user.nixhive_lab"
 """An attribute of each group: the folder of its fleet. `.ci/run` and the tests look for what is left by it."""
+
+_SECONDS_NEW = 120.0
+"""How long a group may stay empty: much longer than a host needs to start."""
 
 POWER, BOX = "power", "box"
 """The parts of a host's group: what starts the host again after a reboot, and the host itself."""
@@ -54,6 +52,7 @@ def make(name: str, fleet: Path) -> Path:
     group = top / name
     for part in (POWER, BOX):
         (group / part).mkdir(parents=True, exist_ok=True)
+    os.utime(group)  # It is new again: see `sweep`.
     try:
         os.setxattr(group, FLEET, os.fsencode(fleet))
     except OSError:
@@ -61,44 +60,26 @@ def make(name: str, fleet: Path) -> Path:
     return group
 
 
-@contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """Let nobody sweep groups that are still empty because what is to run in them has not begun."""
-    with _locked(fcntl.LOCK_SH):
-        yield
-
-
 def sweep() -> None:
-    """Remove groups with nobody in them, which fleets left that are gone. While hosts start nothing is done."""
-    with contextlib.suppress(BlockingIOError), _locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-        for group in _groups(f"{_PREFIX}-*"):
-            if _is_empty(group):
+    """Remove groups that fleets left which are gone: those with nobody in them, unless somebody is about to come."""
+    for group in _groups(f"{_PREFIX}-*"):
+        # Somebody else may be at it, or its owner is.
+        with contextlib.suppress(OSError):
+            if _is_empty(group) and time.time() - group.stat().st_mtime > _SECONDS_NEW:
                 _remove(group)
 
 
 def end(token: str) -> None:
     """Kill all hosts with systemd of a fleet, wait until they are gone, and remove their groups."""
-    groups = _groups(name_of(token, "*"))
-    for group in groups:
-        (group / "cgroup.kill").write_text("1")
-    for group in groups:
-        _await_empty(group)
-        _remove(group)
-
-
-@contextlib.contextmanager
-def _locked(how: int) -> Iterator[None]:
-    """Hold the lock that all worlds with the same groups share."""
-    top = hierarchy()
-    if top is None:
-        yield
-        return
-    handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, how)
-        yield
-    finally:
-        os.close(handle)
+    for group in _groups(name_of(token, "*")):
+        try:
+            (group / "cgroup.kill").write_text("1")
+            _await_empty(group)
+            _remove(group)
+        except OSError:
+            if group.exists():
+                raise
+            _log.debug("%s was swept meanwhile", group, exc_info=True)
 
 
 def _groups(pattern: str) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.lab import cgroups, network
+from nixhive_nb.lab import network
 from nixhive_nb.lab.commands import SYSTEM_PATH, is_first, processes_in, run, wait_for_end
 from nixhive_nb.lab.container import Container
 from nixhive_nb.lab.model import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -52,14 +51,13 @@ class Host(msgspec.Struct, frozen=True):
         return (self.root / "var" / "lib" / "sshd.pid").exists() and (not self.daemon or socket.exists())
 
 
-def start(hosts: Sequence[Host]) -> None:
+def start(hosts: Iterable[Host]) -> None:
     """Start hosts side by side, and wait until all of them answer."""
     lifelines: dict[int, Host] = {}
     try:
-        with cgroups.kept() if any(host.container for host in hosts) else contextlib.nullcontext():
-            for host in hosts:
-                lifelines[_launch(host)] = host
-            _await_ready(lifelines)
+        for host in hosts:
+            lifelines[_launch(host)] = host
+        _await_ready(lifelines)
     finally:
         for lifeline in lifelines:
             os.close(lifeline)

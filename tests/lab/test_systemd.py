@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import secrets
 import select
 import signal
 import subprocess
@@ -243,9 +244,13 @@ def test_down_ends_a_container_whose_power_was_killed(tmp_path):
 
 
 def test_what_somebody_left_is_removed_by_the_next_fleet(tmp_path):
-    left = cgroups.make(cgroups.name_of("00000000", "www-1"), tmp_path / "gone")
+    token = secrets.token_hex(4)
+    old, new = (cgroups.make(cgroups.name_of(token, name), tmp_path / "gone") for name in ("old", "new"))
+    os.utime(old, (0, 0))
     Lab.up(tmp_path / "lab", web=0).down()
-    assert not left.exists()
+    assert (old.exists(), new.exists()) == (False, True)
+    cgroups.end(token)
+    assert not new.exists()
 
 
 def test_two_fleets_side_by_side_leave_each_other_alone(tmp_path):
