@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _COPYING = re.compile(r"copying path '([^']+)' from")
+_NOISE = re.compile(r"'nix-store --serve' protocol mismatch from .*", re.DOTALL)
+_SIGNATURE = "lacks a valid signature"
+_UNSIGNED = (
+    ". Sign what is sent (signing.keyFile of the deployment, with its public key in trusted-public-keys there), or "
+    "name the login user in trusted-users there"
+)
 _COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
 _KEPT_LINES = 500
 """How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
@@ -394,9 +400,13 @@ def _why(stderr: str) -> str:
 
 def _why_copy(said: Iterable[str], log: NixLog) -> str:
     """Give what the other side or ssh complained of; Nix itself often sees only that the link has ended."""
-    theirs = [line for line in said if _COMPLAINT.search(line) and line not in log.errors]
-    text = (theirs or log.errors or ["it said nothing"])[-1]
-    return " ".join(text.removeprefix("error: ").split())[:300]
+    lines = list(said)
+    noise = next((found for line in (*log.errors, *lines) if (found := _NOISE.search(line))), None)
+    if noise:
+        return f"{' '.join(noise[0].split())[:300]}: the login shell there prints something at its start"
+    theirs = [line for line in lines if _COMPLAINT.search(line) and line not in log.errors]
+    text = " ".join((theirs or log.errors or ["it said nothing"])[-1].removeprefix("error: ").split())[:300]
+    return f"{text}{_UNSIGNED if any(_SIGNATURE in line for line in (*log.errors, *lines)) else ''}"
 
 
 def _without_options(store: str) -> str:

@@ -39,6 +39,7 @@ _ON_TRIAL: tuple[Verb, ...] = ("deploy", "rollback")
 @click.command(name="plan")
 @click.argument("words", nargs=-1, metavar="[deploy|push|build|rollback|reboot] [PATTERN]...")
 @click.option("--to", metavar="GENERATION", type=Whole(min=1), help="For a rollback: where to go.")
+@click.option("--if-needed", is_flag=True, help="For a reboot: only those that need one.")
 @deploying
 @as_json
 @common
@@ -49,6 +50,7 @@ def plan_command(
     words: tuple[str, ...],
     to: int | None,
     *,
+    if_needed: bool,
     as_json: bool,
     **how: Any,  # noqa: ANN401 - click's values
 ) -> Planned:
@@ -61,6 +63,9 @@ def plan_command(
     verb, rest = _verb(words)
     if verb in ("rollback", "reboot"):
         must_name(rest)
+    if if_needed and verb != "reboot":
+        raise click.UsageError(f"--if-needed goes with reboot: for {verb} it is --reboot-if-needed.")
+    how["reboot_if_needed"] = how["reboot_if_needed"] or if_needed
     if verb == "reboot" and not how["reboot_if_needed"]:
         how["reboot"] = True
     if verb not in _ON_TRIAL and how["confirm"] is None:

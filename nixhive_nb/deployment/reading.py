@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,17 +129,14 @@ class _Reader:
         )
 
     def check_configuration(self, node: Node, system: str, holder: Node) -> None:
-        if node.type == "lambda":
+        if node.type in ("lambda", "set", "path"):  # what NixOS takes as a module
             return
         if node.type == "missing":
             if holder.type == "set":
                 self.problem(holder, f"system {system} has no `configuration`")
             return
-        what = f"`configuration` of system {system} is {KINDS[node.type]}, not a function"
-        if node.type == "path":
-            self.problem(node, f"{what}; write `import {self.beside(str(node.value), node)}`")
-        else:
-            self.problem(node, f"{what}; write a NixOS module: `{{ pkgs, ... }}: {{ … }}`")
+        what = f"`configuration` of system {system} is {KINDS[node.type]}, not a module"
+        self.problem(node, f"{what}; write a NixOS module: `{{ pkgs, ... }}: {{ … }}`")
 
     def system_of(self, instance: str, node: Node, systems: dict[str, System]) -> str:
         member = node.members.get("system", _NONE)
@@ -307,13 +303,6 @@ class _Reader:
             if Path(file).is_relative_to(directory):
                 return f"{Path(file).relative_to(directory)}:{line}"
         return f"{file}:{line}"
-
-    def beside(self, path: str, node: Node) -> str:
-        """Give a path as one would write it in the file that holds the attribute."""
-        if node.at is None:
-            return path
-        relative = os.path.relpath(path, Path(node.at[0]).parent)
-        return relative if relative.startswith("..") else f"./{relative}"
 
 
 def _ssh_problem(keyword: str, value: str) -> str:

@@ -19,16 +19,20 @@ let
   placeOf = set:
     let
       arguments =
-        if builtins.isFunction set.configuration then builtins.functionArgs set.configuration else { };
+        if builtins.isFunction set.configuration then builtins.functionArgs set.configuration
+        else if builtins.isAttrs set.configuration then set.configuration
+        else { };
       first = builtins.head (builtins.attrNames arguments);
-      inside = if arguments == { } then null else builtins.unsafeGetAttrPos first arguments;
+      inside = if builtins.attrNames arguments == [ ] then null else builtins.unsafeGetAttrPos first arguments;
     in
     if inside == null then builtins.unsafeGetAttrPos "configuration" set else inside;
 
   # NixOS names the file of a module in what it says, which for a function alone is `<unknown-file>`.
-  # It stays a function with the same arguments, and so the same module.
+  # It stays a function with the same arguments, and so the same module. Of a path NixOS knows the file.
   named = place: module:
-    if place == null || !builtins.isFunction module then module
+    if place == null then module
+    else if builtins.isAttrs module && !(module ? __functor) then { _file = place.file; } // module
+    else if !builtins.isFunction module then module
     else {
       __functor = _: arguments:
         let found = module arguments;

@@ -112,16 +112,17 @@ def _canary(value: int) -> int:
     return value
 
 
-def command_words(options: Options, no: Collection[str]) -> list[str]:
+def command_words(options: Options, no: Collection[str], verb: Verb) -> list[str]:
     """Give the words of a command line that lead to these options; what is as usual is left out."""
     usual = words_of(Options(), ())
     words: list[str] = []
     for name, value in words_of(options, no).items():
-        if value == usual.get(name):
+        if value == usual.get(name) or (verb == "reboot" and name == "reboot" and value == "always"):
             continue
         words.append(f"--{name.replace('_', '-')}")
         if name == "reboot":
-            words[-1] = "--reboot-if-needed" if value == "if needed" else "--reboot"
+            if_needed = "--if-needed" if verb == "reboot" else "--reboot-if-needed"
+            words[-1] = if_needed if value == "if needed" else "--reboot"
         elif name == "no":
             words.append(",".join(no))
         elif not isinstance(value, bool):

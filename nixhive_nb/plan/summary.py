@@ -121,7 +121,7 @@ def _again_words(report: Report) -> list[str]:
     failed = [record.instance for record in report.instances() if record.outcome not in GOOD]
     to = ["--to", str(report.plan.to)] if report.plan.to else []
     few = failed if len(failed) <= MOST_FAILURES else ["@failed"]
-    return [*few, *command_words(report.plan.options, report.plan.no), *to]
+    return [*few, *command_words(report.plan.options, report.plan.no, report.plan.verb), *to]
 
 
 def report_text(report: Report, *, most: int | None = None, program: str = NIX_HIVE) -> str:

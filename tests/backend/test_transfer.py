@@ -11,9 +11,10 @@ import pytest
 
 from nixhive_nb.backend.builds import Built
 from nixhive_nb.backend.connections import RemoteResult
+from nixhive_nb.backend.nix_log import NixLog
 from nixhive_nb.backend.ssh_config import write_ssh_files
 from nixhive_nb.backend.stores import SshStore, ssh_store, store_for_nix
-from nixhive_nb.backend.transfer import Transfer
+from nixhive_nb.backend.transfer import Transfer, _why_copy
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.plan.step import Step
 
@@ -134,3 +135,26 @@ def test_roots_are_made_as_new_while_the_run_goes_on_and_let_go_once(tmp_path):
     assert asked[0] == "fetch"
     assert set(asked[1:]) == {"keep", "release"}
     assert asked.count("release") == 1
+
+
+def why(*errors, said=()):
+    log = NixLog()
+    log.errors.extend(errors)
+    return _why_copy(said, log)
+
+
+def test_a_login_shell_that_prints_is_named_where_nix_sees_an_end_of_file():
+    mismatch = "error: 'nix-store --serve' protocol mismatch from 'noisy', got 'noise from bashrc'"
+    expected = (
+        "'nix-store --serve' protocol mismatch from 'noisy', got 'noise from bashrc': the login shell there prints "
+        "something at its start"
+    )
+    assert why(mismatch, "error: unexpected end-of-file") == expected
+    assert why("error: unexpected end-of-file", said=["unexpected end-of-file", mismatch]) == expected
+
+
+def test_a_path_without_a_signature_says_what_to_do():
+    found = why("error: cannot add path '/nix/store/x' because it lacks a valid signature")
+    assert "signing.keyFile" in found
+    assert "trusted-users" in found
+    assert "signing" not in why("error: No space left on device")

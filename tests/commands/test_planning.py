@@ -16,3 +16,13 @@ def test_a_plan_is_made_as_the_command_of_its_verb_makes_it(in_notebook, verb, c
         # How it is looked at, and not what is done.
         hows.append({name: value for name, value in reached.value.how.items() if name not in ("measure", "follow")})
     assert {"to": 0, "no": (), **hows[1]} == hows[0]
+
+
+def test_a_reboot_if_needed_is_planned_in_the_words_of_its_command(in_notebook):
+    """Section A, "Smaller"."""
+    hows = []
+    for words in (["plan", "reboot"], ["reboot"]):
+        with pytest.raises(in_notebook.Reached, match="reboot") as reached:
+            in_notebook(*words, "www", "--if-needed", attended=True)
+        hows.append(reached.value.how["reboot"])
+    assert hows == ["if needed", "if needed"]

@@ -49,6 +49,28 @@ def builds(folder):
         return hive.build("www").loc["www", "outcome"] in ("done", "unchanged")
 
 
+@pytest.mark.parametrize("module", ['{ networking.hostName = "x"; }', "./mods/www.nix", "import ./mods/www.nix"])
+def test_a_configuration_is_any_module_and_names_its_file_in_the_same_derivation(folder, module):
+    """Section C: what NixOS says names the file of a module; that is no part of what is built."""
+    write(folder, systems__www__configuration=module)
+    words = "(import <nixpkgs/nixos/lib/eval-config.nix> { modules = [ (%s) ]; system = builtins.currentSystem; })"
+    expression = f"{words % module.replace('./mods', f'{folder}/mods')}.config.system.build.toplevel"
+    plain = process.run(["nix-instantiate", "-I", f"nixpkgs={STAND_IN}", "-E", expression])
+    with Hive.load(folder / "hive.nix") as hive:
+        assert [one.derivation for one in hive.plan("build", "www").wanted] == plain.stdout.split(), plain.stderr
+
+
+@pytest.mark.parametrize("module", ["{ foo.bar = 1; }", "./mods/wrong.nix", "import ./mods/wrong.nix"])
+def test_a_mistake_in_any_module_names_its_file(folder, module):
+    """Section C."""
+    (folder / "mods" / "wrong.nix").write_text("{ foo.bar = 1; }\n")
+    write(folder, systems__www__configuration=module)
+    with Hive.load(folder / "hive.nix") as hive:
+        (found,) = hive.plan("build", "www").wanted
+    file = folder / ("hive.nix" if module.startswith("{") else "mods/wrong.nix")
+    assert found.error.startswith(f"{file}:"), found.error
+
+
 def test_hosts_may_come_from_a_build(folder):
     """Case 2 (a): import from derivation, as from YAML or Terraform."""
     hosts = built("hosts.json", """ "echo '{\\"www-7\\": {\\"Port\\": 2222}}' > $out" """)

@@ -56,16 +56,15 @@ def test_a_system_without_configuration(tmp_path: Path) -> None:
     ]
 
 
-def test_a_configuration_that_is_a_path(tmp_path: Path) -> None:
-    assert problems(tmp_path, "systems.www.configuration = ./systems/www.nix;") == [
-        "default.nix:2: `configuration` of system www is a path, not a function; write `import ./systems/www.nix`."
-    ]
+@pytest.mark.parametrize("module", ["./systems/www.nix", "{ services.nginx.enable = true; }"])
+def test_a_configuration_may_be_what_nixos_takes_as_a_module(tmp_path: Path, module: str) -> None:
+    assert warnings(tmp_path, f"systems.db.configuration = {module};") == []
 
 
-def test_a_configuration_that_is_a_set(tmp_path: Path) -> None:
-    (line,) = problems(tmp_path, "systems.www.configuration = { services.nginx.enable = true; };")
+def test_a_configuration_that_is_no_module(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, "systems.www.configuration = [ ];")
     assert line == (
-        "default.nix:2: `configuration` of system www is an attribute set, not a function; write a NixOS module: "
+        "default.nix:2: `configuration` of system www is a list, not a module; write a NixOS module: "
         "`{ pkgs, ... }: { … }`."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from nixhive_nb.deployment.targets import select_instances
@@ -11,7 +12,7 @@ from nixhive_nb.plan.plan import Options, Survey
 from nixhive_nb.plan.planner import Goal, plan_reboot, plan_rollback, plan_transfer
 from nixhive_nb.plan.progress import progress_of
 from nixhive_nb.plan.report import Tally
-from nixhive_nb.plan.summary import failure_text, headline, outcome_text, report_text
+from nixhive_nb.plan.summary import again_text, failure_text, headline, outcome_text, report_text
 from tests.plan.fleets import CHECK, deploy, instance, inventory
 
 ONE = inventory(instance("a", checks=(CHECK,)), instance("z"))
@@ -81,6 +82,14 @@ def test_a_warning_that_held_until_the_reboot_is_over_when_the_host_was_rebooted
             expected = outcome if "later" in words else "warned"
             assert record.outcome == expected
             assert record.reason == (left if expected == "done" else "activate says why")
+
+
+@pytest.mark.parametrize(("reboot", "words"), [("always", ""), ("if needed", " --if-needed")])
+def test_the_command_that_does_a_reboot_again_has_its_own_options(reboot, words):
+    """Section A, "Smaller": it had `--reboot`, which only a deploy takes."""
+    plan = plan_reboot(ONE, select_instances(ONE, ["a"]), Options(reboot=reboot, reboot_timeout=30.0), Survey())
+    report = msgspec.structs.replace(ended(plan, {"reboot:a": "failed"}), journal="/j/20260101T000000Z-abcdef.jsonl")
+    assert again_text(report, "%hive") == f"%hive reboot a{words} --reboot-timeout 30"
 
 
 def test_a_check_that_held_changes_nothing():
