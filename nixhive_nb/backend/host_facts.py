@@ -33,7 +33,7 @@ NAMELESS = "somebody who left no name"
 """The holder of a lock that is held, where the line is missing."""
 
 UNCLEAN = "/run/nixhive/unclean"
-"""The system that an activation has begun to make run, and, where it has ended, which link `current-system` was then."""
+"""The system that an activation has begun to make run; where that has ended, also the link `current-system` of then."""
 IS_UNCLEAN = (
     f'is_unclean() {{ test -r {UNCLEAN} || return 1; set -- "$(sed -n 2p {UNCLEAN})"; '
     f'test -z "$1" || test "$1" = "$(stat -c "%i %Z" {nix.CURRENT_SYSTEM} 2>/dev/null)"; }}; '

@@ -154,16 +154,19 @@ def _deeds(plan: Plan, steps: list[Step], path: str, found: Seen | None) -> tupl
         return ("act", reboot) if reboot else ("nothing", "nothing: it needs no reboot")
     if _is_so(plan.options, path, facts):
         return ("act", reboot) if reboot else ("nothing", f"nothing: {_IS_SO[plan.options.type]}{_as(facts)}")
+    if found and found.inhibited and plan.options.type in _SWITCHES and not plan.options.force:
+        return "act", _inhibited_words(plan.options, ", ".join(found.inhibited))
     generation = next((step.generation for step in steps if step.generation), 0)
     deed = f"roll back to generation {generation}" if generation else _ACTIVATE[plan.options.type]
-    inhibited = found.inhibited if found and plan.options.type in _SWITCHES and not plan.options.force else ()
-    if inhibited:
-        changes = ", ".join(inhibited)
-        if plan.options.type == "test" or plan.options.reboot == "never":
-            return "act", f"nothing: it will refuse, since {changes} needs a reboot"
-        return "act", f"{_ACTIVATE['boot']} ({changes}), reboot"
     deeds = [deed, *_leaves(plan.options, facts), *([reboot] if reboot else [])]
     return "act", ", ".join(deeds)
+
+
+def _inhibited_words(options: Options, changes: str) -> str:
+    """Give the words for a host that will not switch without a reboot."""
+    if options.type == "test" or options.reboot == "never":
+        return f"nothing: it will refuse ({changes}: that needs a reboot)"
+    return f"{_ACTIVATE['boot']} ({changes}), reboot"
 
 
 def _as(facts: HostFacts | None) -> str:

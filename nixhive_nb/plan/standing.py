@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from nixhive_nb.plan.facts import Seen, Wanted
+    from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
     from nixhive_nb.plan.plan import Survey
 
 Standing = Literal[
@@ -36,11 +36,16 @@ def standing(wanted: Wanted | None, seen: Seen | None) -> Standing:
         return "never deployed"
     if wanted is None or not wanted.path:
         return "unknown"
+    return _standing(wanted.path, facts)
+
+
+def _standing(path: str, facts: HostFacts) -> Standing:
+    """Give how a host stands to a system."""
     if facts.unclean:
         return "mixture"
-    if not facts.does_boot(wanted.path):
+    if not facts.does_boot(path):
         return "outdated"
-    if not facts.does_run(wanted.path):
+    if not facts.does_run(path):
         return "boots it next"
     return "reboot needed" if facts.reboot_needed else "in sync"
 
