@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nixhive_nb.files import write_whole
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
 HOW = "NIXHIVE_WRITE_RELIABILITY=1 make test TESTS=tests/fleet"
-_ROW = re.compile(r"^\| (?P<fault>[^|]+) \| (?P<seen>.+) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| (?P<fault>[^|]+) \| (?P<host>[^|]+) \| (?P<seen>.+) \|$", re.MULTILINE)
 
 
 def plain(text: str) -> str:
@@ -22,23 +28,36 @@ def plain(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def written() -> dict[str, str]:
-    """Give the rows of the page: fault → what was seen."""
+def written() -> dict[tuple[str, str], str]:
+    """Give the rows of the page: fault and kind of host → what was seen."""
     table = PAGE.read_text().partition("## What was seen")[2]
-    rows = {found["fault"].strip(): found["seen"].strip() for found in _ROW.finditer(table)}
-    return {fault: seen for fault, seen in rows.items() if fault not in ("fault", "---")}
+    rows = {(found["fault"].strip(), found["host"].strip()): found["seen"].strip() for found in _ROW.finditer(table)}
+    return {key: seen for key, seen in rows.items() if key[0] not in ("fault", "---")}
 
 
-def saw(fault: str, seen: str) -> None:
-    """Compare what was seen with the page; with NIXHIVE_WRITE_RELIABILITY set, write it there instead."""
+def saw(fault: str, seen: str, host: str = "light") -> None:
+    """Compare what was seen with the page; with NIXHIVE_WRITE_RELIABILITY set, write it there instead.
+
+    `host` is the kind of practice host that it was seen on: light, systemd 252, or systemd 257.
+    """
     seen = plain(seen)
     if os.environ.get("NIXHIVE_WRITE_RELIABILITY"):
-        rows = written() | {fault: seen}
-        head = PAGE.read_text().partition("## What was seen")[0]
-        table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
-        write_whole(PAGE, f"{head}## What was seen\n\n| fault | what was seen |\n| --- | --- |\n{table}\n".encode())
-        PAGE.chmod(0o644)
-    assert written().get(fault) == seen, f"docs/reliability.md does not say so; to write it: {HOW}"
+        with _alone():
+            rows = written() | {(fault, host): seen}
+            head = PAGE.read_text().partition("## What was seen")[0]
+            table = "\n".join(f"| {name} | {kind} | {text} |" for (name, kind), text in rows.items())
+            text = f"{head}## What was seen\n\n| fault | host | what was seen |\n| --- | --- | --- |\n{table}\n"
+            write_whole(PAGE, text.encode())
+            PAGE.chmod(0o644)
+    assert written().get((fault, host)) == seen, f"docs/reliability.md does not say so; to write it: {HOW}"
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Write by one test at a time."""
+    with (PAGE.parent.parent / "build" / "reliability.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def line_of(said: str, instance: str) -> str:

@@ -95,7 +95,7 @@ def assert_others_are_deployed(fleet, ended):
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"), [(1, "rolled back"), (2, "rolled back"), (4, "warned"), (100, "warned")]
+    ("status", "outcome"), [(1, "refused"), (2, "rolled back"), (4, "warned"), (100, "warned")]
 )
 def test_an_activation_that_ends_with_a_status(fleet, changed, status, outcome):
     before = fleet.runs("depot"), fleet.boots("depot")
@@ -104,9 +104,9 @@ def test_an_activation_that_ends_with_a_status(fleet, changed, status, outcome):
     assert_others_are_deployed(fleet, ended)
     assert f"activate:depot: {outcome}" in ended.stderr
     after = fleet.runs("depot"), fleet.boots("depot")
-    assert (after == before) is (outcome == "rolled back")
+    assert (after == before) is (outcome in ("refused", "rolled back"))
     assert after[0] == after[1]
-    assert ended.returncode == (1 if outcome == "rolled back" else 0)
+    assert ended.returncode == (0 if outcome == "warned" else 1)
     saw(f"switch-to-configuration ends with {status}", line_of(ended.stderr, "depot"))
 
 
