@@ -6,7 +6,6 @@ machine. Its folder outlives its processes, however they end.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -64,9 +63,11 @@ def sweep() -> None:
     """Remove groups that fleets left which are gone: those with nobody in them, unless somebody is about to come."""
     for group in _groups(f"{_PREFIX}-*"):
         # Somebody else may be at it, or its owner is.
-        with contextlib.suppress(OSError):
+        try:
             if _is_empty(group) and time.time() - group.stat().st_mtime > _SECONDS_NEW:
                 _remove(group)
+        except OSError:
+            _log.debug("%s cannot be removed", group, exc_info=True)
 
 
 def end(token: str) -> None:

@@ -51,6 +51,7 @@ _TONES: dict[str, tuple[str, str]] = {
     "in sync": ("✓", "ok"),
     "reboot needed": ("⚠", "warn"),
     "boots it next": ("◑", "warn"),
+    "mixture": ("✕", "bad"),
     "outdated": ("◐", "warn"),
     "never deployed": ("○", "warn"),
     "unreachable": ("✕", "bad"),

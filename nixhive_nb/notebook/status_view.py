@@ -26,6 +26,7 @@ _DIM = ("system", "runs → wanted")
 _FIRST: tuple[Standing, ...] = (
     "unreachable",
     "unknown",
+    "mixture",
     "never deployed",
     "outdated",
     "boots it next",
@@ -37,6 +38,7 @@ _SYMBOLS: dict[Standing, str] = {
     "in sync": "✓",
     "reboot needed": "⚠",
     "boots it next": "◑",
+    "mixture": "✕",
     "outdated": "◐",
     "never deployed": "○",
     "unreachable": "✕",
@@ -46,6 +48,7 @@ _COLOURS: dict[Standing, str] = {
     "in sync": html.OK,
     "reboot needed": html.WARN,
     "boots it next": html.WARN,
+    "mixture": html.BAD,
     "outdated": html.WARN,
     "never deployed": html.WARN,
     "unreachable": html.BAD,
@@ -141,8 +144,12 @@ def _notes(wanted: Wanted | None, seen: Seen | None) -> list[str]:
         return notes
     if facts.specialisation:
         notes.append(f"it runs specialisation {facts.specialisation}")
+    if facts.unclean:
+        notes.append("an activation did not end well: it runs parts of two systems, until the next one or a reboot")
     if facts.current and facts.profile and not facts.does_run(facts.profile):
         notes.append("the next boot starts another system")
+    if facts.loader and facts.loader != facts.profile:
+        notes.append("its boot loader starts another system than the profile says")
     if facts.holder:
         notes.append(f"{facts.holder} is activating there")
     if facts.failed_units:
