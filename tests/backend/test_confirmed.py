@@ -13,7 +13,7 @@ from nixhive_nb.backend import confirmed
 from nixhive_nb.backend.activation import Order, failed_text, units_in
 from nixhive_nb.backend.confirmed import Activation
 from nixhive_nb.backend.connections import RemoteResult
-from nixhive_nb.errors import ConnectionFailed, RolledBack
+from nixhive_nb.errors import ConnectionFailed, Refused, RolledBack, StepFailed
 
 OLD, NEW = (f"/nix/store/{letter * 32}-nixos-system-web" for letter in "ab")
 ORDER = Order(id="ab12", instance="web", path=NEW, type="switch", confirm=0, limit=60, owner="ann")
@@ -31,12 +31,15 @@ class Hosts:
     def __init__(self, before, after, *lines):
         self.looks = [before, after]
         self.lines = lines
+        self.begun = ""
+        """The words that began an activation."""
 
     async def remote(self, _instance, words, *, seconds, on_line=None, stdin=None):
         said = ""
         if stdin is None:
             said = self.looks.pop(0)
         elif "begin" in shlex.split(words):
+            self.begun = words
             for line in self.lines:
                 on_line(line)
                 await asyncio.sleep(0.01)
@@ -117,3 +120,61 @@ def test_what_names_failed_units_is_read_and_bounded():
     assert failed_text(("a.service",), ("a.service",)) == "1 unit failed: a.service (had failed before)"
     assert failed_text([f"{number}.service" for number in range(10)], ()).endswith("7.service and 2 more")
     assert failed_text((), ("a.service",)) == ""
+
+
+def test_a_host_that_refuses_is_told_with_the_words_of_its_check():
+    """A6."""
+    why = "dbus : dbus -> broker;Pre-switch check 'switchInhibitors' failed;"
+    with pytest.raises(Refused) as found:
+        activated(Hosts(looks(OLD), looks(OLD), *ended(f"refused 1 {why}")), confirm=8)
+    assert str(found.value) == (
+        "a check before the switch did not hold: dbus : dbus -> broker; Pre-switch check 'switchInhibitors' failed. "
+        "Nothing was changed. To have it booted next, and reboot: deploy --reboot-if-needed."
+    )
+
+
+INHIBITED = 'inhibitors={"dbus":"dbus"}\nhive_wanted={"dbus":"broker"}'
+
+
+@pytest.mark.parametrize("order", [{}, {"type": "test", "reboots": True}])
+def test_what_needs_a_reboot_is_not_begun_without_one(order):
+    """A6."""
+    hosts = Hosts(f"{looks(OLD)}\n{INHIBITED}", "")
+    with pytest.raises(Refused, match=r"dbus: dbus → broker: that needs a reboot\. Nothing was changed\."):
+        activated(hosts, **order)
+    assert hosts.begun == ""
+
+
+@pytest.mark.parametrize(
+    ("order", "word"), [({"reboots": True}, "boot"), ({"force": True}, "switch"), ({"type": "boot"}, "boot")]
+)
+def test_what_needs_a_reboot_goes_by_the_next_boot_where_one_follows(order, word):
+    """A6."""
+    hosts = Hosts(f"{looks(OLD)}\n{INHIBITED}", looks(OLD), *ended("done 0 "))
+    assert activated(hosts, **order).outcome == "done"
+    assert shlex.split(hosts.begun)[shlex.split(hosts.begun).index("begin") + 3] == word
+
+
+def test_a_host_that_is_a_mixture_is_not_unchanged():
+    """A1."""
+    hosts = Hosts(f"{looks(NEW)}\nunclean={OLD}", looks(NEW), *ended("done 0 "))
+    assert activated(hosts).outcome == "done"
+
+
+def test_a_worker_that_never_had_its_turn_is_told_by_its_last_words():
+    lines = ["nixhive ab12 began", "worker: 170: cannot create /run/nixhive/lock: Is a directory", "nixhive ab12 ended"]
+    with pytest.raises(StepFailed) as found:
+        activated(Hosts(looks(OLD), looks(OLD), *lines))
+    assert str(found.value) == (
+        "the activation could not be begun: worker: 170: cannot create /run/nixhive/lock: Is a directory. "
+        "Nothing was changed."
+    )
+
+
+def test_going_back_is_told_before_the_lines_that_come_of_it():
+    told = []
+    hosts = Hosts(looks(OLD), looks(OLD), *ended("rolled-back 2 why", "nixhive ab12 back why", "activating the old"))
+    hosts.line = told.append
+    with pytest.raises(RolledBack):
+        activated(hosts, confirm=8)
+    assert told == ["going back: why", "activating the old"]

@@ -16,9 +16,11 @@ from nixhive_nb.backend.host_facts import (
     FAILED_UNITS,
     GENERATIONS,
     NAMELESS,
+    inhibitors_in,
     parse_facts,
     parse_failed_units,
     parse_generations,
+    read_inhibitors,
 )
 from nixhive_nb.backend.kernels import platforms_of
 from nixhive_nb.plan.facts import Generation, HostFacts
@@ -328,3 +330,81 @@ def test_a_machine_is_told_by_a_hash_of_its_id(host):
     said = host(FACTS, "echo 0123456789abcdef0123456789abcdef >/run/id; mount --bind /run/id /etc/machine-id || true")
     assert "0123456789abcdef" not in said
     assert re.fullmatch(r"([0-9a-f]{32})?", parse_facts(said).machine_id)
+
+
+_GRUB = """if [ "${next_entry}" ]; then
+  set default="${next_entry}"
+else
+  set default=%s
+fi
+menuentry "NixOS" {
+  linux ($drive1)//kernels/x-bzImage init=%s/init loglevel=4
+}
+menuentry "NixOS - older" {
+  linux ($drive1)//kernels/x-bzImage init=/nix/store/older/init
+}
+"""
+_EXTLINUX = "DEFAULT nixos-default\nLABEL nixos-default\n  APPEND init=%s/init\nLABEL nixos-1\n  APPEND init=/old\n"
+_ENTRY = "title NixOS\nlinux /EFI/nixos/x.efi\noptions init=%s/init loglevel=4\n"
+
+
+def _files(**texts):
+    """Give the words that make files below a /boot of the host's own."""
+    made = ["mount -t tmpfs none /boot"]
+    for name, text in texts.items():
+        made.append(f"mkdir -p $(dirname /boot/{name}); cat >/boot/{name} <<'END'\n{text}END\n")
+    return "\n".join(made)
+
+
+@pytest.mark.parametrize(
+    ("files", "starts"),
+    [
+        ({}, ""),
+        ({"extlinux/extlinux.conf": _EXTLINUX % NEW}, NEW),
+        ({"grub/grub.cfg": _GRUB % ("0", NEW)}, NEW),
+        ({"grub/grub.cfg": _GRUB % ('"0"', NEW)}, NEW),
+        ({"grub/grub.cfg": _GRUB % ("saved", NEW)}, ""),
+        ({"loader/loader.conf": "timeout 5\ndefault nixos-generation-7.conf\n",
+          "loader/entries/nixos-generation-7.conf": _ENTRY % NEW,
+          "loader/entries/nixos-generation-8.conf": _ENTRY % "/nix/store/other"}, NEW),
+        ({"loader/loader.conf": "default @saved\n"}, ""),
+        ({"loader/loader.conf": "timeout 5\n", "loader/entries/x.conf": _ENTRY % NEW}, ""),
+    ],
+    ids=["none", "extlinux", "grub", "grub quoted", "grub that remembers", "systemd-boot", "saved", "no default"],
+)  # fmt: skip
+def test_what_the_boot_loader_starts_is_asked_of_it(host, files, starts):
+    """A4."""
+    assert parse_facts(host(FACTS, f"{ACTIVATED}\n{_files(**files)}")).loader == starts
+
+
+@pytest.mark.parametrize(
+    ("mark", "unclean"),
+    [
+        ("", ""),
+        (f"echo {NEW} >$mark", NEW),
+        (f"printf '%s\\n' {NEW} \"$(stat -c '%i %Z' /run/current-system)\" >$mark", NEW),
+        (f"printf '%s\\n' {NEW} '1 2' >$mark", ""),
+    ],
+    ids=["none", "killed in the middle", "ended badly", "somebody has activated since"],
+)
+def test_an_activation_that_did_not_end_well_is_known(host, mark, unclean):
+    """A1."""
+    words = f"{ACTIVATED}\nmkdir -p /run/nixhive; mark=/run/nixhive/unclean\n{mark}"
+    assert parse_facts(host(FACTS, words)).unclean == unclean
+
+
+def test_switch_inhibitors_are_read_on_one_line_or_many_and_nonsense_is_none():
+    """A6."""
+    assert inhibitors_in('{\n  "kernel": "6.6",\n  "dbus": "broker"\n}'.replace("\n", "")) == (
+        ("dbus", "broker"),
+        ("kernel", "6.6"),
+    )
+    for text in ("", "{", "[]", '{"dbus": 7}', "/nix/store/x\n/nix/store/y"):
+        assert inhibitors_in(text) == ()
+    assert read_inhibitors('current=x\ninhibitors={"a": "b"}\n', "inhibitors") == (("a", "b"),)
+
+
+def test_switch_inhibitors_of_what_runs_are_asked_for(host):
+    """A6."""
+    words = f'{ACTIVATED}\nprintf \'{{\n"dbus": "dbus"}}\n\' >$(readlink -f /run/current-system)/switch-inhibitors'
+    assert parse_facts(host(FACTS, words)).inhibitors == (("dbus", "dbus"),)

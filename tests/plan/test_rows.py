@@ -129,6 +129,7 @@ class TestStanding:
             "reboot needed": facts(ok, booted_kernel=("/nix/store/older",)),
             "boots it next": facts(path("a", wanted.system), profile=ok),
             "outdated": facts(ok, profile=path("a", wanted.system)),
+            "mixture": facts(ok, unclean=path("a", wanted.system)),
             "never deployed": facts("", profile=""),
             "unreachable": None,
         }
@@ -146,3 +147,32 @@ class TestStanding:
     def test_a_survey_gives_it_for_all(self):
         found = standings(survey(fresh=("www-1",), away=("www-2",)))
         assert found == {"portico": "outdated", "www-1": "in sync", "www-2": "unreachable", "www-3": "outdated"}
+
+
+@pytest.mark.parametrize(
+    ("options", "action"),
+    [
+        (Options(), "nothing: it will refuse (dbus: dbus → broker: that needs a reboot)"),
+        (Options(type="test"), "nothing: it will refuse (dbus: dbus → broker: that needs a reboot)"),
+        (Options(reboot="if needed"), "activate at the next boot (dbus: dbus → broker), reboot"),
+        (Options(type="boot"), "activate at the next boot"),
+        (Options(force=True), "activate"),
+    ],
+)
+def test_a_host_that_will_not_switch_without_a_reboot_is_told_before(options, action):
+    """A6."""
+    plan = looked(options=options)
+    seen = tuple(msgspec.structs.replace(one, inhibited=("dbus: dbus → broker",)) for one in plan.seen)
+    plan = msgspec.structs.replace(plan, seen=seen)
+    row = instance_rows(plan)[0]
+    assert (row.action, row.reboot) == (action, True)
+
+
+def test_a_host_whose_boot_loader_starts_another_system_is_not_as_wanted():
+    """A4."""
+    wanted = survey().wanted[0]
+    ok = path("b", wanted.system)
+    other = facts(ok, loader=path("a", wanted.system))
+    assert standing(wanted, Seen(instance="x", facts=other)) == "outdated"
+    assert other.reboot_needed
+    assert standing(wanted, Seen(instance="x", facts=facts(ok, loader=ok))) == "in sync"
