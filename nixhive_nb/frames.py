@@ -19,6 +19,7 @@ from nixhive_nb.plan.standing import STANDINGS, standings
 from nixhive_nb.plan.step import Kind
 from nixhive_nb.plan.timings import timings_of
 from nixhive_nb.said import clamped, is_moment
+from nixhive_nb.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -419,7 +420,7 @@ def _column(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
     if dtype == "Int64":
         return pd.Series([clamped(value) for value in values], dtype=dtype)
     if dtype == "str":
-        return pd.Series([value or "" for value in values], dtype=dtype)
+        return pd.Series([strip_control(value or "") for value in values], dtype=dtype)
     return pd.Series(values, dtype=dtype)
 
 

@@ -280,3 +280,11 @@ def test_timings_are_seconds_from_the_start_of_the_run():
     last = frame.iloc[-1]
     assert (last["instance"], last["kind"], last["wave"]) == ("www-2", "activate", 1)
     assert last[["end", "seconds", "outcome"]].isna().all()
+
+
+def test_no_text_of_a_table_steers_a_terminal():
+    """E9: a journal lies in a folder that others write."""
+    tally = Tally(deploy_plan(INVENTORY))
+    odd = Result(previous="\x1b[2J", how="\x1b[31m", path="/nix/\x1b[2Jstore")
+    tally.add(StepEnded(time=1.0, step="activate:www-1", outcome="done", result=odd))
+    assert "\x1b" not in frames.outcome_frame(tally.report()).to_string()
