@@ -133,6 +133,8 @@ class Reader:
     def _filled(self, call: str) -> str:
         """Give a command with something real for each of its PLACEHOLDERS."""
         words = {**_WORDS}
+        # The fleet of all pages is up: one that it fits, which is all light.
+        call = call.replace("--systemd N", "--systemd 0")
         if "PATH" in call:
             words["PATH"] = "example" if " load " in call else read_state(self._folder / ".hive.state").results["www"]
         # A notebook's deployment is the one that it loaded; a terminal's is named, or that of the folder.
