@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,13 @@ from nixhive_nb.lab import cgroups, debian
 from nixhive_nb.lab.commands import run
 from nixhive_nb.lab.model import LabError
 
+_log = logging.getLogger(__name__)
+
 _SCRIPT = Path(__file__).with_name("container.sh")
+_WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+_MOST_WATCHES = 4096
+"""How many things that watch files root may have on this machine: its first processes, logind and session managers have
+half a dozen for each host, and the kernel's own limit is 128 for all of them."""
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -38,6 +45,15 @@ class Container(msgspec.Struct, frozen=True):
         # Not by `ip netns exec`, which would hide the groups from nspawn.
         spaces = ["nsenter", f"--net={namespace}", "unshare", "--mount", "--propagation=slave"]
         return [*spaces, "sh", str(_SCRIPT), str(root), name, address, self.machine, str(group)]
+
+
+def make_room() -> None:
+    """Let root have as many watches of files as hosts with systemd need. It is never lowered: others may need them."""
+    try:
+        if int(_WATCHES.read_text()) < _MOST_WATCHES:
+            _WATCHES.write_text(f"{_MOST_WATCHES}\n")
+    except OSError:
+        _log.debug("%s cannot be raised", _WATCHES, exc_info=True)
 
 
 def lay_root(box: Container, root: Path, kept: Path) -> None:

@@ -74,6 +74,8 @@ class Lab:
         tell = on_progress or (lambda _: None)
         suites = {spec.debian for spec in wanted if spec.init == "systemd"}
         preflight.check(systemd=bool(suites))
+        if suites:
+            container.make_room()
         with debian.held(suites, tell) as debians, locked(place, create=True):
             record = _register(place, wanted, _deployment_folder(deployment))
             watch = None

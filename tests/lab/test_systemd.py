@@ -263,7 +263,7 @@ def test_two_fleets_side_by_side_leave_each_other_alone(tmp_path):
 
 
 def test_a_host_that_does_not_start_is_named_with_its_last_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "_START_SECONDS", 1.0)
+    monkeypatch.setattr(host, "_START_SECONDS", 5.0)
     original = Lab._make_host
 
     def broken(self, *args):
