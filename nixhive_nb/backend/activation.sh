@@ -357,7 +357,7 @@ put_back() {
   elif [ -z "$crowded$refused" ] && ! NIXOS_NO_CHECK=1 set_loader; then
     broken="$broken; the system profile was put back, but not the boot loader (status $status)"
   else
-    broken="$broken; they were put back"
+    broken="$broken; the system profile and the boot loader were put back"
   fi
 }
 

@@ -325,6 +325,8 @@ class Activation:
                 f"the activation could not be begun: {self._last or 'it said nothing'}. Nothing was changed."
             )
         what = "the host was restarted in the middle" if restarted else "the activation's own process was killed"
+        if now.unclean:
+            return StepFailed(f"{what} while it activated {now.unclean}: what it runs is a mixture")
         if now.current == then.runs and now.profile == then.boots:
             return RolledBack(f"{what}; it runs what it ran before")
         return StepFailed(f"{what}; it runs {now.current or 'nothing'} and boots {now.profile or 'nothing'} next")
