@@ -55,7 +55,9 @@ def saw(fault: str, seen: str, host: str = "light") -> None:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Write by one test at a time."""
-    with (PAGE.parent.parent / "build" / "reliability.lock").open("w") as lock:
+    build = PAGE.parent.parent / "build"
+    build.mkdir(exist_ok=True)
+    with (build / "reliability.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -288,7 +288,7 @@ def test_an_activation_may_ask_for_units(lab, deploy, switch):
       system.activationScripts.asks = "echo asked.service >>/run/nixos/activation-restart-list";
     """)
     assert switch(path).returncode == 0
-    assert "starting the following units: asked.service" in switch(path).stderr
+    assert "restarting the following units: asked.service" in switch(path).stderr
 
 
 def test_a_system_has_its_specialisations(build):

@@ -95,14 +95,14 @@ says() { grep -q "^$2\$" "$1" 2>/dev/null; } # file, line
 list() { echo "$*" | sed 's/ /, /g'; }
 with() { case " $1 " in *" $2 "*) ;; *) set -- "$1${1:+ }$2" ;; esac; echo "$1"; }
 
-stop='' skip='' restart='' reload='' start=''
+stop='' skip='' restart='' reload='' start='' stopped=''
 sort_changed() { # unit
   file=$new/$1
   if says "$file" X-ReloadIfChanged=true; then
     reload=$(with "$reload" "$1")
   elif says "$file" X-RestartIfChanged=false || says "$file" RefuseManualStop=true; then
     skip=$(with "$skip" "$1")
-  elif says "$file" X-StopIfChanged=false; then
+  elif [ -n "$stopped" ] || says "$file" X-StopIfChanged=false; then
     restart=$(with "$restart" "$1")
   else
     stop=$(with "$stop" "$1")
@@ -179,7 +179,8 @@ if ! "$toplevel/activate" "$toplevel" 9>&-; then
   status=2
 fi
 
-# Units that the activation asks for, one a line.
+# Units that the activation asks for, one a line. It is too late to stop them before.
+stopped=yes
 asked() { cat "/run/nixos/activation-$1-list" 2>/dev/null; rm -f "/run/nixos/activation-$1-list"; }
 for unit in $(asked restart); do
   if is_active "$unit"; then sort_changed "$unit"; else start=$(with "$start" "$unit"); fi
@@ -198,7 +199,7 @@ if [ "$manager" = systemd ]; then
   systemctl daemon-reload 9>&-
   loginctl list-users --no-legend 2>/dev/null | while read -r uid user _; do
     echo "reloading user units for $user..." >&2
-    runuser -u "$user" -- env "XDG_RUNTIME_DIR=/run/user/$uid" systemctl --user daemon-reexec 9>&- </dev/null
+    runuser -s /bin/sh -l "$user" -c "XDG_RUNTIME_DIR=/run/user/$uid systemctl --user daemon-reexec" 9>&- </dev/null
   done
 fi
 for unit in $reload; do
