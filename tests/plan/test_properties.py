@@ -85,7 +85,10 @@ def test_a_good_outcome_is_true_of_the_host(case):
     for one in report.instances():
         if one.outcome in GOOD:
             wanted = fleet.world.path(one.system)
-            assert fleet.runs(one.instance) == (wanted, wanted)
+            runs, boots = fleet.runs(one.instance)
+            assert boots == wanted
+            # What takes effect at a reboot only is told as that, and no success is.
+            assert runs == wanted or (one.outcome == "warned" and "takes effect at the next reboot" in one.reason)
 
 
 @few
