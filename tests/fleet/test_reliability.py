@@ -94,9 +94,7 @@ def assert_others_are_deployed(fleet, ended):
         assert fleet.runs(host) == fleet.boots(host)
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"), [(1, "refused"), (2, "rolled back"), (4, "warned"), (100, "warned")]
-)
+@pytest.mark.parametrize(("status", "outcome"), [(1, "refused"), (2, "rolled back"), (4, "warned"), (100, "warned")])
 def test_an_activation_that_ends_with_a_status(fleet, changed, status, outcome):
     before = fleet.runs("depot"), fleet.boots("depot")
     changed(f"practice.switchExit = {status};")
