@@ -244,7 +244,8 @@ drain() {
         if (left > 100) print "… " left - 100 " lines left out"
         for (at = left > 100 ? left - 100 : 0; at < left; at++) print kept[at % 100]
       }'
-    echo >"$drained"
+    # Open for both, as the worker may be dead: nobody would ever read, and this holds its locks.
+    echo 1<>"$drained"
     exec cat >/dev/null
   } <"$out"
 }

@@ -163,3 +163,26 @@ def test_a_failed_activation_script_is_seen_where_units_fail_as_well(kinds):
         line = seen(ended.stderr, host)
         assert "rolled back" in line
         saw("an activation script fails, and a unit as well", line, kind)
+
+
+def test_a_worker_that_is_killed_in_the_middle_leaves_a_mixture_until_it_is_deployed_or_rebooted(kinds):
+    """A1."""
+    kinds.on(HOSTS, "mkfifo /var/here /var/go")
+    kinds.change('system.activationScripts.held = "echo here > /var/here; read line < /var/go";')
+    for host, kind in KINDS.items():
+        deploy = kinds.begin(host)
+        kinds.on([host], "cat /var/here; kill -9 $(sed -n 2p /run/nixhive/holder)")
+        if kind == "light":  # what it had started goes on there, and is followed to its end
+            kinds.on([host], "echo go > /var/go")
+        said = deploy.communicate(timeout=30)[1]
+        assert deploy.returncode == 1
+        line = seen(said, host)
+        assert "failed at activate: the activation's own process was killed" in line
+        assert "mixture" in line
+        saw("the activation's own process is killed (-9) in the middle of a switch", line, kind)
+    assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "mixture")
+    kinds.unchange()
+    ended = kinds.deploy(*HOSTS[:2])
+    assert ended.returncode == 0, ended.stderr
+    kinds.lab.reboot_host("www-3")
+    assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "in sync")
