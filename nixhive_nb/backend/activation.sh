@@ -177,6 +177,7 @@ tell_of_it() {
     sleep "$tells" &
     nap=$!
     wait "$nap"
+    kill -0 "$$" 2>/dev/null || exit 0 # the worker was killed
     tells=$((tells < 300 ? tells * 2 : tells))
     note "busy $(($(now) - since)) $(awaited)"
   done
