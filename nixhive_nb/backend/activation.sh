@@ -460,7 +460,7 @@ confirmed() {
     100) ;;
     *)
       # Nothing to go back from, and going back would start what somebody has stopped.
-      [ -n "$activated" ] || finish failed "$tested" "$ended before it activated anything: nothing was changed"
+      [ -n "$activated" ] || finish failed "$tested" "$ended; it had activated nothing yet, and nothing was changed"
       go_back "$tested" "$ended"
       ;;
   esac
