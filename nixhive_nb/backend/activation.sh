@@ -355,7 +355,11 @@ put_back() {
   elif ! set_profile --switch-generation "$old_generation" || [ "$(boots)" != "$old_profile" ]; then
     broken="$broken; the system profile could not be put back, and is $(boots)"
   elif [ -z "$crowded$refused" ] && ! NIXOS_NO_CHECK=1 set_loader; then
-    broken="$broken; the system profile was put back, but not the boot loader (status $status)"
+    if [ "$(loads)" = "$old_profile" ]; then
+      broken="$broken; the system profile was put back, and the boot loader still starts that"
+    else
+      broken="$broken; the system profile was put back, but not the boot loader (status $status)"
+    fi
   else
     broken="$broken; they were put back"
   fi
