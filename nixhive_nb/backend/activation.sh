@@ -357,7 +357,11 @@ put_back() {
   elif ! set_profile --switch-generation "$old_generation" || [ "$(boots)" != "$old_profile" ]; then
     broken="$broken; the system profile could not be put back, and is $(boots)"
   elif [ -z "$crowded$refused" ] && ! NIXOS_NO_CHECK=1 set_loader; then
-    broken="$broken; the system profile was put back, but not the boot loader (status $status)"
+    if [ "$(loads)" = "$old_profile" ]; then
+      broken="$broken; the system profile was put back, and the boot loader still starts that"
+    else
+      broken="$broken; the system profile was put back, but not the boot loader (status $status)"
+    fi
   else
     broken="$broken; the system profile and the boot loader were put back"
   fi
@@ -462,7 +466,7 @@ confirmed() {
     100) ;;
     *)
       # Nothing to go back from, and going back would start what somebody has stopped.
-      [ -n "$activated" ] || finish failed "$tested" "$ended before it activated anything: nothing was changed"
+      [ -n "$activated" ] || finish failed "$tested" "$ended; it had activated nothing yet, and nothing was changed"
       go_back "$tested" "$ended"
       ;;
   esac

@@ -67,4 +67,6 @@ def line_of(said: str, instance: str) -> str:
     (row,) = re.findall(rf"^{instance}  .*$", said, re.MULTILINE)
     cells = re.split(r"\s{2,}", row)
     reason = re.findall(rf"^{instance}(?: and \d+ more)?: (.*)$", said, re.MULTILINE)
-    return f"{instance}: {cells[1]}{f': {reason[0]}' if reason else ''}"
+    # Of those that have the same reason only the first is named.
+    reason = reason or re.findall(rf"^[a-z]+:{instance}: (?:[a-z]+ )*[a-z]+: (.*)$", said, re.MULTILINE)
+    return f"{instance}: {cells[1]}{f': {reason[-1]}' if reason else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from nixhive_nb.lab import HostSpec
@@ -9,11 +10,13 @@ from tests.practice import Practice, start
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 BOOKWORM = "systemd 252"
 TRIXIE = "systemd 257"
+EACH = "own"
+"""The tag of all hosts but the jump host: they are deployed side by side."""
 
 _HIVE = """
 let
@@ -50,31 +53,32 @@ class OwnSystems:
         self.lab = practice.lab
         self.names = tuple(names)
         self._confirm = str(confirm)
-        self._mark = 0
+        self.mark = 0
         self.base = ""
 
     def write(self, changes: Mapping[str, str] | None = None, checks: Mapping[str, str] | None = None) -> None:
         """Write the deployment: the options that some hosts have beside the common ones, and their checks."""
         changes, checks = changes or {}, checks or {}
-        (self.practice.example / "base.nix").write_text(_BASE.format(mark=self._mark, options=self.base))
+        (self.practice.example / "base.nix").write_text(_BASE.format(mark=self.mark, options=self.base))
         systems = [
             f'systems.{name}.configuration = module "{name}" ({{ pkgs, lib, ... }}: {{ '
             f'environment.etc.own.text = "{name}"; {options} }});'
             for name, options in changes.items()
         ]
         instances = [
-            f'{name} = {{ system = "{name if name in changes else "base"}"; '
+            f'{name} = {{ tags = [ "own" ]; system = "{name if name in changes else "base"}"; '
             f'ssh = lab.instances.{name}.ssh // {{ ProxyJump = "portico"; }}; '
             f"hostKeys = lab.instances.{name}.hostKeys; checks = {{ {checks.get(name, '')} }}; }};"
             for name in self.names
         ]
+        # It runs what it is, and is deployed to by nobody.
         jump = 'portico = { system = "base"; inherit (lab.instances.portico) ssh hostKeys; };'
         text = _HIVE.format(systems="\n  ".join(systems), instances="\n    ".join([jump, *instances]))
         (self.practice.example / "own.nix").write_text(text)
 
     def deploy(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Deploy to the hosts that are named, or to all of them."""
-        hosts = () if any(word in self.names for word in words) else self.names
+        """Deploy to the hosts that are named, or to all of them side by side."""
+        hosts = () if any(word in self.names for word in words) else (EACH,)
         return self.nix_hive("deploy", "--confirm", self._confirm, *words, *hosts)
 
     def nix_hive(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -102,12 +106,16 @@ class OwnSystems:
         return runs, boots, loaded[0] if loaded else ""
 
 
-def start_own(folder: Path, specs: Mapping[str, HostSpec | None], *, base: str = "", confirm: int = 8) -> OwnSystems:
-    """Bring up a fleet with hosts of these names, and nothing deployed to it yet."""
-    wanted = [
-        spec or HostSpec(name, "depot" if name == "depot" else "www", init="systemd") for name, spec in specs.items()
-    ]
+@contextlib.contextmanager
+def own_systems(
+    folder: Path, specs: Mapping[str, HostSpec | None], *, base: str = "", confirm: int = 8
+) -> Iterator[OwnSystems]:
+    """Bring up a fleet with hosts of these names, and nothing deployed to it yet, for as long as it is needed."""
+    wanted = [spec or HostSpec(name, "www", init="systemd") for name, spec in specs.items()]
     own = OwnSystems(start(folder, web=0, specs=wanted), specs, confirm)
-    own.base = base
-    own.write()
-    return own
+    try:
+        own.base = base
+        own.write()
+        yield own
+    finally:
+        own.lab.down()

@@ -253,7 +253,7 @@ def test_put_back_is_said_only_where_it_was(fleet, change):
     before = fleet.runs("depot"), fleet.boots("depot")
     entry = fleet.lab.root("depot") / "boot" / "extlinux"
     change()
-    fleet.lab.exec("depot", ["sh", "-c", f"mkdir {BOOT}/new"])
+    fleet.lab.exec("depot", ["sh", "-c", f"rm {BOOT}/extlinux.conf; mkdir {BOOT}/new"])
     try:
         ended = fleet.nix_hive(*COMMAND, "-t", "boot", "depot")
         line = line_of(ended.stderr, "depot")

@@ -15,11 +15,15 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.lab import Lab
+from tests.real import why_not
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
 LEFT_BEHIND = ("lab.nix", "page.txt", ".hive*", ".ipynb_checkpoints", "nightly-*")
 """What a notebook that somebody ran in the checkout leaves there."""
+UP = "lab up -c ../example"
+WITH_SYSTEMD = "lab up -n 2 --systemd 1 -c ../example"
+"""The same names, where the machine can have such hosts: www-3 has a real systemd."""
 STANDS = """
 readlink /run/current-system /nix/var/nix/profiles/system /nix/var/nix/profiles/system-*-link
 cat /proc/sys/kernel/random/boot_id
@@ -29,8 +33,10 @@ cat /proc/sys/kernel/random/boot_id
 class Desk:
     """A folder with copies of the example and the notebooks, as an operator has them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, up: str) -> None:
+        """`up` is the command that brings the fleet up, in the notebooks as well."""
         self.folder = folder
+        self.up = up.split()
         self.notebooks = folder / "notebooks"
         self.page = self.notebooks / "fleet" / "page.txt"
 
@@ -64,7 +70,7 @@ class Desk:
 
     def settle(self):
         """Have the fleet up, with everything deployed."""
-        self.nix_hive("lab", "up", "-c", "../example")
+        self.nix_hive(*self.up)
         self.nix_hive("deploy", "-c", "fleet", "--yes")
 
     def runs(self):
@@ -96,12 +102,15 @@ class Quiet:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runbooks")
+    up = UP if why_not() else WITH_SYSTEMD
     for name in ("example", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+    for notebook in (folder / "notebooks").glob("*.ipynb"):
+        notebook.write_text(notebook.read_text().replace(UP, up))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))  # where the fleet lives
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        desk = Desk(folder)
+        desk = Desk(folder, up)
         yield desk
         # The notebooks leave it up, for each other.
         desk.nix_hive("lab", "down")
@@ -230,7 +239,7 @@ def test_a_nightly_deploy_does_the_plan_that_was_looked_at_and_nothing_again(des
 
 @pytest.mark.fleet
 def test_a_nightly_deploy_with_a_wrong_parameter_fails_before_anything_is_done(desk):
-    desk.nix_hive("lab", "up", "-c", "../example")
+    desk.nix_hive(*desk.up)
     before = Quiet(desk)
     ended, notebook = desk.papermill("-r", "leave", "yes", "-r", "first", "nobody")
     assert ended.returncode == 1

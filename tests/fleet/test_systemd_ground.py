@@ -8,7 +8,7 @@ import pytest
 
 from nixhive_nb.lab import HostSpec
 from tests.fleet.faults import line_of, saw
-from tests.fleet.own_systems import BOOKWORM, TRIXIE, start_own
+from tests.fleet.own_systems import BOOKWORM, TRIXIE, own_systems
 
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
@@ -24,13 +24,11 @@ BASE = """
 """
 RESTARTING = """
   environment.etc."systemd/system.conf".text = "[Manager]";
-  system.activationScripts.again = ''
-    echo sshd.service >>/run/nixos/activation-restart-list
-    systemctl restart dbus.service
-  '';
+  system.activationScripts.again = "echo sshd.service >>/run/nixos/activation-restart-list";
 """
 CHANGES = {
     "restarting": RESTARTING,
+    "bus": 'system.activationScripts.bus = "systemctl restart dbus.service";',
     "newer": RESTARTING,
     "closed": """
       system.activationScripts.sshd = ''
@@ -79,11 +77,10 @@ BEFORE = {
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     """A deployed fleet."""
-    own = start_own(tmp_path_factory.mktemp("fleet"), HOSTS, base=BASE, confirm=CONFIRM)
-    ended = own.deploy("portico", *HOSTS)
-    assert ended.returncode == 0, ended.stderr
-    yield own
-    own.lab.down()
+    with own_systems(tmp_path_factory.mktemp("fleet"), HOSTS, base=BASE, confirm=CONFIRM) as own:
+        ended = own.deploy()
+        assert ended.returncode == 0, ended.stderr
+        yield own
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +106,18 @@ def is_new(fleet, before, host):
 
 @pytest.mark.parametrize(("host", "kind"), [("restarting", BOOKWORM), ("newer", TRIXIE)])
 def test_an_activation_survives_that_it_restarts_what_it_stands_on(fleet, before, said, host, kind):
-    """B: sshd restarted; dbus restarted in the activation; `daemon-reexec` in the middle."""
+    """B: sshd restarted; `daemon-reexec` in the middle."""
     assert is_new(fleet, before, host)
     journal = fleet.sh(host, "journalctl -b --no-pager")
     assert "Reexecuting" in journal
     assert journal.count("Server listening on 0.0.0.0 port 22") == 2
-    saw("the activation restarts sshd and dbus, and has systemd execute itself anew", line_of(said, host), host=kind)
+    saw("the activation restarts sshd, and has systemd execute itself anew", line_of(said, host), host=kind)
+
+
+def test_an_activation_survives_that_dbus_is_restarted(fleet, before, said):
+    """B: dbus restarted in the activation."""
+    assert is_new(fleet, before, "bus")
+    saw("dbus is restarted in the activation", line_of(said, "bus"), host=BOOKWORM)
 
 
 def test_an_sshd_that_takes_nobody_any_more_is_a_reason_to_go_back(fleet, before, said):
@@ -122,7 +125,8 @@ def test_an_sshd_that_takes_nobody_any_more_is_a_reason_to_go_back(fleet, before
     assert fleet.stands("closed") == before["closed"]
     assert "AllowUsers" not in fleet.sh("closed", "cat /etc/ssh/sshd_config")
     assert fleet.nix_hive("run", "closed", "true").returncode == 0
-    saw("sshd takes nobody after the activation", line_of(said, "closed"), host=BOOKWORM)
+    seen = re.sub(r" Keys tried: .*\?(?=\))", "", line_of(said, "closed"))
+    saw("sshd takes nobody after the activation", seen, host=BOOKWORM)
 
 
 def test_a_link_that_a_unit_cuts_is_back(fleet, before, said):
@@ -172,4 +176,5 @@ def test_sessions_of_users_are_reloaded_and_their_profiles_waited_for(fleet, bef
 def test_without_a_unit_for_the_worker_nothing_is_begun(fleet, before, said, host, fault):
     """B: `systemd-run` refuses, or is missing."""
     assert fleet.stands(host) == before[host]
-    saw(fault, line_of(said, host), host=BOOKWORM)
+    # Where in our text the shell was is of no interest.
+    saw(fault, re.sub(r"\d+: eval", "…: eval", line_of(said, host)), host=BOOKWORM)

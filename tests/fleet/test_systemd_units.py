@@ -6,7 +6,7 @@ import pytest
 
 from nixhive_nb.lab import HostSpec
 from tests.fleet.faults import line_of, saw
-from tests.fleet.own_systems import BOOKWORM, TRIXIE, start_own
+from tests.fleet.own_systems import BOOKWORM, TRIXIE, own_systems
 
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
@@ -66,15 +66,14 @@ BASE = f"""
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     """Hosts that nothing was deployed to."""
-    own = start_own(tmp_path_factory.mktemp("fleet"), HOSTS, base=BASE)
-    yield own
-    own.lab.down()
+    with own_systems(tmp_path_factory.mktemp("fleet"), HOSTS, base=BASE) as own:
+        yield own
 
 
 @pytest.fixture(scope="module")
 def first(fleet):
     """Give how the first deploy ended."""
-    ended = fleet.deploy("portico", *HOSTS)
+    ended = fleet.deploy()
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
 
