@@ -90,7 +90,7 @@ class OwnSystems:
     def settle(self, *hosts: str) -> None:
         """Have hosts, or all of them, run and boot what all have in common."""
         self.write()
-        ended = self.deploy("--wait", "60", "--force", *hosts)
+        ended = self.deploy("--wait", "60", *hosts)
         assert ended.returncode == 0, ended.stderr
 
     def sh(self, host: str, words: str) -> str:
