@@ -40,8 +40,8 @@ unclean=$base/unclean
 profile=/nix/var/nix/profiles/system
 switching=/run/nixos/switch-to-configuration.lock
 tells=10
-# Bytes of what an activation says; of more, the last lines are kept.
-most=16000000
+# Bytes of what an activation says; of more, the last lines are kept. Our word waits until all of it has come.
+most=1000000
 # By its store path, so that the programs stay when the running system changes.
 PATH=$(readlink -f /run/current-system)/sw/bin:/run/wrappers/bin:/nix/var/nix/profiles/default/bin:$PATH:/usr/sbin:/sbin
 

@@ -24,6 +24,7 @@ def plain(text: str) -> str:
     text = re.sub(r"/nix/store/[0-9a-z]{32}-", "/nix/store/…-", text)
     text = re.sub(r"\b\d+\.\d+\.\d+\.\d+:\d+\b", "ADDRESS", text)
     text = re.sub(r"\bplan [0-9a-f]{12}\b", "plan …", text)
+    text = re.sub(r" \(it had held for [^)]*\)", "", text)
     text = re.sub(r"[\w-]+@[\w.-]+ \(", "USER@MACHINE (", text)
     return " ".join(text.split()).replace("|", "\\|")
 
