@@ -90,7 +90,7 @@ def test_a_flood_of_output_is_bounded_on_the_host_and_here(kinds):
     """Smaller: the first lines and the last ones are kept."""
     flood = "head -c 30000000 /dev/zero | tr '\\\\000' x | fold -w 100; echo the last of it; printf 'without an end'"
     kinds.change(f'system.activationScripts.flood = "{flood}";')
-    deploy = kinds.begin(ALL)
+    deploy = kinds.begin("--confirm", "120", ALL)
     said = deploy.communicate(timeout=200)[1]
     assert deploy.returncode == 0, said[-2000:]
     for host, kind in KINDS.items():

@@ -186,3 +186,46 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_a_mixture_until_it_is_depl
     assert ended.returncode == 0, ended.stderr
     kinds.lab.reboot_host("www-3")
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "in sync")
+
+
+# In the place of what starts the worker: it begins when it is told to, and tells of its end.
+LATE = """
+mkdir -p /run/wrappers/bin; mkfifo /var/here /var/go
+for program in setsid systemd-run; do
+  printf '%s\\n' '#!/bin/sh' '(read -r _ </var/go; /usr/bin/'"$program"' --wait "$@"; echo over >/var/here) >/dev/null 2>&1 &' \\
+    >"/run/wrappers/bin/$program"
+done
+chmod 755 /run/wrappers/bin/*
+"""
+
+
+def test_a_worker_that_starts_too_late_changes_nothing_any_more(kinds):
+    """A5."""
+    kinds.change()
+    before = kinds.boots()
+    kinds.on(HOSTS, LATE)
+    try:
+        ended = kinds.deploy("--no", "confirm", "www-*")
+        assert ended.returncode == 1
+        kinds.on(HOSTS, "echo go >/var/go; cat /var/here")
+    finally:
+        kinds.on(HOSTS, "rm -f /run/wrappers/bin/setsid /run/wrappers/bin/systemd-run")
+    assert kinds.boots() == before
+    assert kinds.on(HOSTS, "find /run/nixhive -mindepth 1 -type d") == [""] * 3
+    for host, kind in KINDS.items():
+        line = seen(ended.stderr, host)
+        assert "the activation's own process did not start. Nothing was changed." in line
+        saw("the activation's own process starts more than 20 s late, with --no confirm", line, kind)
+
+
+def test_an_activation_that_cannot_be_read_along_is_told_at_its_end(kinds):
+    """A5: without `tail`."""
+    kinds.change()
+    kinds.on(REAL, "mv /usr/bin/tail /usr/bin/tail.away")
+    try:
+        ended = kinds.deploy("--no", "confirm", "@(www-2 or www-3)")
+    finally:
+        kinds.on(REAL, "mv /usr/bin/tail.away /usr/bin/tail")
+    assert ended.returncode == 0, ended.stderr
+    for host in REAL:
+        saw("a host without `tail`, with --no confirm", seen(ended.stderr, host), KINDS[host])

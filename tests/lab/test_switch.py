@@ -383,3 +383,20 @@ def test_only_one_at_a_time(lab, operator, deploy, switch):
     assert "Could not acquire lock" in second.stderr
     assert current(lab) == slow
     assert switch(path).returncode == 0
+
+
+def test_one_of_the_older_kind_waits_for_the_lock(lab, operator, deploy, switch):
+    path = deploy('environment.etc.motd.text = "patient"; practice.lockBlocks = true;')
+    on_host(lab, "sh", "-c", "rm -f /var/lib/held /var/lib/gate; mkfifo /var/lib/held /var/lib/gate")
+    hold = f"mkdir -p /run/nixos; flock {LOCK} sh -c 'echo >/var/lib/held; read _ </var/lib/gate'"
+    argv = ["ssh", "-F", str(operator.config), HOST]
+    with subprocess.Popen([*argv, hold], stdin=subprocess.DEVNULL) as holder:
+        on_host(lab, "cat", "/var/lib/held")
+        waits = f"echo begins; exec {path}/bin/switch-to-configuration test"
+        with subprocess.Popen([*argv, waits], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stdout.readline() == "begins\n"
+            assert waiting.poll() is None
+            on_host(lab, "sh", "-c", "echo go >/var/lib/gate")
+            assert waiting.wait(30) == 0
+        assert holder.wait(30) == 0
+    assert current(lab) == path
