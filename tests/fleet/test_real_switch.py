@@ -192,8 +192,9 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_a_mixture_until_it_is_depl
 LATE = """
 mkdir -p /run/wrappers/bin; mkfifo /var/here /var/go
 for program in setsid systemd-run; do
-  printf '%s\\n' '#!/bin/sh' '(read -r _ </var/go; /usr/bin/'"$program"' --wait "$@"; echo over >/var/here) >/dev/null 2>&1 &' \\
-    >"/run/wrappers/bin/$program"
+  starts="/usr/bin/$program --wait "'"$@"'
+  echo "#!/bin/sh
+(read -r _ </var/go; $starts; echo over >/var/here) >/dev/null 2>&1 &" >"/run/wrappers/bin/$program"
 done
 chmod 755 /run/wrappers/bin/*
 """
