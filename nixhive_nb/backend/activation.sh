@@ -315,11 +315,8 @@ go_back() { # status, why
   release_turn
   take_turn "$limit" || finish failed "$1" "$2; going back was not possible for another switch-to-configuration; $(running) runs"
   [ "$(running)" = "$trial" ] || finish failed "$1" "$2; somebody else has made it run $(running) meanwhile, and it was left so"
-  # A check of the old system would only keep us from the way back.
-  NIXOS_NO_CHECK=1 && export NIXOS_NO_CHECK
-  act "$old" test "$limit"
+  act_unchecked "$old" test
   back=$status
-  unset NIXOS_NO_CHECK
   case $back in
     0 | 4 | 100) ;;
     *) finish failed "$1" "$2; going back to $old ended with $back: what it runs is a mixture" ;;
@@ -356,7 +353,9 @@ put_back() {
     broken="$broken; there is no earlier generation to put back, and the system profile is $(boots)"
   elif ! set_profile --switch-generation "$old_generation" || [ "$(boots)" != "$old_profile" ]; then
     broken="$broken; the system profile could not be put back, and is $(boots)"
-  elif [ -z "$crowded$refused" ] && ! NIXOS_NO_CHECK=1 set_loader; then
+  elif [ -n "$crowded$refused" ]; then
+    broken="$broken; the system profile was put back"
+  elif ! act_unchecked "$old_profile" boot; then
     if [ "$(loads)" = "$old_profile" ]; then
       broken="$broken; the system profile was put back, and the boot loader still starts that"
     else
@@ -367,12 +366,12 @@ put_back() {
   fi
 }
 
-set_loader() {
-  export NIXOS_NO_CHECK
-  act "$old_profile" boot "$limit"
-  loaded=$?
+# On the way back a check of the old system would only be in the way.
+act_unchecked() { # system, word
+  NIXOS_NO_CHECK=1 && export NIXOS_NO_CHECK
+  act "$1" "$2" "$limit"
   unset NIXOS_NO_CHECK
-  return "$loaded"
+  return "$status"
 }
 
 work() {
@@ -418,6 +417,9 @@ refuse_where_unchanged() {
   [ -z "$refused" ] || [ "$(boots)" != "$old_profile" ] || finish refused 1 "$refused"
 }
 
+# Whether it ended well, though nothing was seen to be activated.
+came_through() { [ "$status" = 100 ] || { [ "$status" = 0 ] && [ "$(running)" = "$path" ]; }; }
+
 plain() {
   if [ "$type" = switch ]; then
     if [ "$generation" = 0 ]; then set_profile --set "$path"; else set_profile --switch-generation "$generation"; fi ||
@@ -431,7 +433,7 @@ plain() {
     finish failed 0 "$broken"
   fi
   ended="switch-to-configuration $type ended with $status"
-  if [ "$type" = switch ] && [ -z "$activated" ] && [ "$status" != 100 ]; then
+  if [ "$type" = switch ] && [ -z "$activated" ] && ! came_through; then
     # It has got no further than the boot loader.
     broken=${refused:-$ended}
     put_back

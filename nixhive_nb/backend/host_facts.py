@@ -168,7 +168,8 @@ def parse_facts(stdout: str) -> HostFacts:
             found.get("bits", ""),
             [value for name, value in _pairs(stdout) if name == "binfmt"],
         ),
-        unclean=said.host_path(found.get("unclean", "")),
+        # While somebody is at it, nothing is known of how it will end.
+        unclean="" if "held" in found else said.host_path(found.get("unclean", "")),
         loader=said.host_path(found.get("loader", "")),
         inhibitors=read_inhibitors(stdout, "inhibitors"),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from nixhive_nb.backend import activation
+from nixhive_nb.backend.activation import CHANGES_RUNNING, NEEDS_REBOOT, SETS_PROFILE, UNITS_FAILED
 from nixhive_nb.backend.simulated_clock import VirtualClock
 from nixhive_nb.backend.simulated_host import SimulatedHost
 from nixhive_nb.backend.simulated_world import HostModel, World
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 
 _PARTS = 4
 """How often a copy tells how far it is."""
-_UNITS, _NEEDS_REBOOT = 4, 100
-_FAILED = "switched, but some units failed (exit status 4)"
-_NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
 _POLL = 1.0
 """Seconds between two questions to a host that is not ready."""
 _NOT_HELD = "a check does not hold"
@@ -205,10 +204,10 @@ class Simulated:
         await self._free(host)
         path, previous, kind = self._path(step), host.current, self._options.type
         # As in NixOS, which leaves all but the boot loader alone where the new init does not go with the one that runs.
-        waits = host.model.exit == _NEEDS_REBOOT and kind in ("switch", "test") and path != host.current
+        waits = host.model.exit == NEEDS_REBOOT and kind in CHANGES_RUNNING and path != host.current
         wanted = (
-            path if kind in ("switch", "test") and not waits else host.current,
-            path if kind in ("switch", "boot") else host.profile,
+            path if kind in CHANGES_RUNNING and not waits else host.current,
+            path if kind in SETS_PROFILE else host.profile,
         )
         if kind == "dry-activate":
             await asyncio.sleep(host.model.activation)
@@ -227,15 +226,15 @@ class Simulated:
             await self._plain(host, *wanted)
         if host.has("lost after"):
             raise LinkLost(f"The link to {host.name} was lost.")
-        later = _NOT_YET if waits else ""
-        warning = later or (_FAILED if host.model.exit == _UNITS and kind != "boot" else "")
+        told = waits or (host.model.exit == UNITS_FAILED and kind in CHANGES_RUNNING)
+        warning = activation.warning(host.model.exit, runs=not waits) if told else ""
         outcome: Outcome = "warned" if warning else "done"
         return Result(
             outcome=outcome,
             path=path,
             previous=previous,
             warning=warning,
-            until_reboot=later,
+            until_reboot=warning if waits else "",
             reboot=host.facts(self._now()).reboot_needed,
         )
 

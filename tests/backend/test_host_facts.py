@@ -408,3 +408,10 @@ def test_switch_inhibitors_of_what_runs_are_asked_for(host):
     """A6."""
     words = f'{ACTIVATED}\nprintf \'{{\n"dbus": "dbus"}}\n\' >$(readlink -f /run/current-system)/switch-inhibitors'
     assert parse_facts(host(FACTS, words)).inhibitors == (("dbus", "dbus"),)
+
+
+def test_a_host_that_is_being_activated_is_no_mixture(host):
+    """A1: how it will end is not known while somebody is at it."""
+    words = f"{ACTIVATED}\nmkdir -p /run/nixhive; echo {NEW} >/run/nixhive/unclean\n"
+    facts = parse_facts(host(FACTS, f"{words}exec 9>/run/nixhive/lock; flock -x 9"))
+    assert (facts.unclean, facts.holder != "") == ("", True)
