@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from nixhive_nb.lab import HostSpec
+from tests.fleet.faults import saw
 from tests.practice import start
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ class Kinds:
     def deploy(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.fleet.nix_hive("deploy", "-c", "example", *WORDS, *words)
 
+    def fails(self, *words: str) -> str:
+        """Deploy, which must fail and leave the hosts as they were; give what was said."""
+        before = self.boots()
+        ended = self.deploy(*words)
+        assert ended.returncode == 1
+        assert self.boots() == before
+        return ended.stderr
+
     def begin(self, *words: str) -> subprocess.Popen[str]:
         return self.fleet.begin("deploy", "-c", "example", *WORDS, *words)
 
@@ -107,6 +116,14 @@ def up(folder: Path, base: str) -> Iterator[Kinds]:
         yield Kinds(one, base)
     finally:
         one.lab.down()
+
+
+def told(said: str, fault: str, *words: str, hosts: Sequence[str] = HOSTS) -> None:
+    """Say that these words are told of each of these hosts, and have that in the page of what was seen."""
+    for host in hosts:
+        line = seen(said, host)
+        assert [word for word in words if word not in line] == [], line
+        saw(fault, line, KINDS[host])
 
 
 def seen(said: str, host: str) -> str:

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.fleet.faults import saw
-from tests.fleet.kinds import HOSTS, KINDS, LOCK, REAL, seen, up
+from tests.fleet.kinds import HOSTS, LOCK, REAL, seen, told, up
 
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
@@ -45,14 +44,12 @@ def held(kinds):
 def test_where_nixos_own_lock_is_held_nothing_is_changed(kinds, held, words):
     """A2, A4, case 20."""
     kinds.change()
-    before = kinds.boots()
-    ended = kinds.deploy(*words, ALL)
-    assert ended.returncode == 1
-    assert kinds.boots() == before
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "locked: another switch-to-configuration is at work there. Nothing was changed." in line
-        saw(", ".join(["NixOS's own lock is held by somebody", *([" ".join(words)] if words else [])]), line, kind)
+    said = kinds.fails(*words, ALL)
+    told(
+        said,
+        ", ".join(["NixOS's own lock is held by somebody", *([" ".join(words)] if words else [])]),
+        "locked: another switch-to-configuration is at work there. Nothing was changed.",
+    )
 
 
 def test_nixos_own_lock_is_waited_for(kinds, held):
@@ -64,8 +61,7 @@ def test_nixos_own_lock_is_waited_for(kinds, held):
     said = deploy.communicate(timeout=120)[1]
     assert deploy.returncode == 0, said
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "in sync")
-    for host, kind in KINDS.items():
-        saw("NixOS's own lock is held by somebody, with --wait", seen(said, host), kind)
+    told(said, "NixOS's own lock is held by somebody, with --wait")
 
 
 def test_nobody_switches_a_host_that_waits_for_our_word(kinds):
@@ -82,8 +78,7 @@ def test_nobody_switches_a_host_that_waits_for_our_word(kinds):
     kinds.on(HOSTS, "echo go >/var/go")
     said = deploy.communicate(timeout=120)[1]
     assert deploy.returncode == 0, said
-    for host, kind in KINDS.items():
-        saw("somebody switches by hand in a trial (refused by NixOS's own lock)", seen(said, host), kind)
+    told(said, "somebody switches by hand in a trial (refused by NixOS's own lock)")
 
 
 def test_a_flood_of_output_is_bounded_on_the_host_and_here(kinds):
@@ -93,13 +88,13 @@ def test_a_flood_of_output_is_bounded_on_the_host_and_here(kinds):
     deploy = kinds.begin("--confirm", "120", ALL)
     said = deploy.communicate(timeout=200)[1]
     assert deploy.returncode == 0, said[-2000:]
-    for host, kind in KINDS.items():
+    for host in HOSTS:
         log = max(kinds.fleet.own.glob(f"runs/*/{host}.log"), key=lambda file: file.stat().st_mtime)
         assert log.stat().st_size < 2_000_000
         text = log.read_text(errors="replace")
         assert "lines left out" in text
         assert text.index("lines left out") < text.index("the last of it") < text.index("without an end")
-        saw("an activation prints 30 MB", seen(said, host), kind)
+    told(said, "an activation prints 30 MB")
 
 
 def test_what_an_activation_leaves_behind_may_go_on_to_write(kinds):
@@ -109,8 +104,7 @@ def test_what_an_activation_leaves_behind_may_go_on_to_write(kinds):
     assert ended.returncode == 0, ended.stderr
     # A unit's processes end with it; on a host without systemd nobody ends them.
     assert kinds.on(["www-1"], "kill $(cat /run/left) && echo it was there") == ["it was there"]
-    for host, kind in KINDS.items():
-        saw("an activation leaves a program that goes on to write", seen(ended.stderr, host), kind)
+    told(ended.stderr, "an activation leaves a program that goes on to write")
 
 
 def test_a_unit_that_fails_again_and_again_is_no_success(kinds):
@@ -118,30 +112,28 @@ def test_a_unit_that_fails_again_and_again_is_no_success(kinds):
     crash = 'systemd.services.crash = { script = "exit 3"; wantedBy = [ "multi-user.target" ]; serviceConfig'
     restart = '= { Restart = "always"; RestartSec = 2; }; unitConfig.StartLimitIntervalSec = 0; };'
     kinds.change(f"{crash} {restart}", checks="checks.units = { units = true; for = 4; };")
-    before = kinds.boots(*REAL)
-    ended = kinds.deploy(*REAL)
-    assert ended.returncode == 1
-    assert kinds.boots(*REAL) == before
-    for host in REAL:
-        line = seen(ended.stderr, host)
-        assert "rolled back" in line
-        assert "crash.service" in line
-        saw("a unit crashes and is started again all the time, with a check of units for 4 s", line, KINDS[host])
+    said = kinds.fails(*REAL)
+    told(
+        said,
+        "a unit crashes and is started again all the time, with a check of units for 4 s",
+        "rolled back",
+        "crash.service",
+        hosts=REAL,
+    )
 
 
 def test_a_check_that_has_to_hold_for_a_while_sees_what_dies_after_its_start(kinds):
     """A12, case 23."""
     dies = 'systemd.services.dies = { script = "sleep 2; exit 1"; wantedBy = [ "multi-user.target" ]; };'
     kinds.change(dies, checks="checks.units = { units = true; for = 4; };")
-    before = kinds.boots(*REAL)
-    ended = kinds.deploy(*REAL)
-    assert ended.returncode == 1
-    assert kinds.boots(*REAL) == before
-    for host in REAL:
-        line = seen(ended.stderr, host)
-        assert "rolled back" in line
-        assert "dies.service" in line
-        saw("a unit dies two seconds after its start, with a check of units for 4 s", line, KINDS[host])
+    said = kinds.fails(*REAL)
+    told(
+        said,
+        "a unit dies two seconds after its start, with a check of units for 4 s",
+        "rolled back",
+        "dies.service",
+        hosts=REAL,
+    )
 
 
 def test_what_waits_for_a_reboot_is_known_as_that_and_rebooted_if_needed(kinds):
@@ -155,8 +147,7 @@ def test_what_waits_for_a_reboot_is_known_as_that_and_rebooted_if_needed(kinds):
     again = kinds.fleet.nix_hive("reboot", "-c", "example", "--if-needed", ALL)
     assert again.returncode == 0, again.stderr
     assert {seen(again.stderr, host) for host in HOSTS} == {f"{host}: = unchanged" for host in HOSTS}
-    for host, kind in KINDS.items():
-        saw("deploy -t boot, then reboot --if-needed", seen(ended.stderr, host), kind)
+    told(ended.stderr, "deploy -t boot, then reboot --if-needed")
 
 
 def test_another_init_with_a_reboot_if_needed_is_no_warning(kinds):
@@ -166,10 +157,7 @@ def test_another_init_with_a_reboot_if_needed_is_no_warning(kinds):
     ended = kinds.deploy("--reboot-if-needed", ALL)
     assert ended.returncode == 0, ended.stderr
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "in sync")
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "✓ done" in line
-        saw("the new system takes effect by a reboot only (100), with --reboot-if-needed", line, kind)
+    told(ended.stderr, "the new system takes effect by a reboot only (100), with --reboot-if-needed", "✓ done")
     # Back by the same way, for the tests that follow.
     kinds.unchange()
     assert kinds.deploy("--reboot-if-needed", ALL).returncode == 0

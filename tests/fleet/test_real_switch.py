@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fleet.faults import saw
-from tests.fleet.kinds import BOOT, HOSTS, KINDS, PROFILE, REAL, seen, up
+from tests.fleet.kinds import BOOT, HOSTS, KINDS, PROFILE, REAL, seen, told, up
 
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
@@ -41,11 +41,12 @@ def test_a_host_that_cannot_go_back_is_a_mixture_until_it_is_activated_well(kind
     assert kinds.boots() == before
     assert kinds.on(["www-2"], "cat /etc/change") == [mark]
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "mixture")
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "failed at activate" in line
-        assert "what it runs is a mixture" in line
-        saw("the activation dies halfway, and so does the way back", line, kind)
+    told(
+        ended.stderr,
+        "the activation dies halfway, and so does the way back",
+        "failed at activate",
+        "what it runs is a mixture",
+    )
     # The links say that they run what they did, and so does nobody else.
     kinds.unchange()
     kinds.on(HOSTS, "rm /var/die")
@@ -54,10 +55,7 @@ def test_a_host_that_cannot_go_back_is_a_mixture_until_it_is_activated_well(kind
     assert healed.returncode == 0, healed.stderr
     assert kinds.on(HOSTS, "cat /etc/change 2>/dev/null || echo none") == ["none"] * 3
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "in sync")
-    for host, kind in KINDS.items():
-        line = seen(healed.stderr, host)
-        assert "done" in line
-        saw("what runs is a mixture, and the host is deployed again", line, kind)
+    told(healed.stderr, "what runs is a mixture, and the host is deployed again", "done")
 
 
 def test_a_check_before_the_switch_refuses_and_what_was_stopped_by_hand_stays_so(kinds):
@@ -86,53 +84,43 @@ def test_what_must_not_change_while_it_runs_goes_by_a_reboot(kinds):
     """A6: switch inhibitors are known before; with --reboot-if-needed the host boots into the new system."""
     kinds.change(swap=('dbus = "dbus"', 'dbus = "broker"'))
     before = kinds.boots()
-    ended = kinds.deploy(*HOSTS)
-    assert ended.returncode == 1
-    assert kinds.boots() == before
+    said = kinds.fails(*HOSTS)
     # It was built, so that a plan can tell.
     assert "dbus: dbus → broker" in kinds.fleet.nix_hive("plan", "-c", "example", *HOSTS).stdout
-    forced = kinds.deploy("--force", *HOSTS)
-    assert kinds.boots() == before
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "refused: dbus: dbus → broker: that needs a reboot. Nothing was changed." in line
-        saw("a switch inhibitor (dbus) changes", line, kind)
-        assert "refused: a check before the switch did not hold: dbus : dbus -> broker" in seen(forced.stderr, host)
+    forced = kinds.fails("--force", *HOSTS)
+    told(
+        said,
+        "a switch inhibitor (dbus) changes",
+        "refused: dbus: dbus → broker: that needs a reboot. Nothing was changed.",
+    )
+    for host in HOSTS:
+        assert "refused: a check before the switch did not hold: dbus : dbus -> broker" in seen(forced, host)
     rebooted = kinds.deploy("--reboot-if-needed", *HOSTS)
     assert rebooted.returncode == 0, rebooted.stderr
     after = kinds.boots()
     assert all(len(set(one)) == 1 for one in after)
     assert after != before
-    for host, kind in KINDS.items():
-        saw("a switch inhibitor (dbus) changes, with --reboot-if-needed", seen(rebooted.stderr, host), kind)
+    told(rebooted.stderr, "a switch inhibitor (dbus) changes, with --reboot-if-needed")
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "in sync")
 
 
 def test_no_check_of_the_old_system_is_in_the_way_back(kinds):
     """A7."""
     kinds.change('system.activationScripts.refuses = "touch /var/refuse; exit 1";')
-    before = kinds.boots()
-    ended = kinds.deploy(*HOSTS)
-    assert ended.returncode == 1
-    assert kinds.boots() == before
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "rolled back" in line
-        saw("the activation fails, and a check of the old system refuses", line, kind)
+    said = kinds.fails(*HOSTS)
+    told(said, "the activation fails, and a check of the old system refuses", "rolled back")
     assert kinds.state(*HOSTS) == dict.fromkeys(HOSTS, "outdated")
 
 
 def test_without_confirmation_a_boot_loader_that_fails_leaves_the_host_as_it_was(kinds):
     """A4."""
     kinds.change("practice.bootLoaderExit = 1;")
-    before = kinds.boots()
-    ended = kinds.deploy("--no", "confirm", *HOSTS)
-    assert ended.returncode == 1
-    assert kinds.boots() == before
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "switch ended with 1; the system profile and the boot loader were put back" in line
-        saw("the boot loader fails, with --no confirm", line, kind)
+    said = kinds.fails("--no", "confirm", *HOSTS)
+    told(
+        said,
+        "the boot loader fails, with --no confirm",
+        "switch ended with 1; the system profile and the boot loader were put back",
+    )
 
 
 def test_a_host_whose_boot_loader_starts_something_else_is_not_unchanged(kinds):
@@ -146,23 +134,14 @@ def test_a_host_whose_boot_loader_starts_something_else_is_not_unchanged(kinds):
     ended = kinds.deploy("-t", "boot", *HOSTS)
     assert ended.returncode == 0, ended.stderr
     assert kinds.boots() == [(kinds.base,) * 3] * 3
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "done" in line
-        saw("the boot loader starts another system than the profile says, then deploy -t boot", line, kind)
+    told(ended.stderr, "the boot loader starts another system than the profile says, then deploy -t boot", "done")
 
 
 def test_a_failed_activation_script_is_seen_where_units_fail_as_well(kinds):
     """A13."""
     kinds.change('system.activationScripts.bad = "exit 1"; systemd.services.bad = { script = "exit 1"; };')
-    before = kinds.boots()
-    ended = kinds.deploy(*HOSTS)
-    assert ended.returncode == 1
-    assert kinds.boots() == before
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "rolled back" in line
-        saw("an activation script fails, and a unit as well", line, kind)
+    said = kinds.fails(*HOSTS)
+    told(said, "an activation script fails, and a unit as well", "rolled back")
 
 
 def test_a_worker_that_is_killed_in_the_middle_leaves_a_mixture_until_it_is_deployed_or_rebooted(kinds):
@@ -213,10 +192,11 @@ def test_a_worker_that_starts_too_late_changes_nothing_any_more(kinds):
         kinds.on(HOSTS, "rm -f /run/wrappers/bin/setsid /run/wrappers/bin/systemd-run")
     assert kinds.boots() == before
     assert kinds.on(HOSTS, "find /run/nixhive -mindepth 1 -type d") == [""] * 3
-    for host, kind in KINDS.items():
-        line = seen(ended.stderr, host)
-        assert "the activation's own process did not start. Nothing was changed." in line
-        saw("the activation's own process starts more than 20 s late, with --no confirm", line, kind)
+    told(
+        ended.stderr,
+        "the activation's own process starts more than 20 s late, with --no confirm",
+        "the activation's own process did not start. Nothing was changed.",
+    )
 
 
 def test_an_activation_that_cannot_be_read_along_is_told_at_its_end(kinds):
@@ -228,5 +208,4 @@ def test_an_activation_that_cannot_be_read_along_is_told_at_its_end(kinds):
     finally:
         kinds.on(REAL, "mv /usr/bin/tail.away /usr/bin/tail")
     assert ended.returncode == 0, ended.stderr
-    for host in REAL:
-        saw("a host without `tail`, with --no confirm", seen(ended.stderr, host), KINDS[host])
+    told(ended.stderr, "a host without `tail`, with --no confirm", hosts=REAL)
