@@ -128,6 +128,11 @@ def script() -> str:
     return f"{IS_UNCLEAN}\n{LOADS}\n{errand.own_script('activation.sh')}"
 
 
+def word_script() -> str:
+    """Return the text that the host runs for `say` and `forget`."""
+    return errand.own_script("word.sh")
+
+
 def begin(order: Order, *, root: bool) -> str:
     """Give the shell words that begin an activation and follow it to its end; `script` is their input."""
     words = [
@@ -162,12 +167,12 @@ def follow(order: Order, *, root: bool) -> str:
 
 
 def say(order: Order, word: str, *, root: bool) -> str:
-    """Give the words that bring the word that the host waits for: `KEEP`, or why it has to go back."""
+    """Return the words that bring the word that the host waits for, `KEEP` or why it goes back, to `word_script`."""
     return _command(["say", order.id, " ".join(word.split())], root=root)
 
 
 def forget(order: Order, *, root: bool) -> str:
-    """Give the words that remove what the activation kept on the host."""
+    """Return the words that have `word_script` remove what the activation kept on the host."""
     return _command(["forget", order.id], root=root)
 
 

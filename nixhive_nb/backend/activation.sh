@@ -3,12 +3,10 @@
 #
 # It is sent each time and installed nowhere: the caller holds this text in $hive_script and evaluates it. All that it
 # keeps is below /run. `begin` starts the worker detached from the link, and follows it; `follow` follows one whose link
-# was lost; `say` brings the word that the worker waits for; `forget` removes what it kept.
+# was lost. The word that the worker waits for comes by `word.sh`, which also removes what was kept.
 #
 #   begin ID PATH TYPE CONFIRM LIMIT WAIT GENERATION FORCE RUNS BOOTS OWNER
 #   follow ID
-#   say ID WORD
-#   forget ID
 #   reboot ID LIMIT WAIT RUNS BOOTS OWNER
 #
 # TYPE is a word of switch-to-configuration. CONFIRM, LIMIT and WAIT are seconds: how long the worker waits for the word
@@ -93,11 +91,6 @@ follow() {
   sed -u "/^$last\$/q" <"$dir/reader.$$"
   kill "$tail" 2>/dev/null
   rm -f "$dir/reader.$$"
-}
-
-say_word() {
-  # Nobody reads any more once the worker has given up: then the pipe has no other end.
-  timeout 10 /bin/sh -c 'printf "%s\n" "$1" >"$2"' sh "$2" "$dir/word"
 }
 
 note() {
@@ -514,8 +507,6 @@ case $mode in
     work
     ;;
   follow) follow ;;
-  say) shift && say_word "$@" ;;
-  forget) rm -rf "$dir" ;;
   reboot)
     limit=$3 wait=$4 must_run=$5 must_boot=$6
     reboot_host "$7"

@@ -277,7 +277,7 @@ class Activation:
                     await reach.command(
                         activation.say(self._order, word, root=self._root),
                         seconds=_WORD_SECONDS,
-                        stdin=activation.script(),
+                        stdin=activation.word_script(),
                     )
                     return
             except HiveError as error:
@@ -303,7 +303,7 @@ class Activation:
         try:
             host = await self._look()
             await self._hosts.remote(
-                self._order.instance, forget, seconds=activation.LOOK_SECONDS, stdin=activation.script()
+                self._order.instance, forget, seconds=activation.LOOK_SECONDS, stdin=activation.word_script()
             )
         except HiveError:
             _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)

@@ -132,14 +132,26 @@ def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
     assert activation.is_unchanged(FACTS, path, action) is unchanged
 
 
-def test_the_script_is_read_whole_before_it_does_anything():
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        (activation.script(), activation.follow(ORDER, root=True)),
+        (activation.word_script(), activation.forget(ORDER, root=True)),
+    ],
+)
+def test_a_script_is_read_whole_before_it_does_anything(script, command):
     """A shell that reads from a link must not run the half of a script whose rest never comes."""
-    half = activation.script()[: len(activation.script()) // 2]
-    ended = subprocess.run(["/bin/sh", "-n", "-c", activation.script()], capture_output=True, text=True, check=False)
+    ended = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
-    command = activation.forget(ORDER, root=True).removeprefix("exec ")
-    ended = subprocess.run(["/bin/sh", "-c", command], input=half, capture_output=True, text=True, check=False)
+    half = script[: len(script) // 2]
+    words = command.removeprefix("exec ")
+    ended = subprocess.run(["/bin/sh", "-c", words], input=half, capture_output=True, text=True, check=False)
     assert ended.stdout == ""
+
+
+def test_the_word_that_is_waited_for_needs_little():
+    """It is sent over a new connection at each activation, when time counts."""
+    assert len(activation.word_script()) < 1000 < len(activation.script())
 
 
 def test_the_script_follows_only_what_was_begun():
