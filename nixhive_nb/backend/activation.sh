@@ -43,9 +43,25 @@ most=1000000
 # By its store path, so that the programs stay when the running system changes.
 PATH=$(readlink -f /run/current-system)/sw/bin:/run/wrappers/bin:/nix/var/nix/profiles/default/bin:$PATH:/usr/sbin:/sbin
 
+# Ends before anything is begun where the host lacks a program that it cannot do without. Each NixOS has them.
+look_for_programs() {
+  lacks=
+  for program in cat flock grep head mkdir mkfifo mv readlink rm sed sleep timeout tr wc; do
+    command -v "$program" >/dev/null || lacks="$lacks $program"
+  done
+  [ -n "$lacks" ] || return 0
+  echo "the host has no$lacks" >&2
+  exit 1
+}
+
 begin() {
+  look_for_programs
   mkdir -p "$base" && mkdir -m 700 "$dir" && : >"$dir/log" && mkfifo -m 600 "$dir/word" "$dir/ready" || exit 1
-  printf '%s\n' "$hive_script" >"$dir/worker" && printf '%s\n' "${11}" >"$dir/owner" || exit 1
+  if ! { printf '%s\n' "$hive_script" >"$dir/worker" && printf '%s\n' "${11}" >"$dir/owner"; } 2>/dev/null; then
+    rm -rf "$dir"
+    echo "nothing can be written below $base (is /run full?)" >&2
+    exit 1
+  fi
   remove_old
   # The words for the worker hold nothing that systemd would expand.
   set -- /bin/sh "$dir/worker" worker "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9" "${10}"
@@ -87,7 +103,9 @@ follow() {
   tail -n +1 -f "$dir/log" >"$dir/reader.$$" &
   tail=$!
   # The kernel gives the lock away when the worker is dead, however it died.
-  { flock "$dir/alive" true; printf '%s\n' "$last" >>"$dir/log"; } >/dev/null 2>&1 &
+  # Where /run is full its end is told past the log.
+  { flock "$dir/alive" true; printf '%s\n' "$last" >>"$dir/log" || printf '\n%s\n' "$last" >"$dir/reader.$$"; } \
+    >/dev/null 2>&1 &
   sed -u "/^$last\$/q" <"$dir/reader.$$"
   kill "$tail" 2>/dev/null
   rm -f "$dir/reader.$$"
@@ -487,6 +505,7 @@ confirmed() {
 }
 
 reboot_host() { # owner
+  look_for_programs
   mkdir -p "$base" || exit 1
   take_lock "$1"
   fits "$must_run" "$old" && fits "$must_boot" "$old_profile" || finish changed 0

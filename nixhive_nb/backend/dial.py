@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from nixhive_nb import descriptors, process
+from nixhive_nb.backend import knock
 from nixhive_nb.backend.login import LoginRefused
 from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.said import one_line
@@ -83,7 +84,7 @@ def _explain_network(error: Exception, target: SshTarget) -> Exception | None:
     if isinstance(error, ConnectionRefusedError):
         return ConnectionFailed(f"{target} refuses the connection: no ssh server listens there.")
     if isinstance(error, (ConnectionResetError, BrokenPipeError, EOFError)):
-        return Dropped("it hung up before the login. Do too many log in at once (MaxStartups)?")
+        return Dropped(f"it hung up before the login. {knock.MANY}")
     if isinstance(error, OSError):
         return ConnectionFailed(f"{target} cannot be reached: {error.strerror or error}.")
     return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb import process
-from nixhive_nb.backend import fetching, nix
+from nixhive_nb.backend import fetching, knock, nix
 from nixhive_nb.backend.marks import Answer
 from nixhive_nb.backend.measure import lacking
 from nixhive_nb.backend.nix_log import NixLog
@@ -173,9 +173,13 @@ class Transfer:
         return pushed.lost
 
     async def _is_stored(self, path: str, store: str) -> bool:
-        url, options = self._for_nix(store)
-        ended = await process.stream(nix.path_info(path, url), env={"NIX_SSHOPTS": options})
+        ended = await self._path_info(path, store)
         return ended.status == 0 and path in ended.stdout.split()
+
+    async def _path_info(self, path: str, store: str) -> process.Finished:
+        url, options = self._for_nix(store)
+        ask = partial(process.stream, nix.path_info(path, url), env={"NIX_SSHOPTS": options})
+        return await knock.persist(ask, _without_options(store), lambda _: None)
 
     def _url_of(self, store: str) -> str:
         """Return the URL of a store by its name in a plan: without a secret that is the URL itself."""
@@ -213,8 +217,9 @@ class Transfer:
             for own in answer.heard(line):
                 on_line(strip_control(own))
 
+        run = partial(process.stream, argv, on_stdout=heard)
         async with asyncio.timeout(seconds):
-            ended = await process.stream(argv, on_stdout=heard, on_stderr=lambda line: on_line(strip_control(line)))
+            ended = await knock.persist(run, where.host, on_line, lambda line: on_line(strip_control(line)))
         return answer.status(msgspec.structs.replace(ended, stdout="\n".join(said)), where.host)
 
     async def _see_on(self, instance: str, path: str) -> None:
@@ -228,8 +233,7 @@ class Transfer:
 
     async def _see_there(self, path: str, store: str) -> None:
         """See that a path is valid in a store, as Nix reaches it. Raises `StepFailed` where it is not."""
-        url, options = self._for_nix(store)
-        ended = await process.stream(nix.path_info(path, url), env={"NIX_SSHOPTS": options})
+        ended = await self._path_info(path, store)
         if ended.status or path not in ended.stdout.split():
             raise StepFailed(f"{path} was copied to {_without_options(store)} and is not there: {_why(ended.stderr)}")
 
@@ -280,21 +284,23 @@ class Transfer:
 
         url, options = self._for_nix(store)
         argv = nix.copy(built.path, url, nix.copy_options(os.environ), substitute=substitute)
+        copy = partial(
+            stream_moving,
+            argv,
+            env={"NIX_SSHOPTS": options},
+            stall=self._stall,
+            stillness=Stillness(tell, asked or _without_options(store)),
+            ask=partial(self._moves_on, asked) if asked else None,
+            limit=fetching.FETCH_SECONDS,
+        )
         async with self._copies:
             try:
-                ended = await stream_moving(
-                    argv,
-                    on_stderr=heard,
-                    env={"NIX_SSHOPTS": options},
-                    stall=self._stall,
-                    stillness=Stillness(tell, asked or _without_options(store)),
-                    ask=partial(self._moves_on, asked) if asked else None,
-                    limit=fetching.FETCH_SECONDS,
-                )
+                ended = await knock.persist(copy, asked or _without_options(store), tell.line, heard)
             except StepFailed as error:
                 raise StepFailed(f"nix copy to {_without_options(store)} was given up: {error}.") from None
         if ended.status:
-            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}")
+            often = f". It was tried {knock.TRIES} times. {knock.MANY}" if knock.is_hung_up(ended.stderr) else ""
+            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}{often}")
         if not log.paths_copied:
             return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
         return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)

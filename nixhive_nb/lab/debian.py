@@ -35,6 +35,10 @@ _PACKAGES = (
     "systemd",
     "systemd-sysv",
     "util-linux",
+    # Login shells that people have.
+    "fish",
+    "tcsh",
+    "zsh",
     # For NixOS's own switch-to-configuration, as it was until 25.05.
     "libconfig-inifiles-perl",
     "libfile-slurp-perl",

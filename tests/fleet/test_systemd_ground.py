@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -13,6 +14,8 @@ from tests.fleet.own_systems import BOOKWORM, TRIXIE, own_systems
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
 CONFIRM = 8
+LONG = int(os.environ.get("NIXHIVE_LONG_ACTIVATION", "15"))
+"""Seconds of an activation that takes long."""
 BASE = """
   system.activationScripts.net = lib.mkDefault "ip link set eth0 up";
   system.activationScripts.sshd = lib.mkDefault ''
@@ -50,6 +53,8 @@ CHANGES = {
     "sessions": "",
     "refusing": "",
     "lacking": "",
+    "slow": f'system.activationScripts.slow = "sleep {LONG}";',
+    "brimful": "",
 }
 HOSTS = dict.fromkeys(CHANGES) | {"newer": HostSpec("newer", "www", user="deploy", init="systemd", debian="trixie")}
 BEFORE = {
@@ -70,6 +75,10 @@ BEFORE = {
       chmod 755 /usr/local/sbin/systemd-run
     """,
     "lacking": "mv /usr/bin/systemd-run /usr/bin/systemd-run.away",
+    "brimful": """
+      mount -o remount,size=$(($(df -k --output=used /run | tail -n 1) + 32))k /run
+      cat /dev/zero >/run/filler || true
+    """,
 }
 """What is done to a host by hand, before all of them are changed."""
 
@@ -178,3 +187,16 @@ def test_without_a_unit_for_the_worker_nothing_is_begun(fleet, before, said, hos
     assert fleet.stands(host) == before[host]
     # Where in our text the shell was is of no interest.
     saw(fault, re.sub(r"\d+: eval", "…: eval", line_of(said, host)), host=BOOKWORM)
+
+
+def test_a_full_run_is_seen_before_anything_is_begun(fleet, before, said):
+    """A5: `/run` is full."""
+    assert fleet.stands("brimful") == before["brimful"]
+    saw("/run is full", line_of(said, "brimful"), host=BOOKWORM)
+
+
+def test_an_activation_may_take_longer_than_the_word_that_confirms_it(fleet, before, said):
+    """B: an activation of 3 minutes; how long it takes here can be said by NIXHIVE_LONG_ACTIVATION."""
+    assert LONG > CONFIRM
+    assert is_new(fleet, before, "slow")
+    saw("the activation takes longer than --confirm", line_of(said, "slow"), host=BOOKWORM)

@@ -27,8 +27,17 @@ HOSTS = {
     "loud": None,
     "talking": None,
     "closed": None,
+    "fish": None,
+    "tcsh": None,
+    "zsh": of_user("zsh", debian="trixie"),
     "lockless": None,
     "statless": None,
+    "findless": None,
+    "sedless": None,
+    "fifoless": None,
+    "linkless": None,
+    "headless": None,
+    "timeless": None,
     "littered": None,
     "blocked": None,
 }
@@ -50,8 +59,17 @@ BEFORE = {
     "loud": "usermod -s /bin/bash root; echo 'echo from the start-up file >&2' >/root/.bashrc",
     "talking": "usermod -s /bin/bash root; echo 'echo from the start-up file' >/root/.bashrc",
     "closed": "usermod -s /usr/sbin/nologin root",
+    "fish": "usermod -s /usr/bin/fish root",
+    "tcsh": "usermod -s /usr/bin/tcsh root",
+    "zsh": "usermod -s /usr/bin/zsh deploy",
     "lockless": "mv /usr/bin/flock /usr/bin/flock.away",
     "statless": "mv /usr/bin/stat /usr/bin/stat.away",
+    "findless": "mv /usr/bin/find /usr/bin/find.away",
+    "sedless": "mv /usr/bin/sed /usr/bin/sed.away",
+    "fifoless": "mv /usr/bin/mkfifo /usr/bin/mkfifo.away",
+    "linkless": "mv /usr/bin/readlink /usr/bin/readlink.away",
+    "headless": "mv /usr/bin/head /usr/bin/head.away",
+    "timeless": "mv /usr/bin/timeout /usr/bin/timeout.away",
     "littered": f"""
       mkdir -p {OLD} /run/nixhive/of-somebody
       touch {OLD}/log && touch -d '2 hours ago' {OLD}
@@ -127,18 +145,35 @@ def test_a_login_that_does_not_run_what_is_sent_is_told(fleet, said, host, fault
     saw(fault, re.sub(r", got '[^']*'", "", line_of(said, host)), host=BOOKWORM)
 
 
-def test_without_a_program_for_locks_nothing_is_begun(fleet, said):
-    """B: missing programs, `flock`."""
-    assert is_untouched(fleet, "lockless")
-    # Where in our text the shell was is of no interest.
-    seen = re.sub(r"\d+: eval", "…: eval", line_of(said, "lockless"))
-    saw("the host has no flock", seen, host=BOOKWORM)
+@pytest.mark.parametrize(
+    ("host", "program"),
+    [
+        ("lockless", "flock"),
+        ("sedless", "sed"),
+        ("fifoless", "mkfifo"),
+        ("linkless", "readlink"),
+        ("headless", "head"),
+        ("timeless", "timeout"),
+    ],
+)
+def test_without_a_program_that_it_needs_nothing_is_begun(fleet, said, host, program):
+    """B: missing programs, `mkfifo`, `readlink`, `head`, `timeout`, `flock`; `sed`, which is needed as well."""
+    assert is_untouched(fleet, host)
+    saw(f"the host has no {program}", line_of(said, host), host=BOOKWORM)
 
 
-def test_other_programs_may_be_missing(fleet, said):
-    """B: missing programs, `stat`."""
-    assert is_deployed(fleet, "statless")
-    saw("the host has no stat", line_of(said, "statless"), host=BOOKWORM)
+@pytest.mark.parametrize(("host", "program"), [("statless", "stat"), ("findless", "find")])
+def test_other_programs_may_be_missing(fleet, said, host, program):
+    """B: missing programs, `find`, `stat`."""
+    assert is_deployed(fleet, host)
+    saw(f"the host has no {program}", line_of(said, host), host=BOOKWORM)
+
+
+@pytest.mark.parametrize(("host", "kind"), [("fish", BOOKWORM), ("tcsh", BOOKWORM), ("zsh", TRIXIE)])
+def test_any_login_shell_will_do(fleet, said, host, kind):
+    """B: login shells."""
+    assert is_deployed(fleet, host)
+    saw(f"the login shell is {host}", line_of(said, host), host=kind)
 
 
 def test_what_others_left_below_our_folder_is_swept_or_left_alone(fleet, said):

@@ -133,6 +133,22 @@ def test_a_host_whose_operator_is_killed_goes_back_by_itself(fleet):
         saw(fault, line_of(other, "usual"), host=BOOKWORM)
 
 
+def test_who_waits_for_one_that_was_killed_comes_after_its_host_has_gone_back(fleet):
+    """B: `kill -9` of the product in a trial, and `--wait 60` of somebody else."""
+    before = fleet.stands("newer")
+    with trial(fleet, "newer") as process:
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        waiting = fleet.begin("deploy", "--confirm", "5", "--wait", "60", "newer")
+        fleet.sh("newer", "until grep -q ' waits ' /run/nixhive/*/log; do sleep 0.05; done")
+        fleet.sh("newer", "echo go >/var/go")
+        said = waiting.communicate(timeout=120)[1]
+        assert waiting.returncode == 0, said
+        runs, boots, loads = fleet.stands("newer")
+        assert runs == boots == loads != before[0]
+        saw("somebody waits (--wait 60) for one that was killed (-9)", line_of(said, "newer"), host=TRIXIE)
+
+
 @pytest.mark.parametrize(("host", "kind"), [("usual", BOOKWORM), ("newer", TRIXIE)])
 def test_a_host_that_loses_its_power_in_a_trial_boots_what_it_ran(fleet, host, kind):
     """B: power cut in a trial."""
