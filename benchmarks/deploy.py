@@ -85,7 +85,7 @@ def measure(folder: Path, rounds: int) -> None:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Give the seconds that a piece of work takes."""
+    """Return the seconds that a piece of work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -1,5 +1,5 @@
 """`python -m nixhive_nb` is `nix-hive`."""
 
-from nixhive_nb.cli import main
+from nixhive_nb.cli.main import main
 
 main()

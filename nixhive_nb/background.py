@@ -11,19 +11,19 @@ import weakref
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import RunFailed
-from nixhive_nb.interrupts import wait_awake
-from nixhive_nb.plan.progress import progress_of
-from nixhive_nb.plan.summary import failure_text, headline
-from nixhive_nb.plan.waiting import Waiting, waiting_for
+from nixhive_nb.run.waiting import Waiting, waiting_for
 from nixhive_nb.run_report import RunReport
-from nixhive_nb.swallowed import swallowed
+from nixhive_nb.util.interrupts import wait_awake
+from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.view.progress import progress_of
+from nixhive_nb.view.report import failure_text, headline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from nixhive_nb.plan.engine import Run
     from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.run.engine import Run
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class BackgroundRun:
             self._ended.set()
 
     def waits_for(self) -> Waiting:
-        """Give what it waits for once it was cancelled."""
+        """Return what it waits for once it was cancelled."""
         return waiting_for(self._run.report())
 
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.redaction import redact
+from nixhive_nb.util.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,13 +48,13 @@ class HiveError(Exception):
         self.log = tuple(map(redact, log))
 
     def _render_traceback_(self) -> list[str]:
-        """Give the lines that IPython shows in place of a traceback, without terminal control."""
+        """Return the lines that IPython shows in place of a traceback, without terminal control."""
         text = f"{type(self).__name__}: {self}"
         return ["".join(one for one in text if one.isprintable() or one in "\n\t\xa0")]
 
 
 def of_system(error: OSError) -> HiveError:
-    """Give what the operating system refuses (a folder that cannot be written, a full disk) in words for a person."""
+    """Return what the operating system refuses (a folder that cannot be written, a full disk) in words for a person."""
     what = error.strerror or str(error)
     return HiveError(f"{error.filename}: {what}." if error.filename else f"{what}.")
 
@@ -110,7 +110,7 @@ class LinkLost(HiveError):  # noqa: N818 - see above
 class StepFailed(HiveError):  # noqa: N818 - see above
     """A step of a plan failed.
 
-    `result` is the `nixhive_nb.plan.event.Result` of what was found out all the same, such as how checks went.
+    `result` is the `nixhive_nb.plan.events.Result` of what was found out all the same, such as how checks went.
     """
 
     def __init__(self, message: str, *, log: Sequence[str] = (), result: object = None) -> None:

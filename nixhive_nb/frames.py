@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.plan.closure import Change
-from nixhive_nb.plan.event import Outcome
+from nixhive_nb.plan.events import Outcome
 from nixhive_nb.plan.routes import jump_hosts
-from nixhive_nb.plan.rows import instance_rows, system_rows
-from nixhive_nb.plan.standing import STANDINGS, standings
+from nixhive_nb.plan.status import STANDINGS, standings
 from nixhive_nb.plan.step import Kind
-from nixhive_nb.plan.timings import timings_of
-from nixhive_nb.said import clamped, is_moment
-from nixhive_nb.text import strip_control
+from nixhive_nb.run.everywhere import NOT_TRIED
+from nixhive_nb.run.timings import timings_of
+from nixhive_nb.util.said import clamped, is_moment
+from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.plan_rows import instance_rows, system_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.targets import Targets
     from nixhive_nb.plan.closure import PackageChange
     from nixhive_nb.plan.facts import CheckResult, Generation, HostFacts
-    from nixhive_nb.plan.history import RunEntry
     from nixhive_nb.plan.plan import Plan, Survey
-    from nixhive_nb.plan.report import Report
-    from nixhive_nb.plan.standing import Standing
+    from nixhive_nb.plan.status import Standing
+    from nixhive_nb.run.history import RunEntry
+    from nixhive_nb.run.report import Report
 
 TIME = "datetime64[us, UTC]"
 _CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -47,7 +48,7 @@ _EMPTY = ("", "")
 
 
 def instances_frame(inventory: Inventory, targets: Targets) -> pd.DataFrame:
-    """Give the targeted instances in their order.
+    """Return the targeted instances in their order.
 
     Index `instance`; `system`, `store`, `address`, `jump` (str), `tags` (tuples of strings), `wave` (Int64, from 1).
     """
@@ -63,7 +64,7 @@ def instances_frame(inventory: Inventory, targets: Targets) -> pd.DataFrame:
 def systems_frame(
     inventory: Inventory, systems: Iterable[str], known: Mapping[str, tuple[str, str]] | None = None
 ) -> pd.DataFrame:
-    """Give systems with what is known of them.
+    """Return systems with what is known of them.
 
     Index `system`; `platform`, `result`, `derivation` (str, of the last build), `instances` (Int64, how many run it),
     `paths` (tuples of `NAME=VALUE`, the system's own first).
@@ -89,7 +90,7 @@ def systems_frame(
 
 
 def build_frame(report: Report) -> pd.DataFrame:
-    """Give how a build ended.
+    """Return how a build ended.
 
     Index `system`; `outcome` (category), `how`, `result`, `derivation`, `reason` (str), `size` (Int64, bytes of the
     closure), `seconds` (float64).
@@ -107,7 +108,7 @@ def build_frame(report: Report) -> pd.DataFrame:
 
 
 def outcome_frame(report: Report) -> pd.DataFrame:
-    """Give how a push, a deploy, a rollback or a reboot ended, in the order of the targets.
+    """Return how a push, a deploy, a rollback or a reboot ended, in the order of the targets.
 
     Index `instance`; `system` (str), `wave`, `batch` (Int64), `outcome` (category), `failed_step`, `reason` (str),
     `how` (str: present, from relay, from here …), `sent` (Int64, content bytes from this machine to this instance),
@@ -134,7 +135,7 @@ def outcome_frame(report: Report) -> pd.DataFrame:
 
 
 def timings_frame(report: Report) -> pd.DataFrame:
-    """Give when each step of a run ran that was begun, in the order in which they began.
+    """Return when each step of a run ran that was begun, in the order in which they began.
 
     Index `step`; `instance` (str, empty for what was done once for several), `kind` (category), `subject` (str, the
     instance, store or systems), `wave` (Int64), `outcome` (category), `start`, `end` (float64, seconds from the start
@@ -158,7 +159,7 @@ def timings_frame(report: Report) -> pd.DataFrame:
 
 
 def plan_frame(plan: Plan) -> pd.DataFrame:
-    """Give what a plan will do.
+    """Return what a plan will do.
 
     For a build: index `system`; `action`, `wanted`, `derivation` (str). Else index `instance`; `wave`, `batch` (Int64),
     `system`, `current`, `wanted` (str, paths), `action` (str), `moves` (Int64, bytes that the instance lacks), `store`
@@ -184,7 +185,7 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
 
 
 def status_frame(survey: Survey) -> pd.DataFrame:
-    """Give how instances stand to what is wanted of them.
+    """Return how instances stand to what is wanted of them.
 
     Index `instance`; `system` (str), `reachable` (boolean), `state` (category, see `plan.standing`), `running`,
     `booted`, `profile`, `wanted` (str, paths), `specialisation` (str, which one of a system runs), `generation`
@@ -230,7 +231,7 @@ def status_frame(survey: Survey) -> pd.DataFrame:
 
 
 def generations_frame(found: Mapping[str, Sequence[Generation]], errors: Mapping[str, str]) -> pd.DataFrame:
-    """Give the generations of the system profiles of instances; one that could not be asked is a row with its error.
+    """Return the generations of the system profiles of instances; one that could not be asked is a row with its error.
 
     Index `instance`; `number` (Int64), `current`, `running` (boolean), `created` (datetime64), `version`, `path`,
     `error` (str).
@@ -248,7 +249,7 @@ def generations_frame(found: Mapping[str, Sequence[Generation]], errors: Mapping
 
 
 def check_frame(found: Mapping[str, Sequence[CheckResult]], errors: Mapping[str, str]) -> pd.DataFrame:
-    """Give how the checks of instances went; one that could not be asked is a row with its error.
+    """Return how the checks of instances went; one that could not be asked is a row with its error.
 
     Index `instance`; `check`, `kind` (str), `ok` (boolean), `reason` (str), `tries` (Int64), `seconds` (float64),
     `description`, `error` (str).
@@ -268,7 +269,7 @@ def check_frame(found: Mapping[str, Sequence[CheckResult]], errors: Mapping[str,
 
 
 def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str, str]) -> pd.DataFrame:
-    """Give what changes between what instances run and what is wanted, package by package.
+    """Return what changes between what instances run and what is wanted, package by package.
 
     Index `instance`; `package` (str), `change` (category: added, removed, changed), `old_versions`, `new_versions`
     (str, several with `, ` between), `size` (Int64, bytes more or less), `error` (str). An instance whose closures
@@ -289,7 +290,7 @@ def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str
 
 
 def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
-    """Give the runs that a journal tells of.
+    """Return the runs that a journal tells of.
 
     Index `run`; `started` (datetime64), `seconds` (float64), `verb`, `source`, `digest`, `who`, `program`, `reason`,
     `state` (str), `interrupted` (boolean), `instances` (Int64), and an Int64 column for each outcome: how many ended
@@ -317,7 +318,7 @@ def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
 
 
 def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Give what a command did on each instance.
+    """Return what a command did on each instance.
 
     Index `instance`; `exit_code` (Int64, missing where the command did not run to its end), `seconds` (float64),
     `stdout`, `stderr`, `error` (str: why it did not run to its end).
@@ -326,8 +327,14 @@ def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return _frame(rows, "instance", types)
 
 
+def run_failures(frame: pd.DataFrame) -> tuple[int, int]:
+    """Return how many hosts of `run_frame` failed, and how many were not begun."""
+    rest = int(frame["error"].str.startswith(NOT_TRIED).sum())
+    return int((frame["exit_code"].fillna(-1) != 0).sum()) - rest, rest
+
+
 def lab_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Give the hosts of the practice fleet.
+    """Return the hosts of the practice fleet.
 
     Index `instance`; `init`, `address`, `netns`, `user` (str), `port`, `pid` (Int64, missing for one that is down),
     `running` (boolean), `host_key` (str).
@@ -359,7 +366,7 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
 
 
 def _status_row(state: Standing, facts: HostFacts | None) -> dict[str, Any]:
-    """Give what the facts tell; an instance that did not answer has empty fields."""
+    """Return what the facts tell; an instance that did not answer has empty fields."""
     if facts is None:
         return {"state": state, "reachable": False, "failed_units": ()}
     return {
@@ -381,7 +388,7 @@ def _status_row(state: Standing, facts: HostFacts | None) -> dict[str, Any]:
 def _rows_by_instance(
     found: Mapping[str, Sequence[object]], errors: Mapping[str, str], types: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Give a row for each thing that was found on an instance, and one for each instance with an error."""
+    """Return a row for each thing that was found on an instance, and one for each instance with an error."""
     rows = []
     for name in dict.fromkeys([*found, *errors]):
         rows += [_picked(one, "", types) | {"instance": name} for one in found.get(name, ())]
@@ -391,12 +398,12 @@ def _rows_by_instance(
 
 
 def _picked(value: object, index: str, types: Mapping[str, str]) -> dict[str, Any]:
-    """Give the fields of a value that are columns of its frame."""
+    """Return the fields of a value that are columns of its frame."""
     return {name: getattr(value, name) for name in (index, *types) if hasattr(value, name)}
 
 
 def _frame_of(values: Iterable[object], index: str, types: Mapping[str, str]) -> pd.DataFrame:
-    """Give the frame of values whose fields have the names of its columns."""
+    """Return the frame of values whose fields have the names of its columns."""
     return _frame([_picked(value, index, types) for value in values], index, types)
 
 
@@ -425,7 +432,7 @@ def _column(values: Sequence[Any], dtype: str) -> pd.Series[Any]:
 
 
 def _moment(when: float | None) -> datetime | None:
-    """Give seconds since the epoch as a moment of UTC, without its zone; None where that is in no calendar."""
+    """Return seconds since the epoch as a moment of UTC, without its zone; None where that is in no calendar."""
     if when is None or not is_moment(when):
         return None
     return datetime.fromtimestamp(when, UTC).replace(tzinfo=None)

@@ -20,64 +20,57 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Un
 import msgspec
 
 from nixhive_nb import frames
-from nixhive_nb.asking import diffs_of, generations_of
-from nixhive_nb.backend.access import Access
-from nixhive_nb.backend.errand import errand_of
-from nixhive_nb.backend.nix_ssh import NixSsh
-from nixhive_nb.backend.ssh_config import write_ssh_files
+from nixhive_nb.backend import NixSsh
 from nixhive_nb.background import BackgroundRun, going
 from nixhive_nb.deployment.load import check_platforms, load
+from nixhive_nb.deployment.places import places_of
+from nixhive_nb.deployment.state import believed, read_known
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, RunFailed, TargetError
-from nixhive_nb.files import is_shared
-from nixhive_nb.hosts_run import RunInterrupted, run_everywhere
-from nixhive_nb.interrupts import interrupts_held
-from nixhive_nb.log import cut_also, log_as_environment_says
-from nixhive_nb.once import Claim, Done
-from nixhive_nb.places import places_of
-from nixhive_nb.plan import history
+from nixhive_nb.hosts.command import errand_of
+from nixhive_nb.hosts.generations import diffs_of, generations_of
 from nixhive_nb.plan import plan as plans
-from nixhive_nb.plan.event import GOOD
-from nixhive_nb.plan.goals import confirmed, goals_of
-from nixhive_nb.plan.how import How, options_of
-from nixhive_nb.plan.journal import Journal
-from nixhive_nb.plan.limits import Limits
-from nixhive_nb.plan.picture import mermaid, svg
-from nixhive_nb.plan.plan_text import plan_text
+from nixhive_nb.plan.drift import differences, gone
+from nixhive_nb.plan.events import GOOD
+from nixhive_nb.plan.options import How, options_of
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.stale import differences, gone
-from nixhive_nb.plan.standing import TO_DEPLOY, standings
-from nixhive_nb.plan.summary import failure_text, headline
-from nixhive_nb.plan.surveys import (
-    checks_of,
-    evaluation_warnings,
-    plan_checks,
-    plan_evaluation,
-    plan_survey,
-    survey_of,
-    taken_along_text,
-)
+from nixhive_nb.plan.resume import confirmed, goals_of
+from nixhive_nb.plan.status import TO_DEPLOY, standings
+from nixhive_nb.plan.survey import evaluation_warnings, plan_checks, plan_evaluation, plan_survey, taken_along_text
+from nixhive_nb.run import history
+from nixhive_nb.run.carry import Note, carry_out, under_way, user_name
+from nixhive_nb.run.everywhere import RunInterrupted, run_everywhere
+from nixhive_nb.run.found import checks_of, survey_of
+from nixhive_nb.run.journal import Journal
+from nixhive_nb.run.limits import Limits
+from nixhive_nb.run.once import Claim, Done
 from nixhive_nb.run_report import RunReport
-from nixhive_nb.running import Note, carry_out, under_way, user_name
-from nixhive_nb.state import believed, read_known
+from nixhive_nb.ssh.access import Access
+from nixhive_nb.ssh.config import write_ssh_files
+from nixhive_nb.util.files import is_shared
+from nixhive_nb.util.interrupts import interrupts_held
+from nixhive_nb.util.log import cut_also, log_as_environment_says
+from nixhive_nb.view.plan import plan_text
+from nixhive_nb.view.plan_picture import mermaid, svg
+from nixhive_nb.view.report import failure_text, headline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
-    from nixhive_nb.backend.connections import Connections
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.load import Loaded
+    from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.targets import Pattern, Targets
-    from nixhive_nb.hosts_run import Listener
-    from nixhive_nb.places import Places
     from nixhive_nb.plan.facts import Generation
     from nixhive_nb.plan.plan import Options, Survey, Verb
     from nixhive_nb.plan.planner import Goal
-    from nixhive_nb.plan.report import Report
-    from nixhive_nb.plan.standing import Standing
-    from nixhive_nb.running import Follow
+    from nixhive_nb.plan.status import Standing
+    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.run.everywhere import Listener
+    from nixhive_nb.run.report import Report
+    from nixhive_nb.ssh.pool import Connections
 
 _log = logging.getLogger(__name__)
 
@@ -106,15 +99,15 @@ class Plan(plans.Plan, frozen=True, kw_only=True):
             return own.apply(self, force=force, reason=reason)
 
     def table(self) -> pd.DataFrame:
-        """Give it as a DataFrame; columns as in `frames.plan_frame`."""
+        """Return it as a DataFrame; columns as in `frames.plan_frame`."""
         return frames.plan_frame(self)
 
     def mermaid(self) -> str:
-        """Give the picture of waves and relays as Mermaid text."""
+        """Return the picture of waves and relays as Mermaid text."""
         return mermaid(self)
 
     def svg(self) -> str:
-        """Give the picture of waves and relays as a static SVG."""
+        """Return the picture of waves and relays as a static SVG."""
         return svg(self)
 
     def __str__(self) -> str:
@@ -224,7 +217,7 @@ class Hive:
         return self.places.folder
 
     def serves(self, plan: Plan) -> bool:
-        """Tell whether a plan is for this deployment and state file."""
+        """Return whether a plan is for this deployment and state file."""
         return (str(self._loaded.path), str(self.state_file)) == (plan.deployment, plan.state)
 
     # What is there
@@ -263,7 +256,7 @@ class Hive:
 
     @_on_one_reading
     def targets(self, *patterns: Pattern) -> Targets:
-        """Give the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`.
+        """Return the instances that patterns name, each pattern a wave, a list of patterns one. Raises `TargetError`.
 
         `@unreachable` and `@outdated` ask the hosts.
         """
@@ -271,18 +264,18 @@ class Hive:
 
     @_on_one_reading
     def instances(self, *patterns: Pattern) -> pd.DataFrame:
-        """Give the instances that patterns name; columns as in `frames.instances_frame`."""
+        """Return the instances that patterns name; columns as in `frames.instances_frame`."""
         targets = self.targets(*patterns)
         return frames.instances_frame(self._routed(targets), targets)
 
     @_on_one_reading
     def systems(self, *patterns: Pattern) -> pd.DataFrame:
-        """Give the systems that patterns name; columns as in `frames.systems_frame`."""
+        """Return the systems that patterns name; columns as in `frames.systems_frame`."""
         return frames.systems_frame(self.inventory, select_systems(self.inventory, _flat(patterns)), self._remembered())
 
     @_on_one_reading
     def document(self, report: Report | None = None, *, remembered: bool = False) -> dict[str, Any]:
-        """Give the inventory as the JSON object that `build` prints, with the results of a run or of the state file."""
+        """Get the inventory as the JSON object that `build` prints, with the results of a run or of the state file."""
         known = self._remembered() if remembered else {}
         if report is not None:
             known |= {record.system: (record.result, record.derivation) for record in report.systems()}
@@ -303,12 +296,12 @@ class Hive:
 
     @_on_one_reading
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
-        """Give how instances stand to what is wanted of them; columns as in `frames.status_frame`."""
+        """Return how instances stand to what is wanted of them; columns as in `frames.status_frame`."""
         return frames.status_frame(self.survey(*patterns, no=no, follow=follow))
 
     @_on_one_reading
     def generations(self, *patterns: Pattern) -> pd.DataFrame:
-        """Give the generations of the system profiles; columns as in `frames.generations_frame`."""
+        """Return the generations of the system profiles; columns as in `frames.generations_frame`."""
         names = self.targets(*patterns).instances
         return frames.generations_frame(*self._generations(names))
 
@@ -344,7 +337,7 @@ class Hive:
         return frames.diff_frame(found, errors)
 
     def history(self, run: str = "") -> pd.DataFrame:
-        """Give the runs of this folder, newest first (columns as in `frames.history_frame`), or what one run did.
+        """Return the runs of this folder, newest first (columns as in `frames.history_frame`), or what one run did.
 
         Raises `OptionError` for a run that is not there.
         """
@@ -353,7 +346,7 @@ class Hive:
         return self.report(run).table()
 
     def report(self, run: str = "") -> RunReport:
-        """Give the report of a run of this folder: of the last one, or that of an id. Raises `OptionError`."""
+        """Return the report of a run of this folder: of the last one, or that of an id. Raises `OptionError`."""
         return RunReport.of(history.report_of(history.find(self.state_dir, run)))
 
     # What is done
@@ -368,7 +361,7 @@ class Hive:
         follow: Follow | None = None,
         **how: Unpack[How],
     ) -> Plan:
-        """Give what a verb would do, without doing it: deploy, push, build, rollback or reboot.
+        """Return what a verb would do, without doing it: deploy, push, build, rollback or reboot.
 
         The systems are evaluated and the hosts asked; `measure` also finds out how much must move. `to` is the
         generation that a rollback goes to; without it the one before. Raises `TargetError`, `OptionError`,
@@ -607,7 +600,7 @@ class Hive:
 
     @_on_one_reading
     def ssh_config(self) -> str:
-        """Give the generated OpenSSH configuration; it extends the user's own."""
+        """Return the generated OpenSSH configuration; it extends the user's own."""
         # In a place that stays: the text names the file of host keys, and is used after we are gone. Nobody else's: ssh
         # takes no configuration of another user.
         folder = self.places.make()
@@ -616,7 +609,7 @@ class Hive:
 
     @_on_one_reading
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:
-        """Give the `ssh` or `scp` command with the generated configuration; `batch` for one that must not ask."""
+        """Return the `ssh` or `scp` command with the generated configuration; `batch` for one that must not ask."""
         files = self._connected(self.inventory).files
         return [program, "-F", str(files.batch if batch else files.config), *words]
 
@@ -658,7 +651,7 @@ class Hive:
         return survey
 
     def _instance_plan(self, request: plans.Plan, targets: Targets, survey: Survey) -> plans.Plan:
-        """Give the plan that a request (the verb, the options, `no` and `to` of a plan) makes of a survey."""
+        """Return the plan that a request (the verb, the options, `no` and `to` of a plan) makes of a survey."""
         inventory, options = self._routed(targets), request.options
         if request.verb == "rollback":
             return plan_rollback(inventory, targets, options, self._goals(targets.instances, request.to), survey)
@@ -676,7 +669,7 @@ class Hive:
         return Plan(**{**fields, **place, "patterns": asked, "no": tuple(no), "to": to})
 
     def _goals(self, names: Sequence[str], to: int) -> Mapping[str, Goal]:
-        """Give where each instance goes back to. Raises `OptionError` where one has no such generation."""
+        """Return where each instance goes back to. Raises `OptionError` where one has no such generation."""
         found, errors = self._generations(names)
         if errors:
             raise ConnectionFailed(
@@ -691,7 +684,7 @@ class Hive:
         return goals_of(found, to)
 
     def _group(self, name: str) -> Collection[str]:
-        """Give the instances of `@picked`, `@failed`, `@unreachable` or `@outdated`."""
+        """Return the instances of `@picked`, `@failed`, `@unreachable` or `@outdated`."""
         if name == "picked":
             return self._picked()
         if name == "failed":
@@ -823,7 +816,7 @@ class Hive:
         return generations_of(self._connections, names, parallel=self.limits.parallel)
 
     def _routed(self, targets: Targets) -> Inventory:
-        """Give the deployment with the jumps of targeted instances as OpenSSH reads them, the user's own files too."""
+        """Get the deployment with the jumps of targeted instances as OpenSSH reads them, the user's own files too."""
         inventory = self._loaded.inventory
         return self._connected(inventory).routed(inventory, targets.instances)
 

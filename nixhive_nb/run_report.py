@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from nixhive_nb import frames
-from nixhive_nb.plan.record import ROWS, record_html
-from nixhive_nb.plan.report import Report
-from nixhive_nb.plan.summary import headline, report_text
-from nixhive_nb.plan.timeline import Timeline
-from nixhive_nb.text import strip_control
+from nixhive_nb.run.report import Report
+from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.record import ROWS, record_html
+from nixhive_nb.view.report import headline, report_text
+from nixhive_nb.view.timeline import Timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,21 +20,21 @@ class RunReport(Report, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, report: Report) -> RunReport:
-        """Give a report as one of these; one that is such already as it is."""
+        """Return a report as one of these; one that is such already as it is."""
         if isinstance(report, cls):
             return report
         return cls(**{name: getattr(report, name) for name in report.__struct_fields__})
 
     def table(self) -> pd.DataFrame:
-        """Give how it ended; columns as in `frames.build_frame` for a build, else as in `frames.outcome_frame`."""
+        """Return how it ended; columns as in `frames.build_frame` for a build, else as in `frames.outcome_frame`."""
         return frames.build_frame(self) if self.plan.verb == "build" else frames.outcome_frame(self)
 
     def timings(self) -> pd.DataFrame:
-        """Give when each step ran that was begun; columns as in `frames.timings_frame`."""
+        """Return when each step ran that was begun; columns as in `frames.timings_frame`."""
         return frames.timings_frame(self)
 
     def timeline(self) -> Timeline:
-        """Give a static picture of what ran when, for each system, store and instance."""
+        """Return a static picture of what ran when, for each system, store and instance."""
         return Timeline.of(self)
 
     def __str__(self) -> str:

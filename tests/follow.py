@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from nixhive_nb.text import strip_control
+from nixhive_nb.util.text import strip_control
 from tests.pages import notebooks
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Follower:
 
     @contextlib.contextmanager
     def at_the_end(self, page: Page) -> Iterator[tuple[Path, Notebook]]:
-        """Give the folder of a page as it is at its end (a notebook is not followed here), and a notebook there."""
+        """Return the folder of a page as it is at its end (a notebook is not followed here), and a notebook there."""
         if page.name not in self._folders and page not in notebooks():
             self.follow(page)
         folder = self._folders.get(page.name) or self._folder(page)
@@ -119,11 +119,11 @@ class Notebook:
         picker.value = names
 
     def hive(self) -> Hive:
-        """Give the deployment in use."""
+        """Return the deployment in use."""
         return self._session.hive({})
 
     def digest(self) -> str:
-        """Give the digest of the plan that was shown last."""
+        """Return the digest of the plan that was shown last."""
         return self._session.plan.digest
 
     def close(self) -> None:
@@ -152,13 +152,13 @@ def terminal(command: str, *, attended: bool) -> tuple[str, bool]:
 
 
 def shows(said: str, wanted: str) -> bool:
-    """Tell whether a text has these lines in their order; `…` in a line is anything, and so is blank space."""
+    """Return whether a text has these lines in their order; `…` in a line is anything, and so is blank space."""
     parts = [re.escape(part).replace(r"\ ", r"\s+") for part in re.split(r"\s*…\s*|\n", wanted) if part]
     return re.search(".*?".join(parts), said, re.DOTALL) is not None
 
 
 def own_fleet(practice: Practice) -> dict[str, str]:
-    """Give the files that a reader writes about their own fleet, for the practice fleet."""
+    """Return the files that a reader writes about their own fleet, for the practice fleet."""
     expression = f"import {practice.example / 'lab.nix'}"
     argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
     lab = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)

@@ -75,7 +75,7 @@ class Page:
         return Page(self.path.parent / found[1]) if found else None
 
     def blocks(self) -> list[Block]:
-        """Give its blocks in their order, each with what it prints."""
+        """Return its blocks in their order, each with what it prints."""
         text, found, end = self.text, [], -1
         for match in _BLOCK.finditer(text):
             lines = [line.removeprefix(match["indent"]) for line in match["text"].splitlines()]
@@ -96,29 +96,29 @@ class Page:
         return marks
 
     def inline(self) -> list[str]:
-        """Give what stands between backticks outside of blocks."""
+        """Return what stands between backticks outside of blocks."""
         return [" ".join(span.split()) for span in _SPAN.findall(_OUTER.sub("", self.text))]
 
 
 def pages() -> list[Page]:
-    """Give all pages that are written by hand, the README first."""
+    """Return all pages that are written by hand, the README first."""
     own = [path for path in sorted(DOCS.rglob("*.md")) if not path.is_symlink()]
     return [Page(ROOT / "README.md"), *(Page(path) for path in own)]
 
 
 def notebooks() -> list[Page]:
-    """Give the notebooks as Markdown, and the page about them: other tests run their cells."""
+    """Return the notebooks as Markdown, and the page about them: other tests run their cells."""
     return [Page(path) for path in sorted((ROOT / "notebooks").glob("*.md"))]
 
 
 def calls(page: Page) -> list[str]:
-    """Give the commands of ours that a page shows, in blocks and between backticks."""
+    """Return the commands of ours that a page shows, in blocks and between backticks."""
     in_blocks = [line for block in page.blocks() for cell in block.cells for line in _lines(cell)]
     return [*(text for text in in_blocks if _CALL.match(text)), *calls_in_sentences(page)]
 
 
 def calls_in_sentences(page: Page) -> list[str]:
-    """Give the commands of ours that a page shows between backticks."""
+    """Return the commands of ours that a page shows between backticks."""
     return [text for text in page.inline() if _CALL.match(text)]
 
 
@@ -127,7 +127,7 @@ def _lines(cell: str) -> list[str]:
 
 
 def words_of(call: str) -> list[str]:
-    """Give the words of a command as it stands in a text, with something in place of PLACEHOLDERS.
+    """Return the words of a command as it stands in a text, with something in place of PLACEHOLDERS.
 
     `[--to GENERATION]` is taken as said, of `N|P%` the first, `…` stands for nothing, and a `?` at the end for help.
     """

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.deployment.places import places_of
 from nixhive_nb.lab import Lab
-from nixhive_nb.places import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Practice:
 
 
 def with_leave(words: Sequence[str]) -> list[str]:
-    """Give the words of a command with the `--yes` that a script has to say."""
+    """Return the words of a command with the `--yes` that a script has to say."""
     at = next((at for at, word in enumerate(words) if word in hive_group.commands), len(words))
     leave = ["--yes"] if at < len(words) and words[at] in CHANGING and "--plan" not in words else []
     return [*words[: at + 1], *leave, *words[at + 1 :]]

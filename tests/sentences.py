@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb.places import places_of
-from nixhive_nb.plan_file import read_plan
-from nixhive_nb.state import read_state
+from nixhive_nb.commands.plan_file import read_plan
+from nixhive_nb.deployment.places import places_of
+from nixhive_nb.deployment.state import read_state
 from tests.follow import terminal
 from tests.pages import ROOT, calls_in_sentences
 
@@ -52,14 +52,14 @@ let hive = import ./example; in hive // {{
 
 
 def spoken(page: Page) -> list[str]:
-    """Give the commands in a page's sentences and tables, each once. `[PARTS]` are said, of `A|B` the first."""
+    """Return the commands in a page's sentences and tables, each once. `[PARTS]` are said, of `A|B` the first."""
     found = [*calls_in_sentences(page), *(_of_the_table() if page.name == "README.md" else [])]
     bare = [" ".join(_bare(word) for word in call.split()).strip() for call in found]
     return list(dict.fromkeys(MEANT.get(call, call) for call in bare))
 
 
 def commands_of_the_readme() -> list[str]:
-    """Give what stands in the first column of its table, without `nix-hive`."""
+    """Return what stands in the first column of its table, without `nix-hive`."""
     table = re.findall(r"^\| (`.*?) \| ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     return [words.replace("\\|", "|") for row in table for words in re.findall(r"`([^`]+)`", row)]
 
@@ -131,7 +131,7 @@ class Reader:
         deployment.write_text(before)
 
     def _filled(self, call: str) -> str:
-        """Give a command with something real for each of its PLACEHOLDERS."""
+        """Return a command with something real for each of its PLACEHOLDERS."""
         words = {**_WORDS}
         # The fleet of all pages is up: one that it fits, which is all light.
         call = call.replace("--systemd N", "--systemd 0")

@@ -28,7 +28,8 @@ LONG = (
     "tests/ui",
     "tests/lab",
     "tests/notebook",
-    "tests/backend",
+    "tests/ssh",
+    "tests/hosts",
 )
 """Where the long tests are, those first that take longest: who begins with them ends soonest."""
 _SECONDS = float(os.environ.get("NIXHIVE_TEST_LEFT_SECONDS", "10"))

@@ -11,18 +11,18 @@ import threading
 import pytest
 
 from nixhive_nb.background import BackgroundRun
-from nixhive_nb.plan import engine
-from nixhive_nb.plan.limits import Limits
-from nixhive_nb.running import under_way
+from nixhive_nb.run import engine
+from nixhive_nb.run.carry import under_way
+from nixhive_nb.run.limits import Limits
 from tests.notebook.values import deploy_plan
-from tests.test_running import Gated
+from tests.run.test_carry import Gated
 
 SCRIPT = """
 import asyncio, sys, threading
 from nixhive_nb.background import BackgroundRun
-from nixhive_nb.plan.limits import Limits
-from nixhive_nb.running import under_way
-from nixhive_nb.plan.event import Result
+from nixhive_nb.run.limits import Limits
+from nixhive_nb.run.carry import under_way
+from nixhive_nb.plan.events import Result
 from tests.notebook.values import deploy_plan
 
 def say(text):

@@ -15,10 +15,10 @@ import click
 import pytest
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.session import Session
 from nixhive_nb.deployment.load import load
 from nixhive_nb.lab import Lab
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
-from nixhive_nb.session import Session
 from tests.follow import RUN, Follower, terminal
 from tests.pages import ROOT, calls, notebooks, pages, words_of
 from tests.practice import Practice

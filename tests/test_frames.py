@@ -14,16 +14,16 @@ import pandas as pd
 import pytest
 
 from nixhive_nb import frames
+from nixhive_nb.commands.session import records_of
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.plan.closure import PackageChange
-from nixhive_nb.plan.event import Outcome, Result, StepEnded, StepStarted
+from nixhive_nb.plan.events import Outcome, Result, StepEnded, StepStarted
 from nixhive_nb.plan.facts import CheckResult, Generation, HostFacts, Seen, Wanted
-from nixhive_nb.plan.history import RunEntry
 from nixhive_nb.plan.plan import Options, Survey, Target
 from nixhive_nb.plan.planner import plan_build, plan_transfer
-from nixhive_nb.plan.report import Tally
-from nixhive_nb.session import records_of
+from nixhive_nb.run.history import RunEntry
+from nixhive_nb.run.report import Tally
 
 pytestmark = pytest.mark.filterwarnings("error")
 

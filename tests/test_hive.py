@@ -11,17 +11,18 @@ import time
 
 import pytest
 
-from nixhive_nb import Hive, process
+from nixhive_nb import Hive
+from nixhive_nb.deployment.places import places_of
+from nixhive_nb.deployment.state import read_state
 from nixhive_nb.errors import OptionError, RunFailed, TargetError
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
-from nixhive_nb.places import places_of
-from nixhive_nb.plan import history
-from nixhive_nb.plan.event import StepEnded, StepStarted
-from nixhive_nb.plan.journal import Journal
+from nixhive_nb.plan.events import StepEnded, StepStarted
 from nixhive_nb.plan.plan import Plan, Target
 from nixhive_nb.plan.step import Step
-from nixhive_nb.state import read_state
-from tests.plan.test_journal import HEADER
+from nixhive_nb.run import history
+from nixhive_nb.run.journal import Journal
+from nixhive_nb.util import process
+from tests.run.test_journal import HEADER
 
 FLAGS = '[ "--option" "sandbox" "false" "--option" "substituters" "" ]'
 

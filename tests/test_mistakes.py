@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from nixhive_nb import Hive
-from nixhive_nb.deployment.explain import OWN_EXPRESSIONS
+from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
-from nixhive_nb.plan.summary import report_text
+from nixhive_nb.view.report import report_text
 
 pytestmark = pytest.mark.nix
 

@@ -128,7 +128,7 @@ def test_wheel_carries_the_licence_and_the_extras(wheel):
     assert wheel.read(f"{folder}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert "License-Expression: MIT\n" in metadata
     assert "Provides-Extra: lab\n" in metadata
-    assert "nix-hive = nixhive_nb.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "nix-hive = nixhive_nb.cli.main:main" in wheel.read(f"{folder}/entry_points.txt").decode()
 
 
 class Machine:

@@ -31,7 +31,7 @@ def test_the_table_of_programs_is_what_runs_here() -> None:
 
 
 def is_of(found: str, told: str) -> bool:
-    """Tell whether a version is one of those that the table means: `257` means each 257.x."""
+    """Return whether a version is one of those that the table means: `257` means each 257.x."""
     return told != "" and re.split(r"[.p]", found)[: len(re.split(r"[.p]", told))] == re.split(r"[.p]", told)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.commands import hive_group
-from nixhive_nb.deployment import watched
+from nixhive_nb.commands.session import Session
+from nixhive_nb.deployment import changes
 from nixhive_nb.errors import HiveError, PlanStale
-from nixhive_nb.session import Session
 from tests.test_hive import ended, folder, noted  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.nix
@@ -67,8 +67,8 @@ def test_a_file_that_changes_in_the_middle_is_for_the_next_command(unheard, name
 def test_a_command_looks_at_the_files_once(unheard, monkeypatch, words):
     """D9: one walk over the tree a command."""
     walks = []
-    look = watched.look
-    monkeypatch.setattr(watched, "look", lambda *args: walks.append(1) or look(*args))
+    look = changes.look
+    monkeypatch.setattr(changes, "look", lambda *args: walks.append(1) or look(*args))
     session = Session(program="nix-hive", follow=None, warn=print)
     try:
         with (

@@ -12,16 +12,16 @@ from IPython.core.formatters import DisplayFormatter
 from IPython.lib.pretty import pretty
 
 from nixhive_nb import frames
-from nixhive_nb.backend.simulated_world import HostModel, World
 from nixhive_nb.notebook.record import Record
-from nixhive_nb.plan.engine import Run
-from nixhive_nb.plan.journal import Journal
-from nixhive_nb.plan.record import ROWS
+from nixhive_nb.run.engine import Run
+from nixhive_nb.run.journal import Journal
 from nixhive_nb.run_report import RunReport
+from nixhive_nb.testing.world import HostModel, World
+from nixhive_nb.view.record import ROWS
 from tests.notebook import values
 from tests.notebook.values import Story, build_plan, deployed
 from tests.plan.fleets import deploy, fleet_of, instance, inventory
-from tests.plan.test_journal import HEADER
+from tests.run.test_journal import HEADER
 
 
 @cache

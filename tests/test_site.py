@@ -67,7 +67,7 @@ def looked(site):
 
 
 def text_of(site, page):
-    """Give the text of a page's own part, without markup."""
+    """Return the text of a page's own part, without markup."""
     article = (site / page).read_text().partition('<article role="main"')[2].partition("</article>")[0]
     return html.unescape(re.sub(r"<[^>]+>", "", article))
 

@@ -237,7 +237,7 @@ class Progress:
 
 
 def output_text(output: NotebookNode) -> str:
-    """Give one output as plain text, without colours."""
+    """Return one output as plain text, without colours."""
     match output.output_type:
         case "stream":
             text = output.text

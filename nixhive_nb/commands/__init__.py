@@ -10,8 +10,8 @@ import click
 
 from nixhive_nb.commands import changing, lab, looking, openssh, planning, run
 from nixhive_nb.commands.options import check_out, common
-from nixhive_nb.deployment.near import near
-from nixhive_nb.session import Message
+from nixhive_nb.commands.session import Message
+from nixhive_nb.util.suggest import near
 
 _OWN_WORDS = ("run", "ssh", "scp")
 """Commands whose words, from the first that is no option on, are those of another program."""

@@ -31,18 +31,18 @@ from nixhive_nb.commands.options import (
     wait,
     waves,
 )
+from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message
 from nixhive_nb.errors import OptionError
-from nixhive_nb.interrupts import interrupts_held
-from nixhive_nb.session import Already, Begun, Ended, Known, Message
-from nixhive_nb.text import count_text
+from nixhive_nb.util.interrupts import interrupts_held
+from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
+    from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive, Plan
-    from nixhive_nb.once import Claim, Done
-    from nixhive_nb.plan.how import How
-    from nixhive_nb.running import Note
-    from nixhive_nb.session import Session
+    from nixhive_nb.plan.options import How
+    from nixhive_nb.run.carry import Note
+    from nixhive_nb.run.once import Claim, Done
 
 _log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ import msgspec
 
 from nixhive_nb import lab as practice
 from nixhive_nb.commands.options import Whole, as_json, common, options_of, session_of
+from nixhive_nb.commands.session import Listing, Message, place_of, records_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
-from nixhive_nb.session import Listing, Message, place_of, records_of
-from nixhive_nb.swallowed import swallowed
-from nixhive_nb.text import count_text
+from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def _fleet() -> practice.Lab | None:
 
 
 def _serves(fleet: practice.Lab, web: int, systemd: int, deployment: Path) -> bool:
-    """Tell whether a fleet is up, has the web servers that are wanted, and its addresses stand in the deployment."""
+    """Return whether a fleet is up, has the web servers that are wanted, and its addresses stand in the deployment."""
     hosts = fleet.status()
     kinds = Counter(host.init for host in hosts if host.instance.startswith("www-"))
     wanted = kinds == Counter(light=web, systemd=systemd)

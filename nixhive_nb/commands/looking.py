@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nixhive_nb.bug_report import Known, write_report
+from nixhive_nb.commands.bug_report import Known, write_report
 from nixhive_nb.commands.options import (
     as_json,
     common,
@@ -18,11 +18,11 @@ from nixhive_nb.commands.options import (
     patterns,
     session_of,
 )
+from nixhive_nb.commands.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import status_frame
 from nixhive_nb.plan.twins import twins, warning
-from nixhive_nb.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
-from nixhive_nb.text import count_text, size_text
+from nixhive_nb.util.text import count_text, size_text
 
 if TYPE_CHECKING:
     from nixhive_nb.deployment.targets import Pattern

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nixhive_nb import process
-from nixhive_nb.backend.resolve import SSH_VALUED
 from nixhive_nb.commands.options import common, hive_of, session_of
-from nixhive_nb.session import Exited, Message, place_of
+from nixhive_nb.commands.session import Exited, Message, place_of
+from nixhive_nb.ssh.resolve import SSH_VALUED
+from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,17 +68,17 @@ def _openssh(ctx: click.Context, program: str, words: Sequence[str], *, complete
 
 
 def ssh_flag_takes_value(flag: str) -> bool:
-    """Tell whether the word after a flag of ssh is its value."""
+    """Return whether the word after a flag of ssh is its value."""
     return flag[-1] in SSH_VALUED
 
 
 def _has_command(words: Sequence[str]) -> bool:
-    """Tell whether the words of an ssh command hold more than flags and a host."""
+    """Return whether the words of an ssh command hold more than flags and a host."""
     return len(_behind_flags(words)[1]) > 1
 
 
 def _host(words: Sequence[str]) -> str:
-    """Give the host of an ssh command; empty where a flag (`-J`, `-o`, `-F`) may lead there in another way."""
+    """Return the host of an ssh command; empty where a flag (`-J`, `-o`, `-F`) may lead there in another way."""
     flags, rest = _behind_flags(words)
     if not rest or any(flag[:2] in ("-J", "-o", "-F") for flag in flags):
         return ""
@@ -86,7 +86,7 @@ def _host(words: Sequence[str]) -> str:
 
 
 def _behind_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Give the flags of an ssh command without their values, and what stands behind them: the host, the command."""
+    """Return the flags of an ssh command without their values, and what stands behind them: the host, the command."""
     rest, flags = list(words), []
     while rest and rest[0].startswith("-") and rest[0] != "--":
         flags.append(rest.pop(0))

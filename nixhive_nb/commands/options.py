@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from nixhive_nb.plan.how import STEPS, TYPES
-from nixhive_nb.plan.limits import Limits
+from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
+from nixhive_nb.plan.options import STEPS, TYPES
 from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, STALL_SECONDS
-from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
+from nixhive_nb.run.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nixhive_nb.hive import Hive
-    from nixhive_nb.plan.how import How
+    from nixhive_nb.plan.options import How
 
 F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
@@ -45,7 +45,7 @@ _IPYTHON = re.compile(r"get_ipython|In|Out|exit|quit|_+|_\d+|_i+|_i\d+|_[iod]h|_
 
 
 def session_of(ctx: click.Context) -> Session:
-    """Give what the face keeps between commands."""
+    """Return what the face keeps between commands."""
     session = ctx.find_root().obj
     if not isinstance(session, Session):
         raise TypeError("the grammar is called with a Session as its obj")
@@ -53,13 +53,13 @@ def session_of(ctx: click.Context) -> Session:
 
 
 def options_of(ctx: click.Context) -> dict[str, Any]:
-    """Give the options that may stand before or after the command word, those after it first."""
+    """Return the options that may stand before or after the command word, those after it first."""
     found: dict[str, Any] = ctx.find_root().meta.setdefault(_OPTIONS, {})
     return found
 
 
 def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
-    """Give the deployment that a command is about: read now, and not again before the command has ended."""
+    """Return the deployment that a command is about: read now, and not again before the command has ended."""
     session = session_of(ctx)
     hive = session.hive(options_of(ctx), anew=anew)
     session.warn_once(ctx.with_resource(hive.held()).warnings)
@@ -67,7 +67,7 @@ def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
 
 
 def listing_of(frame: pd.DataFrame, *, as_json: bool, nothing: str = "") -> Listing:
-    """Give a table as a command gives it, with what `--json` prints where that is asked for.
+    """Return a table as a command gives it, with what `--json` prints where that is asked for.
 
     `nothing` is what is said of a table without rows.
     """
@@ -75,20 +75,20 @@ def listing_of(frame: pd.DataFrame, *, as_json: bool, nothing: str = "") -> List
 
 
 def must_name(patterns: Sequence[T]) -> Sequence[T]:
-    """Give the patterns of a command that does not take their absence for all instances."""
+    """Return the patterns of a command that does not take their absence for all instances."""
     if not patterns:
         raise click.UsageError("Say which instances: a PATTERN, or '*' for all.")
     return patterns
 
 
 def left_out(ctx: click.Context) -> tuple[str, ...]:
-    """Give the steps of `--no`."""
+    """Return the steps of `--no`."""
     found: tuple[str, ...] = options_of(ctx).get("no", ())
     return found
 
 
 def how_of(ctx: click.Context, options: dict[str, Any]) -> How:
-    """Give the options of a deploy, as click gives them, as keywords of `Hive.plan`; those not given are left out."""
+    """Return the options of a deploy, as click gives them, as keywords of `Hive.plan`; those not given are left out."""
     given = {name: value for name, value in options.items() if value is not None}
     always, if_needed = given.pop("reboot", False), given.pop("reboot_if_needed", False)
     if always or if_needed:
@@ -100,7 +100,7 @@ def how_of(ctx: click.Context, options: dict[str, Any]) -> How:
 
 
 def not_empty(_ctx: click.Context, _param: click.Parameter, value: T) -> T:
-    """Give the value of an option or argument; an empty one, as of a variable that is not set, is not the same as none.
+    """Get the value of an option or argument; an empty one, as of a variable that is not set, is not the same as none.
 
     For a `callback` of click. Raises `click.BadParameter`.
     """

@@ -23,9 +23,9 @@ from nixhive_nb.commands.options import (
     reason,
     session_of,
 )
+from nixhive_nb.commands.plan_file import read_plan, write_plan
+from nixhive_nb.commands.session import Begun, Ended, Planned, place_of, records_of
 from nixhive_nb.frames import plan_frame
-from nixhive_nb.plan_file import read_plan, write_plan
-from nixhive_nb.session import Begun, Ended, Planned, place_of, records_of
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
@@ -111,6 +111,6 @@ def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> 
 
 
 def _verb(words: tuple[str, ...]) -> tuple[Verb, tuple[str, ...]]:
-    """Give the verb that a plan is for, deploy without one, and the words after it."""
+    """Return the verb that a plan is for, deploy without one, and the words after it."""
     verb = next((verb for verb in PLANNED if words[:1] == (verb,)), None)
     return ("deploy", words) if verb is None else (verb, words[1:])

@@ -8,11 +8,11 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nixhive_nb.backend.errand import check_name, is_name
 from nixhive_nb.commands.options import Number, as_json, common, hive_of, session_of
+from nixhive_nb.commands.session import Ran, place_of, records_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.log import cut_also
-from nixhive_nb.session import Ran, place_of, records_of
+from nixhive_nb.hosts.command import check_name, is_name
+from nixhive_nb.util.log import cut_also
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class _RunCommand(click.Command):
 
 
 def _variables(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
-    """Give the values by name; a name alone takes its value from our own environment."""
+    """Return the values by name; a name alone takes its value from our own environment."""
     found = {}
     for word in words:
         name, given, value = word.partition("=")
@@ -69,7 +69,7 @@ class _File(click.File):
 
 
 def _content(ctx: click.Context, _param: click.Parameter, file: IO[bytes] | None) -> bytes | None:
-    """Give what is in a file; `-` is the standard input, which a notebook has not."""
+    """Return what is in a file; `-` is the standard input, which a notebook has not."""
     if file is None:
         return None
     if file.name == "<stdin>" and not session_of(ctx).has_terminal:

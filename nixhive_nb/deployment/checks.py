@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from nixhive_nb.deployment.inventory import Check
-from nixhive_nb.deployment.near import near
 from nixhive_nb.deployment.node import KINDS, Node
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,7 +31,7 @@ _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 def read_checks(checks: Node, of: str, problem: Problem, taken: Collection[str] = ()) -> tuple[Check, ...]:
-    """Give the checks of a system or an instance, in order of name; what is wrong with them goes to `problem`.
+    """Return the checks of a system or an instance, in order of name; what is wrong with them goes to `problem`.
 
     Those of a list are named `KIND-NUMBER`, with the first number that is free, in the list and in `taken`.
     """
@@ -43,7 +43,7 @@ def read_checks(checks: Node, of: str, problem: Problem, taken: Collection[str] 
 
 
 def merged(system: tuple[Check, ...], own: Node, of: str, problem: Problem) -> tuple[Check, ...]:
-    """Give the checks of an instance, in order of name: those of its system and its own, which win by name.
+    """Return the checks of an instance, in order of name: those of its system and its own, which win by name.
 
     Own ones that stand in a list have no name to win by, and are added.
     """
@@ -76,7 +76,7 @@ class _Reader:
         self.wrong = False
 
     def check(self) -> Check | None:
-        """Give the check, None for one that has a mistake."""
+        """Return the check, None for one that has a mistake."""
         if self.node.type != "set":
             self.problem(self.node, f"{self.what()} is {KINDS[self.node.type]}; write {{ tcp = 22; }}, for example")
             return None

@@ -21,7 +21,7 @@ from nixhive_nb.errors import TargetError
 
 @functools.lru_cache(maxsize=256)
 def compile_glob(pattern: str) -> re.Pattern[str]:
-    """Give a regular expression whose `fullmatch` tells whether a name matches the pattern.
+    """Return a regular expression whose `fullmatch` tells whether a name matches the pattern.
 
     Raises `TargetError` when the pattern is malformed, whatever it would be matched with.
     """
@@ -32,7 +32,7 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
 
 
 def _after_star(chunk: str, *, is_last: bool) -> str:
-    """Give a star and what follows it. Go takes the first place where the chunk fits, and does not look back."""
+    """Return a star and what follows it. Go takes the first place where the chunk fits, and does not look back."""
     return f"[^/]*?{chunk}" if is_last else f"(?>[^/]*?{chunk})"
 
 
@@ -44,7 +44,7 @@ class _Parser:
         self.rest = pattern
 
     def chunks(self) -> list[str]:
-        """Give the regular expressions between the stars; neighbouring stars are one."""
+        """Return the regular expressions between the stars; neighbouring stars are one."""
         chunks = [""]
         in_star = False
         while self.rest:

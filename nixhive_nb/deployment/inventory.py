@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from nixhive_nb.deployment.stores import shown_store
-from nixhive_nb.redaction import redact, redact_each
+from nixhive_nb.util.redaction import redact, redact_each
 
 SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
 """Options of one `Host` block in the order of their names; an option with several values is written once for each."""
@@ -85,11 +85,11 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         return redact(super().__repr__())
 
     def include_paths(self, system: str) -> tuple[str, ...]:
-        """Give the `NAME=VALUE` include paths of a system, its own first: in Nix the first of a name wins."""
+        """Return the `NAME=VALUE` include paths of a system, its own first: in Nix the first of a name wins."""
         return self.systems[system].paths + self.paths
 
     def ssh_text(self) -> str:
-        """Give the `ssh_config` text of the deployment: a `Host` block per instance that has options."""
+        """Return the `ssh_config` text of the deployment: a `Host` block per instance that has options."""
         blocks = []
         for instance in self.instances.values():
             if instance.ssh:
@@ -98,7 +98,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(blocks)
 
     def to_json(self, results: dict[str, tuple[str, str]] | None = None) -> dict[str, Any]:
-        """Give the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
+        """Return the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
         `checks`, `hostKeys` of an instance and `signing` are ours, and there only where a deployment uses them.

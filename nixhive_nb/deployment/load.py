@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb import process
-from nixhive_nb.deployment.explain import OWN_EXPRESSIONS, explain
+from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, look
 from nixhive_nb.deployment.inventory import Inventory
+from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS, explain
 from nixhive_nb.deployment.platforms import check_platforms
 from nixhive_nb.deployment.reading import Answer, read_inventory
-from nixhive_nb.deployment.watched import MOST_ENTRIES, Watched, look
 from nixhive_nb.errors import DeploymentError
+from nixhive_nb.util import process
 
 _log = logging.getLogger(__name__)
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     watched: Watched
 
     def changed(self) -> str | None:
-        """Give the path of the first watched file that changed, came or went since, or None. Nix is not started.
+        """Return the path of the first watched file that changed, came or went since, or None. Nix is not started.
 
         See `load` for what is watched; `$NIX_PATH` stands for that variable.
         """
@@ -100,7 +100,7 @@ def _stored(inventory: Inventory) -> set[str]:
 
 
 def toplevel_expression() -> Path:
-    """Give the path of `toplevel.nix`, which instantiates systems that share their include paths.
+    """Return the path of `toplevel.nix`, which instantiates systems that share their include paths.
 
     It is called so, and gives `{"www": {"result": …, "derivation": …}, …}`:
 
@@ -133,7 +133,7 @@ def readable_paths(deployment: Path) -> tuple[str, ...]:
 
 
 def _target(path: str | Path) -> Path:
-    """Give the absolute path of a deployment that is there."""
+    """Return the absolute path of a deployment that is there."""
     advice = "Name a deployment with -c: a file, or a folder that holds default.nix."
     try:
         given = Path(path).expanduser()

@@ -11,8 +11,8 @@ import re
 import socket
 from urllib.parse import urlsplit
 
-from nixhive_nb.deployment.near import near
-from nixhive_nb.swallowed import swallowed
+from nixhive_nb.util.suggest import near
+from nixhive_nb.util.swallowed import swallowed
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _WORDS = ("auto", "daemon", "local")
 
 
 def name_problem(name: str) -> str:
-    """Give why an instance cannot be called so; empty for a good name."""
+    """Return why an instance cannot be called so; empty for a good name."""
     if not _NAME.fullmatch(name):
         hints = {
             "@": "; a user goes into `ssh.User`",
@@ -60,7 +60,7 @@ def name_problem(name: str) -> str:
 
 
 def address_problem(name: str) -> str:
-    """Give why an instance without `ssh.Hostname` cannot be called so; empty for a good name.
+    """Return why an instance without `ssh.Hostname` cannot be called so; empty for a good name.
 
     ssh reads numbers as an address, in all the ways of inet_aton(3): `0` and `127.1` are this machine. So is all below
     `localhost` to a resolver (RFC 6761).
@@ -75,7 +75,7 @@ def address_problem(name: str) -> str:
 
 
 def host_problem(host: str) -> str:
-    """Give why the host of a store or a jump cannot be called so; empty for a good one. IPv6 stands in brackets."""
+    """Return why the host of a store or a jump cannot be called so; empty for a good one. IPv6 stands in brackets."""
     if not host:
         return "it names no host"
     if _IPV6.fullmatch(host):
@@ -86,13 +86,13 @@ def host_problem(host: str) -> str:
 
 
 def port_problem(port: str) -> str:
-    """Give why a text is no port; empty for a good one."""
+    """Return why a text is no port; empty for a good one."""
     good = re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) and 0 < int(port) <= _LAST_PORT
     return "" if good else f"the port {_shown(port)} is not a number from 1 to {_LAST_PORT}"
 
 
 def hostname_problem(value: str) -> str:
-    """Give why `ssh.Hostname` cannot have a value; empty for a good one. ssh's %-words may stand in it."""
+    """Return why `ssh.Hostname` cannot have a value; empty for a good one. ssh's %-words may stand in it."""
     if value.startswith("["):
         return "write the address without brackets"
     if "@" in value:
@@ -107,7 +107,7 @@ def hostname_problem(value: str) -> str:
 
 
 def store_problem(url: str) -> str:
-    """Give why a store cannot have a URL; empty for one that can be, and for none. No password is in the words."""
+    """Return why a store cannot have a URL; empty for one that can be, and for none. No password is in the words."""
     where = url.partition("?")[0]
     if _NOT_PRINTABLE.search(url) or re.search(r"\s", where):
         return "it holds a blank, a line break or another control character"
@@ -128,7 +128,7 @@ def _scheme_problem(scheme: str) -> str:
 
 
 def _ssh_problem(rest: str) -> str:
-    """Give what is wrong with `[USER@]HOST[:PORT]`, which is all that ssh can be given."""
+    """Return what is wrong with `[USER@]HOST[:PORT]`, which is all that ssh can be given."""
     user, separator, place = rest.rpartition("@")
     if ":" in user:
         return "it holds a password, which ssh does not take; use a key"

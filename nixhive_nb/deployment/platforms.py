@@ -8,9 +8,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nixhive_nb import process
-from nixhive_nb.deployment.explain import explain
+from nixhive_nb.deployment.nix_errors import explain
 from nixhive_nb.errors import DeploymentError, NixError
+from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,7 +49,7 @@ def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
 
 @functools.cache
 def nix_settings() -> dict[str, Any]:
-    """Give the settings of Nix on this machine by name; read once in a process (`nix_settings.cache_clear()`).
+    """Return the settings of Nix on this machine by name; read once in a process (`nix_settings.cache_clear()`).
 
     Raises `NixError` when Nix does not tell them, and `MissingProgram`.
     """
@@ -62,7 +62,7 @@ def nix_settings() -> dict[str, Any]:
 
 
 def _settings_in(flags: Iterable[str]) -> dict[str, str]:
-    """Give the settings among command line flags: `--NAME VALUE` and `--option NAME VALUE`."""
+    """Return the settings among command line flags: `--NAME VALUE` and `--option NAME VALUE`."""
     words = list(flags)
     settings = {}
     for index, word in enumerate(words):
@@ -80,7 +80,7 @@ def _platforms(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _has_builder(builders: str) -> bool:
-    """Tell whether a value of the setting `builders` names one, there or in a file that it refers to (`@FILE`)."""
+    """Return whether a value of the setting `builders` names one, there or in a file that it refers to (`@FILE`)."""
     entries = [entry.strip() for entry in builders.replace("\n", ";").split(";")]
     return any(_has_builder(_machines(entry[1:])) if entry.startswith("@") else entry for entry in entries)
 

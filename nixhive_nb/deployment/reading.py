@@ -16,12 +16,12 @@ import msgspec
 from nixhive_nb.deployment.checks import merged, read_checks
 from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
 from nixhive_nb.deployment.names import address_problem, hostname_problem, name_problem, port_problem, store_problem
-from nixhive_nb.deployment.near import near
 from nixhive_nb.deployment.node import KINDS, Node
 from nixhive_nb.deployment.ways import jump_problem
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
-from nixhive_nb.redaction import redact
+from nixhive_nb.util.redaction import redact
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ _NONE = Node("missing")
 
 
 def read_inventory(answer: Answer, source: str, directory: Path) -> Inventory:
-    """Give the inventory. `source` is the deployment as the user named it; files are named relative to `directory`.
+    """Return the inventory. `source` is the deployment as the user named it; files are named relative to `directory`.
 
     Raises `DeploymentError` with a line for each mistake.
     """
@@ -170,7 +170,7 @@ class _Reader:
         return tuple(options)
 
     def store(self, members: dict[str, Node], of: str) -> str:
-        """Give the URL of a store, which may be missing. A wrong one is not shown: it may hold a password."""
+        """Return the URL of a store, which may be missing. A wrong one is not shown: it may hold a password."""
         url = self.string(members, "store", of)
         wrong = store_problem(url)
         if wrong:
@@ -241,7 +241,7 @@ class _Reader:
         return tuple(found)
 
     def string(self, members: dict[str, Node], name: str, of: str) -> str:
-        """Give a string that may be missing; then it is empty."""
+        """Return a string that may be missing; then it is empty."""
         node = members.get(name, _NONE)
         if node.type == "missing":
             return ""
@@ -250,7 +250,7 @@ class _Reader:
         return str(node.value)
 
     def strings(self, members: dict[str, Node], name: str, of: str, noun: str) -> tuple[str, ...]:
-        """Give a list of strings that may be missing; then it is empty."""
+        """Return a list of strings that may be missing; then it is empty."""
         node = members.get(name, _NONE)
         if node.type not in {"missing", "list"}:
             self.problem(node, f"`{name}`{of} is {KINDS[node.type]}; write a list of strings")
@@ -260,12 +260,12 @@ class _Reader:
         return tuple(str(item.value) for item in node.items)
 
     def table(self, holder: Node, name: str, of: str = "") -> dict[str, Node]:
-        """Give the members of a set that may be missing; then there are none."""
+        """Return the members of a set that may be missing; then there are none."""
         node = holder.members.get(name, _NONE)
         return {} if node.type == "missing" else dict(sorted(self.members(node, f"`{name}`{of}").items()))
 
     def group(self, holder: Node, name: str, of: str, level: str) -> dict[str, Node]:
-        """Give the members of a set with known names."""
+        """Return the members of a set with known names."""
         self.warn_of_unknown(holder.members.get(name, _NONE), f" of `{level}`", level)
         return self.table(holder, name, of)
 
@@ -295,7 +295,7 @@ class _Reader:
         self.problems.append(f"{place}: {text}{end}" if place else f"{text}{end}")
 
     def place(self, node: Node) -> str:
-        """Give `FILE:LINE`, or nothing where Nix does not know it."""
+        """Return `FILE:LINE`, or nothing where Nix does not know it."""
         if node.at is None:
             return ""
         file, line = node.at
@@ -306,7 +306,7 @@ class _Reader:
 
 
 def _ssh_problem(keyword: str, value: str) -> str:
-    """Give why an option that says which host is reached cannot have a value; ssh reads the others itself."""
+    """Return why an option that says which host is reached cannot have a value; ssh reads the others itself."""
     if keyword not in _WAYS:
         return ""
     if not value.strip():
@@ -325,7 +325,7 @@ _WAYS: dict[str, Callable[[str], str]] = {
 
 
 def _option_node(instance: Node, option: str) -> Node:
-    """Give the node of an ssh option of an instance, or the nearest one that has a place."""
+    """Return the node of an ssh option of an instance, or the nearest one that has a place."""
     options = instance.members.get("ssh", _NONE)
     found = next((node for name, node in options.members.items() if name.lower() == option.lower()), _NONE)
     return next((node for node in (found, options, instance) if node.at), instance)
@@ -336,7 +336,7 @@ def _verb(node: Node, holder: Node) -> str:
 
 
 def _is_key_line(line: str) -> bool:
-    """Tell whether a line is `TYPE BASE64 [COMMENT]`, where the base64 text starts with the same type."""
+    """Return whether a line is `TYPE BASE64 [COMMENT]`, where the base64 text starts with the same type."""
     found = _KEY_LINE.fullmatch(line)
     if not found:
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nixhive_nb.redaction import redact
+from nixhive_nb.util.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

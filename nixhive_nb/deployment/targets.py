@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.deployment import algebra
+from nixhive_nb.deployment import expressions as algebra
 from nixhive_nb.deployment.globs import compile_glob
-from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import TargetError
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ Groups = Callable[[str], Collection[str]]
 
 
 def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), groups: Groups | None = None) -> Targets:
-    """Give the instances whose name, system or tags match a pattern, each where it was first hit. No pattern: all.
+    """Return the instances whose name, system or tags match a pattern, each where it was first hit. No pattern: all.
 
     Each element makes a wave; one that is a list of patterns makes a single wave of all that they hit. A word that
     begins with `@` is an expression or a group (see `algebra`); `groups` is asked for those that occur, each once.
@@ -71,7 +71,7 @@ def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), gro
 
 
 def uses_groups(patterns: Iterable[Pattern]) -> set[str]:
-    """Give the names of the groups that occur in patterns, so `{"failed"}` for `@(web and @failed)`.
+    """Return the names of the groups that occur in patterns, so `{"failed"}` for `@(web and @failed)`.
 
     Raises `TargetError` for a malformed expression and an unknown group.
     """
@@ -93,7 +93,7 @@ class _Selection:
                 self._words[word].append(instance.name)
 
     def named_by(self, pattern: str) -> frozenset[str]:
-        """Give the instances that a pattern, a group or an expression names; never none."""
+        """Return the instances that a pattern, a group or an expression names; never none."""
         if not algebra.is_expression(pattern):
             return self._matched(pattern)
         expression = algebra.parse(pattern)
@@ -121,7 +121,7 @@ class _Selection:
 
 
 def select_systems(inventory: Inventory, patterns: Sequence[str] = ()) -> tuple[str, ...]:
-    """Give the names of the systems that match a pattern, each where it was first hit. No pattern: all.
+    """Return the names of the systems that match a pattern, each where it was first hit. No pattern: all.
 
     Raises `TargetError` for a malformed pattern, and for one that hits nothing.
     """

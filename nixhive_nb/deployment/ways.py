@@ -55,7 +55,7 @@ def read_hops(value: str) -> tuple[Hop, ...]:
 
 
 def jump_problem(value: str) -> str:
-    """Give why `ssh.ProxyJump` cannot have a value; empty for a good one, and for one with ssh's %-words."""
+    """Return why `ssh.ProxyJump` cannot have a value; empty for a good one, and for one with ssh's %-words."""
     try:
         hops = () if "%" in value else read_hops(value)
     except MalformedJump as error:
@@ -75,12 +75,12 @@ def _hop(part: str) -> Hop:
 
 
 def option(options: SshOptions, keyword: str) -> str:
-    """Give the value of an option of a `Host` block, empty without one. Of several, ssh takes the first."""
+    """Return the value of an option of a `Host` block, empty without one. Of several, ssh takes the first."""
     return next((values[0] for name, values in options if name.lower() == keyword.lower() and values), "")
 
 
 def own_jumps(options: SshOptions) -> tuple[str, ...]:
-    """Give the hosts of the `ProxyJump` of a block; none for one that is malformed, or is made of ssh's %-words."""
+    """Return the hosts of the `ProxyJump` of a block; none for one that is malformed, or is made of ssh's %-words."""
     value = option(options, "ProxyJump")
     try:
         return () if "%" in value else tuple(hop.host for hop in read_hops(value))
@@ -90,7 +90,7 @@ def own_jumps(options: SshOptions) -> tuple[str, ...]:
 
 
 def own_address(name: str, options: SshOptions) -> tuple[str, str, str, str]:
-    """Give where a block leads to: host name, port, `ProxyJump`, `ProxyCommand`. Equal ones are one host."""
+    """Return where a block leads to: host name, port, `ProxyJump`, `ProxyCommand`. Equal ones are one host."""
     hostname = (option(options, "Hostname") or name).replace("%h", name).replace("%n", name)
     jump = option(options, "ProxyJump")
     return (
@@ -102,7 +102,7 @@ def own_address(name: str, options: SshOptions) -> tuple[str, str, str, str]:
 
 
 def way_to(name: str, jumps_of: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
-    """Give all hosts that are passed on the way to one, the first to connect to first.
+    """Return all hosts that are passed on the way to one, the first to connect to first.
 
     The first host of a chain has a way of its own; the later ones are reached through the one before. Raises `Circle`.
     """
@@ -120,7 +120,7 @@ def way_to(name: str, jumps_of: Callable[[str], Sequence[str]]) -> tuple[str, ..
 
 
 def circles(jumps: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
-    """Give each circle of hosts that are reached through each other once, with its first name again at its end."""
+    """Return each circle of hosts that are reached through each other once, with its first name again at its end."""
     found: dict[frozenset[str], tuple[str, ...]] = {}
     for name in sorted(jumps):
         try:
@@ -131,7 +131,7 @@ def circles(jumps: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
 
 
 def shared(addresses: Iterable[tuple[str, tuple[str, ...]]]) -> list[tuple[str, ...]]:
-    """Give the names that have one address, for each address that several have."""
+    """Return the names that have one address, for each address that several have."""
     by_address: dict[tuple[str, ...], list[str]] = {}
     for name, address in addresses:
         by_address.setdefault(address, []).append(name)

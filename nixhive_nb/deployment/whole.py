@@ -16,7 +16,7 @@ Problem = tuple[str, str, str]
 
 
 def look_at_whole(instances: Mapping[str, Instance]) -> tuple[list[Problem], list[str]]:
-    """Give the problems of some instances with each other, and the warnings."""
+    """Return the problems of some instances with each other, and the warnings."""
     problems = [*_circles(instances), *_twins_by_case(instances), *_aliases(instances)]
     return problems, [*_one_host(instances), *_other_case(instances), *_several_jumps(instances)]
 

@@ -29,7 +29,7 @@ POWER, BOX = "power", "box"
 
 
 def name_of(token: str, host: str) -> str:
-    """The name of a host's group, and of its container."""
+    """Return the name of a host's group, and of its container."""
     return f"{_PREFIX}-{token}-{host}"
 
 

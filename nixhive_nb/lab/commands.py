@@ -45,7 +45,7 @@ def run(
 
 
 def processes_in(inodes: Iterable[int]) -> dict[int, set[int]]:
-    """The processes inside each of these network namespaces, which are named by their inode."""
+    """Return the processes inside each of these network namespaces, which are named by their inode."""
     found: dict[int, set[int]] = {inode: set() for inode in inodes}
     for entry in Path("/proc").iterdir():
         # A process that ends while we look is as good as one that was never there.
@@ -85,7 +85,7 @@ def kill_all(inodes: Iterable[int], seconds: float = 10.0) -> None:
 
 
 def _open_process(pid: int, inodes: frozenset[int], stack: contextlib.ExitStack) -> int | None:
-    """A handle on a process that is surely in one of the namespaces: its number may have passed on since the look."""
+    """Return a handle on a process that is in one of the namespaces: its number may have passed on since the look."""
     try:
         handle = os.pidfd_open(pid)
         stack.callback(os.close, handle)

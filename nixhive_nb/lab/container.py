@@ -40,7 +40,7 @@ class Container(msgspec.Struct, frozen=True):
         return handle
 
     def argv(self, namespace: Path, root: Path, name: str, address: str) -> list[str]:
-        """Give the command that is the host's power, in a group of its own."""
+        """Return the command that is the host's power, in a group of its own."""
         group = cgroups.make(self.machine, self.fleet)
         # Not by `ip netns exec`, which would hide the groups from nspawn.
         spaces = ["nsenter", f"--net={namespace}", "unshare", "--mount", "--propagation=slave"]

@@ -99,7 +99,7 @@ _SECONDS_KEPT = 24 * 3600.0
 
 @contextlib.contextmanager
 def held(suites: Iterable[Debian], tell: Callable[[str], None]) -> Iterator[dict[Debian, Path]]:
-    """Give the folders of these Debians, made if they are not there yet, and let nobody remove them meanwhile."""
+    """Return the folders of these Debians, made if they are not there yet, and let nobody remove them meanwhile."""
     with contextlib.ExitStack() as stack:
         roots: dict[Debian, Path] = {}
         for suite in sorted(set(suites)):

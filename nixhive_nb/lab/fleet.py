@@ -92,7 +92,7 @@ class Lab:
 
     @classmethod
     def open(cls, folder: Path | str | None = None) -> Lab:
-        """The fleet in that folder, whether it is whole or half-dead."""
+        """Return the fleet in that folder, whether it is whole or half-dead."""
         place = _absolute(folder)
         record = _read_record(place)
         if record is None:
@@ -136,7 +136,7 @@ class Lab:
         return tuple(spec.name for spec in self._record.hosts)
 
     def root(self, name: str) -> Path:
-        """The folder with a host's own /nix, /etc, /root, /home and /var."""
+        """Return the folder with a host's own /nix, /etc, /root, /home and /var."""
         return self.folder / "hosts" / self._record.spec(name).name
 
     def status(self) -> list[HostStatus]:
@@ -233,7 +233,7 @@ class Lab:
         return {name: network.inner_address(position) for position, name in enumerate(self.instances)}
 
     def _address(self, name: str) -> str:
-        """The address by which one reaches a host: the jump host's from here, another one's from the jump host."""
+        """Return the address that leads to a host: the jump host's from here, another one's from the jump host."""
         return network.gateway_address(self._record.number) if name == GATEWAY else self._inner_addresses()[name]
 
     def _host_key(self, name: str) -> str:
@@ -393,7 +393,7 @@ def _read_record(folder: Path) -> LabRecord | None:
 
 
 def _mounts_below(folder: Path) -> list[str]:
-    """The places below a folder where something is mounted, the deepest first."""
+    """Return the places below a folder where something is mounted, the deepest first."""
     places = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         # A blank is written as \040 there.

@@ -121,7 +121,7 @@ def _last_words(host: Host) -> str:
 
 
 def _journal(host: Host) -> str:
-    """What a host with systemd has to say, if it got as far as that."""
+    """Return what a host with systemd has to say, if it got as far as that."""
     pid = first_processes(host.number, (host.name,)).get(host.name)
     if host.container is None or pid is None:
         return ""
@@ -133,7 +133,7 @@ def _journal(host: Host) -> str:
 
 
 def first_processes(number: int, names: Sequence[str]) -> dict[str, int]:
-    """The first process of each host that runs, as this machine counts."""
+    """Return the first process of each host that runs, as this machine counts."""
     inodes = {found: name for name in names if (found := network.inode(number, name)) is not None}
     inside = processes_in(inodes)
     return {inodes[inode]: pid for inode, pids in inside.items() for pid in sorted(pids) if is_first(pid)}

@@ -199,7 +199,7 @@ def host_key_path(keys: Keys, name: str) -> Path:
 
 
 def public_key_line(path: Path) -> str:
-    """A public key without its comment."""
+    """Return a public key without its comment."""
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 

@@ -84,7 +84,7 @@ class LabRecord(msgspec.Struct, frozen=True):
     version: int = 1
 
     def spec(self, name: str) -> HostSpec:
-        """The host of that name."""
+        """Return the host of that name."""
         for host in self.hosts:
             if host.name == name:
                 return host
@@ -93,7 +93,7 @@ class LabRecord(msgspec.Struct, frozen=True):
 
 
 def plan_hosts(web: int, specs: tuple[HostSpec, ...], systemd: int = 0) -> tuple[HostSpec, ...]:
-    """The hosts of a fleet: a jump host, web servers and a depot, changed and extended by `specs`.
+    """Return the hosts of a fleet: a jump host, web servers and a depot, changed and extended by `specs`.
 
     Of the web servers `web` are light, and as many more have systemd as `systemd` says.
     """

@@ -40,32 +40,32 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def link_name(number: int) -> str:
-    """The near end of the link to the jump host."""
+    """Return the near end of the link to the jump host."""
     return f"nixhive{number}"
 
 
 def namespace(number: int, host: str) -> str:
-    """The name of a host's network namespace, as `ip netns list` shows it."""
+    """Return the name of a host's network namespace, as `ip netns list` shows it."""
     return f"nixhive{number}-{host}"
 
 
 def path(number: int, host: str) -> Path:
-    """The file by which one enters a host's network namespace."""
+    """Return the file by which one enters a host's network namespace."""
     return _NAMESPACES / namespace(number, host)
 
 
 def near_address(number: int) -> str:
-    """The near address on the link."""
+    """Return the near address on the link."""
     return f"198.18.{number}.1"
 
 
 def gateway_address(number: int) -> str:
-    """The jump host's address on the link."""
+    """Return the jump host's address on the link."""
     return f"198.18.{number}.2"
 
 
 def inner_address(position: int) -> str:
-    """A host's address behind the jump host; the jump host itself is at position 0."""
+    """Return a host's address behind the jump host; the jump host itself is at position 0."""
     if position == 0:
         return "198.19.0.1"
     block, rest = divmod(position - 1, _HOSTS_PER_BLOCK)
@@ -82,7 +82,7 @@ def claims_locked() -> Iterator[None]:
 
 
 def free_numbers() -> Iterator[int]:
-    """The numbers that no fleet holds and whose addresses are free. Call it, and `claim`, with the lock held."""
+    """Return the numbers that no fleet holds and whose addresses are free. Call it, and `claim`, with the lock held."""
     networks = _routed_networks()
     for number in _NUMBERS:
         held = read_claim(number)
@@ -209,7 +209,7 @@ def forget_neighbours(number: int) -> None:
 
 
 def inode(number: int, host: str) -> int | None:
-    """The inode of the host's network namespace, which tells its processes from all others; None if it is gone."""
+    """Return the inode of a host's network namespace, which tells its processes from others; None if it is gone."""
     try:
         status = (_NAMESPACES / namespace(number, host)).stat()
     except FileNotFoundError:
@@ -243,7 +243,7 @@ def _sweep_namespaces(names: Sequence[str]) -> None:
 
 
 def _is_namespace(status: os.stat_result) -> bool:
-    """A fleet that was killed while it made a namespace leaves a plain file, which is on the file system of /run."""
+    """Tell a namespace from the plain file, on the file system of /run, that a fleet leaves which is killed early."""
     return status.st_dev != _NAMESPACES.stat().st_dev
 
 

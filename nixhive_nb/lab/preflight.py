@@ -102,7 +102,7 @@ def _folder_problems() -> list[str]:
 
 
 def _systemd_problems() -> list[str]:
-    """What is missing for hosts with systemd, beside programs."""
+    """Return what is missing for hosts with systemd, beside programs."""
     problems = []
     if not _DEBIANS_KEYS.exists():
         problems.append("Debian's keys are missing. On Debian: apt-get install -y debian-archive-keyring")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def user_keys(nix: Mapping[str, str]) -> tuple[Path, Path]:
-    """The user's secret and public key file, made if they are not there yet. `nix` is the environment for nix-store.
+    """Return the user's secret and public key file, made where missing. `nix` is the environment for nix-store.
 
     Raises a LabError when they cannot be kept.
     """

@@ -10,15 +10,7 @@ import pandas as pd
 from IPython.core.getipython import get_ipython
 
 from nixhive_nb import frames
-from nixhive_nb.errors import RunFailed
-from nixhive_nb.notebook.bundle import Bundle, show
-from nixhive_nb.notebook.picker import PickerRow, picker_for
-from nixhive_nb.notebook.plan_view import PlanView
-from nixhive_nb.notebook.run_output import failure_of
-from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.notebook.status_view import StatusView
-from nixhive_nb.plan.summary import failure_text
-from nixhive_nb.session import (
+from nixhive_nb.commands.session import (
     Already,
     Begun,
     Choosing,
@@ -32,12 +24,20 @@ from nixhive_nb.session import (
     Surveyed,
     Told,
 )
-from nixhive_nb.text import strip_control
+from nixhive_nb.errors import RunFailed
+from nixhive_nb.notebook.bundle import Bundle, show
+from nixhive_nb.notebook.picker import PickerRow, picker_for
+from nixhive_nb.notebook.plan_view import PlanView
+from nixhive_nb.notebook.run_output import failure_of
+from nixhive_nb.notebook.settings import settings_of
+from nixhive_nb.notebook.status_view import StatusView
+from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.report import failure_text
 
 if TYPE_CHECKING:
+    from nixhive_nb.commands.session import Value
     from nixhive_nb.notebook.picker import Widgets
     from nixhive_nb.run_report import RunReport
-    from nixhive_nb.session import Value
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer_to(value: Value) -> Answer:
-    """Give the answer that a value of the grammar makes."""
+    """Return the answer that a value of the grammar makes."""
     match value:
         case Listing() | Known() | Planned() | Surveyed():
             return _looked_up(value)
@@ -88,7 +88,7 @@ def _looked_up(value: Listing | Known | Planned | Surveyed) -> Answer:
 
 
 def _carried_out(value: Ended | Ran) -> Answer:
-    """Give a table; the record, or the output, is in the cell already and is all that is shown of it."""
+    """Return a table; the record, or the output, is in the cell already and is all that is shown of it."""
     if isinstance(value, Ended):
         return Answer(value=value.report.table(), shown="", failure=_failure(value.report))
     failure = failure_of(value.frame)
@@ -102,7 +102,7 @@ def _failure(report: RunReport) -> RunFailed | None:
 
 
 def _live(value: Begun | Already | Told | Choosing) -> Answer:
-    """Give a handle, a report, a picker, or the table of the run that did it before."""
+    """Return a handle, a report, a picker, or the table of the run that did it before."""
     if isinstance(value, Begun):
         return Answer(value=value.run, shown="")  # the cell shows how it goes
     if isinstance(value, Told):
@@ -115,7 +115,7 @@ def _live(value: Begun | Already | Told | Choosing) -> Answer:
 
 
 def _choosing(value: Choosing) -> Answer:
-    """Give a picker, or plain records."""
+    """Return a picker, or plain records."""
     if value.records is not None:
         return Answer(value=value.records)
     rows = [
@@ -132,7 +132,7 @@ def _choosing(value: Choosing) -> Answer:
 
 
 def _exited(ended: Exited) -> Answer:
-    """Give what a program said: its errors are shown at once, what it printed is the value."""
+    """Return what a program said: its errors are shown at once, what it printed is the value."""
     said = strip_control(ended.stdout)
     if ended.stderr:
         click.echo(strip_control(ended.stderr), err=True, nl=False)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from IPython.display import display
 
-from nixhive_nb import markup as html
-from nixhive_nb.text import strip_control
+from nixhive_nb.util import html
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,11 +21,11 @@ class Bundle(ABC):
 
     @abstractmethod
     def text(self) -> str:
-        """Give it as plain text."""
+        """Return it as plain text."""
 
     @abstractmethod
     def html(self) -> str:
-        """Give it as HTML; every text from elsewhere is escaped."""
+        """Return it as HTML; every text from elsewhere is escaped."""
 
     def __repr__(self) -> str:
         return strip_control(self.text())
@@ -46,11 +46,11 @@ class Notice(Bundle):
         self.message = message
 
     def text(self) -> str:
-        """Give it in a line."""
+        """Return it in a line."""
         return f"⚠ warning: {self.message}"
 
     def html(self) -> str:
-        """Give it with a colour for the word."""
+        """Return it with a colour for the word."""
         return f"<div>{html.coloured(html.WARN, '⚠ warning', bold=True)} {html.escaped(self.message, most=2000)}</div>"
 
 
@@ -68,11 +68,11 @@ class Slotted(Bundle):
         self.slot = slot
 
     def text(self) -> str:
-        """Give the view as text."""
+        """Return the view as text."""
         return self.view.text()
 
     def html(self) -> str:
-        """Give the view as HTML, in the slot."""
+        """Return the view as HTML, in the slot."""
         return in_slot(self.view.html(), self.slot)
 
 
@@ -84,11 +84,11 @@ class Hint(Bundle):
         self.words = words
 
     def text(self) -> str:
-        """Give the line."""
+        """Return the line."""
         return self.words
 
     def html(self) -> str:
-        """Give the line, standing back."""
+        """Return the line, standing back."""
         return html.note(html.escaped(self.words, most=2000))
 
 

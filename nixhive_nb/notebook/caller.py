@@ -14,7 +14,7 @@ _RUNNERS = ("run_line_magic", "run_cell_magic")
 
 
 def stands_alone(frame: FrameType | None) -> bool:
-    """Tell whether the magic that runs in `frame` is a statement by itself; False when that cannot be told.
+    """Return whether the magic that runs in `frame` is a statement by itself; False when that cannot be told.
 
     The source of a cell is known to `linecache`, and the place of the call in it to the frame.
     """
@@ -38,7 +38,7 @@ def stands_alone(frame: FrameType | None) -> bool:
 
 
 def _end_of_call(frame: FrameType) -> tuple[int | None, int | None]:
-    """Give the line and column where the call ends that a frame is in the middle of."""
+    """Return the line and column where the call ends that a frame is in the middle of."""
     positions = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
     _, line, _, column = next(positions, (None, None, None, None))
     return line, column

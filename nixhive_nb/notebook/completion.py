@@ -25,7 +25,7 @@ from nixhive_nb.notebook.offers import Offer
 from nixhive_nb.notebook.place import Place
 from nixhive_nb.notebook.slots import slot_after
 from nixhive_nb.notebook.typed import Quote, typed_before
-from nixhive_nb.plan.how import STEPS
+from nixhive_nb.plan.options import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
+    from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.notebook.typed import Typed
-    from nixhive_nb.session import Session
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +67,11 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     offers: Iterable[Offer] = ()
 
     def of(self, found: Iterable[Offer]) -> Next:
-        """Give the same place with what may stand there."""
+        """Return the same place with what may stand there."""
         return msgspec.structs.replace(self, offers=found)
 
     def end(self, value: str, found: Iterable[Offer]) -> Next:
-        """Give what may stand in place of `value`, at the end of a word; none where it is written in another way."""
+        """Return what may stand in place of `value`, at the end of a word; none where it is written in another way."""
         return Next(value=value, raw=value, bare=True, offers=found) if self.raw.endswith(value) else self
 
 
@@ -99,7 +99,7 @@ class Completer:
 
     @context_matcher(identifier=MATCHER, priority=1)  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Give what may come next at the cursor, and nothing beside it, in a line of `%hive`; nothing elsewhere."""
+        """Return what may come next at the cursor, and nothing beside it, in a line of `%hive`; nothing elsewhere."""
         typed = typed_before(context.full_text, context.cursor_line, context.cursor_position)
         found = self.next(typed) if typed is not None else None
         if typed is None or found is None:
@@ -115,7 +115,7 @@ class Completer:
         )
 
     def next(self, typed: Typed) -> Next | None:
-        """Give what may come next; None where that is for Python to say: between braces."""
+        """Return what may come next; None where that is for Python to say: between braces."""
         here = Next(value=typed.value, raw=typed.raw, quote=typed.quote)
         if typed.kind == "comment" or slot_after(typed.words, cell=typed.cell) == "verbatim":
             return here
@@ -153,7 +153,7 @@ class Completer:
         return here if here.raw else here.of(offers.options(place.options()))
 
     def _of_param(self, place: Place, param: click.Parameter, here: Next) -> Next:
-        """Give the values of an option or argument."""
+        """Return the values of an option or argument."""
         name = str(param.name)
         if name == "no":
             return _steps(here)
@@ -172,7 +172,7 @@ class Completer:
         return self._systems() if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
 
     def _words(self, place: Place, value: str) -> Iterable[Offer]:
-        """Give the words of a command that takes them as they come: plan, ssh and scp."""
+        """Return the words of a command that takes them as they come: plan, ssh and scp."""
         if _name_of(place) == "ssh":
             flag = place.last.startswith("-") and ssh_flag_takes_value(place.last)
             return () if flag else self._instances("")
@@ -190,7 +190,7 @@ class Completer:
         return (offer for offer in every if offer.text not in named)
 
     def _operands(self, here: Next) -> Next:
-        """Give what may come next in an expression."""
+        """Return what may come next in an expression."""
         inside = here.value[2:]
         tail = _TAIL.search(inside)
         word = tail[0] if tail else ""
@@ -206,7 +206,7 @@ class Completer:
     # What is known
 
     def _known_targets(self) -> list[Offer]:
-        """Give tags and systems, then instances. Of 10,000 the list is made once."""
+        """Return tags and systems, then instances. Of 10,000 the list is made once."""
         inventory = self._known()
         if inventory is not self._inventory:
             self._inventory = inventory
@@ -214,7 +214,7 @@ class Completer:
         return self._targets
 
     def _known(self) -> Inventory | None:
-        """Give the deployment as it was evaluated last: the property would look whether a file has changed."""
+        """Return the deployment as it was evaluated last: the property would look whether a file has changed."""
         hive = self._session.current
         return hive.loaded if hive is not None else None
 
@@ -256,12 +256,12 @@ class _Nothing(Sequence[SimpleCompletion]):
 
 
 def _kind_of(offer: Offer) -> str:
-    """Give what a page shows beside an offer, in a colour of its own: a word, as JupyterLab has no place for more."""
+    """Return what a page shows beside an offer, in a colour of its own: a word, as JupyterLab has no place for more."""
     return offer.kind
 
 
 def _about(offer: Offer) -> str:
-    """Give what a terminal shows beside an offer."""
+    """Return what a terminal shows beside an offer."""
     return offer.about or offer.kind
 
 
@@ -270,13 +270,13 @@ def _name_of(place: Place) -> str:
 
 
 def _steps(here: Next) -> Next:
-    """Give the steps that can be left out, after those that are named already."""
+    """Return the steps that can be left out, after those that are named already."""
     *named, word = here.value.split(",")
     return here.end(word, [Offer(step, "step") for step in STEPS if step not in named])
 
 
 def _in_expression(offer: Offer, quote: str) -> Offer | None:
-    """Give a name as it stands in an expression; None where it would have to be quoted twice."""
+    """Return a name as it stands in an expression; None where it would have to be quoted twice."""
     if _PLAIN.fullmatch(offer.text) and offer.text not in _RESERVED:
         return offer
     if quote != "'" or {"'", '"'} & set(offer.text):
@@ -285,7 +285,7 @@ def _in_expression(offer: Offer, quote: str) -> Offer | None:
 
 
 def _written(offer: Offer, found: Next, *, closed: bool) -> str:
-    """Give an offer as it is written in the line: in the quotes that are open, or that it needs."""
+    """Return an offer as it is written in the line: in the quotes that are open, or that it needs."""
     text = offer.text
     if found.bare or (not found.quote and _PLAIN.fullmatch(text)):
         return text

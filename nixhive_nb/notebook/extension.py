@@ -82,6 +82,6 @@ def _keep(parts: list[Any], wanted: Callable[[Any], bool]) -> None:
 
 
 def _formatters(shell: InteractiveShell) -> tuple[Any, Any]:
-    """Give what shows values as HTML and as text."""
+    """Return what shows values as HTML and as text."""
     formatters: Any = shell.display_formatter
     return formatters.formatters["text/html"], formatters.formatters["text/plain"]

@@ -16,7 +16,7 @@ from IPython.core.getipython import get_ipython
 from nixhive_nb.notebook.pages import here, pages
 from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.swallowed import swallowed
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from nixhive_nb.notebook.own_widget import Hello

@@ -42,7 +42,7 @@ def ask_for_help(lines: list[str]) -> list[str]:
 
 
 def _found_in_cell(lines: list[str]) -> str | None:
-    """Give what the first line of a `%%hive` cell that asks for help is to say; IPython wants a body otherwise."""
+    """Return what the first line of a `%%hive` cell that asks for help is to say; IPython wants a body otherwise."""
     if not re.match(r"%%hive[ \t]", lines[0]):
         return None
     words = lines[0].rstrip("? \t\n").split()[1:]
@@ -52,7 +52,7 @@ def _found_in_cell(lines: list[str]) -> str | None:
 
 
 def _found(line: str) -> str | None:
-    """Give what a line that asks for help is to say; None for one that asks nothing, or not us."""
+    """Return what a line that asks for help is to say; None for one that asks nothing, or not us."""
     found = _AFTER.match(line) or _BEFORE.match(line)
     return _help_of(found["words"].split()) if found is not None else None
 

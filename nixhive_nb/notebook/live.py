@@ -9,22 +9,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle, Live, show
 from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel
 from nixhive_nb.notebook.record import Record
 from nixhive_nb.notebook.tracked import PlainView, TrackedRow, TrackedView, TrackedWave
 from nixhive_nb.notebook.tracking import track
-from nixhive_nb.plan.progress import Meter, progress_of
-from nixhive_nb.terminal import follow_in_terminal
-from nixhive_nb.text import seconds_text
+from nixhive_nb.util import html
+from nixhive_nb.util.text import seconds_text
+from nixhive_nb.view.progress import Meter, progress_of
+from nixhive_nb.view.terminal import follow_in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from nixhive_nb.plan.engine import Run
-    from nixhive_nb.plan.progress import Progress, Row
-    from nixhive_nb.plan.report import Report
+    from nixhive_nb.run.engine import Run
+    from nixhive_nb.run.report import Report
+    from nixhive_nb.view.progress import Progress, Row
 
 __all__ = ["PAUSE", "ProgressView", "Pump", "RunSource", "follow", "follow_in_notebook", "in_kernel"]
 
@@ -44,7 +44,7 @@ class RunSource:
         self._steps: dict[str, str] = {}
 
     def view(self) -> TrackedView:
-        """Give where the run is now."""
+        """Return where the run is now."""
         self._report = self._run.report()
         progress = progress_of(self._report)
         self._steps = {row.id: row.step for row in progress.rows}
@@ -52,7 +52,7 @@ class RunSource:
         return tracked_view(progress, rate=rate, stopping=self._run.stopping, told_by=_told_by(self._report))
 
     def tail(self, row: str) -> Sequence[str]:
-        """Give the last lines of the step that a row was about when it was shown last."""
+        """Return the last lines of the step that a row was about when it was shown last."""
         step = self._steps.get(row)
         return self._report.steps[step].log if step is not None else ()
 
@@ -81,11 +81,11 @@ class Looked(Bundle):
         self.progress = progress
 
     def text(self) -> str:
-        """Give the line."""
+        """Return the line."""
         return f"Looked at what is wanted and what runs: {seconds_text(self.progress.seconds)}"
 
     def html(self) -> str:
-        """Give the line, standing back."""
+        """Return the line, standing back."""
         return html.note(html.escaped(self.text()))
 
 
@@ -146,7 +146,7 @@ def _follow_survey(run: Run) -> Iterator[None]:
 
 
 def _told_by(report: Report) -> str:
-    """Give the command that tells of a run, in another kernel as well; empty for one that is not noted."""
+    """Return the command that tells of a run, in another kernel as well; empty for one that is not noted."""
     if not report.run:
         return ""
     place = report.plan.deployment
@@ -157,7 +157,7 @@ def _told_by(report: Report) -> str:
 def tracked_view(
     progress: Progress, *, rate: float | None = None, stopping: bool = False, told_by: str = ""
 ) -> TrackedView:
-    """Give progress as a cell shows it. `rate` is in bytes a second."""
+    """Return progress as a cell shows it. `rate` is in bytes a second."""
     return TrackedView(
         title=progress.title,
         done=progress.done,

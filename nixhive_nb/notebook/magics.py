@@ -15,8 +15,8 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.commands.options import options_of
+from nixhive_nb.commands.session import DEFAULT_CONFIG, Session
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
-from nixhive_nb.hosts_run import RunInterrupted
 from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
@@ -29,18 +29,18 @@ from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.notebook.words import Line, read_line
-from nixhive_nb.redaction import redact_words
-from nixhive_nb.session import DEFAULT_CONFIG, Session
-from nixhive_nb.text import strip_control
+from nixhive_nb.run.everywhere import RunInterrupted
+from nixhive_nb.util.redaction import redact_words
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from nixhive_nb.commands.session import Value
     from nixhive_nb.notebook.answer import Answer
     from nixhive_nb.notebook.words import Slot
-    from nixhive_nb.session import Value
 
 _log = logging.getLogger(__name__)
 
@@ -244,7 +244,7 @@ class HiveMagics(Magics):
         self.session.picked = picker.take
 
     def _has_name(self, picker: Picker) -> bool:
-        """Tell whether the user has given it a name; `_` and `_3` are IPython's own."""
+        """Return whether the user has given it a name; `_` and `_3` are IPython's own."""
         return any(value is picker for name, value in self._shell.user_ns.items() if not name.startswith("_"))
 
     def _value(self, ctx: click.Context) -> Value:
@@ -258,16 +258,16 @@ class HiveMagics(Magics):
         return value
 
     def _attended(self) -> bool:
-        """Tell whether a person is there: somebody who could be asked something."""
+        """Return whether a person is there: somebody who could be asked something."""
         return is_attended() if in_kernel() else sys.stdin is not None and sys.stdin.isatty()
 
     def _argv(self, line: Line) -> list[str]:
-        """Give the arguments for click. What holds several values is one word there, and the session knows them."""
+        """Return the arguments for click. What holds several values is one word there, and the session knows them."""
         self.session.groups = {",".join(word): word for word in line.words if len(word) > 1}
         return [",".join(word) for word in line.words] or ["--help"]
 
     def _give(self, answer: Answer, out: str, *, alone: bool, quiet: bool) -> object:
-        """Give the value of a command to where it is wanted, and show what is to be shown."""
+        """Return the value of a command to where it is wanted, and show what is to be shown."""
         if out:
             self._shell.user_ns[out] = answer.value
         if answer.failure is not None:
@@ -283,7 +283,7 @@ class HiveMagics(Magics):
         return {f"Hive.{name}": str(getattr(self.settings, name)) for name in self.settings.trait_names(config=True)}
 
     def _use_setting(self, name: str) -> None:
-        """Give the session one setting. Only that: a `-c` of an earlier command holds on when another one changes."""
+        """Return the session one setting. Only that: a `-c` of an earlier command holds on when another one changes."""
         value = getattr(self.settings, name)
         if name == "deployment" and value == DEFAULT_CONFIG:
             value = None  # nobody named one
@@ -305,7 +305,7 @@ def _check_cell(argv: Sequence[str], cell: str | None) -> None:
 
 
 def _usage_error(error: click.ClickException) -> UsageError:
-    """Give a mistake in the words of a command as IPython shows it: in one line."""
+    """Return a mistake in the words of a command as IPython shows it: in one line."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else PROGRAM
     return UsageError(_one_line(f"{error.format_message()} See {path} --help."))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nixhive_nb.deployment.algebra import KNOWN_GROUPS, is_expression
-from nixhive_nb.plan.journal import RUNS
+from nixhive_nb.deployment.expressions import KNOWN_GROUPS, is_expression
+from nixhive_nb.run.journal import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,12 +43,12 @@ class Offer(msgspec.Struct, frozen=True):
     """What is typed to get it, where that is not `text` itself."""
 
     def fits(self, typed: str) -> bool:
-        """Tell whether it goes on from what is typed, and can be seen as it is."""
+        """Return whether it goes on from what is typed, and can be seen as it is."""
         return (self.name or self.text).startswith(typed) and self.text.isprintable()
 
 
 def commands(group: click.Group) -> Iterator[Offer]:
-    """Give the commands of a group."""
+    """Return the commands of a group."""
     for name in sorted(group.commands):
         command = group.commands[name]
         if not command.hidden:
@@ -56,25 +56,25 @@ def commands(group: click.Group) -> Iterator[Offer]:
 
 
 def options(params: Iterable[click.Option]) -> Iterator[Offer]:
-    """Give the names of options, the long one of each first."""
+    """Return the names of options, the long one of each first."""
     for option in params:
         for name in sorted((*option.opts, *option.secondary_opts), key=len, reverse=True):
             yield Offer(name, "option", _brief(option.help))
 
 
 def _brief(text: str | None) -> str:
-    """Give the first sentence of a help."""
+    """Return the first sentence of a help."""
     sentence, _, _ = " ".join((text or "").split()).partition(". ")
     return textwrap.shorten(sentence.rstrip("."), _ABOUT, placeholder=" …")
 
 
 def groups() -> Iterator[Offer]:
-    """Give the groups of instances."""
+    """Return the groups of instances."""
     return (Offer(f"@{name}", "group", f"those {what}") for name, what in KNOWN_GROUPS.items())
 
 
 def targets(inventory: Inventory) -> Iterator[Offer]:
-    """Give the names that a pattern for instances can be: tags and systems, then instances."""
+    """Return the names that a pattern for instances can be: tags and systems, then instances."""
     instances = inventory.instances
     systems = Counter(one.system for one in instances.values())
     tags = Counter(tag for one in instances.values() for tag in set(one.tags))
@@ -91,29 +91,29 @@ def targets(inventory: Inventory) -> Iterator[Offer]:
 
 
 def _pattern(name: str) -> str:
-    """Give a name as a pattern; one that begins with @ would be a group."""
+    """Return a name as a pattern; one that begins with @ would be a group."""
     return f"\\{name}" if is_expression(name) else name
 
 
 def instances(inventory: Inventory, end: str = "") -> Iterator[Offer]:
-    """Give the names of instances, followed by `end`."""
+    """Return the names of instances, followed by `end`."""
     for name, one in inventory.instances.items():
         yield Offer(f"{name}{end}", "instance", f"instance of {one.system}", goes_on=bool(end))
 
 
 def systems(inventory: Inventory) -> Iterator[Offer]:
-    """Give the names of all systems, also of those that no instance runs."""
+    """Return the names of all systems, also of those that no instance runs."""
     return (Offer(name, "system") for name in inventory.systems)
 
 
 def runs(folder: Path) -> Iterator[Offer]:
-    """Give the ids of the runs in a folder of ours, newest first: they name journals, and begin with the time."""
+    """Return the ids of the runs in a folder of ours, newest first: they name journals, and begin with the time."""
     names = sorted((name for name, _ in _entries(str(folder / RUNS)) if name.endswith(".jsonl")), reverse=True)
     return (Offer(name.removesuffix(".jsonl"), "run") for name in names)
 
 
 def paths(value: str, suffix: str = "") -> Iterator[Offer]:
-    """Give the folders, and the files whose names end so, that a path may go on with."""
+    """Return the folders, and the files whose names end so, that a path may go on with."""
     folder, slash, start = value.rpartition("/")
     for name, is_folder in sorted(_entries(folder + slash or ".")):
         if (is_folder or name.endswith(suffix)) and (start.startswith(".") or not name.startswith(".")):
@@ -122,7 +122,7 @@ def paths(value: str, suffix: str = "") -> Iterator[Offer]:
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
-    """Give the names in a folder, and whether each is a folder; none where it cannot be read."""
+    """Return the names in a folder, and whether each is a folder; none where it cannot be read."""
     try:
         with os.scandir(Path(folder).expanduser()) as found:
             return [(entry.name, entry.is_dir()) for entry in itertools.islice(found, _MOST_FILES)]
@@ -132,7 +132,7 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
 
 
 def variables(names: Mapping[str, Any], hidden: Mapping[str, Any], mark: str, end: str = "") -> Iterator[Offer]:
-    """Give the variables of a notebook, without those that are IPython's own.
+    """Return the variables of a notebook, without those that are IPython's own.
 
     `mark` (`$`, `${`) stands before each, and `end` after it.
     """

@@ -41,7 +41,7 @@ class Pages:
         self._heard.add(here())
 
     def shows(self, page: str) -> bool:
-        """Tell whether a page has said that it can."""
+        """Return whether a page has said that it can."""
         return page in self._heard
 
     def ask(self, page: str) -> None:

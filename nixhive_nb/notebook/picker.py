@@ -17,13 +17,13 @@ import msgspec
 import traitlets
 from IPython.display import display
 
-from nixhive_nb import markup as html
-from nixhive_nb.deployment.near import near
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook.bundle import in_slot
 from nixhive_nb.notebook.pages import here, pages, show_hint
 from nixhive_nb.notebook.pump import in_kernel, is_attended
-from nixhive_nb.text import count_text, strip_control, table_text
+from nixhive_nb.util import html
+from nixhive_nb.util.suggest import near
+from nixhive_nb.util.text import count_text, strip_control, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,7 +90,7 @@ class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets: Widgets = "auto") -> Picker:
-    """Give a picker for instances, each with a name of its own, with some of them picked.
+    """Return a picker for instances, each with a name of its own, with some of them picked.
 
     `auto` takes the widget in a kernel, and the table elsewhere. Raises `OptionError` for `own` without anywidget, and
     `traitlets.TraitError` for a picked name that no row has.
@@ -108,7 +108,7 @@ def _best() -> Literal["own", "none"]:
 
 
 def _imports(package: str) -> bool:
-    """Tell whether a package can be had: one that is installed may want another that is not."""
+    """Return whether a package can be had: one that is installed may want another that is not."""
     try:
         import_module(package)
     except Exception:  # noqa: BLE001 - whatever is amiss with it, there is another way
@@ -156,7 +156,7 @@ class Picker(traitlets.HasTraits):
             self.observe(self._renew, "value")
 
     def checked(self, value: object) -> tuple[str, ...]:
-        """Give names that `value` may be set to; raises `traitlets.TraitError` for others."""
+        """Return names that `value` may be set to; raises `traitlets.TraitError` for others."""
         if isinstance(value, (str, bytes, dict, set, frozenset)) or not isinstance(value, Iterable):
             raise traitlets.TraitError(f"What is picked is a list of names in an order, not of type {_type(value)}.")
         names = list(value)
@@ -198,14 +198,14 @@ class Picker(traitlets.HasTraits):
             self.close()
 
     def text(self) -> str:
-        """Give the table as plain text, those that are picked first."""
+        """Return the table as plain text, those that are picked first."""
         header, rows = self._table()
         cells = [[_short(row[name]) for name in header] for row in rows]
         table = [table_text(header, cells)] if rows else []
         return "\n".join([*self._result(), self._headline(), *table, *self._notes()])
 
     def html(self) -> str:
-        """Give the table as HTML, those that are picked first; every text is escaped."""
+        """Return the table as HTML, those that are picked first; every text is escaped."""
         header, rows = self._table()
         result = [html.escaped(line, most=_LINE) for line in self._result()]
         headline = html.escaped(self._headline())
@@ -251,7 +251,7 @@ class Picker(traitlets.HasTraits):
         return strip_control(f"There is no instance {name!r} to pick.{said}")
 
     def _result(self) -> list[str]:
-        """Give what has come of the choosing, in a line, once it is over."""
+        """Return what has come of the choosing, in a line, once it is over."""
         return [selected(self.value)] if self._is_over else []
 
     def _headline(self) -> str:
@@ -260,7 +260,7 @@ class Picker(traitlets.HasTraits):
         return count_text(len(self.rows), "instance") + (f": {known}" if known else "")
 
     def _table(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Give the columns that say something, and a row of them for each instance that is shown."""
+        """Return the columns that say something, and a row of them for each instance that is shown."""
         picked = dict.fromkeys(self.value)
         most = self._most()
         first = [self._names[name] for name in self.value[:most]]
@@ -285,12 +285,12 @@ class Picker(traitlets.HasTraits):
 
 
 def selection_line(names: Sequence[str]) -> str:
-    """Give the line about the names that are selected, and what can be done with them."""
+    """Return the line about the names that are selected, and what can be done with them."""
     return f"{selected(names)} → %hive deploy @picked" if names else selected(names)
 
 
 def selected(names: Sequence[str]) -> str:
-    """Give in words which names are selected."""
+    """Return in words which names are selected."""
     if not names:
         return "Nothing is selected."
     order = ", in this order" if len(names) > 1 else ""
@@ -298,7 +298,7 @@ def selected(names: Sequence[str]) -> str:
 
 
 def compact(rows: Sequence[PickerRow]) -> dict[str, Any]:
-    """Give the rows as JSON for the page: each text once, and for each row the places of its texts.
+    """Return the rows as JSON for the page: each text once, and for each row the places of its texts.
 
     `names` are as they are, since they come back; those that cannot be shown so have their text in `plain`, by place.
     `sets` are the sets of tags that occur, each as places in `tags`; `runs` are objects of text, symbol, tone.
@@ -328,7 +328,7 @@ def compact(rows: Sequence[PickerRow]) -> dict[str, Any]:
 
 
 def _coded(values: Sequence[_Text]) -> tuple[list[_Text], list[int]]:
-    """Give the values that differ, in order, and for each value its place among them."""
+    """Return the values that differ, in order, and for each value its place among them."""
     places = {value: place for place, value in enumerate(dict.fromkeys(values))}
     return list(places), [places[value] for value in values]
 

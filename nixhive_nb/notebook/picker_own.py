@@ -30,7 +30,7 @@ class OwnPicker(OwnWidget):
         checked: Callable[[object], tuple[str, ...]],
         on_done: Callable[[], None],
     ) -> None:
-        """`checked` gives the names that a value may be, and raises `traitlets.TraitError` for others.
+        """Take `checked`, which gives the names that a value may be, and raises `traitlets.TraitError` for others.
 
         `on_done` is called when the page says that all is selected.
         """
@@ -49,5 +49,5 @@ class OwnPicker(OwnWidget):
 
     @traitlets.validate("value")
     def _check(self, proposal: traitlets.Bunch) -> list[str]:
-        """A page cannot select what Python could not."""
+        """Refuse from a page what Python could not select either."""
         return list(self._checked(proposal["value"]))

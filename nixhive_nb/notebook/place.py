@@ -56,15 +56,15 @@ class Place:
             self.option = None if option.is_flag or has_value else option
 
     def find(self, name: str) -> click.Option | None:
-        """Give the option of a name such as `-c`, None when the command has none."""
+        """Return the option of a name such as `-c`, None when the command has none."""
         return next((option for option in self._options() if name in option.opts + option.secondary_opts), None)
 
     def options(self) -> Iterator[click.Option]:
-        """Give the options that may still come."""
+        """Return the options that may still come."""
         return (option for option in self._options() if option.multiple or option.name not in self._given)
 
     def argument(self) -> click.Argument | None:
-        """Give the argument that the next word is, None when the command takes no more."""
+        """Return the argument that the next word is, None when the command takes no more."""
         left = len(self.args)
         for param in self._params():
             if isinstance(param, click.Argument):

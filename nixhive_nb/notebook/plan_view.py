@@ -5,27 +5,18 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.plan.picture import svg
-from nixhive_nb.plan.plan_text import (
-    most_telling,
-    plan_facts,
-    plan_rows,
-    plan_table,
-    plan_text,
-    plan_ways,
-    rest_text,
-    title,
-)
-from nixhive_nb.plan.rows import InstanceRow
+from nixhive_nb.util import html
+from nixhive_nb.view.plan import most_telling, plan_facts, plan_rows, plan_table, plan_text, plan_ways, rest_text, title
+from nixhive_nb.view.plan_picture import svg
+from nixhive_nb.view.plan_rows import InstanceRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.plan.plan import Plan
-    from nixhive_nb.plan.plan_text import Row
-    from nixhive_nb.plan.rows import Fate
+    from nixhive_nb.view.plan import Row
+    from nixhive_nb.view.plan_rows import Fate
 
 ROWS = 50
 _NOTHING = "Nothing was changed."
@@ -42,11 +33,11 @@ class PlanView(Bundle):
         self.plan = plan
 
     def text(self) -> str:
-        """Give it as a table of text."""
+        """Return it as a table of text."""
         return f"{plan_text(self.plan, most=ROWS)}\n{_NOTHING}"
 
     def html(self) -> str:
-        """Give it as a table, with the picture below where that has something to tell."""
+        """Return it as a table, with the picture below where that has something to tell."""
         plan = self.plan
         rows = plan_rows(plan)
         shown = most_telling(rows, ROWS)
@@ -87,7 +78,7 @@ def _colour(name: str, texts: Mapping[str, str], row: Row) -> str:
 
 
 def _whole(name: str, row: Row) -> str:
-    """Give the whole of what a cell shows in short, for those who point at it."""
+    """Return the whole of what a cell shows in short, for those who point at it."""
     if isinstance(row, InstanceRow):
         shown = {"now → wanted": " → ".join(filter(None, (row.current, row.wanted))), "what will happen": row.store}
         return shown.get(name, "")
@@ -95,7 +86,7 @@ def _whole(name: str, row: Row) -> str:
 
 
 def _picture(plan: Plan) -> Iterable[str]:
-    """Give the picture of a plan that has more than one wave or batch, or a relay.
+    """Return the picture of a plan that has more than one wave or batch, or a relay.
 
     As an image, since JupyterLab drops inline SVG from saved notebooks.
     """

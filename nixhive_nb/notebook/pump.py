@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from IPython.core.getipython import get_ipython
 
-from nixhive_nb.swallowed import swallowed
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,10 +75,10 @@ class Pump:
 
 
 def in_kernel() -> bool:
-    """Tell whether we run in a kernel, where what was displayed can be renewed."""
+    """Return whether we run in a kernel, where what was displayed can be renewed."""
     return getattr(get_ipython(), "kernel", None) is not None
 
 
 def is_attended() -> bool:
-    """Tell whether a person is at the kernel: nbclient and papermill say with each cell that nobody can be asked."""
+    """Return whether a person is at the kernel: nbclient and papermill say with each cell that nobody can be asked."""
     return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))

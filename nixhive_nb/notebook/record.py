@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.plan.record import MAGIC, ROWS, record_html
-from nixhive_nb.plan.summary import report_text
+from nixhive_nb.view.record import MAGIC, ROWS, record_html
+from nixhive_nb.view.report import report_text
 
 if TYPE_CHECKING:
-    from nixhive_nb.plan.report import Report
+    from nixhive_nb.run.report import Report
 
 
 class Record(Bundle):
@@ -20,9 +20,9 @@ class Record(Bundle):
         self.report = report
 
     def text(self) -> str:
-        """Give the headline, the table and the reasons."""
+        """Return the headline, the table and the reasons."""
         return report_text(self.report, most=ROWS, program=MAGIC)
 
     def html(self) -> str:
-        """Give the same with lanes on a time axis, and the last lines of what failed."""
+        """Return the same with lanes on a time axis, and the last lines of what failed."""
         return record_html(self.report)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nixhive_nb import markup as html
 from nixhive_nb.errors import RunFailed
-from nixhive_nb.hosts_run import LONG_LINE, LONG_LINES, failed, failures, untried
+from nixhive_nb.frames import run_failures
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.text import line_count, seconds_text, size_text, strip_control
+from nixhive_nb.run.everywhere import LONG_LINE, LONG_LINES, failed, untried
+from nixhive_nb.util import html
+from nixhive_nb.util.text import line_count, seconds_text, size_text, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,22 +61,22 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return log if near.startswith("..") else near
 
     def count(self) -> str:
-        """Give the host, or how many there are: `www-1`, `17 hosts`."""
+        """Return the host, or how many there are: `www-1`, `17 hosts`."""
         return str(self.first["instance"]) if len(self.rows) == 1 else f"{len(self.rows)} hosts"
 
     def names(self) -> str:
-        """Give which they are, where they are several: `www-1, www-2 … and 15 more`."""
+        """Return which they are, where they are several: `www-1, www-2 … and 15 more`."""
         more = f" … and {len(self.rows) - NAMES} more" if len(self.rows) > NAMES else ""
         names = ", ".join(str(row["instance"]) for row in self.rows[:NAMES])
         return f"{names}{more}" if len(self.rows) > 1 else ""
 
     def who(self) -> str:
-        """Give both: `17 hosts said: www-1, www-2 … and 15 more`."""
+        """Return both: `17 hosts said: www-1, www-2 … and 15 more`."""
         said = "" if self.untried else " said" if self.line_count() else " said nothing"
         return f"{self.count()}{said}: {self.names()}" if len(self.rows) > 1 else self.count()
 
     def status(self) -> str:
-        """Give how it ended, as a symbol and words."""
+        """Return how it ended, as a symbol and words."""
         if self.untried:
             return "○ not tried"
         if self.first["error"]:
@@ -83,21 +84,21 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return f"{'✕' if self.bad else '✓'} exit status {self.first['exit_code']}"
 
     def took(self) -> str:
-        """Give how long it took, of several from the quickest to the slowest."""
+        """Return how long it took, of several from the quickest to the slowest."""
         seconds = [row["seconds"] for row in self.rows if row["seconds"] is not None]
         ends = dict.fromkeys([seconds_text(min(seconds)), seconds_text(max(seconds))] if seconds else [])
         return " to ".join(ends)
 
     def texts(self) -> tuple[str, ...]:
-        """Give all that they said: output, errors, and why it did not run to its end."""
+        """Return all that they said: output, errors, and why it did not run to its end."""
         return self.first["stdout"], self.first["stderr"], _reason(self.first)
 
     def line_count(self) -> int:
-        """Give how many lines that is."""
+        """Return how many lines that is."""
         return sum(map(line_count, self.texts()))
 
     def ends(self) -> list[str]:
-        """Give all lines, or where they are many the first and the last of them; what is long of a line is cut.
+        """Return all lines, or where they are many the first and the last of them; what is long of a line is cut.
 
         There may be a gigabyte of them: only these are taken out.
         """
@@ -119,12 +120,12 @@ class RunOutput(Bundle):
         self._most = max(_FEWEST, _CHARACTERS // max(1, shown))
 
     def text(self) -> str:
-        """Give it as a terminal shows it."""
+        """Return it as a terminal shows it."""
         groups = (self._group_text(group) for group in self.groups[:GROUPS])
         return "\n".join([self._headline(), *groups, *self._rest()])
 
     def html(self) -> str:
-        """Give it with a heading for each output; what has one line stands in a table."""
+        """Return it with a heading for each output; what has one line stands in a table."""
         colour = html.BAD if any(group.bad for group in self.groups) else html.OK
         parts = [html.head(self._headline(), [], colour)]
         for short, found in groupby(self.groups[:GROUPS], _is_short):
@@ -162,8 +163,8 @@ class RunOutput(Bundle):
 
 
 def failure_of(frame: pd.DataFrame) -> RunFailed | None:
-    """Give the error of a run with hosts that failed: a short table."""
-    count, left_out = failures(frame)
+    """Return the error of a run with hosts that failed: a short table."""
+    count, left_out = run_failures(frame)
     if not count:
         return None
     not_tried = f", {left_out} not tried" if left_out else ""
@@ -182,7 +183,7 @@ def failure_of(frame: pd.DataFrame) -> RunFailed | None:
 
 
 def _grouped(rows: Iterable[dict[str, Any]]) -> list[Group]:
-    """Give the groups, those that failed first, then those with the most hosts."""
+    """Return the groups, those that failed first, then those with the most hosts."""
     found: dict[tuple[object, ...], list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((row["exit_code"], row["stdout"], row["stderr"], _reason(row)), []).append(row)
@@ -191,12 +192,12 @@ def _grouped(rows: Iterable[dict[str, Any]]) -> list[Group]:
 
 
 def _reason(row: dict[str, Any]) -> str:
-    """Give why a command did not run to its end, without the name of the host, which is another for each."""
+    """Return why a command did not run to its end, without the name of the host, which is another for each."""
     return strip_control(str(row["error"])).removeprefix(f"{row['instance']}: ")
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Give the lines of a text, cut to what is shown of one."""
+    """Return the lines of a text, cut to what is shown of one."""
     begin = 0
     while begin < len(text):
         end = text.find("\n", begin)
@@ -206,7 +207,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _lines_back(text: str) -> Iterator[str]:
-    """Give the lines of a text from the last to the first, cut to what is shown of one."""
+    """Return the lines of a text from the last to the first, cut to what is shown of one."""
     end = len(text) - text.endswith("\n")
     while text and end >= 0:
         begin = text.rfind("\n", 0, end) + 1
@@ -219,7 +220,7 @@ def _line(text: str, begin: int, end: int) -> str:
 
 
 def _cut(group: Group, most: int) -> list[str]:
-    """Give the lines of a group; where there are too many, the first and the last of them, and where the rest is."""
+    """Return the lines of a group; where there are too many, the first and the last of them, and where the rest is."""
     lines = group.ends()
     head = list(_within(lines, LONG_LINES // 2, most // 2))
     tail = list(_within(reversed(lines[len(head) :]), LONG_LINES // 2, most // 2))[::-1]
@@ -230,7 +231,7 @@ def _cut(group: Group, most: int) -> list[str]:
 
 
 def _within(lines: Iterable[str], count: int, characters: int) -> Iterator[str]:
-    """Give the first lines, so many at most, and so many characters in all; one at least."""
+    """Return the first lines, so many at most, and so many characters in all; one at least."""
     left = characters
     for number, line in enumerate(lines):
         left -= len(line)

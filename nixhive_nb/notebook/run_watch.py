@@ -9,13 +9,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from nixhive_nb import markup as html
-from nixhive_nb.hosts_run import Listener, failed, untried
 from nixhive_nb.notebook.bundle import show
 from nixhive_nb.notebook.pump import in_kernel
 from nixhive_nb.notebook.run_output import Group, RunOutput
 from nixhive_nb.notebook.tracking import TrackedRow, TrackedView, track
-from nixhive_nb.text import seconds_text
+from nixhive_nb.run.everywhere import Listener, failed, untried
+from nixhive_nb.util import html
+from nixhive_nb.util.text import seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ class HostsSource:
     """The hosts of a command, as a source for `tracking.track`. Any thread may call any of it."""
 
     def __init__(self, names: Sequence[str], what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`what` is the command; `clock` gives seconds, from whatever moment."""
+        """Take the command (`what`), and a clock that gives seconds from whatever moment."""
         self._total = len(names)
         self._title = f"Running {what if len(what) <= _COMMAND else f'{what[: _COMMAND - 1]}…'}"
         self._clock = clock
@@ -78,7 +78,7 @@ class HostsSource:
                 self._good += 1
 
     def view(self) -> TrackedView:
-        """Give the hosts that failed and those that run; the rest is counted."""
+        """Return the hosts that failed and those that run; the rest is counted."""
         with self._lock:
             now = self._clock()
             rows = [*self._bad.values(), *(_running_row(name, host, now) for name, host in self._running.items())]
@@ -96,7 +96,7 @@ class HostsSource:
         )
 
     def tail(self, row: str) -> Sequence[str]:
-        """Give the last lines of a host."""
+        """Return the last lines of a host."""
         with self._lock:
             host = self._running.get(row)
             return tuple(host.tail) if host is not None else self._tails.get(row, ())

@@ -9,9 +9,9 @@ from IPython.core.error import UsageError
 from traitlets import Enum, Float, Int, TraitError, Unicode
 from traitlets.config import Configurable
 
-from nixhive_nb.plan.limits import Limits
+from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Policy
 from nixhive_nb.plan.plan import CONFIRM
-from nixhive_nb.session import DEFAULT_CONFIG, DEFAULT_STATE, Policy
+from nixhive_nb.run.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ class Count(Int):  # type: ignore[type-arg]
     """A whole number; True is none."""
 
     def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
-        """Give the number. Raises `TraitError`."""
+        """Return the number. Raises `TraitError`."""
         if isinstance(value, bool):
             self.error(obj, value)
         return super().validate(obj, value)
@@ -37,7 +37,7 @@ class Number(Float):  # type: ignore[type-arg]
     """A number that can be counted with: infinity, nan and True are none."""
 
     def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
-        """Give the number. Raises `TraitError`."""
+        """Return the number. Raises `TraitError`."""
         if isinstance(value, bool):
             self.error(obj, value)
         found = super().validate(obj, value)
@@ -50,7 +50,7 @@ class Name(Unicode):  # type: ignore[type-arg]
     """The name of a file or folder."""
 
     def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
-        """Give the name. Raises `TraitError`."""
+        """Return the name. Raises `TraitError`."""
         found = super().validate(obj, value)
         if not found:
             raise TraitError(f"The value of the '{self.name}' trait of a Hive instance should not be empty")
@@ -129,6 +129,6 @@ def settings_for(shell: InteractiveShell) -> Hive:
 
 
 def settings_of(shell: InteractiveShell | None) -> Hive:
-    """Give the settings of an IPython; where `%hive` is not loaded, the defaults."""
+    """Return the settings of an IPython; where `%hive` is not loaded, the defaults."""
     configurables = cast("list[Configurable]", shell.configurables) if shell is not None else []
     return next((one for one in configurables if isinstance(one, Hive)), None) or Hive()

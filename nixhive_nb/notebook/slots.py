@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def command_word(argv: Sequence[str]) -> str:
-    """Give the command that arguments name, empty when they name none yet."""
+    """Return the command that arguments name, empty when they name none yet."""
     at = _first_word(argv, _valued(hive_group))
     return argv[at] if at < len(argv) else ""
 
 
 def slot_after(argv: Sequence[str], *, cell: bool = False) -> Slot:
-    """Give what the word after `argv` is: one value, as many as you like, or text for a host (not in a `%%hive`)."""
+    """Return what the word after `argv` is: one value, as many as you like, or text for a host (not in a `%%hive`)."""
     at = _first_word(argv, _valued(hive_group))
     if at >= len(argv):
         return "one"
@@ -39,7 +39,7 @@ def slot_after(argv: Sequence[str], *, cell: bool = False) -> Slot:
 
 
 def _first_word(argv: Sequence[str], valued: Callable[[str], bool]) -> int:
-    """Give where the first word stands that is no option: after the end when there is none, one more for a value."""
+    """Return where the first word stands that is no option: after the end when there is none, one more for a value."""
     at = 0
     while at < len(argv) and argv[at].startswith("-") and argv[at] != "-":
         if argv[at] == "--":

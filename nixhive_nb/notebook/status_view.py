@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.plan.plan_text import change_text
-from nixhive_nb.plan.standing import STANDINGS, Standing, standings
-from nixhive_nb.text import count_text, seconds_text, size_text, table_text
+from nixhive_nb.plan.status import STANDINGS, Standing, standings
+from nixhive_nb.util import html
+from nixhive_nb.util.text import count_text, seconds_text, size_text, table_text
+from nixhive_nb.view.plan import change_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,13 +86,13 @@ class StatusView(Bundle):
         self._left = Counter(self._states[target.instance] for target in targets[ROWS:])
 
     def text(self) -> str:
-        """Give it as a table of text."""
+        """Return it as a table of text."""
         header = self._header()
         table = table_text(header, [[row.cells[name] for name in header] for row in self._rows])
         return "\n".join([self._headline(), table, *self._rest()])
 
     def html(self) -> str:
-        """Give it as a table."""
+        """Return it as a table."""
         header = self._header()
         rows = ["".join(_cell(name, row) for name in header) for row in self._rows]
         worst: Standing = min(self._states.values(), key=_FIRST.index, default="in sync")
@@ -103,7 +103,7 @@ class StatusView(Bundle):
         return "".join([*parts, *map(html.note, self._rest())])
 
     def _header(self) -> Sequence[str]:
-        """Give the columns that say something."""
+        """Return the columns that say something."""
         return [name for name in _HEADER if name in _HEADER[:3] or any(row.cells[name] for row in self._rows)]
 
     def _headline(self) -> str:

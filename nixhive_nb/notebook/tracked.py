@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from nixhive_nb import markup as html
 from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.text import seconds_text
+from nixhive_nb.util import html
+from nixhive_nb.util.text import seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,10 +79,10 @@ class Source(Protocol):
     """What can be followed. Any thread may call any of it."""
 
     def view(self) -> TrackedView:
-        """Give where it is now."""
+        """Return where it is now."""
 
     def tail(self, row: str) -> Sequence[str]:
-        """Give the last lines of a row, the newest last; none for a row that there is not."""
+        """Return the last lines of a row, the newest last; none for a row that there is not."""
 
     def cancel(self) -> None:
         """End early: the first time in good order, the second time at once. Quick."""
@@ -96,11 +96,11 @@ class PlainView(Bundle):
         self.view = view
 
     def text(self) -> str:
-        """Give the head and the counts in a line."""
+        """Return the head and the counts in a line."""
         return f"{self._title()}: {self.view.facts} · {self.view.rest}"
 
     def html(self) -> str:
-        """Give the head with a bar, the waves, and a row for each that matters."""
+        """Return the head with a bar, the waves, and a row for each that matters."""
         view = self.view
         title = f'<span style="font-weight:600;font-size:110%">{html.escaped(self._title())}</span>'
         bar = "" if view.fraction is None else f"&ensp;{html.bar(1000 * view.fraction, 1000, width=220)}"
@@ -114,7 +114,7 @@ class PlainView(Bundle):
         return "".join([*parts, html.note(html.escaped(view.rest + rest)), *self._until()])
 
     def _until(self) -> list[str]:
-        """Give the line for a notebook that was saved just now, which nobody may write on."""
+        """Return the line for a notebook that was saved just now, which nobody may write on."""
         command = self.view.told_by
         return [html.note(f"So far. How it ended: {html.code(html.escaped(command))}")] if command else []
 
@@ -127,13 +127,13 @@ _WAVES_BEFORE, _WAVES = 2, 8
 
 
 def wave_text(wave: TrackedWave) -> str:
-    """Give a wave in words: `wave 2: 3 of 17 done, 1 failed`."""
+    """Return a wave in words: `wave 2: 3 of 17 done, 1 failed`."""
     failed = f", {wave.failed} failed" if wave.failed else ""
     return f"{wave.label}: {wave.done} of {wave.total} done{failed}"
 
 
 def near(waves: Sequence[TrackedWave]) -> Sequence[TrackedWave]:
-    """Give the waves about the first that has not come to its end: batches of one make very many."""
+    """Return the waves about the first that has not come to its end: batches of one make very many."""
     current = next((at for at, wave in enumerate(waves) if wave.done + wave.failed < wave.total), len(waves))
     start = max(0, min(current - _WAVES_BEFORE, len(waves) - _WAVES))
     return waves[start : start + _WAVES]

@@ -16,7 +16,7 @@ import traitlets
 
 from nixhive_nb.notebook.own_widget import OwnWidget, script, style
 from nixhive_nb.notebook.tracked import PlainView, near
-from nixhive_nb.text import strip_control
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +84,7 @@ class RunTracker(OwnWidget):
         self.snapshot = self._whole(tail)
 
     def finish(self, record: Bundle) -> None:
-        """Give the page the record: one that was loaded anew in the meantime is not told of the output."""
+        """Return the page the record: one that was loaded anew in the meantime is not told of the output."""
         self.stays = record._repr_mimebundle_()
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ def _gone(told_by: str) -> str:
 
 
 def state_of(view: TrackedView, *, blocking: bool, heard: int = 0) -> State:
-    """Give what a page draws: harmless text, cut to what can be read, of the rows that are drawn.
+    """Return what a page draws: harmless text, cut to what can be read, of the rows that are drawn.
 
     `heard` counts how often the page has cancelled, as far as that was heard.
     """
@@ -133,14 +133,14 @@ def state_of(view: TrackedView, *, blocking: bool, heard: int = 0) -> State:
 
 
 def delta_of(old: State, new: State) -> State:
-    """Give what has changed: of the rows only those that did, of the rest each part that did, whole."""
+    """Return what has changed: of the rows only those that did, of the rest each part that did, whole."""
     parts = {name: new[name] for name in ("head", "words", "waves", "order") if new[name] != old[name]}
     rows = {name: row for name, row in new["rows"].items() if _differs(old["rows"].get(name), row)}
     return {**parts, "rows": rows} if rows else parts
 
 
 def _differs(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
-    """Tell whether a row is to be told. That time goes on while it runs is known to the page."""
+    """Return whether a row is to be told. That time goes on while it runs is known to the page."""
     passing = {"seconds": new["seconds"]} if new["tone"] == "run" else {}
     return old is None or {**old, **passing} != new
 

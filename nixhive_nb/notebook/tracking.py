@@ -99,7 +99,7 @@ def _close(widget: RunTracker) -> None:
 
 
 def _takes_widget(widgets: str) -> bool:
-    """Tell whether a widget shows it, by the setting.
+    """Return whether a widget shows it, by the setting.
 
     A notebook that runs by itself is saved with all widgets that ever were, also those that are closed, and an export
     of it asks another machine for scripts to show them.

@@ -43,7 +43,7 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def typed_before(text: str, line: int, column: int) -> Typed | None:
-    """Give what is typed up to a cursor (`line` and `column` from 0) in a cell; None outside of a line of `%hive`."""
+    """Return what is typed up to a cursor (`line` and `column` from 0) in a cell; None outside of a line of `%hive`."""
     lines = text.split("\n")
     before, after = lines[line][:column], lines[line][column:]
     first = next((at for at, one in enumerate(lines) if one.strip()), 0)
@@ -71,7 +71,7 @@ def typed_before(text: str, line: int, column: int) -> Typed | None:
 
 
 def _continued(lines: list[str], line: int) -> list[str]:
-    """Give the lines that end in a backslash and so go on in `line`; IPython puts a blank in its place."""
+    """Return the lines that end in a backslash and so go on in `line`; IPython puts a blank in its place."""
     start = line
     while start > 0 and lines[start - 1].rstrip().endswith("\\"):
         start -= 1

@@ -233,7 +233,7 @@ def _values(piece: Piece, value: Any, *, several: bool) -> tuple[str, ...]:  # n
 
 
 def _several(value: object) -> list[Any] | None:
-    """Give the values of what has an order; of a table that is its index, of a picker what is picked."""
+    """Return the values of what has an order; of a table that is its index, of a picker what is picked."""
     if isinstance(value, Picker):
         return list(value.take())
     if isinstance(value, pd.DataFrame):
@@ -244,7 +244,7 @@ def _several(value: object) -> list[Any] | None:
 
 
 def _text(value: object) -> str | None:
-    """Give a value as an argument, None for one that has no obvious text."""
+    """Return a value as an argument, None for one that has no obvious text."""
     if isinstance(value, bool) or value is pd.NaT or (isinstance(value, float) and not np.isfinite(value)):
         return None
     if isinstance(value, (str, numbers.Real)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def instantiate_steps(inventory: Inventory, systems: Iterable[str]) -> list[Step]:
-    """Give a step for each group of systems that share their include paths, so that one process evaluates it."""
+    """Return a step for each group of systems that share their include paths, so that one process evaluates it."""
     ordered = sorted(systems, key=lambda system: (inventory.include_paths(system), system))
     groups = (tuple(group) for _, group in groupby(ordered, key=inventory.include_paths))
     return [
@@ -32,7 +32,7 @@ def build_steps(
     *,
     realise: bool,
 ) -> list[Step]:
-    """Give the steps from the expressions to a verdict on each system.
+    """Return the steps from the expressions to a verdict on each system.
 
     What is known is taken as it is. What a survey has evaluated is not evaluated again; where that failed, the `build`
     step fails with what was said then.
@@ -59,5 +59,5 @@ def build_steps(
 
 
 def sign_step(system: str) -> Step:
-    """Give the step that signs the closure of a system."""
+    """Return the step that signs the closure of a system."""
     return Step(id=f"sign:{system}", kind="sign", systems=(system,), needs=(f"build:{system}",))

@@ -35,7 +35,7 @@ class PackageChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def closure_changes(old: Mapping[str, int], new: Mapping[str, int]) -> tuple[PackageChange, ...]:
-    """Give what differs between two closures, each the size of its store paths; ordered by package."""
+    """Return what differs between two closures, each the size of its store paths; ordered by package."""
     before, after = _by_package(old), _by_package(new)
     changes = []
     for package in sorted(before.keys() | after.keys()):
@@ -61,14 +61,14 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def package_of(path: str) -> tuple[str, str]:
-    """Give the package and version of a store path; one output of a package is that package."""
+    """Return the package and version of a store path; one output of a package is that package."""
     named = _STORE_NAME.fullmatch(path)
     package, version = split_name(named[1] if named else path)
     return package, _OUTPUT.sub("", version)
 
 
 def _by_package(paths: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Give the paths of each package, with their versions."""
+    """Return the paths of each package, with their versions."""
     packages: dict[str, dict[str, str]] = defaultdict(dict)
     for path in paths:
         package, version = package_of(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.said import Whole
+from nixhive_nb.util.said import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,16 +57,16 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Who is activating something there at this moment."""
 
     def can_run(self, platform: str) -> bool:
-        """Tell whether its kernel runs what is made for a platform; also where that is not known."""
+        """Return whether its kernel runs what is made for a platform; also where that is not known."""
         plain = re.sub(r"^x86_64-v[1-4]-", "x86_64-", platform)
         return not self.runs or not plain or plain in self.runs
 
     def does_run(self, path: str) -> bool:
-        """Tell whether a system runs, itself or as one of its specialisations."""
+        """Return whether a system runs, itself or as one of its specialisations."""
         return bool(path) and path in (self.current, self.base)
 
     def runs_well(self, path: str) -> bool:
-        """Tell whether a system runs, and its activation has ended well."""
+        """Return whether a system runs, and its activation has ended well."""
         return self.does_run(path) and not self.unclean
 
     def does_boot(self, path: str) -> bool:
@@ -95,7 +95,7 @@ def inhibited(runs: Iterable[tuple[str, str]], wanted: Iterable[tuple[str, str]]
 
 
 def kernels_differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool | None:
-    """Tell whether a reboot is needed from one to the other (see `booted_kernel`); None where one is not known."""
+    """Return whether a reboot is needed from one to the other (see `booted_kernel`); None where one is not known."""
     if not one or not other:
         return None
     # Parameters that could not be read say nothing.

@@ -10,7 +10,7 @@ import msgspec
 from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.terms import Terms
-from nixhive_nb.said import Whole
+from nixhive_nb.util.said import Whole
 
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
@@ -145,7 +145,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
     def own_steps(self) -> dict[str, tuple[str, ...]]:
-        """Give the ids of the steps on each instance itself, in the order in which they run."""
+        """Return the ids of the steps on each instance itself, in the order in which they run."""
         found: dict[str, list[str]] = {}
         for step in self.steps:
             if step.instance:
@@ -153,5 +153,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return {name: tuple(ids) for name, ids in found.items()}
 
     def seen_of(self, instance: str) -> Seen | None:
-        """Give an instance as it was when the plan was made, None when it was not asked."""
+        """Return an instance as it was when the plan was made, None when it was not asked."""
         return next((one for one in self.seen if one.instance == instance), None)

@@ -12,7 +12,7 @@ from nixhive_nb.plan.building import build_steps, sign_step
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
 from nixhive_nb.plan.routes import ALL, fetch_locks, login_locks, relies_on
 from nixhive_nb.plan.step import Step
-from nixhive_nb.plan.surveys import seen_among, targets_of, wanted_among
+from nixhive_nb.plan.survey import seen_among, targets_of, wanted_among
 from nixhive_nb.plan.terms import terms_of
 from nixhive_nb.plan.twins import one_by_one, twins, warning
 from nixhive_nb.plan.waves import allowed_failures, cut, gated, numbered
@@ -46,7 +46,7 @@ def plan_build(
     *,
     survey: Survey | None = None,
 ) -> Plan:
-    """Give the plan that builds `systems`; those in `known` (result by system) are taken as they are."""
+    """Return the plan that builds `systems`; those in `known` (result by system) are taken as they are."""
     return Plan(
         verb="build",
         source=inventory.source,
@@ -69,7 +69,7 @@ def plan_transfer(
     survey: Survey | None = None,
     leave_out: Collection[str] = (),
 ) -> Plan:
-    """Give the plan that pushes, and for `deploy` activates, the systems of the targeted instances.
+    """Return the plan that pushes, and for `deploy` activates, the systems of the targeted instances.
 
     Each (system, store) pair is pushed once. An instance fetches as soon as its own relay has its system. Waves gate
     activation alone: content may move ahead. Targets in `leave_out` are not in the plan. What the survey says of a
@@ -114,7 +114,7 @@ def plan_transfer(
 def plan_rollback(
     inventory: Inventory, targets: Targets, options: Options, goals: Mapping[str, Goal], survey: Survey
 ) -> Plan:
-    """Give the plan that makes each targeted instance run its goal again, in waves as a deploy does.
+    """Return the plan that makes each targeted instance run its goal again, in waves as a deploy does.
 
     A target without a goal is left out, and the plan has a warning that says so. Raises `OptionError`.
     """
@@ -147,7 +147,7 @@ def plan_rollback(
 
 
 def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey: Survey) -> Plan:
-    """Give the plan that reboots each targeted instance, in waves as a deploy activates.
+    """Return the plan that reboots each targeted instance, in waves as a deploy activates.
 
     A host that others of its wave jump through is back before they are rebooted. Raises `OptionError`.
     """
@@ -203,7 +203,7 @@ def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) 
 
 
 def _activations(inventory: Inventory, targets: Sequence[Target], options: Options) -> dict[str, tuple[Step, ...]]:
-    """Give the steps that make each instance run its system; it has fetched before."""
+    """Return the steps that make each instance run its system; it has fetched before."""
     copies: dict[str, list[str]] = defaultdict(list)
     for target in targets:
         for host in relies_on(inventory.instances[target.instance]):
@@ -254,7 +254,7 @@ def _signing_warning(inventory: Inventory, targets: Sequence[Target]) -> Iterabl
 
 
 def _platform_warnings(inventory: Inventory, targets: Sequence[Target], seen: Sequence[Seen]) -> Iterable[str]:
-    """Give the instances whose kernel does not run what the deployment says that their system is for."""
+    """Return the instances whose kernel does not run what the deployment says that their system is for."""
     facts = {one.instance: one.facts for one in seen}
     for target in targets:
         platform, found = inventory.systems[target.system].platform, facts.get(target.instance)

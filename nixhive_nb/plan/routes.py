@@ -18,7 +18,7 @@ _JUMP = re.compile(r"^(?:ssh://)?(?:[^@]*@)?(\[[^\]]*\]|[^:]*)")
 
 
 def jump_hosts(instance: Instance) -> tuple[str, ...]:
-    """Give the names of the hosts on the way to an instance, in the order in which they are passed.
+    """Return the names of the hosts on the way to an instance, in the order in which they are passed.
 
     As OpenSSH was found to read it; where it was not asked, those that the deployment names for this instance.
     """
@@ -26,7 +26,7 @@ def jump_hosts(instance: Instance) -> tuple[str, ...]:
 
 
 def store_host(url: str) -> str:
-    """Give the host that an `ssh://` or `ssh-ng://` store names; empty for other stores."""
+    """Return the host that an `ssh://` or `ssh-ng://` store names; empty for other stores."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("ssh", "ssh-ng"):
         return ""
@@ -36,18 +36,18 @@ def store_host(url: str) -> str:
 
 
 def relies_on(instance: Instance, *, reads: bool = True) -> set[str]:
-    """Give the hosts that an instance is reached through and, with `reads`, the one that it reads from."""
+    """Return the hosts that an instance is reached through and, with `reads`, the one that it reads from."""
     source = store_host(instance.store) if reads else ""
     return {*jump_hosts(instance), source} - {instance.name, ""}
 
 
 def login_locks(instance: Instance) -> tuple[str, ...]:
-    """Give the limits that each login on an instance counts against."""
+    """Return the limits that each login on an instance counts against."""
     return (ALL, *(f"jump:{hop}" for hop in jump_hosts(instance)))
 
 
 def fetch_locks(instance: Instance) -> tuple[str, ...]:
-    """Give the limits that a copy to an instance counts against.
+    """Return the limits that a copy to an instance counts against.
 
     What is pushed to this very host as a relay counts against the same limit, so that two copies to one store never
     send the paths that they share twice. And a relay's sshd must not get more than a few logins at once.

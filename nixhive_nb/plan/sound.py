@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.how import options_of, words_of
-from nixhive_nb.said import one_line
+from nixhive_nb.plan.options import options_of, words_of
+from nixhive_nb.util.said import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,5 +61,5 @@ def _named(step: Step) -> str:
 
 
 def _is_path(text: str) -> bool:
-    """Tell whether a text can be a store path; above all it is never an option."""
+    """Return whether a text can be a store path; above all it is never an option."""
     return text.startswith("/") and one_line(text) == text and " " not in text

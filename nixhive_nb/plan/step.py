@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from nixhive_nb.said import Whole
+from nixhive_nb.util.said import Whole
 
 Kind = Literal[
     "look",

@@ -17,7 +17,7 @@ _ALONE = ("fetch", "activate", "reboot")
 
 
 def twins(seen: Iterable[Seen]) -> list[tuple[str, ...]]:
-    """Give the instances that are one host: one boot of one machine."""
+    """Return the instances that are one host: one boot of one machine."""
     found: dict[tuple[str, str], list[str]] = {}
     for one in seen:
         if one.facts is not None and one.facts.boot_id:
@@ -26,7 +26,7 @@ def twins(seen: Iterable[Seen]) -> list[tuple[str, ...]]:
 
 
 def warning(names: Sequence[str]) -> str:
-    """Give the warning for instances that are one host."""
+    """Return the warning for instances that are one host."""
     return (
         f"{' and '.join(names)} are one host: they say the same boot id. Each deploy of one undoes the other, so that "
         "they are worked on one after the other; take all but one of them out."
@@ -34,7 +34,7 @@ def warning(names: Sequence[str]) -> str:
 
 
 def one_by_one(steps: Iterable[Step], groups: Iterable[Sequence[str]]) -> list[Step]:
-    """Give the steps so that those that change one host are never carried out at once, whatever it is called there."""
+    """Get the steps so that those that change one host are never carried out at once, whatever it is called there."""
     lock = {name: f"host:{names[0]}" for names in groups for name in names}
     return [
         msgspec.structs.replace(step, locks=(*step.locks, lock[step.instance]))

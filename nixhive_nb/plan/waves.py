@@ -48,7 +48,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def allowed_failures(text: str, targets: int) -> int | None:
-    """Give `--max-failures N|P%` as a number of instances, a share rounded down; None where there is no limit."""
+    """Return `--max-failures N|P%` as a number of instances, a share rounded down; None where there is no limit."""
     if not text:
         return None
     number, share = _amount("--max-failures", text, least=0)
@@ -56,7 +56,7 @@ def allowed_failures(text: str, targets: int) -> int | None:
 
 
 def cut(inventory: Inventory, targets: Sequence[Target], options: Options, *, reads: bool = True) -> tuple[Part, ...]:
-    """Give the parts in the order in which they are touched. `targets` stand in the order of their waves.
+    """Return the parts in the order in which they are touched. `targets` stand in the order of their waves.
 
     Hosts that others of their wave jump through (with `reads` also: read from) come first. Raises `OptionError`.
     """
@@ -68,7 +68,7 @@ def cut(inventory: Inventory, targets: Sequence[Target], options: Options, *, re
 
 
 def numbered(targets: Sequence[Target], parts: Sequence[Part]) -> tuple[Target, ...]:
-    """Give the targets in their own order, each with the number of its batch."""
+    """Return the targets in their own order, each with the number of its batch."""
     found = {target.instance: target for part in parts for target in part.targets}
     return tuple(found[target.instance] for target in targets)
 
@@ -76,7 +76,7 @@ def numbered(targets: Sequence[Target], parts: Sequence[Part]) -> tuple[Target, 
 def gated(
     inventory: Inventory, parts: Sequence[Part], options: Options, own: Mapping[str, tuple[Step, ...]]
 ) -> list[Step]:
-    """Give the steps of each part with the gates between them.
+    """Return the steps of each part with the gates between them.
 
     `own` has the steps of each instance, each of which needs the one before it; they are held back until the gate
     ahead is open, and those that the instance relies on are through.
@@ -106,7 +106,7 @@ def gated(
 
 
 def _check_steps(inventory: Inventory, part: Part, options: Options, last: Mapping[str, str]) -> list[Step]:
-    """Give the steps that look once more at a part when all of it is through."""
+    """Return the steps that look once more at a part when all of it is through."""
     checked = [target for target in part.targets if inventory.instances[target.instance].checks]
     runs_it = options.type in ("switch", "test") or (options.type == "boot" and options.reboot != "never")
     if not checked or not options.checks or not runs_it:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.session import Session
 from nixhive_nb.hive import Hive
-from nixhive_nb.session import Session
 
 HIVE = """{
   systems.www.configuration = { ... }: { };

@@ -6,7 +6,7 @@ from nixhive_nb.hive import Plan
 
 
 def a_plan(folder):
-    """Give a plan of nothing."""
+    """Return a plan of nothing."""
     return Plan(
         verb="deploy",
         source="hive.nix",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
+from nixhive_nb.commands.plan_file import write_plan
 from nixhive_nb.errors import PlanStale
-from nixhive_nb.plan_file import write_plan
 from tests.commands.plans import a_plan
 
 CHANGING = (["deploy", "*"], ["push", "*"], ["rollback", "*"], ["reboot", "*"])

@@ -9,7 +9,7 @@ from nixhive_nb import lab
 
 @pytest.fixture
 def up(monkeypatch):
-    """Give for which deployments a fleet was to be brought up."""
+    """Return for which deployments a fleet was to be brought up."""
     asked = []
 
     def brought(*_args, deployment, **_kinds):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nixhive_nb import process
 from nixhive_nb.commands.openssh import _host
 from nixhive_nb.errors import ConnectionFailed
-from nixhive_nb.process import Finished
+from nixhive_nb.util import process
+from nixhive_nb.util.process import Finished
 
 
 def test_a_tilde_is_the_home_folder_here_and_not_on_the_host(in_notebook, folder, monkeypatch):

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from nixhive_nb.errors import DeploymentError, OptionError
-from nixhive_nb.plan.how import options_of
+from nixhive_nb.plan.options import options_of
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class RanError(Exception):
 
 @pytest.fixture
 def run(invoke, monkeypatch):
-    """Give what `run` with some words would run."""
+    """Return what `run` with some words would run."""
 
     def stop(self, targets, command, *, variables, **_how):
         raise RanError(command, variables, _how)
@@ -99,7 +99,7 @@ def test_its_input_may_be_in_the_home_folder(in_notebook, folder, monkeypatch):
 
 @pytest.fixture
 def run_cell(in_notebook, monkeypatch):
-    """Give how `%%hive run` would run a cell."""
+    """Return how `%%hive run` would run a cell."""
 
     def stop(self, targets, command, **how):
         raise RanError(command, {}, how)

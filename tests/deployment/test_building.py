@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nixhive_nb import Hive, process
+from nixhive_nb import Hive
 from nixhive_nb.deployment.load import load
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
+from nixhive_nb.util import process
 
 pytestmark = pytest.mark.nix
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nixhive_nb.deployment import watched
+from nixhive_nb.deployment import changes
 from nixhive_nb.deployment.load import load
 from nixhive_nb.errors import DeploymentError, MissingProgram
 
@@ -196,7 +196,7 @@ def test_an_imported_file_outside_the_folder_is_watched(hive: Path) -> None:
 
 def test_a_file_in_the_store_is_not_watched(hive: Path) -> None:
     files = ["/nix/store/abc-nixpkgs/lib/default.nix", "/srv/common.nix"]
-    assert set(watched.look(hive).and_files(files).others) == {"/srv/common.nix"}
+    assert set(changes.look(hive).and_files(files).others) == {"/srv/common.nix"}
 
 
 def test_a_file_that_is_read_as_data_is_watched(hive: Path) -> None:
@@ -248,7 +248,7 @@ def test_links_to_the_store_and_to_folders_are_not_followed(hive: Path) -> None:
 
 
 def test_a_folder_with_too_many_files_is_a_warning(hive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nixhive_nb.deployment.watched.MOST_ENTRIES", 3)
+    monkeypatch.setattr("nixhive_nb.deployment.changes.MOST_ENTRIES", 3)
     deep = hive / "a" / "b"
     deep.mkdir(parents=True)
     (deep / "data.json").touch()
@@ -263,8 +263,8 @@ def test_a_folder_with_too_many_files_is_a_warning(hive: Path, monkeypatch: pyte
 
 
 def test_as_many_files_as_are_watched_are_no_warning(hive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nixhive_nb.deployment.watched.MOST_ENTRIES", 2)
+    monkeypatch.setattr("nixhive_nb.deployment.changes.MOST_ENTRIES", 2)
     (hive / "data.json").touch()
-    assert watched.look(hive).complete
+    assert changes.look(hive).complete
     (hive / "more.json").touch()
-    assert not watched.look(hive).complete
+    assert not changes.look(hive).complete

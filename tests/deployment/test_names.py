@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixhive_nb.backend.ssh_config import write_ssh_files
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.names import LONGEST, name_problem, store_problem
 from nixhive_nb.deployment.ways import Circle, Hop, MalformedJump, circles, jump_problem, own_jumps, read_hops, way_to
 from nixhive_nb.errors import DeploymentError
+from nixhive_nb.ssh.config import write_ssh_files
 
 if TYPE_CHECKING:
     from pathlib import Path

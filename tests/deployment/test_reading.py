@@ -18,7 +18,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICxszIbEMgXks8n0EhULivLVfhmjE2hz4HEx7
 
 
 def problems(folder: Path, *lines: str) -> list[str]:
-    """Give the lines of the refusal of `{`, these lines, `}`: so the first of them is line 2."""
+    """Return the lines of the refusal of `{`, these lines, `}`: so the first of them is line 2."""
     (folder / "default.nix").write_text("\n".join(["{", *lines, "}"]))
     with pytest.raises(DeploymentError) as caught:
         load(folder)

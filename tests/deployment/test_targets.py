@@ -12,7 +12,7 @@ from nixhive_nb.errors import TargetError
 
 
 def inventory(**instances: str) -> Inventory:
-    """Give an inventory from `NAME="SYSTEM TAG…"`, where an underscore stands for a dash."""
+    """Return an inventory from `NAME="SYSTEM TAG…"`, where an underscore stands for a dash."""
     found = {}
     for name, words in sorted(instances.items()):
         system, *tags = words.split()

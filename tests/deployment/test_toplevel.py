@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixhive_nb import process
-from nixhive_nb.deployment.explain import explain
 from nixhive_nb.deployment.load import load, toplevel_expression
+from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.util import process
 
 if TYPE_CHECKING:
-    from nixhive_nb.process import Finished
+    from nixhive_nb.util.process import Finished
 
 pytestmark = pytest.mark.nix
 

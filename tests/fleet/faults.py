@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb.files import write_whole
+from nixhive_nb.util.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _ROW = re.compile(r"^\| (?P<fault>[^|]+) \| (?P<host>[^|]+) \| (?P<seen>.+) \|$"
 
 
 def plain(text: str) -> str:
-    """Give a line without what differs from run to run: store paths, ids, times, addresses."""
+    """Return a line without what differs from run to run: store paths, ids, times, addresses."""
     text = re.sub(r"/nix/store/[0-9a-z]{32}-", "/nix/store/…-", text)
     text = re.sub(r"\b\d+\.\d+\.\d+\.\d+:\d+\b", "ADDRESS", text)
     text = re.sub(r"\bplan [0-9a-f]{12}\b", "plan …", text)
@@ -30,7 +30,7 @@ def plain(text: str) -> str:
 
 
 def written() -> dict[tuple[str, str], str]:
-    """Give the rows of the page: fault and kind of host → what was seen."""
+    """Return the rows of the page: fault and kind of host → what was seen."""
     table = PAGE.read_text().partition("## What was seen")[2]
     rows = {(found["fault"].strip(), found["host"].strip()): found["seen"].strip() for found in _ROW.finditer(table)}
     return {key: seen for key, seen in rows.items() if key[0] not in ("fault", "---")}
@@ -64,7 +64,7 @@ def _alone() -> Iterator[None]:
 
 
 def line_of(said: str, instance: str) -> str:
-    """Give how an instance ended by the report in a terminal: its outcome, and the reason."""
+    """Return how an instance ended by the report in a terminal: its outcome, and the reason."""
     (row,) = re.findall(rf"^{instance}  .*$", said, re.MULTILINE)
     cells = re.split(r"\s{2,}", row)
     reason = re.findall(rf"^{instance}(?: and \d+ more)?: (.*)$", said, re.MULTILINE)

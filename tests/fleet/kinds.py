@@ -88,12 +88,12 @@ class Kinds:
             )
 
     def state(self, *hosts: str) -> dict[str, str]:
-        """Give what `status` calls each of them."""
+        """Return what `status` calls each of them."""
         ended = self.fleet.nix_hive("status", "-c", "example", *hosts, "--json")
         return {row["instance"]: row["state"] for row in json.loads(ended.stdout)}
 
     def boots(self, *hosts: str) -> list[tuple[str, str, str]]:
-        """Give what each of them runs, and what profile and boot loader start next."""
+        """Return what each of them runs, and what profile and boot loader start next."""
         loads = f"sed -n 's|^ *APPEND init=\\(.*\\)/init$|\\1|p' {BOOT}"
         script = f"readlink -f /run/current-system; readlink -f {PROFILE}; {loads}"
         return [tuple(said.split()) for said in self.on(hosts or HOSTS, script)]
@@ -127,7 +127,7 @@ def told(said: str, fault: str, *words: str, hosts: Sequence[str] = HOSTS) -> No
 
 
 def seen(said: str, host: str) -> str:
-    """Give how a host ended by the report in a terminal, where several may have ended for one reason."""
+    """Return how a host ended by the report in a terminal, where several may have ended for one reason."""
     (row,) = re.findall(rf"^{host}  .*$", said, re.MULTILINE)
     outcome = re.split(r"\s{2,}", row)[1]
     reasons = re.findall(rf"^{host}(?: and \d+ more)?: (.*)$", said, re.MULTILINE) or re.findall(

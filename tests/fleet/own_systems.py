@@ -98,7 +98,7 @@ class OwnSystems:
         return self.lab.exec(host, ["sh", "-c", words])
 
     def stands(self, host: str) -> tuple[str, str, str]:
-        """Give what a host runs, what its profile says, and what its boot loader starts."""
+        """Return what a host runs, what its profile says, and what its boot loader starts."""
         loads = "sed -n 's|^ *APPEND init=\\(/nix/[^ ]*\\)/init.*|\\1|p' /boot/extlinux/extlinux.conf 2>/dev/null"
         runs, boots, *loaded = self.sh(
             host, f"readlink -f /run/current-system; readlink -f /nix/var/nix/profiles/system; {loads} | head -n 1"

@@ -24,7 +24,7 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture
 def change(fleet):
-    """Give www another text, and an activation that waits until something comes through a pipe on the host."""
+    """Return www another text, and an activation that waits until something comes through a pipe on the host."""
     page = fleet.example / "www.nix"
     original = page.read_text()
 

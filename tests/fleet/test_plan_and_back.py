@@ -33,7 +33,7 @@ def hive(fleet, monkeypatch):
 
 @pytest.fixture
 def changed(fleet):
-    """Give www another text; afterwards all is deployed as it was."""
+    """Return www another text; afterwards all is deployed as it was."""
     page = fleet.example / "www.nix"
     original = page.read_text()
 

@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 
-from nixhive_nb.plan.history import runs
+from nixhive_nb.run.history import runs
 from tests.fleet.faults import saw
 from tests.practice import start
 

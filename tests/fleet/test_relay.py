@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from nixhive_nb import process
-from nixhive_nb.backend import nix
+from nixhive_nb.nix import commands
+from nixhive_nb.util import process
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -45,8 +45,8 @@ def closure_bytes(fresh):
     ended = fresh.nix_hive("build", "-c", "example")
     assert ended.returncode == 0, ended.stderr
     results = [system["result"] for system in json.loads(ended.stdout)["systems"].values()]
-    paths = {path for result in results for path in process.run(nix.closure(result)).stdout.split()}
-    return sum(map(int, process.run(nix.sizes(sorted(paths))).stdout.split()))
+    paths = {path for result in results for path in process.run(commands.closure(result)).stdout.split()}
+    return sum(map(int, process.run(commands.sizes(sorted(paths))).stdout.split()))
 
 
 def test_with_a_key_the_link_carries_the_content_once(fresh):

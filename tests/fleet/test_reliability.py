@@ -16,9 +16,9 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.lab import LabError
-from tests.backend.conftest import eventually
 from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
+from tests.sshd import eventually
 
 pytestmark = pytest.mark.fleet
 
@@ -217,7 +217,7 @@ def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
 
 
 def is_read(writer):
-    """Tell whether a pipe still has a reader."""
+    """Return whether a pipe still has a reader."""
     waiting = select.poll()
     waiting.register(writer, 0)
     return not waiting.poll(0)

@@ -15,8 +15,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.hive import Hive
-from nixhive_nb.hosts_run import Listener
 from nixhive_nb.lab import HostSpec
+from nixhive_nb.run.everywhere import Listener
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -85,7 +85,7 @@ def begin(fleet, *words):
 
 
 def is_running(fleet, name, pid):
-    """Tell whether a process of a host is there, and has not ended."""
+    """Return whether a process of a host is there, and has not ended."""
     state = f"sed -n 's/^State:[[:space:]]*//p' /proc/{int(pid)}/status 2>/dev/null || true"
     return fleet.lab.exec(name, ["/bin/sh", "-c", state])[:1] not in ("", "Z", "X")
 
@@ -248,7 +248,7 @@ class Notebook:
         return self.client.execute(source)
 
     def until(self, condition):
-        """Give the messages up to the one that a condition holds for."""
+        """Return the messages up to the one that a condition holds for."""
         told = []
         while not told or not condition(told[-1]):
             try:
@@ -263,7 +263,7 @@ class Notebook:
         )
 
     def run(self, source):
-        """Give what a cell leaves: the texts and HTML of its outputs, the last of those that are replaced."""
+        """Return what a cell leaves: the texts and HTML of its outputs, the last of those that are replaced."""
         return left_by(self.end(self.begin(source)))
 
     def close(self):

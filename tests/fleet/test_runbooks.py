@@ -74,12 +74,12 @@ class Desk:
         self.nix_hive("deploy", "-c", "fleet", "--yes")
 
     def runs(self):
-        """Give the runs in the notebooks' folder, newest first, as `%hive history` does."""
+        """Return the runs in the notebooks' folder, newest first, as `%hive history` does."""
         with Hive.load(self.notebooks / "fleet", state=self.notebooks / ".hive.state") as hive:
             return hive.history()
 
     def hosts(self):
-        """Give what each host runs, its generations, and its boot."""
+        """Return what each host runs, its generations, and its boot."""
         lab = Lab.open()
         return {name: lab.exec(name, ["sh", "-c", STANDS]) for name in lab.instances}
 
@@ -124,14 +124,14 @@ def desk(place):
 
 
 def outputs_of(notebook, source):
-    """Give the outputs of the one cell in which some source stands."""
+    """Return the outputs of the one cell in which some source stands."""
     (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source]
     # A look at the hosts that took more than a second leaves a line before.
     return [one for one in cell.outputs if not text_of(one).startswith("Looked at what is wanted")]
 
 
 def said(notebook, source):
-    """Give what that cell shows, as text."""
+    """Return what that cell shows, as text."""
     return "\n".join(text_of(output) for output in outputs_of(notebook, source))
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from tests.backend.conftest import descendants, eventually, is_running
 from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
+from tests.sshd import descendants, eventually, is_running
 
 pytestmark = pytest.mark.fleet
 

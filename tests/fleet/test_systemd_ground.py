@@ -94,7 +94,7 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def before(fleet):
-    """Give how each host stands before all of them are changed, and what process its systemd is."""
+    """Return how each host stands before all of them are changed, and what process its systemd is."""
     for host, words in BEFORE.items():
         fleet.sh(host, f"set -e\n{words}")
     return {host: fleet.stands(host) for host in HOSTS}

@@ -55,7 +55,7 @@ def state_of(fleet, host):
 
 
 def older(fleet, host):
-    """Give the system of the generation before."""
+    """Return the system of the generation before."""
     return fleet.sh(host, "readlink -f /nix/var/nix/profiles/system-1-link").strip()
 
 

@@ -33,7 +33,7 @@ HOSTS = dict.fromkeys(CHANGES) | {"newer": HostSpec("newer", "www", user="deploy
 
 
 def unit(name, options=""):
-    """Give a unit that notes on its host what is done with it, and is another one on the host `changed`."""
+    """Return a unit that notes on its host what is done with it, and is another one on the host `changed`."""
     notes = "".join(
         f"{word} = \"/bin/sh -c 'echo {name} {what} >>/var/units'\"; "
         for word, what in (("ExecStart", "started"), ("ExecReload", "reloaded"), ("ExecStop", "stopped"))
@@ -72,7 +72,7 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(fleet):
-    """Give how the first deploy ended."""
+    """Return how the first deploy ended."""
     ended = fleet.deploy()
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
@@ -80,7 +80,7 @@ def first(fleet):
 
 @pytest.fixture(scope="module")
 def again(fleet, first):
-    """Give how the same deploy ended another time."""
+    """Return how the same deploy ended another time."""
     del first
     return fleet.deploy().stderr
 

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.backend.conftest import eventually
 from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
+from tests.sshd import eventually
 
 pytestmark = pytest.mark.fleet
 
@@ -85,7 +85,7 @@ def stop_serving(fleet, host, client):
 
 
 def address(fleet, host):
-    """Give the address by which those behind the jump host know one of them; that of the jump host is known there."""
+    """Return the address by which those behind the jump host know one of them; that of the jump host is known there."""
     if host == "portico":
         return fleet.lab.exec(host, ["sh", "-c", "ip -4 -o addr show br0 | awk '{print $4}'"]).partition("/")[0]
     return next(status.address for status in fleet.lab.status() if status.instance == host)
@@ -96,7 +96,7 @@ def end_serving(fleet, host):
 
 
 def logged(fleet):
-    """Give what the last run has in its log of depot."""
+    """Return what the last run has in its log of depot."""
     logs = sorted((fleet.own / "runs").glob("*/depot.log"))
     return logs[-1].read_text()
 

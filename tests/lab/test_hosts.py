@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nixhive_nb.lab import LabError
-from tests.backend.conftest import eventually
+from tests.sshd import eventually
 
 pytestmark = pytest.mark.fleet
 

@@ -9,7 +9,7 @@ from nixhive_nb.notebook.own_widget import script, style
 
 @contextlib.contextmanager
 def window(started, executable, args, answer):
-    """Give one page of one browser, and the list of the errors of its scripts. `answer` serves all that it asks for."""
+    """Get one page of one browser, and the list of the errors of its scripts. `answer` serves all that it asks for."""
     browser = started.chromium.launch(executable_path=executable, args=args)
     page, errors = browser.new_page(viewport={"width": 1000, "height": 700}), []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -19,7 +19,7 @@ def window(started, executable, args, answer):
 
 
 def answers(widget, page):
-    """Give what serves a page, and beside it the script and the style of a widget."""
+    """Return what serves a page, and beside it the script and the style of a widget."""
 
     def answer(route):
         name = route.request.url.rpartition("/")[2]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 import time
 
-from nixhive_nb.backend.simulated import SimulatedFleet
-from nixhive_nb.backend.simulated_world import HostModel, World
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.notebook.bundle import Bundle
 from nixhive_nb.notebook.live import follow_in_notebook
 from nixhive_nb.notebook.tracking import TrackedRow, TrackedView
-from nixhive_nb.plan.engine import Run
-from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
+from nixhive_nb.run.engine import Run
+from nixhive_nb.run.limits import Limits
+from nixhive_nb.testing.backend import SimulatedFleet
+from nixhive_nb.testing.world import HostModel, World
 
 
 class Wall:
@@ -25,7 +25,7 @@ class Wall:
 
 
 def simulated_run(instances=1000, seconds=3.0):
-    """Give a deploy to so many instances; some of them fail."""
+    """Return a deploy to so many instances; some of them fail."""
     names = [f"host-{number:04}" for number in range(instances)]
     systems = {"web": System(name="web", platform="x86_64-linux")}
     inventory = Inventory(

@@ -8,10 +8,10 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.commands import hive_group
-from nixhive_nb.deployment.algebra import KNOWN_GROUPS
+from nixhive_nb.deployment.expressions import KNOWN_GROUPS
 from nixhive_nb.deployment.inventory import Instance, Inventory
 from nixhive_nb.notebook.offers import targets
-from nixhive_nb.plan.how import STEPS, TYPES
+from nixhive_nb.plan.options import STEPS, TYPES
 
 NAMES = ["db", "web", "www", "db-1", "www-1", "www-2"]
 GROUPS = [f"@{name}" for name in KNOWN_GROUPS]
@@ -25,7 +25,7 @@ def loaded(shell):
 
 
 def completions(shell, text):
-    """Give what IPython offers where `|` (or the end) marks the cursor."""
+    """Return what IPython offers where `|` (or the end) marks the cursor."""
     before, _, after = text.partition("|")
     with provisionalcompleter():
         found = shell.ip.Completer.completions(before + after, len(before))
@@ -37,7 +37,7 @@ def offered(shell, text):
 
 
 def written(shell, text):
-    """Give the lines that the offers make."""
+    """Return the lines that the offers make."""
     line = text.replace("|", "")
     return [line[: one.start] + one.text + line[one.end :] for one in completions(shell, text)]
 

@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nixhive_nb import markup as html
 from nixhive_nb.frames import run_frame
 from nixhive_nb.notebook.bundle import Notice
 from nixhive_nb.notebook.live import ProgressView
@@ -17,8 +16,9 @@ from nixhive_nb.notebook.run_output import RunOutput, failure_of
 from nixhive_nb.notebook.status_view import StatusView
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Survey, Target
-from nixhive_nb.plan.progress import progress_of
-from nixhive_nb.plan.record import ROWS
+from nixhive_nb.util import html
+from nixhive_nb.view.progress import progress_of
+from nixhive_nb.view.record import ROWS
 from tests.notebook.values import Story, build_plan, deploy_plan, deployed, inventory
 
 NASTY = "\x1b[31m<script>alert('x')</script>\x1b]0;title\x07\u202e & \"quoted\""

@@ -13,7 +13,7 @@ from tests.notebook.conftest import Shell, execute, write_hive
 
 TRACES = '''
 def traces(ip):
-    """Give all that an extension could leave in an IPython and its process."""
+    """Return all that an extension could leave in an IPython and its process."""
     import gc, os, sys, threading
     manager, completer, formatters = ip.magics_manager, ip.Completer, ip.display_formatter.formatters
     widgets = sys.modules.get("ipywidgets.widgets.widget")

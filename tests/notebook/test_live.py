@@ -12,9 +12,9 @@ from nixhive_nb.notebook.live import ProgressView, Pump, RunSource, follow_in_no
 from nixhive_nb.notebook.record import Record
 from nixhive_nb.notebook.tracked import PlainView
 from nixhive_nb.notebook.tracking import track
-from nixhive_nb.plan.engine import Run
-from nixhive_nb.plan.event import Result
-from nixhive_nb.plan.progress import progress_of
+from nixhive_nb.plan.events import Result
+from nixhive_nb.run.engine import Run
+from nixhive_nb.view.progress import progress_of
 from tests.notebook.shows import Ended, Scripted
 from tests.notebook.values import deploy_plan
 

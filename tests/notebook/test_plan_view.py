@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 
-from nixhive_nb import markup as html
 from nixhive_nb.notebook.plan_view import PlanView
-from nixhive_nb.plan.picture import svg
+from nixhive_nb.util import html
+from nixhive_nb.view.plan_picture import svg
 from tests.notebook.test_display import bundle, read
 from tests.notebook.values import build_plan, deploy_plan, inventory
 from tests.plan.looked import looked, path

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from nixhive_nb import frames
-from nixhive_nb import markup as html
 from nixhive_nb.notebook.record import Record
-from nixhive_nb.plan.event import Result, StepEnded, StepStarted
+from nixhive_nb.plan.events import Result, StepEnded, StepStarted
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Options
-from nixhive_nb.plan.report import Tally
-from nixhive_nb.plan.summary import FEWEST, LINE, LINES
+from nixhive_nb.run.report import Tally
+from nixhive_nb.util import html
+from nixhive_nb.view.report import FEWEST, LINE, LINES
 from tests.notebook.test_display import bundle, read
 from tests.notebook.values import Story, build_plan, deploy_plan, deployed, inventory
 from tests.plan.looked import looked, path

@@ -50,7 +50,7 @@ COMMANDS = [
 
 
 def nix(text):
-    """Give a text as a Nix expression."""
+    """Return a text as a Nix expression."""
     escaped = json.dumps(text).replace("$", "\\$")
     return f"(builtins.fromJSON {json.dumps(escaped)})"
 

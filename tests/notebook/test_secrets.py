@@ -9,15 +9,15 @@ import stat
 import msgspec
 import pytest
 
-from nixhive_nb import log
 from nixhive_nb.deployment.inventory import Check, Instance
 from nixhive_nb.frames import instances_frame, plan_frame
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.record import Record
-from nixhive_nb.plan.picture import mermaid, svg
-from nixhive_nb.plan.plan_text import plan_text
-from nixhive_nb.plan.progress import progress_of
-from nixhive_nb.plan.summary import report_text
+from nixhive_nb.util import log
+from nixhive_nb.view.plan import plan_text
+from nixhive_nb.view.plan_picture import mermaid, svg
+from nixhive_nb.view.progress import progress_of
+from nixhive_nb.view.report import report_text
 from tests.notebook.values import Story, deploy_plan, inventory
 
 URL = "https://ci:hunter2@cache.example?secret-key=k3yk3y"

@@ -14,7 +14,7 @@ from tests.notebook.conftest import Shell
 
 @pytest.fixture
 def configured(folder):
-    """Give a shell with settings of its own."""
+    """Return a shell with settings of its own."""
     shells = []
 
     def make(**settings):

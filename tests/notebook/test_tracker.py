@@ -164,7 +164,7 @@ class Kernel:
         return self.client.execute(source)
 
     def until(self, condition):
-        """Give the messages up to the one that a condition holds for, with their times."""
+        """Return the messages up to the one that a condition holds for, with their times."""
         told = []
         while True:
             try:

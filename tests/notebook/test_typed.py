@@ -8,7 +8,7 @@ from nixhive_nb.notebook.typed import typed_before
 
 
 def typed(text):
-    """Give what is typed where `|` marks the cursor."""
+    """Return what is typed where `|` marks the cursor."""
     before, _, after = text.partition("|")
     line = before.count("\n")
     return typed_before(before + after, line, len(before.split("\n")[line]))

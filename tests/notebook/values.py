@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances, select_systems
-from nixhive_nb.plan.event import Result, StepEnded, StepLine, StepProgress, StepStarted
+from nixhive_nb.plan.events import Result, StepEnded, StepLine, StepProgress, StepStarted
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_build, plan_transfer
-from nixhive_nb.plan.report import Tally
+from nixhive_nb.run.report import Tally
 
 RELAY = "ssh://portico"
 

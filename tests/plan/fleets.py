@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from nixhive_nb.backend.simulated import SimulatedFleet
-from nixhive_nb.backend.simulated_world import EXITS, FAULTS, HostModel, World
 from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
-from nixhive_nb.plan.engine import Run
-from nixhive_nb.plan.event import StepEnded, StepStarted
+from nixhive_nb.plan.events import StepEnded, StepStarted
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
-from nixhive_nb.plan.surveys import plan_survey, survey_of
+from nixhive_nb.plan.survey import plan_survey
+from nixhive_nb.run.engine import Run
+from nixhive_nb.run.found import survey_of
+from nixhive_nb.testing.backend import SimulatedFleet
+from nixhive_nb.testing.world import EXITS, FAULTS, HostModel, World
 
 CHECK = Check(name="listens", kind="tcp", port=80)
 SYSTEMS = ("one", "two")

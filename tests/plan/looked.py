@@ -6,7 +6,7 @@ from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Options, Survey
 from nixhive_nb.plan.planner import plan_transfer
-from nixhive_nb.plan.surveys import targets_of
+from nixhive_nb.plan.survey import targets_of
 from tests.notebook.values import inventory
 
 KERNEL = ("/nix/store/kernel",)

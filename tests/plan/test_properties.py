@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixhive_nb.deployment.targets import select_instances
-from nixhive_nb.plan.event import BAD, GOOD, Outcome, StepEnded, StepStarted
-from nixhive_nb.plan.goals import confirmed
-from nixhive_nb.plan.limits import Limits
+from nixhive_nb.plan.events import BAD, GOOD, Outcome, StepEnded, StepStarted
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
+from nixhive_nb.plan.resume import confirmed
+from nixhive_nb.run.limits import Limits
 from tests.plan.fleets import by_id, cases, deploy, fleet_of, in_order, ran, surveyed
 
 TOUCHES = ("activate", "reboot")

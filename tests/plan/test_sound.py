@@ -13,18 +13,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nixhive_nb import frames
+from nixhive_nb.commands.plan_file import read_plan, write_plan
+from nixhive_nb.commands.session import records_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan import history
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.sound import flaw_of, unusual_options
 from nixhive_nb.plan.step import Step
-from nixhive_nb.plan_file import read_plan, write_plan
+from nixhive_nb.run import history
 from nixhive_nb.run_report import RunReport
-from nixhive_nb.session import records_of
 from tests.commands.plans import a_plan
 from tests.notebook.values import build_plan, deploy_plan
-from tests.plan.test_history import PLAN, noted, story
-from tests.test_said import ODD
+from tests.run.test_history import PLAN, noted, story
+from tests.util.test_said import ODD
 
 ODDITIES = st.one_of(
     st.none(),

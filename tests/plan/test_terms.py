@@ -9,14 +9,14 @@ import pytest
 
 from nixhive_nb.deployment.inventory import Check, Instance
 from nixhive_nb.deployment.targets import select_instances
-from nixhive_nb.plan import history
+from nixhive_nb.plan.drift import differences
 from nixhive_nb.plan.facts import HostFacts, Seen
-from nixhive_nb.plan.journal import Journal
 from nixhive_nb.plan.plan import Options, Plan, Survey
 from nixhive_nb.plan.planner import Goal, plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.stale import differences
+from nixhive_nb.run import history
+from nixhive_nb.run.journal import Journal
 from tests.plan.fleets import deploy, instance, inventory
-from tests.plan.test_journal import HEADER
+from tests.run.test_journal import HEADER
 
 replace = msgspec.structs.replace
 KEY = "ssh-ed25519 AAAA"

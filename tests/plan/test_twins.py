@@ -6,10 +6,10 @@ import msgspec
 
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.plan.facts import HostFacts, Seen
-from nixhive_nb.plan.limits import Limits
 from nixhive_nb.plan.plan import Options, Survey
 from nixhive_nb.plan.planner import Goal, plan_reboot, plan_rollback
 from nixhive_nb.plan.twins import twins
+from nixhive_nb.run.limits import Limits
 from tests.plan.fleets import by_id, deploy, instance, inventory
 
 TWO = inventory(instance("depot"), instance("twin", "two"), instance("www"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import side_by_side
-from tests.backend.conftest import eventually
+from tests.sshd import eventually
 
 APART = str(side_by_side.APART)
 

@@ -123,7 +123,7 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture
 def gates(fleet):
-    """Give systems something new, and an activation that waits until its gate is opened."""
+    """Return systems something new, and an activation that waits until its gate is opened."""
     one = Gates(fleet)
     yield one
     one.leave()

@@ -21,7 +21,7 @@ class Gates:
         self._hosts: list[str] = []
 
     def change(self, system: str, script: str = "true") -> None:
-        """Give a system a text that it never had, and a script that its activation runs."""
+        """Return a system a text that it never had, and a script that its activation runs."""
         file = self._fleet.example / f"{system}.nix"
         text = self._originals.setdefault(system, file.read_text())
         new = f'environment.etc.release.text = "{secrets.token_hex(8)}";'

@@ -10,7 +10,7 @@ NAMES = ("ipykernel-6.30.1", "ipykernel-7.3.0")
 
 
 def kernels() -> dict[str, Path]:
-    """Give the folder of each of them, which `make test` has made: here is no network."""
+    """Return the folder of each of them, which `make test` has made: here is no network."""
     folders = {name: Path(sys.prefix) / "kernels" / name for name in NAMES}
     missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
     assert not missing, f"to make them: make {' '.join(f'.venv/kernels/{name}' for name in NAMES)}"

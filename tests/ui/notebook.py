@@ -52,11 +52,11 @@ class JupyterLab:
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def ask(self, expression: str, *arguments: object) -> Any:
-        """Give the value of a JavaScript expression, once its promise is kept; its arguments are in `a`."""
+        """Return the value of a JavaScript expression, once its promise is kept; its arguments are in `a`."""
         return self.page.evaluate(f"(a) => tests.within({PATIENCE}, {expression})", arguments)
 
     def command(self, name: str, **arguments: object) -> None:
-        """Give JupyterLab a command."""
+        """Return JupyterLab a command."""
         self.ask("window.jupyterapp.commands.execute(a[0], a[1]).then(() => null)", name, arguments)
 
     def notebook(self, folder: Path, *cells: str, kernel: str = "python3") -> Notebook:
@@ -140,15 +140,15 @@ class Notebook:
             assert self.ended(), self.cell(cell).inner_text()
 
     def cell(self, number: int) -> Locator:
-        """Give a cell."""
+        """Return a cell."""
         return self._panel.locator(".jp-Cell").nth(number)
 
     def output(self, number: int) -> Locator:
-        """Give what stands below a cell."""
+        """Return what stands below a cell."""
         return self.cell(number).locator(".jp-Cell-outputArea")
 
     def prompt(self, number: int) -> str:
-        """Give what stands beside a cell: `[1]:`, `[*]:` while it runs or waits, `[ ]:` where it was not run."""
+        """Return what stands beside a cell: `[1]:`, `[*]:` while it runs or waits, `[ ]:` where it was not run."""
         return self.cell(number).locator(".jp-InputPrompt").inner_text()
 
     def focus(self, number: int) -> None:
@@ -168,7 +168,7 @@ class Notebook:
         self._panel.locator(_BUTTON.format("notebook:interrupt-kernel")).click()
 
     def told(self) -> list[dict[str, str]]:
-        """Give what the kernel told this page: id, type, parent and channel of each message."""
+        """Return what the kernel told this page: id, type, parent and channel of each message."""
         return self.page.evaluate("(path) => tests.told[path]", self.path)
 
     def saved(self) -> nbformat.NotebookNode:

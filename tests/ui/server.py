@@ -119,7 +119,7 @@ class Server:
             self._process.wait()
 
     def left(self) -> list[str]:
-        """Give what was started with our mark and did not end, though it had the time to; it is ended now."""
+        """Return what was started with our mark and did not end, though it had the time to; it is ended now."""
         return [_ended_by_force(pid) for pid in _marked(self.mark) if not _ends(pid)]
 
 
@@ -132,7 +132,7 @@ def _add_kernel(folder: Path, name: str, packages: Path) -> None:
 
 
 def _marked(mark: str) -> list[int]:
-    """Give the processes that were started with a mark."""
+    """Return the processes that were started with a mark."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from nixhive_nb.backend.simulated import SimulatedFleet
-from nixhive_nb.backend.simulated_world import HostModel, World
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.errors import StepFailed
 from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.picker import PickerRow
-from nixhive_nb.plan.event import Result
-from nixhive_nb.plan.limits import Limits
+from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
-from nixhive_nb.running import carry_out
+from nixhive_nb.run.carry import carry_out
+from nixhive_nb.run.limits import Limits
+from nixhive_nb.testing.backend import SimulatedFleet
+from nixhive_nb.testing.world import HostModel, World
 from tests.notebook.shows import Wall
 
 NASTY = "\x1b]0;title\x07\x1b[31m<script>window.harmed = 1</script><img src=x onerror='window.harmed = 2'>\u202e"
@@ -100,14 +100,14 @@ def deploy_to_the_nasty():
 
 
 def nasty_rows():
-    """Give rows of a picker that are no better."""
+    """Return rows of a picker that are no better."""
     return [
         PickerRow(instance=f"{name}{NASTY}", system=NASTY, tags=(NASTY, "web"), via=NASTY, runs=NASTY) for name in "ab"
     ]
 
 
 def rows(count):
-    """Give rows of a picker for a large fleet."""
+    """Return rows of a picker for a large fleet."""
     return [
         PickerRow(
             instance=f"www-{number}",

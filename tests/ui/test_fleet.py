@@ -29,7 +29,7 @@ def waits(output, host):
 
 
 def option(picker, instance):
-    """Give the row of an instance; what it runs and where it is reached stands in its name as well."""
+    """Return the row of an instance; what it runs and where it is reached stands in its name as well."""
     return picker.get_by_role("option", name=re.compile(f"^{instance},"))
 
 
@@ -43,7 +43,7 @@ def tab_to(wanted, key="Tab"):
 
 
 def share_done(output):
-    """Give how full the bar of the whole run is."""
+    """Return how full the bar of the whole run is."""
     return output.locator(".hive-head progress").evaluate("(bar) => bar.value")
 
 

@@ -42,7 +42,7 @@ class Page:
         self.page.evaluate("() => { window.done = window.jupyterapp.commands.execute('notebook:run-all-cells') }")
 
     def output(self, cell):
-        """Give the output of a cell."""
+        """Return the output of a cell."""
         return self.page.locator(".jp-Cell-outputArea").nth(cell)
 
     def saved(self):

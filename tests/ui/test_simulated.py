@@ -230,7 +230,7 @@ def test_every_text_can_be_read(lab, tmp_path, theme):
 
 
 def faint_in(shown):
-    """Give what does not stand out from what is behind it: by WCAG 2, words want a contrast of 4.5, signs one of 3."""
+    """Get what does not stand out from what is behind it: by WCAG 2, words want a contrast of 4.5, signs one of 3."""
     shown.locator("*").first.wait_for()
     return shown.evaluate("(element) => tests.faint(element, 4.5, 3)")
 

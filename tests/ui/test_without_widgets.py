@@ -60,7 +60,7 @@ def folder(tmp_path):
 
 
 def begin(*words):
-    """Give patterns for texts that begin so."""
+    """Return patterns for texts that begin so."""
     return [re.compile(f"^{word}") for word in words]
 
 

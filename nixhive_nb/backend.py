@@ -1,0 +1,253 @@
+"""The real backend: Nix on this machine, ssh to all others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.deployment.stores import store_names
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
+from nixhive_nb.hosts import closures
+from nixhive_nb.hosts.activate import Activation, PathGone
+from nixhive_nb.hosts.activation import LOOK_SECONDS, Order, State
+from nixhive_nb.hosts.checks import complaint, run_checks
+from nixhive_nb.hosts.facts import FACTS, parse_facts
+from nixhive_nb.hosts.reboot import Reboot
+from nixhive_nb.nix.build import Builds
+from nixhive_nb.nix.copy import Transfer
+from nixhive_nb.plan.events import Result
+from nixhive_nb.plan.facts import Seen, inhibited
+from nixhive_nb.ssh.link import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nixhive_nb.deployment.inventory import Check, Inventory
+    from nixhive_nb.deployment.places import Places
+    from nixhive_nb.plan.facts import HostFacts
+    from nixhive_nb.plan.plan import Plan, Target
+    from nixhive_nb.plan.protocol import Tell
+    from nixhive_nb.plan.step import Step
+    from nixhive_nb.ssh.config import SshFiles
+    from nixhive_nb.ssh.pool import Connections
+
+_log = logging.getLogger(__name__)
+
+
+def platform_of(path: str) -> str:
+    """Return what a system is for, such as `x86_64-linux`; empty for one that is not here, or does not say it."""
+    try:
+        return Path(path, "system").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        _log.debug("the platform of %s", path, exc_info=True)
+        return ""
+
+
+def _needs(target: Target, push: Step) -> bool:
+    return (target.store, target.system) == (push.store, push.system)
+
+
+class NixSsh:
+    """Performs the steps of one run. `close` it when the run has ended."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        deployment: Path,
+        files: SshFiles,
+        connections: Connections,
+        *,
+        plan: Plan,
+        owner: str,
+        places: Places,
+        copies: int,
+        show_trace: bool = False,
+        force: bool = False,
+        run: str = "run",
+    ) -> None:
+        """`deployment` is the absolute path of the expression, `places` where our own files lie.
+
+        `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
+        With `force` hosts may have been changed by others since the plan was made. `run` is the id of the run.
+        """
+        self._inventory = inventory
+        self._plan = plan
+        self._options = plan.options
+        self._readers = Counter((step.store, step.system) for step in plan.steps if step.kind == "fetch")
+        """Fetches of each system that are still to come from each store."""
+        self._force = force or plan.options.force
+        self._owner = owner
+        self._facts: dict[str, HostFacts] = {}
+        self._lines = Lines(connections)
+        self._builds = Builds(
+            inventory,
+            deployment,
+            files,
+            places=places,
+            realise=plan.options.realise,
+            show_trace=show_trace,
+            wanted=plan.wanted,
+        )
+        stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
+        self._transfer = Transfer(
+            inventory.instances,
+            files,
+            self._lines.remote,
+            way=connections.way,
+            stores=stores,
+            copies=copies,
+            run=run,
+            stall=plan.options.stall,
+        )
+
+    def close(self) -> None:
+        """End the threads. The connections stay warm for the next run."""
+        self._lines.close()
+
+    async def perform(self, step: Step, tell: Tell) -> Result:
+        """Do what a step says."""
+        performers = {
+            "look": self._look,
+            "instantiate": self._builds.instantiate,
+            "measure": self._measure,
+            "realise": self._builds.realise,
+            "build": self._builds.build,
+            "sign": self._builds.sign,
+            "push": self._push,
+            "fetch": self._fetch,
+            "activate": self._activate,
+            "reboot": self._reboot,
+            "check": self._check,
+        }
+        return await performers[step.kind](step, tell)
+
+    async def _look(self, step: Step, _tell: Tell) -> Result:
+        facts = self._facts[step.instance] = await self._ask(step.instance)
+        return Result(outcome="unchanged", path=facts.current, facts=facts)
+
+    async def _ask(self, instance: str) -> HostFacts:
+        return parse_facts((await self._lines.remote(instance, FACTS, seconds=LOOK_SECONDS)).stdout)
+
+    async def _measure(self, step: Step, _tell: Tell) -> Result:
+        """Find out what an instance lacks; nothing can be told of a system that is not built yet."""
+        built = await self._builds.known(step.system, step.path)
+        if built is None:
+            return Result(outcome="unchanged", how="not built")
+        lacks = await closures.lacking(self._lines.remote, step.instance, built.sizes)
+        reboot = closures.reboot_wanted(closures.kernel_of(built.path), self._facts[step.instance])
+        changes = inhibited(self._facts[step.instance].inhibitors, closures.inhibitors_of(built.path))
+        return Result(
+            outcome="unchanged", path=built.path, how="measured", size=lacks, reboot=reboot, inhibited=changes
+        )
+
+    async def _push(self, step: Step, tell: Tell) -> Result:
+        built = self._builds.result(step.system)
+        platform = await asyncio.to_thread(platform_of, built.path)
+        needing = [target.instance for target in self._plan.targets if _needs(target, step)]
+        refusals = [self._refusal(name, step.system, platform, self._plan.seen_of(name)) for name in needing]
+        if refusals and all(refusals):
+            raise StepFailed(refusals[0])
+        return await self._transfer.push(step, built, tell)
+
+    async def _fetch(self, step: Step, tell: Tell) -> Result:
+        built = self._builds.result(step.system)
+        platform = await asyncio.to_thread(platform_of, built.path)
+        seen = self._plan.seen_of(step.instance)
+        if platform and (seen is None or seen.facts is None):
+            seen = Seen(instance=step.instance, facts=await self._ask(step.instance))
+        refusal = self._refusal(step.instance, step.system, platform, seen)
+        if refusal:
+            raise StepFailed(refusal)
+        try:
+            return await self._transfer.fetch(step, built, tell)
+        finally:
+            self._readers[step.store, step.system] -= 1
+            if self._plan.verb == "deploy" and not self._readers[step.store, step.system]:
+                await self._transfer.release_pushed(step.store, built.path)
+
+    def _refusal(self, instance: str, system: str, platform: str, seen: Seen | None) -> str:
+        """Return why an instance cannot run a system; empty where it can, or where that is not known."""
+        facts = seen.facts if seen else None
+        if self._options.force or facts is None or facts.can_run(platform):
+            return ""
+        return (
+            f"system {system} is for {platform}, and the kernel of {instance} runs {', '.join(facts.runs)}. "
+            "Nothing was copied. If it runs that all the same, say --force."
+        )
+
+    async def _activate(self, step: Step, tell: Tell) -> Result:
+        options = self._options
+        order = Order(
+            id=secrets.token_hex(8),
+            instance=step.instance,
+            path=step.path or self._builds.result(step.system).path,
+            type=options.type,
+            confirm=math.ceil(options.confirm),
+            limit=math.ceil(options.activation),
+            wait=math.ceil(options.wait),
+            generation=step.generation,
+            force=options.force,
+            reboots=options.reboot != "never",
+            expected=self._expected(step.instance) if options.type != "dry-activate" else State(),
+            owner=self._owner,
+        )
+        checks = self._checks_of(step)
+        try:
+            result = await self._activated(order, checks, step, tell)
+        except (Locked, LinkLost):
+            raise  # it may be used yet
+        except HiveError:
+            await self._transfer.release(step.instance, order.path)
+            raise
+        await self._transfer.release(step.instance, order.path)
+        return result
+
+    async def _activated(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
+        """Activate, and fetch a path once more that has vanished from the host since it was brought there."""
+        try:
+            return await Activation(order, checks, self._lines, tell).run()
+        except PathGone as error:
+            if not step.system or step.path:
+                raise
+            tell.line(f"{error} It is fetched again.")
+        fetch = msgspec.structs.replace(step, store=self._inventory.instances[step.instance].store)
+        await self._transfer.fetch(fetch, self._builds.result(step.system), tell)
+        again = msgspec.structs.replace(order, id=secrets.token_hex(8))
+        result = await Activation(again, checks, self._lines, tell).run()
+        told = "the system had vanished from the host (a garbage collection?) and was fetched again"
+        return msgspec.structs.replace(result, warning="; ".join(filter(None, [result.warning, told])))
+
+    def _expected(self, instance: str) -> State:
+        """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
+        seen = self._plan.seen_of(instance)
+        if self._force or seen is None or seen.facts is None:
+            return State()
+        if self._options.wait and seen.facts.holder:
+            return State()  # what that one was about to change is waited for
+        return State(seen.facts.current, seen.facts.profile)
+
+    async def _reboot(self, step: Step, tell: Tell) -> Result:
+        wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
+        # An activation before it has changed what was seen when the plan was made.
+        expected = State() if wanted else self._expected(step.instance)
+        reboot = Reboot(step.instance, self._lines, tell, owner=self._owner, checks=self._checks_of(step))
+        return await reboot.run(self._options, wanted, expected)
+
+    def _checks_of(self, step: Step) -> Sequence[Check]:
+        return self._inventory.instances[step.instance].checks if self._options.checks else ()
+
+    async def _check(self, step: Step, _tell: Tell) -> Result:
+        # A host that cannot be reached is one line, not one for each of its checks.
+        await self._lines.remote(step.instance, ":", seconds=LOOK_SECONDS)
+        results = await run_checks(self._inventory.instances[step.instance].checks, self._lines.kept(step.instance))
+        problem = complaint(results)
+        if problem:
+            raise ChecksFailed(f"{problem}.", result=Result(checks=results))
+        return Result(outcome="unchanged", checks=results)

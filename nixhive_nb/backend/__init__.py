@@ -1,1 +1,0 @@
-"""What touches the world: Nix, OpenSSH and Fabric behind one protocol."""

@@ -1,0 +1,1 @@
+"""Words for a host, and the reading of its answer."""

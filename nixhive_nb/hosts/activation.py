@@ -1,0 +1,323 @@
+"""The words by which we and `activation.sh` on a host understand each other. Nothing is sent here."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+from typing import TYPE_CHECKING, Literal, get_args
+
+import msgspec
+
+from nixhive_nb.hosts import command
+from nixhive_nb.hosts.facts import FACTS, IS_UNCLEAN, LOADS, NAMELESS, inhibitors, parse_facts, read_inhibitors
+from nixhive_nb.nix import commands
+from nixhive_nb.plan.facts import HostFacts, inhibited
+from nixhive_nb.plan.plan import SwitchType
+from nixhive_nb.util import said
+from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.util.text import count_text, seconds_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 30
+SETS_PROFILE = ("switch", "boot")
+CHANGES_RUNNING = ("switch", "test")
+KEEP = "keep"
+"""The word that makes an activation last; any other word is the reason to go back."""
+Keyword = Literal["began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone"]
+KEYWORDS: tuple[Keyword, ...] = get_args(Keyword)
+OutcomeName = Literal["done", "unchanged", "warned", "rolled-back", "failed", "gone", "changed", "refused", "locked"]
+TIMED_OUT = (124, 137)
+"""How `timeout` ends what takes too long."""
+
+_RUN = "exec /bin/sh -c 'hive_script=$(cat); eval \"$hive_script\" </dev/null' nixhive"
+_RUN_AS_ROOT = "exec sudo -n -- " + _RUN.removeprefix("exec ")
+_MEANINGS = {
+    1: "a check before the switch, the boot loader or the usage",
+    2: "the activation script failed",
+    101: "it lost its output",
+}
+ACTIVATING = "activating the configuration..."
+"""What NixOS says as it begins to change what runs."""
+_REBOOT = "switched, but a reboot is needed (exit status 100)"
+UNITS_FAILED = 4
+"""How it ends when units failed."""
+_MOST_UNITS = 8
+_UNITS_LINE = re.compile(r"warning: the following units failed: ?(.+)")
+NEEDS_REBOOT = 100
+"""NixOS ends so when the new init does not go with the one that runs: it then sets the boot loader alone."""
+_BY_REBOOT = " To have it booted next, and reboot: deploy --reboot-if-needed."
+_NOT_YET = "not switched: the new system takes effect at the next reboot (exit status 100)"
+_MOST_OWNER = 200
+_MOST_WORDS = 200
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """A host before (or after) an activation."""
+
+    facts: HostFacts
+    is_there: bool
+    """Whether the wanted path is there."""
+    is_system: bool
+    """Whether it is a NixOS system."""
+    inhibited: tuple[str, ...] = ()
+    """What keeps the host from switching to it without a reboot: see `inhibited`."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a host runs and boots: store paths, each empty where there is none, and None where it is not known."""
+
+    runs: str | None = None
+    boots: str | None = None
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One activation. Durations are whole seconds."""
+
+    id: str
+    instance: str
+    path: str
+    type: SwitchType
+    confirm: int
+    """How long the host waits for the word; 0 is the plain order."""
+    limit: int
+    """How long one `switch-to-configuration` may take."""
+    wait: int = 0
+    """How long to wait for another activation."""
+    generation: int = 0
+    """The generation that the profile goes back to; 0: the path becomes a new one."""
+    force: bool = False
+    """Activate also where the path runs and boots already, or where a reboot is asked for by switch inhibitors."""
+    reboots: bool = False
+    """Whether a reboot of it follows, if it is needed."""
+    expected: State = State()
+    """What the host must run and boot before, unless it waited for somebody else. What is not known may be anything."""
+    owner: str
+    """Who activates: what another operator is told."""
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A line of the worker's own."""
+
+    keyword: Keyword
+    text: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How the worker ended."""
+
+    name: OutcomeName
+    status: int
+    """Of `switch-to-configuration`."""
+    why: str = ""
+
+
+def script() -> str:
+    """Return the text that the host runs."""
+    return f"{IS_UNCLEAN}\n{LOADS}\n{command.own_script('hosts/activation.sh')}"
+
+
+def word_script() -> str:
+    """Return the text that the host runs for `say` and `forget`."""
+    return command.own_script("hosts/word.sh")
+
+
+def begin(order: Order, *, root: bool) -> str:
+    """Return the shell words that begin an activation and follow it to its end; `script` is their input."""
+    words = [
+        *("begin", order.id, order.path, order.type),
+        *map(str, (order.confirm, order.limit, order.wait, order.generation)),
+        "force" if order.force else "-",
+        *_state_words(order.expected),
+        _owner_word(order.owner),
+    ]
+    return _command(words, root=root)
+
+
+def reboot(id_: str, *, limit: int, wait: int, expected: State, owner: str, root: bool) -> str:
+    """Return the shell words that reboot a host when nobody else is at work there; `script` is their input.
+
+    `limit`: seconds that the host may take to go down, for which the lock is held. `wait`: seconds to wait for others.
+    """
+    return _command(["reboot", id_, str(limit), str(wait), *_state_words(expected), _owner_word(owner)], root=root)
+
+
+def _state_words(state: State) -> list[str]:
+    return ["any" if path is None else path or "none" for path in (state.runs, state.boots)]
+
+
+def _owner_word(owner: str) -> str:
+    return " ".join(owner.split())[:_MOST_OWNER]
+
+
+def follow(order: Order, *, root: bool) -> str:
+    """Return the words that follow one that was begun before, from its first line."""
+    return _command(["follow", order.id], root=root)
+
+
+def say(order: Order, word: str, *, root: bool) -> str:
+    """Return the words that bring the word that the host waits for, `KEEP` or why it goes back, to `word_script`."""
+    return _command(["say", order.id, " ".join(word.split())], root=root)
+
+
+def forget(order: Order, *, root: bool) -> str:
+    """Return the words that have `word_script` remove what the activation kept on the host."""
+    return _command(["forget", order.id], root=root)
+
+
+def _command(words: list[str], *, root: bool) -> str:
+    return f"{_RUN if root else _RUN_AS_ROOT} {shlex.join(words)}"
+
+
+def read_word(id_: str, line: str) -> Word | None:
+    """Return what a line of an order tells us, None for a line of the activation itself."""
+    mark = f"nixhive {id_} "
+    if not line.startswith(mark):
+        return None
+    keyword, _, text = line.removeprefix(mark).partition(" ")
+    return next((Word(known, text) for known in KEYWORDS if known == keyword), None)
+
+
+def read_outcome(word: Word) -> Outcome:
+    """Return what a `result` line says. One that makes no sense is a failure that says so: it is never a success."""
+    name, _, rest = word.text.partition(" ")
+    status, _, why = rest.partition(" ")
+    number = said.whole(status)
+    if number is not None:
+        with swallowed(_log, "reading how an activation ended", msgspec.ValidationError):
+            return msgspec.convert({"name": name, "status": number, "why": said.one_line(why)}, Outcome)
+    return Outcome(name="failed", status=0, why=f"the host told its end as {said.one_line(word.text, _MOST_WORDS)!r}")
+
+
+def read_state(word: Word) -> State:
+    """Return what a `holds` line says of a host."""
+    runs, _, boots = word.text.partition(" ")
+    return State(*("" if path == "none" else path for path in (runs, boots)))
+
+
+def read_busy(word: Word) -> str:
+    """Return what a `busy` line says, for people."""
+    seconds, _, what = word.text.partition(" ")
+    number = said.whole(seconds)
+    span = "long" if number is None else seconds_text(number)
+    return f"switch-to-configuration has run for {span}" + (f", and waits for: {what.strip()}" if what.strip() else "")
+
+
+def look(path: str) -> str:
+    """Return the shell words that print what `Host` holds, changing nothing."""
+    wanted = shlex.quote(path)
+    return (
+        f"{FACTS}; if test -e {wanted}; then echo hive_there=yes; fi; "
+        f"if test -x {wanted}/{commands.SWITCH} && test -e {wanted}/nixos-version; then echo hive_system=yes; fi; "
+        f"{inhibitors('hive_wanted', wanted)}"
+    )
+
+
+def read_look(output: str) -> Host:
+    """Read what `look` printed."""
+    lines, facts = output.splitlines(), parse_facts(output)
+    return Host(
+        facts=facts,
+        is_there="hive_there=yes" in lines,
+        is_system="hive_system=yes" in lines,
+        inhibited=inhibited(facts.inhibitors, read_inhibitors(output, "hive_wanted")),
+    )
+
+
+def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
+    """Return whether a host is already what an activation of `path` would make of it."""
+    runs = facts.runs_well(path) or action not in CHANGES_RUNNING
+    boots = facts.does_boot(path) or action not in SETS_PROFILE
+    return action != "dry-activate" and runs and boots
+
+
+def warning(status: int, *, runs: bool) -> str:
+    """Return what an exit status of `switch-to-configuration` warns of; `runs`: the wanted system runs now."""
+    if status == NEEDS_REBOOT:
+        return _REBOOT if runs else _NOT_YET
+    return "switched, but some units failed (exit status 4)" if status == UNITS_FAILED else ""
+
+
+def units_in(line: str) -> tuple[str, ...]:
+    """Return the units that failed, where a line of an activation names them."""
+    found = _UNITS_LINE.match(said.one_line(line))
+    return tuple(re.split(r"[\s,]+", found[1].strip(", "))) if found else ()
+
+
+def failed_text(units: Sequence[str], before: Sequence[str]) -> str:
+    """Return the words for units that failed: `2 units failed: a.service, b.service (b.service had failed before)`."""
+    if not units:
+        return ""
+    known = [unit for unit in units if unit in before]
+    told = (
+        " (had failed before)" if len(known) == len(units) else f" ({_named(known)} had failed before)" if known else ""
+    )
+    return f"{count_text(len(units), 'unit')} failed: {_named(units)}{told}"
+
+
+def _named(units: Sequence[str]) -> str:
+    more = f" and {len(units) - _MOST_UNITS} more" if len(units) > _MOST_UNITS else ""
+    return f"{', '.join(units[:_MOST_UNITS])}{more}"
+
+
+def explained(outcome: Outcome, limit: int, *, activating: bool = False) -> str:
+    """Return why an activation failed, with the meaning of its exit status.
+
+    `activating`: it had begun to change what runs, and so had passed its checks.
+    """
+    if outcome.status in TIMED_OUT:
+        return outcome.why.replace(f"ended with {outcome.status}", f"took longer than {limit} s and was ended")
+    meaning = "" if activating and outcome.status == 1 else _MEANINGS.get(outcome.status, "")
+    ended = f"ended with {outcome.status}"
+    return outcome.why.replace(ended, f"{ended}: {meaning}") if meaning else outcome.why
+
+
+def refusal(why: str) -> str:
+    """Return the message for a host that refused to switch, by checks of its own before that."""
+    told = "; ".join(part.strip() for part in why.split(";") if part.strip())
+    return f"a check before the switch did not hold: {told}. Nothing was changed.{_BY_REBOOT if ' -> ' in told else ''}"
+
+
+def inhibited_text(changes: Sequence[str]) -> str:
+    """Return the message for a host that would refuse to switch, since that wants a reboot."""
+    return f"{', '.join(changes)}: that needs a reboot. Nothing was changed.{_BY_REBOOT}"
+
+
+def refused_by(outcome: Outcome, waited: float) -> str:
+    """Return the message for a host where somebody else is at work."""
+    advice = f"It was waited for, {waited:g} s." if waited else "Wait for it with --wait SECONDS."
+    return f"{outcome.why or NAMELESS} is at work there. Nothing was changed. {advice}"
+
+
+def stale(instance: str, expected: State, found: State) -> str:
+    """Return the message for a host that runs or boots something else than it did when the plan was made."""
+    pairs: tuple[tuple[str, str | None, str | None], ...] = (
+        ("runs", expected.runs, found.runs),
+        ("boots", expected.boots, found.boots),
+    )
+    if expected.runs == expected.boots and found.runs == found.boots:
+        pairs = (("runs and boots", expected.runs, found.runs),)
+    differ = [
+        f"{what} {now or 'nothing'} now, and {then or 'nothing'} when the plan was made"
+        for what, then, now in pairs
+        if then is not None and then != now
+    ]
+    return f"{instance} {'; '.join(differ)}. Nothing was changed. Make a new plan."
+
+
+def refused(words: str) -> str:
+    """Return the message for a login user who may not use sudo."""
+    return (
+        f"sudo was refused ({words.removeprefix('sudo:').strip()}). Let the login user use sudo without a password, "
+        "or log in as root. Nothing was changed."
+    )
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not blank."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

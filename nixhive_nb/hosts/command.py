@@ -1,0 +1,178 @@
+"""A command for any number of hosts: what sshd is asked to start, and what travels over its standard input.
+
+What sshd starts stands in the list of processes of a host, for all to read. So scripts and the values of variables
+come over the standard input, before the input of the command itself: a line each, read by a shell that is the same for
+all of them. Nothing runs before all of it has come.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+import shlex
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import OptionError
+from nixhive_nb.nix import commands
+from nixhive_nb.ssh.bound import END_SESSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nixhive_nb.ssh.pool import RemoteResult
+
+SHELL = ("/bin/sh",)
+"""What runs a script."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_OURS = "_hive_"
+_SHELLS_OWN = frozenset((
+    "_", "BASH", "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_CMDS",
+    "BASH_COMMAND", "BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG", "BASH_VERSINFO",
+    "BASH_VERSION", "COMP_WORDBREAKS", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS",
+    "HISTCMD", "IFS", "LINENO", "OLDPWD", "OPTERR", "OPTIND", "PIPESTATUS", "PPID", "PS1", "PS2", "PWD", "RANDOM",
+    "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID",
+))  # fmt: skip
+"""What dash or bash refuses to take, or takes and then sets to a value of its own, most of it without a word."""
+_REFUSED = 231
+"""How the words below end when sudo starts nothing."""
+_SUDO_SAID = re.compile(r"\bsudo: (.*)$")
+
+# No quotation mark, backslash or newline stands in these, which login shells understand in different ways. `read` takes
+# no more from a pipe than its line, so that the rest is the input of the command.
+_READ = (
+    # What we need ourselves, whatever the variables are.
+    '_hive_path=$PATH; _hive_shell="${SHELL:-/bin/sh}"; '
+    "_hive_read() { IFS= read -r _hive_it || exit 1; "
+    '_hive_it=$(printf "%b." "$_hive_it"); _hive_it=${_hive_it%.}; }; '
+    '_hive_read; _hive_left=$_hive_it; while [ "$_hive_left" -gt 0 ]; do '
+    '_hive_read; _hive_name=$_hive_it; _hive_read; export "$_hive_name=$_hive_it"; '
+    "_hive_left=$((_hive_left - 1)); done; "
+    'set --; _hive_read; _hive_left=$_hive_it; while [ "$_hive_left" -gt 0 ]; do '
+    '_hive_read; set -- "$@" "$_hive_it"; _hive_left=$((_hive_left - 1)); done; '
+    "_hive_read; _hive_ending=$_hive_it; _hive_read; _hive_size=$_hive_it; "
+    "_hive_read; _hive_text=$_hive_it; exec 5<&0; "
+)
+# A process beside the command goes on reading after its input. It ends the whole session at our word, and when its
+# input ends before the command did: then our side of the link is gone. sshd would pass a signal on, but not where root
+# has logged in. It is not a child of the command, which may wait for all that it has. Two variables of bash would end
+# it: how long to wait for input, and how deep functions may go.
+_LISTEN = (
+    f"{END_SESSION}"
+    '_hive_end() { trap "" TERM HUP INT; PATH=$_hive_path; while IFS= read -r _hive_it; do '
+    'if [ "$_hive_it" = "$_hive_ending" ]; then _hive_end_session; return; fi; done; '
+    "if kill -0 $$; then _hive_end_session; fi; }; "
+    "_hive_listen() { ( { unset TMOUT FUNCNEST; _hive_end; } <&5 >/dev/null 2>&1 & ) }; "
+)
+_RUN = (
+    # Without a program it is a command for the login shell.
+    '_hive_run() { exec 5<&-; [ "$#" -gt 0 ] || exec "$_hive_shell" -c "$_hive_text"; '
+    # The script is a file of its own to the program, which keeps its input.
+    'exec 4<&0; printf "%s" "$_hive_text" | "$@" /dev/fd/3 3<&0 <&4 4<&-; }; '
+    'if [ "$_hive_size" -gt 0 ]; then { PATH=$_hive_path head -c "$_hive_size" <&5; _hive_listen; } | _hive_run "$@"; '
+    'else _hive_listen; exec </dev/null; _hive_run "$@"; fi'
+)
+_BEGIN = f"{_READ}{_LISTEN}{_RUN}"
+_AS_ROOT = (
+    'if [ "$(id -u)" -eq 0 ]; then exec /bin/sh -c "$1" nixhive; fi; '
+    'sudo -n -- /bin/sh -c "$1" nixhive; _hive_status=$?; '
+    # Its own failure has the status of many a command: see whether it would start anything.
+    'case $_hive_status in 1|126|127) sudo -n -- /bin/sh -c : 2>/dev/null || exit REFUSED;; esac; exit "$_hive_status"'
+).replace("REFUSED", str(_REFUSED))
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to run on a host."""
+
+    what: str
+    """What it is called: the command, or `a script`."""
+    command: str
+    """For the login shell."""
+    stdin: bytes
+    ending: bytes
+    """What ends it when it is sent after `stdin`."""
+    sudo: bool = False
+
+
+@functools.cache
+def own_script(name: str) -> str:
+    """Return a script of ours as it is sent, with each question to each host: without what is for readers."""
+    lines = (line.strip() for line in files("nixhive_nb").joinpath(name).read_text().splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#"))
+
+
+def errand_of(
+    command: str = "",
+    *,
+    script: str = "",
+    shell: str | Sequence[str] = (),
+    sudo: bool = False,
+    variables: Mapping[str, str] | None = None,
+    stdin: bytes | str | None = None,
+) -> Errand:
+    """Return what has a host run a command in its login shell, or a script.
+
+    `shell` is the program and its first words that get the script as a file, without one `/bin/sh`; a command is a
+    script for it, too. `sudo` has root run it. `variables` are in its environment, `stdin` is its input. Raises
+    `OptionError` where there is neither or both, for a name that cannot be one of a variable, and for what is not text.
+    """
+    if bool(command) == bool(script):
+        raise OptionError("Give a command or a script to run, and not both.")
+    variables = variables or {}
+    data = _encoded(stdin) if isinstance(stdin, str) else stdin or b""
+    for name in variables:
+        check_name(name)
+    pairs = [text for pair in variables.items() for text in pair]
+    words = (shell,) if isinstance(shell, str) else tuple(shell) or (SHELL if script else ())
+    ending = secrets.token_hex(8)
+    head = [str(len(variables)), *pairs, str(len(words)), *words, ending, str(len(data)), script or command]
+    begin = f"{commands.posix(_AS_ROOT)} nixhive {shlex.quote(_BEGIN)}" if sudo else f"{commands.posix(_BEGIN)} nixhive"
+    return Errand(
+        what="a script" if script else command,
+        command=begin,
+        stdin=_encoded("".join(f"{_line(text)}\n" for text in head)) + data,
+        ending=f"\n{ending}\n".encode(),
+        sudo=sudo,
+    )
+
+
+def is_name(text: object) -> bool:
+    """Return whether a text has the form of the name of a variable."""
+    return isinstance(text, str) and bool(_NAME.fullmatch(text))
+
+
+def check_name(name: str) -> None:
+    """Raise `OptionError` for what cannot be the name of a variable."""
+    if not is_name(name):
+        raise OptionError(f"'{name}' cannot be the name of a variable: use letters, digits and _, and no digit first.")
+    if name in _SHELLS_OWN:
+        raise OptionError(f"'{name}' cannot be the name of a variable: shells set it themselves.")
+    if name.startswith(_OURS):
+        raise OptionError(f"'{name}' cannot be the name of a variable: names with {_OURS} are our own.")
+
+
+def refusal(errand: Errand, ended: RemoteResult) -> str:
+    """Return what sudo says where it started nothing; empty where it did."""
+    if not errand.sudo or ended.exited != _REFUSED:
+        return ""
+    said = [found[1] for line in ended.stderr.splitlines() if (found := _SUDO_SAID.search(line))]
+    return said[-1] if said else ""
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise OptionError("There is half a character in a script, a variable or the input: not Unicode.") from None
+
+
+def _line(text: object) -> str:
+    """Return a text as one line, from which `printf %b` makes it again."""
+    if not isinstance(text, str):
+        raise OptionError(f"There is a value that is not text, but {type(text).__name__}: make it text with str().")
+    if "\0" in text:
+        raise OptionError("There is a NUL in a script or a variable, which no shell and no environment can hold.")
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

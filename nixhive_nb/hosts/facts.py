@@ -1,0 +1,255 @@
+"""What a host says of itself: shell words that print it in one round trip, and the reading of what they print.
+
+The words are POSIX, work for any user, and change nothing. They are one line, since not every login shell takes a
+quoted newline. Each fact is a line `name=value`; all else that a login may print is passed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.hosts.kernels import KERNEL, platforms_of
+from nixhive_nb.nix import commands
+from nixhive_nb.plan.facts import Generation, HostFacts
+from nixhive_nb.util import said
+from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.util.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_log = logging.getLogger(__name__)
+
+LOCK = "/run/nixhive/lock"
+"""An activation of ours holds an `flock` on it while it works."""
+HOLDER = "/run/nixhive/holder"
+"""A line that says who holds the lock, and one with the process that does."""
+NAMELESS = "somebody who left no name"
+"""The holder of a lock that is held, where the line is missing."""
+
+UNCLEAN = "/run/nixhive/unclean"
+"""The system that an activation has begun to make run; where that has ended, also the link `current-system` of then."""
+IS_UNCLEAN = (
+    f'is_unclean() {{ test -r {UNCLEAN} || return 1; set -- "$(sed -n 2p {UNCLEAN})"; '
+    f'test -z "$1" || test "$1" = "$(stat -c "%i %Z" {commands.CURRENT_SYSTEM} 2>/dev/null)"; }}; '
+)
+"""A shell function: whether an activation did not end well, and nobody has activated anything since."""
+_INIT = r"s|.*init=\(/nix/store/[^ /]*\)/init.*|\1|p"
+LOADS = (
+    "loads() { "
+    # Which entry GRUB takes is not certain where it remembers one.
+    'for conf in /boot/extlinux/extlinux.conf /boot/grub/grub.cfg; do if test -r "$conf"; then '
+    'if test "${conf%.cfg}" = "$conf" || grep -q "^ *set default=.\\{0,1\\}0.\\{0,1\\}$" "$conf"; then '
+    f'sed -n "{_INIT}" "$conf" | head -n 1; fi; return 0; fi; done; '
+    "for esp in /boot /efi /boot/efi; do if test -r $esp/loader/loader.conf; then "
+    'entry=$esp/loader/entries/$(sed -n "s/^default  *//p" $esp/loader/loader.conf); '
+    f'if test -f "$entry"; then sed -n "{_INIT}" "$entry" | head -n 1; fi; return 0; fi; done; }}; '
+)
+"""A shell function that prints the system that the boot loader starts, where it is extlinux, GRUB or systemd-boot."""
+
+_PROFILES, _, _PROFILE = commands.SYSTEM_PROFILE.rpartition("/")
+_BOOTED_SYSTEM = "/run/booted-system"
+_GENERATION = re.compile(rf"(?:.*/)?{_PROFILE}-(\d+)-link", re.ASCII)
+_DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s", re.ASCII)
+_EACH_LINE = re.compile(r"^[^\n=]{1,40}=[^\n]*", re.MULTILINE)
+_KERNEL_FILES = 3
+_HASH = re.compile(r"[0-9a-f]{32}")
+_MOST_FACTS = 30_000
+"""How many lines of an answer are taken in: there may be a million others."""
+_LONGEST = 1000
+_MOST_UNITS = 500
+_MOST_NAME = 255
+_MOST_GENERATIONS = 10_000
+_MOST_INHIBITORS = 8_000
+"""How many failed units and generations of one host are taken in; what it has no more of than that is all it has."""
+
+_SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
+_REAL = 'real() { if test -e "$1"; then readlink -f "$1"; fi; }; '
+_HASHED = 'hash() { if test -r "$1"; then sha256sum <"$1" | cut -c 1-32; fi; }; '
+_SYSTEM = (
+    'system() { path=$(real "$2"); say "$1" "$path"; '
+    'if test -n "$path" && test -e "$path/kernel"; then say "${1}_kernel" '
+    '"$(real "$path/kernel") $(real "$path/initrd") $(real "$path/kernel-modules") $(hash "$path/kernel-params")"; '
+    "fi; }; "
+)
+_UNITS = (
+    "if test -d /run/systemd/system && "
+    "units=$(SYSTEMD_COLORS=0 systemctl list-units --state=failed,auto-restart --plain --no-legend --no-pager "
+    '2>/dev/null); then say systemd yes; printf "%s\\n" "$units" | while read -r unit _ _ state _; do '
+    # One that ends well is started anew as well. As NixOS does, it is told by how its main process ended.
+    'if test "$state" = auto-restart && '
+    'test "$(systemctl show --property=ExecMainStatus "$unit" 2>/dev/null)" = ExecMainStatus=0; then :; '
+    'else say failed "$unit"; fi; done; fi; '
+)
+# Which system a running specialisation is one of: of its generations, what the next boot starts first.
+_SPECIALISATION = (
+    f"for one in {commands.SYSTEM_PROFILE}/specialisation/* {commands.SYSTEM_PROFILE}-*-link/specialisation/*; do "
+    f'if test "$one" -ef {commands.CURRENT_SYSTEM}; then say specialisation "${{one##*/}}"; '
+    'say base "$(real "${one%/specialisation/*}")"; break; fi; done; '
+)
+# A conflict is status 1; a lock that cannot be looked at is another one.
+_HOLDER = (
+    f"if test -r {LOCK}; then flock -s -n {LOCK} true 2>/dev/null; "
+    f'if test $? -eq 1; then say held yes; say holder "$(head -n 1 {HOLDER} 2>/dev/null)"; fi; '
+    # The lock is root's alone. Whoever was killed left the line.
+    f'elif test -r {HOLDER} && test -d "/proc/$(sed -n 2p {HOLDER})"; then '
+    f'say held yes; say holder "$(head -n 1 {HOLDER})"; fi; '
+)
+
+
+def inhibitors(name: str, system: str) -> str:
+    """Return shell words that print the switch inhibitors of a system, which `read_inhibitors` reads, as a fact.
+
+    They are the file `switch-inhibitors` of NixOS 26.05: an object of strings, as JSON.
+    """
+    file = f"{system}/switch-inhibitors"
+    return f'if test -r {file}; then printf {name}=; tr -d "\\n" <{file} | head -c {_MOST_INHIBITORS}; echo; fi; '
+
+
+FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"
+"""Shell words that print what `parse_failed_units` reads."""
+
+FACTS = (
+    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
+    f"system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
+    f'say profile "$(real {commands.SYSTEM_PROFILE})"; '
+    f'say generation "$(readlink {commands.SYSTEM_PROFILE})"; '
+    'say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"; '
+    'say uptime "$(cat /proc/uptime 2>/dev/null)"; '
+    'say df "$(df -P -k /nix 2>/dev/null | tail -n 1)"; '
+    'say uid "$(id -u)"; '
+    # Not the id itself, which systemd wants to be kept from others.
+    'say machine_id "$(hash /etc/machine-id)"; '
+    'say loader "$(loads)"; '
+    f'if is_unclean; then say unclean "$(head -n 1 {UNCLEAN})"; fi; '
+    f"{inhibitors('inhibitors', commands.CURRENT_SYSTEM)}"
+    f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}true"
+)
+"""Shell words that print what `parse_facts` reads."""
+
+GENERATIONS = (
+    f"{_SAY}"
+    f'say current "$(readlink {commands.SYSTEM_PROFILE})"; say running "$(readlink -f {commands.CURRENT_SYSTEM})"; '
+    f"if cd {_PROFILES} 2>/dev/null; then for link in {_PROFILE}-*-link; do "
+    'if test -L "$link"; then path=$(readlink -f "$link"); version=; '
+    'if test -r "$path/nixos-version"; then read -r version <"$path/nixos-version"; fi; '
+    'say generation "$link $(stat -c %Y "$link") $path $version"; fi; done; fi; true'
+)
+"""Shell words that print what `parse_generations` reads."""
+
+
+def parse_facts(stdout: str) -> HostFacts:
+    """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
+    found = dict(_pairs(stdout))
+    base = said.host_path(found.get("base", ""))
+    free = _DF.search(found.get("df", "") + " ")
+    return HostFacts(
+        current=said.host_path(found.get("current", "")),
+        booted=said.host_path(found.get("booted", "")),
+        profile=said.host_path(found.get("profile", "")),
+        generation=_number(found.get("generation", "")),
+        boot_id=said.boot_id(found.get("boot_id", "")),
+        uptime=_seconds(found.get("uptime", "")),
+        free=_bytes(free[1]) if free else None,
+        booted_kernel=_kernel(found, "booted"),
+        current_kernel=_kernel(found, "current"),
+        specialisation=found.get("specialisation", "")[:_MOST_NAME] if base else "",
+        base=base,
+        failed_units=parse_failed_units(stdout),
+        root=found.get("uid") == "0",
+        machine_id=found.get("machine_id", ""),
+        runs=platforms_of(
+            found.get("machine", ""),
+            found.get("bits", ""),
+            [value for name, value in _pairs(stdout) if name == "binfmt"],
+        ),
+        # While somebody is at it, nothing is known of how it will end.
+        unclean="" if "held" in found else said.host_path(found.get("unclean", "")),
+        loader=said.host_path(found.get("loader", "")),
+        inhibitors=read_inhibitors(stdout, "inhibitors"),
+        holder=(found.get("holder") or NAMELESS) if "held" in found else "",
+    )
+
+
+def read_inhibitors(stdout: str, name: str) -> tuple[tuple[str, str], ...]:
+    """Read what `inhibitors` printed under a name; nothing where that makes no sense."""
+    text = next((line.partition("=")[2] for line in stdout.splitlines() if line.startswith(f"{name}=")), "")
+    return inhibitors_in(text)
+
+
+def inhibitors_in(text: str) -> tuple[tuple[str, str], ...]:
+    """Read switch inhibitors, with their names in order; nothing where the text is no object of strings."""
+    with swallowed(_log, "reading switch inhibitors", msgspec.DecodeError):
+        found = msgspec.json.decode(text or "{}", type=dict[str, str])
+        return tuple(sorted((_line(name), _line(value)) for name, value in found.items()))
+    return ()
+
+
+def parse_failed_units(stdout: str) -> tuple[str, ...] | None:
+    """Read what `FAILED_UNITS` printed: the names of failed units, None where systemd does not run or answer."""
+    pairs = _pairs(stdout)
+    if ("systemd", "yes") not in pairs:
+        return None
+    return tuple(value[:_MOST_NAME] for name, value in pairs if name == "failed" and value)[:_MOST_UNITS]
+
+
+def parse_generations(stdout: str) -> tuple[Generation, ...]:
+    """Read what `GENERATIONS` printed, newest first. Each one that has the path that runs counts as running."""
+    pairs = _pairs(stdout)
+    found = dict(pairs)
+    current, running = _number(found.get("current", "")), said.host_path(found.get("running", ""))
+    generations = []
+    for name, value in pairs:
+        link, created, path, version = [*value.split(" ", 3), "", "", ""][:4]
+        number = _number(link)
+        if name == "generation" and number is not None and created.isdigit() and said.host_path(path):
+            generations.append(
+                Generation(
+                    number=number,
+                    path=path,
+                    created=said.moment(created),
+                    current=number == current,
+                    running=path == running,
+                    version=version,
+                )
+            )
+    return tuple(sorted(generations, key=lambda one: -one.number))[:_MOST_GENERATIONS]
+
+
+def _pairs(stdout: str) -> list[tuple[str, str]]:
+    lines = (line[0].partition("=") for line in islice(_EACH_LINE.finditer(stdout), _MOST_FACTS))
+    return [(name, _line(value)) for name, _, value in lines]
+
+
+def _line(text: str) -> str:
+    """Return one harmless line of text that came from a host, shortened where it is endless."""
+    return strip_control(text).strip()[:_LONGEST]
+
+
+def _kernel(found: Mapping[str, str], which: str) -> tuple[str, ...]:
+    """Return kernel, initrd, modules, and a hash of the parameters; nothing for a system without, as in a container."""
+    parts = found.get(f"{which}_kernel", "").split(" ")
+    if not said.host_path(parts[0]):
+        return ()
+    *files, parameters = [*parts, "", "", ""][: _KERNEL_FILES + 1]
+    return (*map(said.host_path, files), parameters if _HASH.fullmatch(parameters) else "")
+
+
+def _number(link: str) -> int | None:
+    """Return the number in the name of a generation's link."""
+    named = _GENERATION.fullmatch(link)
+    return said.whole(named[1]) if named else None
+
+
+def _bytes(kilobytes: str) -> int | None:
+    found = said.whole(kilobytes)
+    return None if found is None else said.clamped(found * 1024)
+
+
+def _seconds(text: str) -> float | None:
+    return said.seconds(text.partition(" ")[0])

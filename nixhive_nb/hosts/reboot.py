@@ -1,0 +1,197 @@
+"""Rebooting an instance, and seeing that it comes back with the system that it should run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
+from nixhive_nb.hosts import activation
+from nixhive_nb.hosts.activation import LOOK_SECONDS, Outcome, State
+from nixhive_nb.hosts.checks import complaint, describe, run_checks
+from nixhive_nb.hosts.facts import FACTS, NAMELESS, parse_facts
+from nixhive_nb.plan.events import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nixhive_nb.deployment.inventory import Check
+    from nixhive_nb.hosts.activate import Hosts
+    from nixhive_nb.plan.facts import HostFacts
+    from nixhive_nb.plan.plan import Options
+    from nixhive_nb.plan.protocol import Tell
+
+_log = logging.getLogger(__name__)
+
+_PAUSE = 1.0
+"""Seconds between two attempts to reach a host that is rebooting."""
+_ORDER_SECONDS = 30
+_GRACE = 15
+"""Seconds that a host has to answer, beside those that it may take."""
+_STARTED = (
+    "if test -d /run/systemd/system; then timeout {seconds} systemctl is-system-running --wait; fi >/dev/null 2>&1; "
+    "true"
+)
+"""Shell words that end when all that starts at boot has started; how that went is for the checks to say."""
+_NO_SYSTEM = "it answers, and runs no system yet (an initial RAM disk that waits for a passphrase?)"
+_TURN = 10
+"""Seconds that the host waits for others, each time that it is asked to: it must not reboot when we are gone."""
+_SIGNALS = (129, 143)
+"""How a session ends that the reboot ends."""
+_LOOKS = 5
+"""How often it may be looked at anew, since somebody changed it between our look and our turn."""
+
+
+class Reboot:
+    """One reboot of one instance."""
+
+    def __init__(self, instance: str, hosts: Hosts, tell: Tell, *, owner: str, checks: Sequence[Check] = ()) -> None:
+        """Nothing is done yet. `owner` is what others are told meanwhile; `checks` must hold when it is back."""
+        self._instance = instance
+        self._hosts = hosts
+        self._tell = tell
+        self._owner = owner
+        self._checks = checks
+
+    async def run(self, options: Options, wanted: str, expected: State) -> Result:
+        """Reboot it, unless that is only wanted if needed and is not needed.
+
+        `wanted`: what it must run then, or "". `expected`: what it has to run and boot before, as far as that is known,
+        unless somebody else was waited for. Raises `Locked` where somebody else is at work there.
+        """
+        until = time.monotonic() + options.wait
+        waited = False
+        for _ in range(_LOOKS):
+            before = await self._look()
+            self._check(before, wanted, State() if waited else expected)
+            if options.reboot == "if needed" and not before.reboot_needed and not before.holder:
+                path = before.current
+                return Result(outcome="unchanged", path=path, previous=path, reboot=before.reboot_needed, facts=before)
+            outcome, others = await self._told(before, options, until)
+            waited = waited or others
+            if outcome.name != "changed":
+                break
+        else:
+            raise StepFailed(f"{self._instance} is changed by others all the time. It was not rebooted.")
+        ends = time.monotonic() + options.reboot_timeout
+        after = await self._back(before, options.reboot_timeout)
+        must = wanted or before.profile
+        if must and not after.does_run(must):
+            raise StepFailed(
+                f"{self._instance} was rebooted and runs {after.current or 'no system'}, not {must}: "
+                "see what its boot loader starts."
+            )
+        result = Result(path=after.current, previous=before.current, reboot=after.reboot_needed, facts=after)
+        return await self._checked(result, ends) if self._checks else result
+
+    async def _checked(self, result: Result, ends: float) -> Result:
+        """Run the checks when all that starts at boot has started, or the time to come back is over."""
+        left = max(1, math.ceil(ends - time.monotonic()))
+        async with self._hosts.fresh(self._instance) as line:
+            await line.command(_STARTED.format(seconds=left), seconds=left + _GRACE)
+            self._tell.line(f"checking: {', '.join(map(describe, self._checks))}")
+            results = await run_checks(self._checks, line)
+        found = msgspec.structs.replace(result, checks=results)
+        if problem := complaint(results):
+            raise ChecksFailed(f"{self._instance} was rebooted and is back, and {problem}.", result=found)
+        return found
+
+    async def _look(self) -> HostFacts:
+        return parse_facts((await self._hosts.remote(self._instance, FACTS, seconds=LOOK_SECONDS)).stdout)
+
+    def _check(self, found: HostFacts, wanted: str, expected: State) -> None:
+        if wanted and found.profile != wanted:
+            raise StepFailed(
+                f"{self._instance} boots {found.profile or 'nothing'} next, and not {wanted}: somebody else has set "
+                "that. It was not rebooted."
+            )
+        now = State(found.current, found.profile)
+        if any(then not in (None, what) for then, what in ((expected.runs, now.runs), (expected.boots, now.boots))):
+            raise StepFailed(activation.stale(self._instance, expected, now))
+
+    async def _told(self, before: HostFacts, options: Options, until: float) -> tuple[Outcome, bool]:
+        """Have the host reboot when nobody else is at work there.
+
+        Return what it says, and whether others were waited for. It refuses
+        (`changed`) when it does not run and boot any more what it did before.
+        """
+        waited = False
+        while True:
+            left = max(0.0, until - time.monotonic())
+            outcome = await self._order(before, options, wait=min(_TURN, math.ceil(left)))
+            if outcome.name != "locked":
+                return outcome, waited
+            if not left:
+                raise Locked(activation.refused_by(outcome, options.wait))
+            if not waited:
+                self._tell.line(f"waiting for {outcome.why or NAMELESS}, at most {left:.0f} s")
+            waited = True
+
+    async def _order(self, before: HostFacts, options: Options, *, wait: int) -> Outcome:
+        id_ = secrets.token_hex(8)
+        said: list[activation.Word] = []
+
+        def heard(line: str) -> None:
+            word = activation.read_word(id_, line)
+            if word is not None:
+                said.append(word)
+                if word.keyword == "ordered":
+                    self._tell.line("rebooting")
+
+        command = activation.reboot(
+            id_,
+            limit=math.ceil(options.reboot_timeout),
+            wait=wait,
+            expected=State(before.current, before.profile),
+            owner=self._owner,
+            root=before.root,
+        )
+        try:
+            ended = await self._hosts.remote(
+                self._instance, command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=activation.script()
+            )
+        except LinkLost:
+            # As it should be. It may end the session before it answers, which is no reason to order it twice.
+            _log.debug("%s: the link ended, as it should", self._instance, exc_info=True)
+            return Outcome(name="done", status=0)
+        outcome = next((found for word in said if (found := _outcome(word)) is not None), None)
+        if outcome is not None and outcome.name != "failed":
+            return outcome
+        if any(word.keyword == "ordered" for word in said) and ended.exited in _SIGNALS:
+            return Outcome(name="done", status=0)
+        why = activation.last_line(ended.stderr)
+        if why.startswith("sudo:"):
+            raise StepFailed(activation.refused(why))
+        raise StepFailed(f"{self._instance} refused to reboot: {why}")
+
+    async def _back(self, before: HostFacts, seconds: float) -> HostFacts:
+        """Wait until the host answers with another boot id."""
+        until = time.monotonic() + seconds
+        reason = "it did not go down"
+        while time.monotonic() < until:
+            await asyncio.sleep(_PAUSE)
+            try:
+                async with self._hosts.fresh(self._instance) as line:
+                    facts = parse_facts((await line.command(FACTS, seconds=LOOK_SECONDS)).stdout)
+            except HiveError as error:
+                _log.info("%s: not back yet, it is tried again in %g s: %s", self._instance, _PAUSE, error)
+                reason = str(error)
+                continue
+            if not facts.boot_id or facts.boot_id == before.boot_id:
+                continue
+            # The initial RAM disk may have an ssh server, to be told the passphrase of a disk.
+            if facts.current or not before.current:
+                self._tell.line("it is back")
+                return facts
+            reason = _NO_SYSTEM
+        raise LinkLost(f"{self._instance} was told to reboot and did not come back within {seconds:g} s: {reason}")
+
+
+def _outcome(word: activation.Word) -> Outcome | None:
+    return activation.read_outcome(word) if word.keyword == "result" else None

@@ -1,0 +1,1 @@
+"""Nix on this machine, and moving systems from store to store."""

@@ -1,0 +1,292 @@
+"""Evaluating, building and signing systems on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.deployment.load import readable_paths, toplevel_expression
+from nixhive_nb.deployment.nix_errors import explain, warnings_in
+from nixhive_nb.deployment.own_files import taken_along
+from nixhive_nb.deployment.places import ROOTS
+from nixhive_nb.deployment.state import remember
+from nixhive_nb.errors import NixError, StepFailed
+from nixhive_nb.nix import commands
+from nixhive_nb.nix.log import NixLog, headline
+from nixhive_nb.plan.events import Result
+from nixhive_nb.plan.facts import Wanted
+from nixhive_nb.ssh.config import nix_ssh_opts
+from nixhive_nb.util import process
+from nixhive_nb.util.files import file_name, make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.deployment.places import Places
+    from nixhive_nb.plan.protocol import Tell
+    from nixhive_nb.plan.step import Step
+    from nixhive_nb.ssh.config import SshFiles
+
+_PER_COMMAND = 2000
+"""Paths that one command line may name: an argument list has a limit of some 2 MB."""
+
+
+_SHORT = 2
+"""Lines of a message of Nix that are read as well in one."""
+_LOG_LINES = 200
+"""How many of the last lines of a failed evaluation a plan keeps."""
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A system's result: its store path, its derivation, and the bytes of each path of its closure."""
+
+    path: str
+    derivation: str = ""
+    sizes: dict[str, int] = {}
+    local: bool = True
+    """Whether the path is in this machine's store."""
+
+    @property
+    def size(self) -> int:
+        """Size of the closure in bytes."""
+        return sum(self.sizes.values())
+
+
+class Builds:
+    """The steps `instantiate`, `realise`, `build` and `sign` of one run."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        deployment: Path,
+        files: SshFiles,
+        *,
+        places: Places,
+        realise: bool,
+        show_trace: bool,
+        wanted: Sequence[Wanted] = (),
+    ) -> None:
+        """`places` has the state file, and the folder for links that keep results from being collected.
+
+        `wanted` is what systems evaluated to when the plan was made.
+        """
+        self._files = files
+        self._inventory = inventory
+        self._deployment = deployment
+        self._places = places
+        self._realise = realise
+        self._show_trace = show_trace
+        self._wanted = {one.system: (one.path, one.derivation) for one in wanted if one.derivation}
+        self._warnings: dict[str, tuple[str, ...]] = {}
+        self._takes = {one.system: one.takes for one in wanted if one.derivation}
+        self._present: set[str] = set()
+        self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
+        self._built: dict[str, Built] = {}
+        self._sized: dict[str, asyncio.Future[dict[str, int]]] = {}
+
+    def result(self, system: str) -> Built:
+        """Return the result of a system whose `build` step is done."""
+        return self._built[system]
+
+    async def known(self, system: str, path: str = "") -> Built | None:
+        """Return a system whose result is in this machine's store already, None for one that is not."""
+        path = path or self._wanted.get(system, ("", ""))[0]
+        if not path or await self._invalid([path]):
+            return None
+        if system not in self._sized:
+            self._sized[system] = asyncio.ensure_future(self._sizes(path))
+        return Built(path=path, sizes=await self._sized[system])
+
+    async def instantiate(self, step: Step, tell: Tell) -> Result:
+        """Evaluate the systems of a group in one process; one by one only to find those that fail.
+
+        One that fails is told in the result: its `build` fails with it, and the others go on.
+        """
+        failure = await self._evaluate(step.systems, tell)
+        if failure is not None and len(step.systems) == 1:
+            self._failed[step.system] = failure
+        elif failure is not None:
+            for system in step.systems:
+                alone = await self._evaluate((system,), tell)
+                if alone is not None:
+                    self._failed[system] = alone
+        return Result(wanted=tuple(map(self._evaluated, step.systems)))
+
+    def _evaluated(self, system: str) -> Wanted:
+        failure = self._failed.get(system)
+        if failure is not None:
+            return Wanted(system=system, error=" ".join(str(failure).split()), log=failure.log[-_LOG_LINES:])
+        path, derivation = self._wanted[system]
+        return Wanted(
+            system=system,
+            path=path,
+            derivation=derivation,
+            takes=self._takes[system],
+            warnings=self._warnings.get(system, ()),
+        )
+
+    async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
+        paths = self._inventory.include_paths(systems[0])
+        includes = (*paths, *readable_paths(self._deployment))
+        argv = commands.instantiate(toplevel_expression(), self._deployment, includes, systems)
+        log: list[str] = []
+
+        def heard(line: str) -> None:
+            log.append(line)
+            if line.startswith(("trace:", "warning:", "evaluation warning:")):
+                tell.line(line)
+
+        ended = await process.stream(argv, on_stderr=heard)
+        if ended.status:
+            said = "\n".join(log)
+            reason = explain(said)
+            # What fits into the reason needs no lines below it.
+            below = explain(said, show_trace=True) if self._show_trace else reason
+            return StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
+        self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
+        for system, found in json.loads(ended.stdout).items():
+            self._wanted[system] = (found["result"], found["derivation"])
+        self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])
+        return None
+
+    async def _taken_along(self, systems: Sequence[str], paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return what each of these systems takes of ours into the store, by its sources there and include paths."""
+        own = (self._places.state, self._places.folder)
+
+        async def taken(names: Sequence[str]) -> tuple[str, ...]:
+            derivations = dict.fromkeys(self._wanted[name][1] for name in names)
+            ended = await process.stream(["nix-store", "--query", "--requisites", *derivations])
+            sources = [path for path in ended.stdout.split() if not path.endswith(".drv")]
+            stored = [path for path in paths if path.startswith("/nix/store/")]
+            found = await asyncio.to_thread(taken_along, [*sources, *stored], self._deployment, own)
+            return tuple(map(str, found))
+
+        if not await taken(systems):  # as nearly always, and one question for all
+            return dict.fromkeys(systems, ())
+        return {system: await taken([system]) for system in systems}
+
+    async def realise(self, step: Step, tell: Tell) -> Result:
+        """Build every derivation of the run in one `nix-store --realise`, so that Nix schedules them together."""
+        wanted = {system: self._wanted[system] for system in step.systems if system in self._wanted}
+        if not wanted:
+            return Result(how="nothing to build")
+        paths = [path for path, _ in wanted.values()]
+        self._present = set(paths) - await self._invalid(paths)
+        log = NixLog()
+
+        def heard(line: str) -> None:
+            for text in log.feed(line):
+                tell.line(text)
+            tell.progress(*log.built)
+
+        derivations = list(dict.fromkeys(derivation for _, derivation in wanted.values()))
+        # A remote builder may be an instance of this very deployment.
+        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS"))}
+        ended = await process.stream(
+            commands.realise(derivations, self._inventory.build_flags), on_stderr=heard, env=env
+        )
+        if not ended.status:
+            return Result()
+        missing = await self._invalid(paths)
+        for system, (path, derivation) in wanted.items():
+            if path in missing:
+                self._failed[system] = await _build_failure(derivation, log)
+        broken = [system for system in wanted if system in self._failed]
+        # A build that was told to fail (a hash that differs, say) may still leave every path valid.
+        said = headline((log.errors or ["nix-store --realise failed"])[-1])
+        reason = f"{', '.join(broken)} failed" if broken else said
+        raise StepFailed(reason, log=[line for error in log.errors for line in error.splitlines()])
+
+    async def build(self, step: Step, _tell: Tell) -> Result:
+        """Return the verdict on one system: rooted, measured and remembered, or why not."""
+        system = step.system
+        if system in self._failed:
+            raise self._failed[system]
+        if step.path:
+            return await self._keep(system, step.path)
+        path, derivation = self._wanted[system]
+        if not self._realise:
+            self._built[system] = Built(path=path, derivation=derivation, local=False)
+            return Result(path=path, derivation=derivation, how="instantiated")
+        built = Built(path=path, derivation=derivation, sizes=await self._sizes(path))
+        await self._root(system, path)
+        await asyncio.to_thread(
+            remember,
+            self._places,
+            {system: (path, derivation)},
+            taken_along=any(str(self._places.state) in taken for taken in self._takes.values()),
+            all_seen=self._takes.keys() >= self._inventory.systems.keys(),
+        )
+        self._built[system] = built
+        if path in self._present:
+            return Result(outcome="unchanged", path=path, derivation=derivation, how="present", size=built.size)
+        return Result(path=path, derivation=derivation, how="built", size=built.size)
+
+    async def sign(self, step: Step, _tell: Tell) -> Result:
+        """Sign the closure of a system, so that instances accept it from their relay."""
+        built, key = self.result(step.system), self._inventory.signing_key or ""
+        if not built.local:
+            return Result(outcome="unchanged", path=built.path, how="not in this store")
+        if not await asyncio.to_thread(Path(key).is_file):
+            raise StepFailed(f"signing.keyFile names {key}, and there is no such file on this machine.")
+        ended = await process.stream(commands.sign(built.path, key))
+        if ended.status:
+            raise StepFailed(f"signing failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
+        return Result(path=built.path)
+
+    async def _keep(self, system: str, path: str) -> Result:
+        """Take a result that an earlier run left. It need not be here: a relay may be able to get it by itself."""
+        local = not await self._invalid([path])
+        sizes = await self._sizes(path) if local else {}
+        if local:
+            await self._root(system, path)
+        self._built[system] = Built(path=path, sizes=sizes, local=local)
+        return Result(outcome="unchanged", path=path, how="kept", size=sum(sizes.values()))
+
+    async def _root(self, system: str, path: str) -> None:
+        folder = make_folder(self._places.make() / ROOTS)
+        await _checked(commands.root(path, folder / file_name(system)))
+
+    async def _invalid(self, paths: Sequence[str]) -> set[str]:
+        ended = await process.stream(commands.invalid(paths))
+        return set(ended.stdout.split())
+
+    async def _sizes(self, path: str) -> dict[str, int]:
+        closure = (await _checked(commands.closure(path))).split()
+        sizes: list[str] = []
+        for start in range(0, len(closure), _PER_COMMAND):
+            sizes += (await _checked(commands.sizes(closure[start : start + _PER_COMMAND]))).split()
+        return dict(zip(closure, map(int, sizes), strict=True))
+
+
+async def _build_failure(derivation: str, log: NixLog) -> StepFailed:
+    """Say which derivation broke a system, with the last lines of its builder."""
+    ended = await process.stream(commands.closure(derivation))
+    needed = set(ended.stdout.split())
+    reasons = [error for error in log.errors if any(f"'{drv}'" in error for drv in needed)]
+    lines = [line for drv, kept in log.build_lines.items() if drv in needed and _named(drv, reasons) for line in kept]
+    reason = (reasons or log.errors or ["it was not built"])[0]
+    return StepFailed(headline(reason), log=lines or [line for error in reasons for line in error.splitlines()])
+
+
+def _named(derivation: str, reasons: Iterable[str]) -> bool:
+    forms = (f"builder for '{derivation}'", f"Cannot build '{derivation}'")  # up to Nix 2.29, and since
+    return any(form in reason for reason in reasons for form in forms)
+
+
+async def _checked(argv: Sequence[str]) -> str:
+    ended = await process.stream(argv)
+    if ended.status:
+        raise NixError(f"{argv[0]} {argv[1]} failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
+    return ended.stdout
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else "it said nothing"

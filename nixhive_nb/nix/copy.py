@@ -1,0 +1,420 @@
+"""Moving systems: from here to stores, and from relays to instances."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.deployment.stores import shown_store
+from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
+from nixhive_nb.hosts.closures import lacking
+from nixhive_nb.nix import commands, fetching
+from nixhive_nb.nix.log import NixLog
+from nixhive_nb.nix.roots import Roots
+from nixhive_nb.nix.stillness import Stillness, stream_moving, why_stalled
+from nixhive_nb.nix.stores import SshStore, ssh_store, store_for_nix
+from nixhive_nb.plan.events import Result
+from nixhive_nb.plan.plan import STALL_SECONDS
+from nixhive_nb.ssh import knock
+from nixhive_nb.ssh.config import nix_ssh_opts
+from nixhive_nb.ssh.marks import Answer
+from nixhive_nb.util import process
+from nixhive_nb.util.redaction import CUT
+from nixhive_nb.util.said import MOST_LINE
+from nixhive_nb.util.text import seconds_text, strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping
+
+    from nixhive_nb.nix.build import Built
+    from nixhive_nb.plan.protocol import Tell
+    from nixhive_nb.plan.step import Step
+    from nixhive_nb.ssh.config import SshFiles
+    from nixhive_nb.ssh.remote import Remote
+
+_log = logging.getLogger(__name__)
+
+_COPYING = re.compile(r"copying path '([^']+)' from")
+_NOISE = re.compile(r"'nix-store --serve' protocol mismatch from .*", re.DOTALL)
+_SIGNATURE = "lacks a valid signature"
+_UNSIGNED = (
+    ". Sign what is sent (signing.keyFile of the deployment, with its public key in trusted-public-keys there), or "
+    "name the login user in trusted-users there"
+)
+_COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
+_KEPT_LINES = 500
+"""How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
+_SEE_SECONDS = 120
+"""How long a host may take to look for one path."""
+
+
+class Transfer:
+    """The steps `push` and `fetch` of one run."""
+
+    def __init__(
+        self,
+        instances: Container[str],
+        files: SshFiles,
+        remote: Remote,
+        *,
+        way: Callable[[str], object],
+        stores: Mapping[str, str] | None = None,
+        copies: int = 4,
+        run: str = "run",
+        stall: float = STALL_SECONDS,
+        trust: float = 5.0,
+        renew: float = 3600.0,
+    ) -> None:
+        """Take what a run knows: `stores`, URLs by name; `copies`, how many may leave this machine at once.
+
+        `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end. What is moved is
+        kept on hosts by roots that are named after the `run`, and made as new each `renew` seconds. What moves no byte
+        for `stall` seconds is given up. A store that can hold no root is taken for `trust` seconds to have what it was
+        seen to have.
+        """
+        self._roots = Roots(self._on, run=run, renew=renew)
+        self._trust = trust
+        self._stall = stall
+        self._pushed: dict[tuple[str, str], _Pushed] = {}
+        self._way = way
+        self._instances = instances
+        self._stores = stores or {}
+        self._files = files
+        self._remote = remote
+        self._copies = asyncio.Semaphore(copies)
+
+    async def push(self, step: Step, built: Built, tell: Tell) -> Result:
+        """Bring a system to a store: it may be able to get the path by itself, otherwise it is copied from here."""
+        store = self._url_of(step.store)
+        where = ssh_store(store)
+        if where is not None and not where.is_elsewhere:
+            counter = _Counter(built, tell, where.host)
+            ended = await self._realise_there(where, built.path, counter)
+            self._pushed[step.store, built.path] = _Pushed(where if counter.rooted else None)
+            if counter.rooted:
+                self._roots.hold(where, built.path, relay=True)
+            if ended == 0:
+                return _fetched(built, counter, "got by itself")
+        self._pushed.setdefault((step.store, built.path), _Pushed())
+        return await self._push_from_here(store, built, tell)
+
+    async def _push_from_here(self, store: str, built: Built, tell: Tell) -> Result:
+        where = ssh_store(store)
+        copied = await self._copy(built, store, tell, asked=where.host if where and self._is_ours(where) else "")
+        await self._see_there(built.path, store)
+        return copied
+
+    async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
+        """Bring a system to an instance: from its relay if it can, otherwise from here."""
+        lost = await self._see_stored(step.store, built, tell)
+        counter = _Counter(built, tell, step.instance)
+        command = fetching.fetch(built.path, self._roots.name(built.path), stall=self._stall)
+        seconds = fetching.FETCH_SECONDS + 60
+        ended = await self._remote(step.instance, command, seconds=seconds, on_line=counter.heard)
+        if counter.rooted:
+            self._roots.hold(SshStore(host=step.instance), built.path)
+        if ended.exited == 0:
+            fetched = _fetched(built, counter, "from relay" if step.store else "from its caches")
+            return msgspec.structs.replace(fetched, warning=lost)
+        why = counter.why or _why(ended.stderr)
+        _log.info("%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, why)
+        # A relay that stalls would stall again.
+        copied = await self._copy(
+            built, commands.instance_store(step.instance), tell, asked=step.instance, substitute=not counter.stalled
+        )
+        await self._see_on(step.instance, built.path)
+        came = "copied from here"
+        if copied.outcome == "unchanged":  # it was not there when we asked first
+            came = "it got it by itself when it was asked again"
+            copied = msgspec.structs.replace(copied, outcome="done", how="got by itself")
+        if not step.store and not counter.stalled:
+            return copied
+        warning = f"did not take it from {step.store or 'its caches'} ({why}): {came}"
+        return msgspec.structs.replace(copied, warning="; ".join(filter(None, [lost, warning])))
+
+    async def release(self, instance: str, path: str) -> None:
+        """Let a path on an instance go that is used now. What cannot be let go is swept by a later run."""
+        await self._roots.release(SshStore(host=instance), path)
+
+    async def release_pushed(self, store: str, path: str) -> None:
+        """Let a path in a store go that nobody of the run needs there any more."""
+        pushed = self._pushed.get((store, path))
+        if pushed is not None and pushed.rooted is not None:
+            await self._roots.release(pushed.rooted, path, relay=True)
+
+    async def _see_stored(self, store: str, built: Built, tell: Tell) -> str:
+        """See before use that a store that can hold no root still has what was pushed; push it again where not.
+
+        Return what has to be told of that.
+        """
+        pushed = self._pushed.get((store, built.path))
+        if pushed is None or pushed.rooted is not None:
+            return ""
+        url = self._url_of(store)
+        async with pushed.lock:
+            now = time.monotonic()
+            if now - pushed.seen >= self._trust and not await self._is_stored(built.path, url):
+                tell.line(f"{built.path} is not in {_without_options(store)} any more: it is pushed again")
+                try:
+                    await self._push_from_here(url, built, tell)
+                except HiveError as error:
+                    _log.info("pushing %s to %s again: %s", built.path, _without_options(store), error)
+                    return f"it is not in {_without_options(store)} any more, and cannot be pushed there again"
+                pushed.lost = f"it was not in {_without_options(store)} any more, and was pushed again"
+            pushed.seen = time.monotonic()
+        return pushed.lost
+
+    async def _is_stored(self, path: str, store: str) -> bool:
+        ended = await self._path_info(path, store)
+        return ended.status == 0 and path in ended.stdout.split()
+
+    async def _path_info(self, path: str, store: str) -> process.Finished:
+        url, options = self._for_nix(store)
+        ask = partial(process.stream, commands.path_info(path, url), env={"NIX_SSHOPTS": options})
+        return await knock.persist(ask, _without_options(store), lambda _: None)
+
+    def _url_of(self, store: str) -> str:
+        """Return the URL of a store by its name in a plan: without a secret that is the URL itself."""
+        url = self._stores.get(store, store)
+        if CUT in url and store not in self._stores:
+            raise StepFailed(f"The deployment has no store {store} any more, and the plan does not hold its password.")
+        return url
+
+    async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> int | None:
+        """Have the host of a store fetch a path, and give the exit status of that.
+
+        None where its login runs no commands: it may be one that serves a store, and nothing else.
+        """
+        root = self._roots.name(path, relay=True)
+        command = fetching.fetch(path, root, stall=self._stall)
+        try:
+            return await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=counter.heard)
+        except (NoAnswer, LinkLost):
+            _log.debug("having %s fetch %s", where.host, path, exc_info=True)
+            return None
+
+    async def _on(
+        self, where: SshStore, command: str, *, seconds: float, on_line: Callable[[str], None] = lambda _: None
+    ) -> int:
+        """Run a command on the host of a store, and return its exit status."""
+        if self._is_ours(where):
+            return (await self._remote(where.host, command, seconds=seconds, on_line=on_line)).exited
+        await asyncio.to_thread(self._way, where.host)
+        answer = Answer()
+        argv = where.argv(str(self._files.batch), commands.posix(answer.marked(command)))
+        said: list[str] = []
+
+        def heard(line: str) -> None:
+            said.append(line)
+            for own in answer.heard(line):
+                on_line(strip_control(own))
+
+        run = partial(process.stream, argv, on_stdout=heard)
+        async with asyncio.timeout(seconds):
+            ended = await knock.persist(run, where.host, on_line, lambda line: on_line(strip_control(line)))
+        return answer.status(msgspec.structs.replace(ended, stdout="\n".join(said)), where.host)
+
+    async def _see_on(self, instance: str, path: str) -> None:
+        """See that a path is valid on an instance, by our own connection. Raises `StepFailed` where it is not."""
+        ended = await self._remote(instance, commands.remote_invalid([path]), seconds=_SEE_SECONDS)
+        if ended.exited or path in ended.stdout.split():
+            raise StepFailed(
+                f"{path} was copied to {instance} and is not in its store: {_why(ended.stderr)}. Does its ssh lead to "
+                "another host than that of Nix?"
+            )
+
+    async def _see_there(self, path: str, store: str) -> None:
+        """See that a path is valid in a store, as Nix reaches it. Raises `StepFailed` where it is not."""
+        ended = await self._path_info(path, store)
+        if ended.status or path not in ended.stdout.split():
+            raise StepFailed(f"{path} was copied to {_without_options(store)} and is not there: {_why(ended.stderr)}")
+
+    def _for_nix(self, store: str) -> tuple[str, str]:
+        """Return the URL of a store for Nix, and its `NIX_SSHOPTS`."""
+        url, ssh_words = store_for_nix(store)
+        options = (nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS")), ssh_words)
+        return url, " ".join(filter(None, options))
+
+    def _is_ours(self, where: SshStore) -> bool:
+        """Return whether a store is that of an instance, as we reach it."""
+        return where.host in self._instances and not where.user and not where.port
+
+    async def _moves_on(self, instance: str) -> fetching.Moves | None:
+        """Return what Nix on an instance waits for; None where it cannot be asked."""
+        try:
+            ended = await self._remote(instance, fetching.look(), seconds=_SEE_SECONDS)
+        except HiveError:
+            _log.debug("%s: cannot tell what Nix waits for", instance, exc_info=True)
+            return None
+        found = [said for line in ended.stdout.splitlines() if isinstance(said := fetching.read(line), fetching.Moves)]
+        return found[-1] if found else None
+
+    async def _lacks(self, instance: str, sizes: Mapping[str, int]) -> int:
+        """Return the bytes that an instance lacks; of one that cannot tell, all."""
+        try:
+            return await lacking(self._remote, instance, sizes)
+        except (HiveError, OSError):  # the copy itself will say what is wrong
+            _log.debug("%s: cannot tell what it lacks", instance, exc_info=True)
+            return sum(sizes.values())
+
+    async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "", substitute: bool = True) -> Result:
+        """Copy from here. `asked` is the instance whose store it is, where there is one: it tells what it lacks."""
+        if not built.local:
+            raise StepFailed(
+                f"{built.path} is not in this machine's store, and {shown_store(store)} cannot get it by itself. "
+                "Build it: leave out --no build."
+            )
+        expected = await self._lacks(asked, built.sizes) if asked else built.size
+        log = NixLog(built.sizes)
+        said: deque[str] = deque(maxlen=_KEPT_LINES)
+
+        def heard(line: str) -> None:
+            for text in log.feed(line):
+                said.append(text[:MOST_LINE])
+                tell.line(text)
+            tell.progress(log.bytes_copied, expected)
+
+        url, options = self._for_nix(store)
+        argv = commands.copy(built.path, url, commands.copy_options(os.environ), substitute=substitute)
+        copy = partial(
+            stream_moving,
+            argv,
+            env={"NIX_SSHOPTS": options},
+            stall=self._stall,
+            stillness=Stillness(tell, asked or _without_options(store)),
+            ask=partial(self._moves_on, asked) if asked else None,
+            limit=fetching.FETCH_SECONDS,
+        )
+        async with self._copies:
+            try:
+                ended = await knock.persist(copy, asked or _without_options(store), tell.line, heard)
+            except StepFailed as error:
+                raise StepFailed(f"nix copy to {_without_options(store)} was given up: {error}.") from None
+        if ended.status:
+            often = f". It was tried {knock.TRIES} times. {knock.MANY}" if knock.is_hung_up(ended.stderr) else ""
+            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}{often}")
+        if not log.paths_copied:
+            return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
+        return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)
+
+
+class _Pushed:
+    """A path that was pushed to a store."""
+
+    def __init__(self, rooted: SshStore | None = None) -> None:
+        self.rooted = rooted
+        """Where a root keeps it; None in a store that can hold none."""
+        self.seen = time.monotonic()
+        """When it was there the last time."""
+        self.lost = ""
+        """What is told of one that was not there any more."""
+        self.lock = asyncio.Lock()
+
+
+class _Counter:
+    """Counts the content that a host says it takes from elsewhere.
+
+    Nix first lists the paths that will be fetched, then names each as it begins with it. Within a path the bytes that
+    the host has moved tell how far it is.
+    """
+
+    def __init__(self, built: Built, tell: Tell, host: str) -> None:
+        self._sizes = built.sizes
+        self._tell = tell
+        self._stillness = Stillness(tell, host)
+        self._listed: dict[str, int] = {}
+        self._bytes = self._before = 0
+        self.paths: list[str] = []
+        self._begun: set[str] = set()
+        self._moved = self._told = 0
+        self.rooted = False
+        self.why = ""
+        """Why the host ended it, where it moved nothing."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the host ended it."""
+        return bool(self.why)
+
+    def heard(self, line: str) -> None:
+        match fetching.read(line):
+            case fetching.Rooted():
+                self.rooted = True
+            case fetching.Moves() as moves:
+                self._stillness.see(moves.still if moves.bytes is not None else 0, moves.process)
+                self._within(moves.bytes or 0)
+            case fetching.Stalled() as stalled:
+                self.why = (
+                    f"it took longer than {seconds_text(stalled.seconds)}"
+                    if stalled.late
+                    else why_stalled(stalled.seconds)
+                )
+            case _:
+                self._said(line)
+
+    def _within(self, bytes_: int) -> None:
+        self._bytes = bytes_
+        if self.paths:
+            within = self._sizes.get(self.paths[-1], 0)
+            self._say(max(0, within - (bytes_ - self._before)))
+
+    def _said(self, line: str) -> None:
+        found = _COPYING.search(line)
+        if found:
+            # What else it says matters only if nothing else helps, and then it is in the warning.
+            self._tell.line(strip_control(line))
+            self._say()  # those before it are there
+            # It may name any path, any number of times: each of the system counts once.
+            if not self.paths or (found[1] in self._sizes and found[1] not in self._begun):
+                self.paths.append(found[1])
+                self._begun.add(found[1])
+                self._before = self._bytes
+        elif not self.paths and line.startswith("  ") and line.strip() in self._sizes:
+            self._listed[line.strip()] = self._sizes[line.strip()]
+
+    def end(self) -> None:
+        """Say that all of it is there."""
+        if self.paths:
+            self._say()
+
+    def _say(self, lacks: int = 0) -> None:
+        for path in self.paths[self._told :]:
+            self._moved += self._sizes.get(path, 0)
+        self._told = len(self.paths)
+        self._tell.progress(self._moved - lacks, sum(self._listed.values()) or sum(self._sizes.values()))
+
+
+def _fetched(built: Built, counter: _Counter, how: str) -> Result:
+    counter.end()
+    if counter.paths:
+        return Result(path=built.path, how=how, size=built.size)
+    return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
+
+
+def _why(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return shlex.quote(strip_control(lines[-1]))[:200].strip("'") if lines else "it said nothing"
+
+
+def _why_copy(said: Iterable[str], log: NixLog) -> str:
+    """Return what the other side or ssh complained of; Nix itself often sees only that the link has ended."""
+    lines = list(said)
+    noise = next((found for line in (*log.errors, *lines) if (found := _NOISE.search(line))), None)
+    if noise:
+        return f"{' '.join(noise[0].split())[:300]}: the login shell there prints something at its start"
+    theirs = [line for line in lines if _COMPLAINT.search(line) and line not in log.errors]
+    text = " ".join((theirs or log.errors or ["it said nothing"])[-1].removeprefix("error: ").split())[:300]
+    return f"{text}{_UNSIGNED if any(_SIGNATURE in line for line in (*log.errors, *lines)) else ''}"
+
+
+def _without_options(store: str) -> str:
+    return shown_store(store).partition("?")[0]

@@ -1,0 +1,62 @@
+"""What a survey or a run of checks found, read from the report of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nixhive_nb.plan.events import GOOD
+from nixhive_nb.plan.facts import CheckResult, Seen, Wanted
+from nixhive_nb.plan.plan import Survey
+
+if TYPE_CHECKING:
+    from nixhive_nb.plan.step import Step
+    from nixhive_nb.run.report import Report, StepRecord
+
+
+def checks_of(report: Report) -> tuple[dict[str, tuple[CheckResult, ...]], dict[str, str]]:
+    """Return how the checks of each instance went, from the report of `plan_checks`, and why some were not run."""
+    records = {record.subject: record for record in report.steps.values()}
+    found = {name: record.result.checks for name, record in records.items() if record.result}
+    return found, {name: record.reason for name, record in records.items() if name not in found}
+
+
+def survey_of(report: Report) -> Survey:
+    """Return what a survey found, from the report of its run.
+
+    A system that could not be evaluated has the error of its step; an instance that could not be asked, why.
+    """
+    plan = report.plan
+    wanted = {one.system: one for one in plan.wanted}
+    for step in plan.steps:
+        if step.kind == "instantiate":
+            wanted |= _evaluated(step, report.steps[step.id])
+    asked = {step.instance for step in plan.steps if step.instance}
+    return Survey(
+        targets=plan.targets,
+        wanted=tuple(wanted[system] for system in plan.systems if system in wanted),
+        seen=tuple(_seen(report, target.instance) for target in plan.targets if target.instance in asked),
+    )
+
+
+def _evaluated(step: Step, record: StepRecord) -> dict[str, Wanted]:
+    found = {one.system: one for one in record.result.wanted} if record.result else {}
+    if record.outcome in GOOD:
+        return found
+    reason = record.reason or "it was not evaluated"
+    missing = (system for system in step.systems if system not in found)
+    return found | {system: Wanted(system=system, error=reason, log=record.log) for system in missing}
+
+
+def _seen(report: Report, instance: str) -> Seen:
+    look, measure = report.steps.get(f"look:{instance}"), report.steps.get(f"measure:{instance}")
+    measured = measure.result if measure and measure.outcome in GOOD else None
+    facts = look.result.facts if look and look.result else None
+    return Seen(
+        instance=instance,
+        facts=facts,
+        error="" if facts or not look else look.reason,
+        # Of a system that is not built yet, nothing can be told.
+        moves=measured.size if measured and measured.path else None,
+        reboot=measured.reboot if measured else None,
+        inhibited=measured.inhibited if measured else (),
+    )

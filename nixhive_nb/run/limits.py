@@ -1,0 +1,108 @@
+"""How many steps may run at once, and who is next where more want to; how much is kept of what hosts say."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+
+import msgspec
+
+from nixhive_nb.plan.step import Step
+from nixhive_nb.util.kept import KEPT, LOGGED
+
+_CONTENT = ("fetch", "push")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many steps may run at once, and what is kept of each. The defaults are safe for a stock sshd."""
+
+    parallel: int = 32
+    """Steps on hosts and stores, all together."""
+    per_jump: int = 16
+    """Steps that go through one jump host."""
+    per_store: int = 8
+    """Copies that read from one store."""
+    copies: int = 4
+    """Copies that this machine itself sends at once. The backend sees to it: only it knows who needs one."""
+    evaluations: int = 2
+    """Evaluations of systems: each may take a gigabyte of memory."""
+    output: int = KEPT
+    """Bytes of what one host says to a `run` that are kept in memory. Of more, the beginning and the end are kept, and
+    a log has all of it."""
+    log: int = LOGGED
+    """Bytes of the log of one host: of a `run` that says more than is kept, and of a run that is noted."""
+
+    def of(self, lock: str) -> int:
+        """Return how many steps may hold a lock: `all`, `evaluate`, `jump:NAME`, `relay:URL`, `store:URL`."""
+        if lock == "all":
+            return self.parallel
+        if lock == "evaluate":
+            return self.evaluations
+        if lock.startswith("jump:"):
+            return self.per_jump
+        # Two copies to one store at once would both send the paths that they share.
+        return self.per_store if lock.startswith("relay:") else 1
+
+
+class _Turn(msgspec.Struct, kw_only=True):
+    """A step that takes its locks one after another."""
+
+    step: Step
+    locks: list[str]
+    taken: int = 0
+
+
+class Locks:
+    """Hands out limits.
+
+    A step takes its locks one by one, those with the lowest limit first, and waits in turn for each. All steps take
+    them in the same order, so that no two wait for each other; and one that waits keeps no wider limit from others.
+    Where steps wait, those that activate and check go before those that move content, else it is first come, first
+    served. A step costs some heap operations, however many wait.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        """Begin with nothing taken."""
+        self._limits = limits
+        self._free: dict[str, int] = {}
+        self._queues: dict[str, list[tuple[bool, int, _Turn]]] = {}
+        self._holding: dict[str, list[str]] = {}
+        self._arrivals = count()
+
+    def take(self, step: Step) -> bool:
+        """Return whether a step has all its locks now; otherwise it waits, and `give_back` tells when it has."""
+        order = sorted(set(step.locks), key=lambda lock: (self._limits.of(lock), lock))
+        return self._go_on(_Turn(step=step, locks=order))
+
+    def give_back(self, step: Step) -> list[Step]:
+        """Free what a step holds, and give the steps that thereby have all their locks."""
+        ready = []
+        for lock in self._holding.pop(step.id):
+            queue = self._queues.get(lock)
+            if not queue:
+                self._free[lock] += 1
+                continue
+            turn = heappop(queue)[2]
+            turn.taken += 1
+            if self._go_on(turn):
+                ready.append(turn.step)
+        return ready
+
+    def leave(self) -> list[Step]:
+        """Send all that wait away, for good: what they have taken is not given to others."""
+        waiting = sorted(entry for queue in self._queues.values() for entry in queue)
+        self._queues.clear()
+        return [turn.step for _, _, turn in waiting]
+
+    def _go_on(self, turn: _Turn) -> bool:
+        while turn.taken < len(turn.locks):
+            lock = turn.locks[turn.taken]
+            free = self._free.setdefault(lock, self._limits.of(lock))
+            if not free:
+                entry = (turn.step.kind in _CONTENT, next(self._arrivals), turn)
+                heappush(self._queues.setdefault(lock, []), entry)
+                return False
+            self._free[lock] = free - 1
+            turn.taken += 1
+        self._holding[turn.step.id] = turn.locks
+        return True

@@ -1,0 +1,332 @@
+"""The report: what a run did, made from its events. Times are seconds since the epoch, sizes are bytes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.plan.events import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+from nixhive_nb.plan.facts import CheckResult
+from nixhive_nb.plan.plan import Plan, Target
+from nixhive_nb.run.logs import log_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from nixhive_nb.plan.events import Event
+    from nixhive_nb.plan.step import Step
+
+LOG_LINES = 20
+"""How many of the last lines of a step a report keeps."""
+WORST_FIRST: tuple[Outcome, ...] = (*BAD, "skipped", "cancelled")
+"""The outcomes that leave an instance otherwise than it is wanted."""
+_CHANGING = ("activate", "reboot")
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one step went. `outcome` is None while it runs; `started` is None for one that was never begun."""
+
+    step: str
+    kind: str
+    subject: str
+    instance: str = ""
+    """The instance that it ran on, or for; empty for what was done once for several."""
+    outcome: Outcome | None = None
+    reason: str = ""
+    cause: str = ""
+    started: float | None = None
+    ended: float | None = None
+    moved: int = 0
+    expected: int = 0
+    result: Result | None = None
+    log: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; None when it was never begun or still runs."""
+        return None if self.started is None or self.ended is None else max(0.0, self.ended - self.started)
+
+
+class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended for one instance."""
+
+    instance: str
+    system: str
+    wave: int
+    batch: int = 1
+    outcome: Outcome | None
+    """The worst of its own steps; None while they are under way."""
+    failed_step: str = ""
+    """The kind of step that is the cause: build, push, fetch, activate, wave (a gate) …; empty where all is well."""
+    reason: str = ""
+    path: str = ""
+    previous: str = ""
+    """What it ran before."""
+    how: str = ""
+    """How it got the system: present, from relay, from its caches, from here."""
+    sent: int = 0
+    """Content that this machine sent to this very instance (what went to its relay is counted there)."""
+    build: float | None = None
+    transfer: float | None = None
+    activate: float | None = None
+    checks: tuple[CheckResult, ...] = ()
+    """How its checks went when they were last tried."""
+    reboot: bool | None = None
+    """Whether it needs a reboot now; None where that is not known."""
+    log: tuple[str, ...] = ()
+    """The last lines of the step that is the cause."""
+    log_file: str = ""
+    """The file with all of them; empty for a run that is not noted."""
+
+
+class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended for one system."""
+
+    system: str
+    outcome: Outcome | None
+    reason: str = ""
+    result: str = ""
+    derivation: str = ""
+    how: str = ""
+    size: int = 0
+    seconds: float | None = None
+    log: tuple[str, ...] = ()
+    log_file: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did."""
+
+    plan: Plan
+    started: float
+    ended: float
+    steps: dict[str, StepRecord]
+    journal: str = ""
+    """The absolute path of its journal; empty for a run that is not noted."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every instance (of a build: every system) is as it is wanted, if with warnings."""
+        return all(record.outcome in GOOD for record in self._subjects())
+
+    @property
+    def run(self) -> str:
+        """The id of the run; empty for one that is not noted."""
+        return Path(self.journal).stem
+
+    @property
+    def sent(self) -> int:
+        """Content that left this machine, in bytes."""
+        return sum(record.result.sent for record in self.steps.values() if record.result)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return self.ended - self.started
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of instances (of a build: systems) by outcome, those that occur alone."""
+        found: dict[str, int] = {}
+        for record in self._subjects():
+            name = record.outcome or "running"
+            found[name] = found.get(name, 0) + 1
+        return found
+
+    def systems(self) -> tuple[SystemRecord, ...]:
+        """Return a record for each system of the plan, in its order."""
+        return tuple(self._system(name) for name in self.plan.systems if f"build:{name}" in self.steps)
+
+    def instances(self) -> tuple[InstanceRecord, ...]:
+        """Return a record for each targeted instance, in the order of the targets."""
+        own = self.plan.own_steps()
+        return tuple(self._instance(target, own.get(target.instance, ())) for target in self.plan.targets)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings of steps that succeeded all the same, each once."""
+        found = (record.reason for record in self.steps.values() if record.outcome in GOOD and record.reason)
+        return tuple(dict.fromkeys(found))
+
+    def _subjects(self) -> Iterable[InstanceRecord | SystemRecord]:
+        return self.systems() if self.plan.verb == "build" else self.instances()
+
+    def _system(self, name: str) -> SystemRecord:
+        record = self.steps[f"build:{name}"]
+        result = record.result or Result()
+        return SystemRecord(
+            system=name,
+            outcome=record.outcome,
+            reason=record.reason,
+            result=result.path,
+            derivation=result.derivation,
+            how=result.how,
+            size=result.size,
+            seconds=self._build_seconds(name),
+            log=record.log,
+            log_file=self._log_file(record),
+        )
+
+    def _build_seconds(self, system: str) -> float | None:
+        """Return the seconds from the start of the realisation to the verdict on a system."""
+        realise, build = self.steps.get("realise"), self.steps.get(f"build:{system}")
+        if build is None or build.ended is None:
+            return None
+        start = realise.started if realise is not None and realise.started is not None else build.started
+        return None if start is None else max(0.0, build.ended - start)
+
+    def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
+        own = [self.steps[name] for name in steps]
+        last = _deciding(own)
+        root = self.steps[last.cause] if last and last.cause else last
+        outcome = _outcome(own)
+        bad = outcome not in (*GOOD, None)
+        fetch = self.steps.get(f"fetch:{target.instance}")
+        moved = (fetch and fetch.result) or Result()
+        results = [record.result for record in own if record.result]
+        return InstanceRecord(
+            instance=target.instance,
+            system=target.system,
+            wave=target.wave,
+            batch=target.batch,
+            outcome=outcome,
+            failed_step=root.kind if root and bad else "",
+            reason=_reason(last, root),
+            path=moved.path or next((result.path for result in results if result.path), ""),
+            previous=next((result.previous for result in results if result.previous), ""),
+            how=moved.how,
+            sent=moved.sent,
+            build=self._build_seconds(target.system),
+            transfer=fetch.seconds if fetch else None,
+            activate=self._seconds_of(f"activate:{target.instance}"),
+            checks=next((result.checks for result in reversed(results) if result.checks), ()),
+            reboot=next((result.reboot for result in reversed(results) if result.reboot is not None), None),
+            log=root.log if root else (),
+            log_file=self._log_file(root),
+        )
+
+    def _log_file(self, record: StepRecord | None) -> str:
+        return str(log_file(Path(self.journal), record.instance)) if record and self.journal else ""
+
+    def _seconds_of(self, step: str) -> float | None:
+        record = self.steps.get(step)
+        return record.seconds if record else None
+
+
+def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
+    """Return how an instance ends: the worst that befell it. Where all is well, what changes it decides."""
+    outcomes = {record.outcome for record in own}
+    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), None)
+    if worst or None in outcomes:
+        return worst
+    changing = [record.outcome for record in own if record.kind in _CHANGING] or [record.outcome for record in own]
+    return next((outcome for outcome in ("warned", "done") if outcome in changing), "unchanged")
+
+
+def _deciding(own: Sequence[StepRecord]) -> StepRecord | None:
+    """Get the step that tells most of how an instance ended: the first of the worst, else the last with a warning."""
+    for outcome in WORST_FIRST:
+        found = next((record for record in own if record.outcome == outcome), None)
+        if found:
+            return found
+    said = [record for record in own if record.kind != "fetch" and record.reason]
+    return said[-1] if said else (own[-1] if own else None)
+
+
+def _reason(last: StepRecord | None, root: StepRecord | None) -> str:
+    if last is None or root is None:
+        return ""
+    return last.reason if root is last else f"{root.step} {root.outcome}: {root.reason}"
+
+
+def _settled(steps: dict[str, StepRecord]) -> dict[str, StepRecord]:
+    """Return the steps without the warnings that a reboot has ended: it proved that the host runs the system."""
+    rebooted = {one.instance for one in steps.values() if one.kind == "reboot" and one.outcome in ("done", "warned")}
+    ended = {
+        name: _without_warning(one, one.result)
+        for name, one in steps.items()
+        if one.kind == "activate" and one.result and one.result.until_reboot and one.instance in rebooted
+    }
+    return steps | ended
+
+
+def _without_warning(record: StepRecord, result: Result) -> StepRecord:
+    rest = "; ".join(part for part in result.warning.split("; ") if part != result.until_reboot)
+    plain = msgspec.structs.replace(result, outcome="done", warning=rest, until_reboot="")
+    return msgspec.structs.replace(record, outcome="done", reason=rest, result=plain)
+
+
+class _Open:
+    """What is known by now of one step."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.started: float | None = None
+        self.moved = self.expected = 0
+        self.end: StepEnded | None = None
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+
+    def record(self) -> StepRecord:
+        known = StepRecord(
+            step=self.step.id,
+            kind=self.step.kind,
+            subject=self.step.subject,
+            instance=self.step.instance,
+            started=self.started,
+            moved=self.moved,
+            expected=self.expected,
+            log=tuple(self.log),
+        )
+        if self.end is None:
+            return known
+        return msgspec.structs.replace(
+            known,
+            outcome=self.end.outcome,
+            reason=self.end.reason,
+            cause=self.end.cause,
+            ended=self.end.time,
+            result=self.end.result,
+        )
+
+
+class Tally:
+    """Adds up the events of a run. One thread adds; any thread may ask for the report."""
+
+    def __init__(
+        self, plan: Plan, started: float | None = None, *, clock: Callable[[], float] | None = None, journal: str = ""
+    ) -> None:
+        """Begin with nothing done, now or when the run started; `journal` is the path of its journal, if any.
+
+        `clock` is that of a run that goes on: it tells how late it is by now.
+        """
+        self._plan = plan
+        self._journal = journal
+        self._steps = {step.id: _Open(step) for step in plan.steps}
+        self._clock = clock
+        self._started = started if started is not None else (clock or time.time)()
+        self._last = self._started
+
+    def add(self, event: Event) -> None:
+        """Take one event in."""
+        self._last = max(self._last, event.time)
+        if isinstance(event, Stopping):
+            return
+        step = self._steps[event.step]
+        match event:
+            case StepStarted():
+                step.started = event.time
+            case StepProgress():
+                step.moved, step.expected = event.done, event.expected
+            case StepLine():
+                step.log.append(event.text)
+            case StepEnded():
+                step.end = event
+
+    def report(self) -> Report:
+        """Return what is known by now."""
+        steps = _settled({name: step.record() for name, step in self._steps.items()})
+        goes_on = any(step.outcome is None for step in steps.values())
+        ended = max(self._last, self._clock()) if self._clock and goes_on else self._last
+        return Report(plan=self._plan, started=self._started, ended=ended, steps=steps, journal=self._journal)

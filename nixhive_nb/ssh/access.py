@@ -1,0 +1,54 @@
+"""The way to the hosts of one state of a deployment: the generated ssh files, and the warm connections."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nixhive_nb.ssh.config import private_folder, remove_folder, write_ssh_files
+from nixhive_nb.ssh.resolve import Resolver
+from nixhive_nb.ssh.routing import routed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.ssh.config import SshFiles
+    from nixhive_nb.ssh.pool import Connections
+
+
+class Access:
+    """The generated configuration and the open connections. `close` ends them, and so does leaving Python."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        """Write the files; nothing is opened before it is used."""
+        self._made_for = _ssh_facts(inventory)
+        folder = private_folder()
+        self.files: SshFiles = write_ssh_files(inventory, folder)
+        self.resolve = Resolver(self.files.batch)
+        """Tells how hosts are reached."""
+        self._inventory = inventory
+        self._resources = contextlib.ExitStack()
+        self._resources.callback(remove_folder, folder)
+        self.close = weakref.finalize(self, self._resources.close)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The warm connections."""
+        from nixhive_nb.ssh.pool import Connections  # noqa: PLC0415 - Fabric, which `ssh` does not need
+
+        return self._resources.enter_context(Connections(self._inventory, self.files, resolve=self.resolve))
+
+    def routed(self, inventory: Inventory, names: Sequence[str]) -> Inventory:
+        """Return the deployment with the jumps of the named instances as OpenSSH reads them (see `routing.routed`)."""
+        return routed(inventory, names, self.resolve, self.files.extends)
+
+    def serves(self, inventory: Inventory) -> bool:
+        """Return whether an inventory asks for the very same connections."""
+        return self._made_for == _ssh_facts(inventory)
+
+
+def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
+    return [(instance.name, instance.ssh, instance.host_keys) for instance in inventory.instances.values()]

@@ -1,0 +1,71 @@
+"""Programs that log in by OpenSSH: run again where sshd hung up before the login, as it does when many come at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from nixhive_nb.util.said import MOST_LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixhive_nb.util.process import Finished
+
+_log = logging.getLogger(__name__)
+
+TRIES = 6
+_HUNG_UP = re.compile(r"^(?:kex|ssh)_exchange_identification: ", re.MULTILINE)
+# The ssh in front of a jump host says that as well, whatever was wrong there: the jump's own ssh tells.
+_ANOTHER_REASON = re.compile(
+    r"Permission denied|Host key verification|HOST IDENTIFICATION|^ssh: |Connection (?:refused|timed out)|No route to",
+    re.MULTILINE,
+)
+_KEPT_LINES = 500
+MANY = "Do too many log in at once (MaxStartups)?"
+
+
+class Run(Protocol):
+    """Runs a program."""
+
+    async def __call__(self, *, on_stderr: Callable[[str], None]) -> Finished:
+        """Return how it ended, and hand each line of its standard error on."""
+
+
+def is_hung_up(stderr: str) -> bool:
+    """Return whether ssh was hung up on before the login: the host may take us the next time."""
+    return bool(_HUNG_UP.search(stderr)) and not _ANOTHER_REASON.search(stderr)
+
+
+async def persist(
+    run: Run, where: str, tell: Callable[[str], None], on_stderr: Callable[[str], None] = lambda _: None
+) -> Finished:
+    """Run what logs in by OpenSSH, again where it was hung up on; return how it ended at last, with its last lines.
+
+    At most `TRIES` times, within some ten seconds beside its own. `where` is what it logs in to, for a line of that.
+    """
+    for tries in range(1, TRIES + 1):
+        ended = await _heard(run, on_stderr)
+        if ended.status == 0 or tries == TRIES or not is_hung_up(ended.stderr):
+            break
+        pause = random.uniform(0.5, 1.5) * min(0.2 * 2**tries, 3.0)  # noqa: S311 - spreads the load
+        _log.info("%s: try %s of %s failed, the next comes in %.1f s", where, tries, TRIES, pause)
+        tell(f"{where} hung up before the login: it is tried again")
+        await asyncio.sleep(pause)
+    return ended
+
+
+async def _heard(run: Run, on_stderr: Callable[[str], None]) -> Finished:
+    said: deque[str] = deque(maxlen=_KEPT_LINES)
+
+    def heard(line: str) -> None:
+        said.append(line[:MOST_LINE])
+        on_stderr(line)
+
+    return msgspec.structs.replace(await run(on_stderr=heard), stderr="\n".join(said))

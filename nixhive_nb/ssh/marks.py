@@ -1,0 +1,133 @@
+"""Marks around what we ask of a host, by which its answer is known to be its own, and whole.
+
+A login may run something else than what was asked: a forced command, `nologin`, a start-up file that exits. What that
+prints is no answer. So each command of ours prints a mark before and behind its output, and none of them stands in the
+words that are sent: who only repeats these has not run them.
+
+The command comes over the standard input, as a line of its own. The login shell gets words that are always the same,
+without a newline, a backslash, an exclamation mark or a quotation mark inside of the quotes: those are what shells
+(fish, tcsh, nushell) read each in a way of their own.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import LinkLost, NoAnswer
+from nixhive_nb.util.text import strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nixhive_nb.ssh.pool import RemoteResult
+    from nixhive_nb.util.process import Finished
+
+WORDS = """exec /bin/sh -c 'IFS= read -r hive_words; eval "$(printf %b "$hive_words")"'"""
+"""What sshd is asked to start: a shell that reads the command as the first line of its input."""
+_WORDS_SHOWN = 300
+_LINES_SHOWN = 4
+_LOG_LINES = 200
+
+
+class Answer:
+    """What one command prints: its lines while they come, its text and its exit status in the end."""
+
+    def __init__(self) -> None:
+        halves = [secrets.token_hex(6) for _ in range(4)]
+        self._begin = f"{halves[0]}-{halves[1]}"
+        self._end = f"{halves[2]}-{halves[3]}"
+        self._ending = re.compile(rf"{self._end} ([0-9]{{1,3}})\r?")
+        self._begun = False
+        self._before: list[str] = []
+        self._blank = False
+        self._exited: int | None = None
+
+    def marked(self, command: str) -> str:
+        """Return shell words that run a command between our marks."""
+        begin, end = (mark.replace("-", '-"') + '"' for mark in (self._begin, self._end))
+        # In a shell of its own: an `exec` or an `exit` in it must not keep the second mark from us.
+        return f"echo; echo {begin}; ({command}\n); hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
+
+    def line(self, command: str) -> bytes:
+        """Return the line that `WORDS` read: the marked command, from which `printf %b` makes it again."""
+        text = self.marked(command).replace("\\", "\\\\").replace("\n", "\\n")
+        return f"{text}\n".encode("utf-8", "surrogateescape")
+
+    def heard(self, line: str) -> Iterator[str]:
+        """Take a line of the standard output, and give those that are the command's own."""
+        if not self._begun:
+            self._begun = line.rstrip("\r") == self._begin
+            if not self._begun and len(self._before) < _LINES_SHOWN:
+                self._before += _lines(line)
+            return
+        ended = self._ending.fullmatch(line)
+        if ended is not None:
+            self._exited = int(ended[1])
+        if self._exited is not None:
+            return
+        # The end of the line before our mark, unless more follows.
+        if self._blank:
+            yield ""
+        self._blank = not line
+        if line:
+            yield line
+
+    def result(self, ended: RemoteResult, host: str) -> RemoteResult:
+        """Return what the command printed and how it ended.
+
+        Raises `NoAnswer` where it was not run, and `LinkLost` where it did not come to its end; with what the login
+        said.
+        """
+        exited = self._status(ended.stdout, ended.stderr, ended.exited, host)
+        behind = re.split(rf"(?:^|\n){self._begin}\r?\n", ended.stdout, maxsplit=1)[-1]
+        own = re.split(rf"\r?\n{self._end} [0-9]+", behind, maxsplit=1)[0]
+        return msgspec.structs.replace(ended, exited=exited, stdout=own)
+
+    def lost(self, error: LinkLost, host: str) -> LinkLost:
+        """Return the error for a link that was lost, with what the login said where that was no answer.
+
+        It may run what waits for more input than there will be.
+        """
+        if self._begun or not self._before:
+            return error
+        words = " / ".join(self._before)[:_WORDS_SHOWN]
+        return LinkLost(
+            f"{host} cannot be asked: its login runs something else than the commands that are sent, and said "
+            f"{words!r}. {error}",
+            log=self._before,
+        )
+
+    def status(self, ended: Finished, host: str) -> int:
+        """Return the exit status of a command that a program of ours ran there. Raises as `result` does."""
+        for line in ended.stdout.split("\n"):
+            for _ in self.heard(line):
+                pass
+        return self._status(ended.stdout, ended.stderr, ended.status, host)
+
+    def _status(self, stdout: str, stderr: str, exited: int, host: str) -> int:
+        if not self._begun:
+            said = _said(_lines(stdout) + _lines(stderr), exited)
+            raise NoAnswer(
+                f"{host} cannot be asked: its login runs something else than the commands that are sent, and {said}.",
+                log=_lines(stdout + stderr)[:_LOG_LINES],
+            )
+        if self._exited is None:
+            said = _said(_lines(stderr), exited)
+            raise LinkLost(
+                f"{host} cannot be asked: its answer broke off, and {said}. What ran there may still run.",
+                log=_lines(stderr)[-_LOG_LINES:],
+            )
+        return self._exited
+
+
+def _said(lines: Sequence[str], exited: int) -> str:
+    words = " / ".join(lines[:_LINES_SHOWN])[:_WORDS_SHOWN]
+    return f"said {words!r} (exit status {exited})" if words else f"said nothing (exit status {exited})"
+
+
+def _lines(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in strip_control(text).split("\n") if line.strip()]

@@ -1,0 +1,498 @@
+"""Warm connections: each host is logged in to once, and keeps its connection from command to command.
+
+Fabric runs the commands. What it would do wrong with many hosts is done around it: see `opener` (the login),
+`resolve` (what ssh_config says), `host_keys` (who may answer), `login` (with which of our keys), `jump` (by which way),
+`link` and `watchdog` (for how long), and `fabric_run` (bytes in, lines out).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+import paramiko
+from invoke.exceptions import ThreadException
+
+from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
+from nixhive_nb.ssh.fabric import Call
+from nixhive_nb.ssh.opener import SESSIONS, Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.ssh.resolve import Resolver
+from nixhive_nb.ssh.transport import Cancelled
+from nixhive_nb.ssh.watchdog import Watchdog
+from nixhive_nb.util import descriptors
+from nixhive_nb.util.said import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.ssh.config import SshFiles
+
+_log = logging.getLogger(__name__)
+_SAID = 1500
+"""Characters of what a failed command wrote that the log has."""
+_ROOM_POLL = 0.1
+_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds before another try of a command that could not be sent."""
+
+
+_REFUSALS = {
+    1: "its sshd does not allow it (AllowTcpForwarding)",
+    2: "nothing listens there, or it cannot be reached",
+}
+"""Why an SSH server opens no channel: the codes of RFC 4254, section 5.1."""
+
+
+class RemoteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ended on a host."""
+
+    exited: int
+    """Its exit status; 128 + N where signal N ended it."""
+    stdout: str
+    stderr: str
+    seconds: float
+    """From sending it to its end, without the login."""
+    is_cut: bool = False
+    """Whether it said more than is kept: of each stream the beginning and the end are left then."""
+
+
+class Connections:
+    """The connections to the hosts of a deployment. Any thread may use any of them; calls block.
+
+    Use it as a context manager, or call `close_all`; Python's exit and the garbage collector close it too.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        files: SshFiles,
+        *,
+        resolve: Resolver | None = None,
+        logins_per_jump: int = 8,
+        connect_timeout: float | None = None,
+        alive_interval: float = 15.0,
+        alive_misses: int = 4,
+        most: int = 0,
+    ) -> None:
+        """Nothing is opened yet.
+
+        `resolve` tells how hosts are reached; by default one of our own.
+        `logins_per_jump`: logins at the same time through one way in (a chain of jump hosts, or one address).
+        `connect_timeout`: seconds up to the login; by default what ssh_config says, else 10.
+        `alive_interval`, `alive_misses`: a link that is silent for their product of seconds is given up.
+        `most`: connections that are kept at once; by default as many as this process may open files for. Where there
+        are as many, the one that was idle longest is closed for another.
+        """
+        limits = Limits(
+            logins=logins_per_jump,
+            connect_timeout=connect_timeout,
+            alive_interval=alive_interval,
+            silence=alive_interval * alive_misses,
+        )
+        keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
+        descriptors.allow_many()
+        self._most = most or descriptors.connections_at_once()
+        self._watchdog = Watchdog()
+        self._resolve = resolve or Resolver(files.batch)
+        self._opener = Opener(
+            files.batch,
+            keys,
+            resolve=self._resolve,
+            limits=limits,
+            watchdog=self._watchdog,
+        )
+        self._lock = threading.Lock()
+        self._hosts: dict[str, _Host] = {}
+        self._fresh: set[_Host] = set()
+        self._closed = threading.Event()
+        self._finish = weakref.finalize(
+            self, _close_all, self._lock, self._closed, self._hosts, self._fresh, self._watchdog, self._opener
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_all()
+
+    def run(
+        self,
+        instance: str,
+        command: str,
+        *,
+        timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+        stdin: bytes | str | None = None,
+        on_call: Callable[[Call], None] | None = None,
+        ending: bytes = b"",
+        bound: bool = False,
+    ) -> RemoteResult:
+        """Run a command in the login shell of a host and wait for its end. A non-zero exit is a result.
+
+        `timeout`: seconds that the command may take, login apart. Then the connection is given up. With `ending`, which
+        a command may know as the word to end at, that is sent after its input, and others in the connection go on.
+        `on_line(stream, line)` gets each line as it comes, one at a time, from a thread of ours; `stream` is `stdout`
+        or `stderr`. Without `stdin` the input is empty; it is left open for a command that is `bound` (see `bound.py`).
+        `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone, and to
+        bound what is kept of its output.
+        Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
+        its end, or that is not known.
+        """
+        return self._run(
+            self._host(instance),
+            command,
+            timeout=timeout,
+            on_line=on_line,
+            stdin=stdin,
+            on_call=on_call,
+            ending=ending,
+            bound=bound,
+        )
+
+    @contextlib.contextmanager
+    def fresh(self, instance: str, *, urgent: bool = False) -> Iterator[Fresh]:
+        """Log in anew, whatever connection there is already; closed at the end of the block.
+
+        That it comes about shows that the host still lets us in. `urgent` waits for no other login. Raises
+        `ConnectionFailed` or `HostKeyError`.
+        """
+        with self._lock:
+            if self._closed.is_set():
+                raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
+            host = _Host(instance, urgent=urgent)
+            self._fresh.add(host)
+        try:
+            self._log_in(host)
+            yield Fresh(self, host)
+        finally:
+            with self._lock:
+                self._fresh.discard(host)
+            host.close()
+
+    def way(self, host: str) -> tuple[str, ...]:
+        """Return the hosts that are passed on the way to one. Raises `ConnectionFailed` where that has no end."""
+        return self._resolve.way(host)
+
+    def address(self, instance: str) -> str:
+        """Return where an instance is, as its ssh options name it. Raises `ConnectionFailed`."""
+        return self._opener.address(instance)
+
+    def dial(self, instance: str, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Connect to `host:port` from an instance, by its sshd. Raises `ConnectionFailed`."""
+        return self._dial(self._host(instance), host, port, seconds)
+
+    def _dial(self, through: _Host, host: str, port: int, seconds: float) -> paramiko.Channel:
+        with through.in_use():
+            return self._dialled(through, self._log_in(through), host, port, seconds)
+
+    def _dialled(self, through: _Host, opened: Opened, host: str, port: int, seconds: float) -> paramiko.Channel:
+        try:
+            # What the other end of a forwarding says of where it comes from is a formality.
+            channel: paramiko.Channel = opened.connection.transport.open_channel(
+                "direct-tcpip", (host, port), ("127.0.0.1", 0), None, None, seconds
+            )
+        except paramiko.ChannelException as error:
+            why = _REFUSALS.get(error.code) or one_line(error.text)
+            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {why}.") from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {one_line(str(error))}.") from None
+        return channel
+
+    def _run(
+        self,
+        host: _Host,
+        command: str,
+        *,
+        timeout: float | None,
+        on_line: Callable[[str, str], None] | None,
+        stdin: bytes | str | None,
+        on_call: Callable[[Call], None] | None,
+        ending: bytes = b"",
+        bound: bool = False,
+    ) -> RemoteResult:
+        instance, attempt = host.name, host.attempt
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+
+        def perform() -> RemoteResult:
+            call = Call(data, on_line, ending=ending, held=bound)
+            if on_call is not None:
+                on_call(call)
+            return self._perform(host, attempt, command, call, timeout=timeout)
+
+        try:
+            with host.in_use(), Slot(host.sessions, attempt.cancelled):
+                for pause in _PAUSES:
+                    try:
+                        return perform()
+                    except _NotSent as error:
+                        _log.info("%s: a command was not sent, and is tried again in %g s: %s", instance, pause, error)
+                        # The kept connection was dead and nobody had noticed, or the server still counts sessions
+                        # that have ended. The command has not left this machine.
+                        if attempt.cancelled.wait(pause):
+                            raise Cancelled from None
+                return perform()
+        except _NotSent as error:
+            raise ConnectionFailed(f"{instance} opens no session for a command: {error}") from None
+        except Cancelled:
+            raise ConnectionFailed(f"{instance}: given up before the command was sent.") from None
+
+    def open(self, instance: str) -> None:
+        """Log in to a host, unless that is done. Raises `ConnectionFailed` or `HostKeyError`."""
+        self._log_in(self._host(instance))
+
+    def _log_in(self, host: _Host) -> Opened:
+        try:
+            return self._opened(host, host.attempt)
+        except Cancelled:
+            raise ConnectionFailed(f"{host.name}: given up before it was connected.") from None
+
+    def is_open(self, instance: str) -> bool:
+        """Return whether there is a live connection to a host."""
+        host = self._hosts.get(instance)
+        opened = host.opened if host is not None else None
+        return opened is not None and opened.alive
+
+    def close(self, instance: str) -> None:
+        """Close the connection to a host, also under a running command. The next command opens another."""
+        host = self._hosts.get(instance)
+        if host is not None:
+            host.abort("it was closed")
+            host.close()
+
+    def abort(self, instance: str) -> None:
+        """Break off what is under way on a host: a login, a wait, a command. Returns at once.
+
+        The remote command may go on; whoever waits for it gets `LinkLost`.
+        """
+        host = self._hosts.get(instance)
+        if host is not None:
+            host.abort("it was broken off here")
+
+    def close_all(self) -> None:
+        """Close everything for good, jump hosts too."""
+        self._finish()
+
+    def _host(self, instance: str) -> _Host:
+        with self._lock:
+            if self._closed.is_set():
+                raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
+            return self._hosts.setdefault(instance, _Host(instance))
+
+    def _opened(self, host: _Host, attempt: Attempt) -> Opened:
+        """Return the live connection of a host; one thread makes it, the others wait."""
+        with Slot(host.opening, attempt.cancelled):
+            opened = host.opened
+            if opened is not None and opened.alive:
+                return opened
+            host.drop(opened)
+            if not host.urgent:
+                self._make_room(host, attempt)
+            try:
+                return host.keep(self._opener.open(host.name, attempt, urgent=host.urgent), attempt)
+            except OSError as error:
+                if descriptors.is_ours(error):
+                    raise OwnLimit(f"{host.name} was not asked: {descriptors.words()}.") from None
+                raise
+            finally:
+                host.logging_in = False
+
+    def _make_room(self, host: _Host, attempt: Attempt) -> None:
+        """Wait until there may be one more connection; close the one that was idle longest for it."""
+        while True:
+            with self._lock:
+                there = [one for one in self._hosts.values() if one.logging_in or one.opened is not None]
+                idle = [one for one in there if one.is_idle()] if len(there) >= self._most else []
+                if len(there) < self._most:
+                    host.logging_in = True
+                    return
+            longest = min(idle, key=_Host.last_heard, default=None)
+            if longest is not None:
+                longest.close()  # a command that takes it up just now finds it closed, and opens another
+            elif attempt.cancelled.wait(_ROOM_POLL):
+                raise Cancelled
+
+    def _perform(
+        self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
+    ) -> RemoteResult:
+        opened = self._opened(host, attempt)
+        if call.cancelled:
+            raise Cancelled
+        link, began = opened.link, time.monotonic()
+        _log.debug("%s: runs: %.300s", host.name, command)
+
+        def give_up() -> None:
+            if call.ending:
+                call.end_aside(f"it took longer than {timeout:g} s")
+            else:
+                link.break_(f"no answer in {timeout:g} s")
+
+        with self._watchdog.limit(timeout, give_up):
+            try:
+                exited = opened.connection.perform(command, call)
+            except ThreadException:
+                _log.debug("%s: a reader of a command failed", host.name, exc_info=True)
+                if call.failure is not None:
+                    raise call.failure from None
+                # One of our readers ran into the end of the link, or of the session.
+                if not call.reason:
+                    link.break_()
+                exited = -1
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                if not call.sent and not link.reason:
+                    raise self._not_sent(host, opened, error) from None
+                exited = -1
+        seconds = time.monotonic() - began
+        if exited == -1 or call.reason:
+            lost = self._lost(host, opened, call, ended=exited != -1)
+            _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
+            raise lost
+        _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
+        out, errors = call.stdout.text(), call.stderr.text()
+        return RemoteResult(exited=exited, stdout=out, stderr=errors, seconds=seconds, is_cut=call.is_cut)
+
+    def _not_sent(self, host: _Host, opened: Opened, error: Exception) -> _NotSent:
+        """Keep the connection where only a session was refused: other commands may be running in it."""
+        text = str(error) or type(error).__name__
+        if opened.alive and "Timeout" not in text:
+            return _NotSent(f"{text} (MaxSessions of its sshd?)")
+        host.drop(opened)
+        return _NotSent(text)
+
+    def _lost(self, host: _Host, opened: Opened, call: Call, *, ended: bool) -> LinkLost:
+        reason = call.reason or opened.link.reason
+        reason = reason or ("the host ended the session" if opened.alive else "the connection broke")
+        if not opened.alive:
+            host.drop(opened)
+        rest = "What ran there may still run." if call.sent else "The command was not sent."
+        return LinkLost(f"{host.name}: {reason}. {'It was ended there.' if ended else rest}")
+
+
+def _wrote(exited: int, call: Call) -> str:
+    """Return what a command that failed wrote at last, for the log."""
+    said = call.stderr.text()[-_SAID:].strip() if exited and _log.isEnabledFor(logging.DEBUG) else ""
+    return f". It wrote:\n{said}" if said else ""
+
+
+class Fresh:
+    """A connection of `Connections.fresh`."""
+
+    def __init__(self, connections: Connections, host: _Host) -> None:
+        self._connections = connections
+        self._host = host
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+        stdin: bytes | str | None = None,
+        on_call: Callable[[Call], None] | None = None,
+        bound: bool = False,
+    ) -> RemoteResult:
+        """Run a command, as `Connections.run`."""
+        return self._connections._run(  # noqa: SLF001 - a part of it
+            self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
+        )
+
+    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
+        """Connect to `host:port` from the instance, as `Connections.dial`."""
+        return self._connections._dial(self._host, host, port, seconds)  # noqa: SLF001 - a part of it
+
+
+class _NotSent(Exception):  # noqa: N818 - a signal between these functions
+    """The command did not leave this machine."""
+
+
+class _Host:
+    """What we hold of one host."""
+
+    def __init__(self, name: str, *, urgent: bool = False) -> None:
+        self.name = name
+        self.urgent = urgent
+        """Whether its login waits for no other."""
+        self.opening = threading.Semaphore(1)
+        self.sessions = threading.Semaphore(SESSIONS)
+        self.opened: Opened | None = None
+        self.attempt = Attempt()
+        """What whoever begins now belongs to; `abort` ends it and makes another for those who begin later."""
+        self.logging_in = False
+        self._users = 0
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have it count as not idle during the block."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def is_idle(self) -> bool:
+        """Return whether it has a connection that nobody uses."""
+        opened = self.opened
+        return not self._users and not self.logging_in and opened is not None and not opened.busy
+
+    def last_heard(self) -> float:
+        """Return when something was heard from it at last, by the monotonic clock."""
+        opened = self.opened
+        return opened.link.heard if opened is not None else 0.0
+
+    def keep(self, opened: Opened, attempt: Attempt) -> Opened:
+        """Keep a connection for the next commands, unless its attempt was ended meanwhile."""
+        with self._lock:
+            if not attempt.cancelled.is_set():
+                self.opened = opened
+                return opened
+        opened.close()
+        raise Cancelled
+
+    def drop(self, opened: Opened | None) -> None:
+        """Close a connection, and keep it no longer."""
+        with self._lock:
+            if self.opened is opened:
+                self.opened = None
+        if opened is not None:
+            opened.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.drop(self.opened)
+
+    def abort(self, reason: str) -> None:
+        """End what is under way, without waiting."""
+        with self._lock:
+            attempt, self.attempt = self.attempt, Attempt()
+            attempt.cancelled.set()
+            opened = self.opened
+        if opened is not None:
+            opened.link.break_(reason)
+        attempt.cancel()
+
+
+def _close_all(
+    lock: threading.Lock,
+    closed: threading.Event,
+    by_name: dict[str, _Host],
+    fresh: set[_Host],
+    *rest_of_us: Opener | Watchdog,
+) -> None:
+    with lock:
+        closed.set()
+        hosts = [*by_name.values(), *fresh]
+    # Whatever goes wrong with one of them, the rest is closed; last the processes.
+    with contextlib.ExitStack() as rest:
+        for one in rest_of_us:
+            rest.callback(one.close)
+        for host in hosts:
+            host.abort("the connections were closed")
+        for host in hosts:
+            rest.callback(host.close)

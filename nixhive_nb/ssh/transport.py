@@ -1,0 +1,271 @@
+"""One link to a host: the socket under an SSH connection, and the connection's keys, deadlines and life signs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
+
+from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.util.text import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from nixhive_nb.ssh.resolve import SshTarget
+
+# paramiko's packets and channels log here, which tells nothing; what its transport says goes to our log, see `_log`.
+_QUIET = "nixhive_nb.ssh"
+logging.getLogger(_QUIET).setLevel(logging.CRITICAL)
+_log = logging.getLogger(__name__)
+_MOST_PACKET = 1024 * 1024
+"""How long a packet may be, in bytes: OpenSSH sends none of more than 256 KiB, and paramiko asks for 32 KiB."""
+_MOST_GREETING = 64 * 1024
+"""How much a server may say before it says which protocol it speaks."""
+_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+
+class Cancelled(Exception):  # noqa: N818 - a signal between our threads, never shown
+    """What was under way was given up by `abort`."""
+
+
+class Link:
+    """A socket that knows when it last heard from the other side, and that any thread may break at any time.
+
+    It has the methods that paramiko uses of a socket.
+    """
+
+    def __init__(self) -> None:
+        self.heard = time.monotonic()
+        self.broken = False
+        self.reason = ""
+        self._lock = threading.Lock()
+        self._closed = False  # paramiko reads it, as of a socket
+        self._socket: socket.socket | None = None
+        self._finish: Callable[[], str] | None = None
+        self._finishing = threading.Lock()
+        self._greeting: int | None = None
+        self.complaint = ""
+        """What a program that holds the other end wrote at last. Known once the link is closed."""
+
+    def dial_tcp(self, target: SshTarget, seconds: float) -> None:
+        """Connect to a host. Each of its addresses is tried, within `seconds` in all. Raises `OSError`."""
+        family = _FAMILIES.get(target.address_family, socket.AF_UNSPEC)
+        addresses = socket.getaddrinfo(target.hostname, target.port, family, socket.SOCK_STREAM)
+        deadline = time.monotonic() + seconds
+        failure: OSError = TimeoutError()
+        for place, (family, kind, number, _, address) in enumerate(addresses):
+            share = (deadline - time.monotonic()) / (len(addresses) - place)
+            made = self._use(socket.socket(family, kind, number))
+            try:
+                made.settimeout(max(share, 0.1))
+                if target.bind_address:
+                    made.bind((target.bind_address, 0))
+                made.connect(address)
+            except OSError as error:
+                _log.debug("%s: no connection to %s: %s", target.name, address, error)
+                failure = error
+                self._socket = None
+                made.close()
+                continue
+            # Nagle's algorithm would hold each small message back for 40 ms.
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return
+        raise failure
+
+    def dial_unix(self, path: Path, seconds: float) -> None:
+        """Connect to a socket that a jump host's process forwards. Raises `OSError`."""
+        made = self._use(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        made.settimeout(seconds)
+        made.connect(str(path))
+
+    def adopt(self, made: socket.socket, finish: Callable[[], str]) -> None:
+        """Take a socket whose other end a program of ours holds.
+
+        `finish` is called once, when the link is closed; it ends the program and gives what that complained about.
+        """
+        self._finish = finish
+        self._use(made)
+
+    def _use(self, made: socket.socket) -> socket.socket:
+        with self._lock:
+            if self.broken:
+                made.close()
+                raise Cancelled
+            self._socket = made
+        self.heard = time.monotonic()
+        return made
+
+    def break_(self, reason: str = "") -> None:
+        """End the link from any thread, without waiting. Whoever reads or writes it finds it closed."""
+        with self._lock:
+            self.broken = True
+            self.reason = self.reason or reason
+            made = self._socket
+        if made is not None:
+            # Closing alone does not wake a thread that is reading.
+            with swallowed(_log, "ending a link", OSError):
+                made.shutdown(socket.SHUT_RDWR)
+
+    def option(self, level: int, name: int) -> int:
+        """Return an option of the socket, as `socket.getsockopt`."""
+        return self._open().getsockopt(level, name)
+
+    @contextlib.contextmanager
+    def greeting(self) -> Iterator[None]:
+        """Let so much come at most as a server may say before it says which protocol it speaks."""
+        self._greeting = 0
+        try:
+            yield
+        finally:
+            self._greeting = None
+
+    # What paramiko calls
+
+    def recv(self, size: int) -> bytes:
+        """Read some bytes; none at the end. Raises `SSHException` for more than a server has to say."""
+        if size > _MOST_PACKET:
+            raise paramiko.SSHException(f"Invalid SSH packet of {size_text(size)}")
+        data = self._open().recv(size)
+        self.heard = time.monotonic()
+        if self._greeting is not None:
+            self._greeting += len(data)
+            if self._greeting > _MOST_GREETING:
+                # It follows right after "Error reading SSH protocol banner".
+                raise paramiko.SSHException(f": Invalid SSH banner of more than {size_text(_MOST_GREETING)}")
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Write some bytes, and tell how many."""
+        return self._open().send(data)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Set how long `recv` and `send` wait at most."""
+        with swallowed(_log, "setting the time-out of a link", OSError):
+            self._open().settimeout(seconds)
+
+    def close(self) -> None:
+        """End the link and what belongs to it."""
+        self.break_()
+        with self._lock:
+            self._closed = True
+            made, self._socket = self._socket, None
+        if made is not None:
+            made.close()
+        # Whoever closes second waits for the first, and then knows the complaint too.
+        with self._finishing:
+            finish, self._finish = self._finish, None
+            if finish is not None:
+                self.complaint = finish()
+
+    def _open(self) -> socket.socket:
+        made = self._socket
+        if made is None:
+            raise EOFError
+        return made
+
+
+def _channel_request(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
+    """Note the signal that ended a command: paramiko drops it, which looks as if the link had broken."""
+    place = message.packet.tell()
+    if message.get_text() == "exit-signal":
+        message.get_boolean()
+        channel.exit_status = 128 + _signal_number(message.get_text())
+    message.packet.seek(place)
+    channel._handle_request(message)  # noqa: SLF001 - what the table calls otherwise
+
+
+class Transport(paramiko.Transport):
+    """paramiko's transport with an answer to what it lacks: life signs, exit signals, and a quiet wait.
+
+    Not its `ServiceRequestingTransport`: that one waits without end when the link breaks before the login.
+    """
+
+    # It reads with this time-out: at 0.1 s, each idle connection would wake ten times a second.
+    _active_check_timeout = 1.0
+
+    def __init__(self, sock: Link, name: str = "") -> None:
+        """`name` is the host's, for the log."""
+        self._instance = name
+        self._link = sock
+        super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
+        self.set_log_channel(_QUIET)
+        self._sender = threading.local()
+
+    def _log(self, level: int, msg: str | list[str], *args: object) -> None:
+        """Take what paramiko logs: its errors reach us as exceptions, so that none of it is more than a detail."""
+        # A list holds a trace, of an exception that we log ourselves.
+        if level >= logging.INFO and isinstance(msg, str) and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: paramiko: %s", self._instance, msg % args if args else msg)
+
+    def _check_banner(self) -> None:
+        # It reads a line until that ends, in whatever memory there is.
+        with self._link.greeting():
+            super()._check_banner()  # type: ignore[misc,unused-ignore]
+
+    @contextlib.contextmanager
+    def input_of(self, channel: paramiko.Channel) -> Iterator[None]:
+        """Drop what this thread sends to a channel that has been closed meanwhile.
+
+        paramiko's own `send` and `shutdown_write` look first and send later. When the command ends in between, its
+        transport thread has closed the channel, and OpenSSH ends the whole connection for a message to no channel.
+        """
+        self._sender.channel = channel
+        try:
+            yield
+        finally:
+            self._sender.channel = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        channel = getattr(self._sender, "channel", None)
+        if channel is None:
+            super()._send_user_message(data)  # type: ignore[misc,unused-ignore]
+            return
+        while self.is_active():
+            self.clear_to_send.wait(0.1)
+            # All that is sent to channels is sent under this lock, and a channel counts as closed before it says so.
+            with self.clear_to_send_lock:
+                if channel.closed:
+                    return
+                if self.clear_to_send.is_set():
+                    self._send_message(data)  # type: ignore[attr-defined,unused-ignore]
+                    return
+
+    def prefer(self, algorithms: Sequence[str]) -> None:
+        """Ask for these host key algorithms first. Else a host may show a key of a type that we do not know."""
+        options = self.get_security_options()
+        offered = tuple(options.key_types)
+        known = tuple(name for name in algorithms if name in offered)
+        options.key_types = known + tuple(name for name in offered if name not in known)
+
+    def ask_for_life_signs(self, seconds: float) -> None:
+        """Send a question that every server answers each time nothing was sent for `seconds`.
+
+        paramiko's own keepalive wants no answer, and so never finds out that nobody is there.
+        """
+        self.packetizer.set_keepalive(seconds, self._ask)  # type: ignore[arg-type,unused-ignore]
+
+    def _ask(self) -> None:
+        message = paramiko.Message()
+        message.add_byte(cMSG_GLOBAL_REQUEST)
+        message.add_string("keepalive@openssh.com")
+        message.add_boolean(True)  # noqa: FBT003 - paramiko's way
+        self._send_user_message(message)
+
+    _channel_handler_table: ClassVar[dict[int, Callable[..., Any]]] = {
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001
+        MSG_CHANNEL_REQUEST: _channel_request,  # type: ignore[attr-defined,unused-ignore]
+    }
+
+
+def _signal_number(name: str) -> int:
+    return next((number.value for number in signal.Signals if number.name == f"SIG{name}"), 127)

@@ -1,0 +1,178 @@
+"""What is kept of a stream that somebody else fills: bounded, however much comes. Sizes are bytes.
+
+A stream is kept whole up to a limit. Of a longer one the beginning and the end are kept, and all of it may go to a
+file, which has a limit of its own. Lines without an end are handed on in pieces.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from nixhive_nb.util.files import private_opener
+from nixhive_nb.util.text import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import IO
+
+_log = logging.getLogger(__name__)
+
+MEBIBYTE = 2**20
+KEPT = 64 * MEBIBYTE
+"""How much of what one host or program says is kept in memory, where nothing else is said."""
+LOGGED = 1024 * MEBIBYTE
+"""How long the log of one host may become, where nothing else is said."""
+ANSWER = 4 * MEBIBYTE
+"""How long the answer to a question of ours may be."""
+TAIL = 65536
+"""How much of the end of a longer stream is kept."""
+MOST_LINE = 4 * MEBIBYTE
+"""A line that is longer is handed on in pieces of so many characters."""
+
+
+class Kept:
+    """The bytes of one stream: all of them up to `most`, else the first of them and the last."""
+
+    def __init__(self, most: int = KEPT, overflow: Callable[[bytes], str] | None = None) -> None:
+        """Nothing is kept yet; `most` is at least 1.
+
+        `overflow` takes all bytes of a stream that is too long, from its first on, and gives where they are.
+        """
+        self._most = most
+        self._most_in_tail = min(TAIL, (most + 1) // 2)
+        self._overflow = overflow
+        self._head: list[bytes] = []
+        self._tail: deque[bytes] = deque()
+        self._held = self._in_tail = self._left_out = 0
+        self._place = ""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something of it is not kept."""
+        return self._left_out > 0
+
+    def add(self, data: bytes) -> None:
+        """Take some bytes."""
+        came = self._held + self._in_tail + self._left_out
+        if came + len(data) > self._most and self._overflow is not None:
+            if came <= self._most:  # all of it is here up to now
+                for part in (*self._head, *self._tail):
+                    self._overflow(part)
+            self._place = self._overflow(data)
+        room = self._most - self._most_in_tail - self._held
+        rest = data[room:]
+        if room:
+            self._head.append(data[:room])
+            self._held += len(self._head[-1])
+        if not rest:
+            return
+        self._tail.append(rest)
+        self._in_tail += len(rest)
+        while self._in_tail - len(self._tail[0]) >= self._most_in_tail:
+            gone = len(self._tail.popleft())
+            self._in_tail -= gone
+            self._left_out += gone
+        # No part of it is kept beyond that: how large the parts are is up to the host, and to how busy this machine is.
+        excess = max(0, self._in_tail - self._most_in_tail)
+        self._tail[0] = self._tail[0][excess:]
+        self._in_tail -= excess
+        self._left_out += excess
+
+    def text(self) -> str:
+        """Return what is kept; where something is left out, a line says how much, and where all of it is."""
+        # Other threads may be adding to it.
+        head, tail, left_out = b"".join(tuple(self._head)), b"".join(tuple(self._tail)), self._left_out
+        if not left_out:
+            return (head + tail).decode("utf-8", "replace")
+        where = f": see {self._place}" if self._place else " and not kept"
+        gap = f"\n… {size_text(left_out)} are left out here{where} …\n"
+        return "".join([head.decode("utf-8", "replace"), gap, tail.decode("utf-8", "replace")])
+
+
+class Cutter:
+    """Cuts bytes into lines of text; a line that is too long comes in pieces."""
+
+    def __init__(self, *, most: int = MOST_LINE) -> None:
+        self._most = most
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._open: list[str] = []
+        self._length = 0
+
+    def feed(self, data: bytes, *, last: bool = False) -> Iterator[str]:
+        """Take some bytes, and yield the lines that they end; at the `last` the rest too."""
+        *lines, rest = self._decoder.decode(data, final=last).split("\n")
+        for line in lines:
+            yield self._line(line)
+        if rest:
+            self._open.append(rest)
+            self._length += len(rest)
+        if self._open and (last or self._length >= self._most):
+            yield self._line("")
+
+    def _line(self, end: str) -> str:
+        line = "".join([*self._open, end])
+        self._open.clear()
+        self._length = 0
+        return line.removesuffix("\r")
+
+
+class BoundedFile:
+    """A file for us alone (0600) that takes up to `most` bytes, and says at its end that more came."""
+
+    def __init__(self, path: Path, most: int = LOGGED) -> None:
+        """Name the file, which is made with the first bytes."""
+        self.path = path
+        self._most = most
+        self._left = most
+        self._stream: IO[bytes] | None = None
+        self._guard = threading.Lock()
+        self._ended = False
+
+    def add(self, data: bytes) -> str:
+        """Write some bytes and return the path; empty once it cannot be written."""
+        with self._guard:
+            try:
+                self._add(data)
+            except OSError:
+                _log.debug("writing %s", self.path, exc_info=True)
+                self._end()
+                return ""
+        return str(self.path)
+
+    def close(self) -> None:
+        """End it."""
+        with self._guard:
+            self._end()
+
+    def _add(self, data: bytes) -> None:
+        if self._ended:
+            return
+        if self._stream is None:
+            self._stream = open(self.path, "xb", opener=_private)  # noqa: SIM115 - `close` ends it
+        self._stream.write(data[: self._left])
+        self._left -= len(data)
+        if self._left < 0:
+            self._stream.write(full_note(self._most))
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+
+def full_note(most: int) -> bytes:
+    """Return the last line of a log that has reached its limit."""
+    text = f"this log has reached its limit of {size_text(most)} (--max-log): what came after it is not kept"
+    return f"\n… {text} …\n".encode()
+
+
+def _private(name: str, flags: int) -> int:
+    return private_opener(name, flags | os.O_NOFOLLOW)

@@ -1,0 +1,310 @@
+"""What the timeline of a run holds: a lane for each system, store and instance, with what was done there from when on.
+
+A run of any size becomes a picture of a few screens: of many lanes, those that tell most are shown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.plan.events import BAD, GOOD, Outcome
+from nixhive_nb.plan.routes import store_host
+from nixhive_nb.run.timings import Timing, timings_of
+from nixhive_nb.util.text import count_text, seconds_text, size_text
+from nixhive_nb.view.report import SYMBOLS, details, headline, outcome_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nixhive_nb.plan.step import Step
+    from nixhive_nb.run.report import Report
+
+INSTANCES = 30
+"""How many instances have a lane, of all waves together."""
+OTHERS = 8
+"""How many systems, and how many stores."""
+WAVES = 20
+"""Not more than `INSTANCES`: each has a lane."""
+WORDS = {
+    "instantiate": "evaluate",
+    "look": "ask",
+    "measure": "compare",
+    "build": "build",
+    "sign": "sign",
+    "push": "push",
+    "fetch": "fetch",
+    "activate": "activate",
+    "check": "check",
+    "reboot": "reboot",
+    "pause": "pause",
+    "wait": "wait",
+}
+"""What a span shows, in words. `wait` is for a limit, when all that must come first had ended."""
+_SYSTEM = ("instantiate", "build", "sign")
+_SHORT, _LEAST = 0.01, 0.1
+"""Which part of the whole time a wait must have been to be shown, and how many seconds."""
+_REASON = 120
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went on from `start` to `end`, in seconds from the start of the run."""
+
+    kind: str
+    """One of `WORDS`."""
+    start: float
+    end: float
+    outcome: Outcome | None = "done"
+    """None for what has no end."""
+    about: str = ""
+    """In words: what, when, how much, and why it failed."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed."""
+        return self.outcome in BAD
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done for one system, store or instance."""
+
+    name: str
+    outcome: Outcome | None
+    ended: str
+    """How that ended, with its symbol."""
+    spans: tuple[Span, ...]
+
+    @property
+    def words(self) -> str:
+        """What was done and how long it took: `fetch 3.0 s, activate 2.2 s`."""
+        return ", ".join(
+            f"{WORDS[span.kind]} {seconds_text(span.end - span.start)}"
+            + ("" if span.outcome in GOOD else f" {SYMBOLS[span.outcome]}")
+            for span in self.spans
+        )
+
+    @property
+    def busy(self) -> float:
+        """For how many seconds something was done."""
+        return sum(span.end - span.start for span in self.spans if span.kind != "wait")
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """The lanes of a wave, of all systems, or of all stores."""
+
+    title: str
+    note: str
+    """How many lanes there are, and how many of them are shown."""
+    span: tuple[float, float] | None
+    """From when to when something went on in any of them."""
+    lanes: tuple[Lane, ...]
+
+
+class Lanes(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a timeline shows."""
+
+    title: str
+    facts: str
+    is_ok: bool
+    seconds: float
+    groups: tuple[Group, ...]
+    rest: str = ""
+    """What is not shown."""
+
+
+def lanes_of(report: Report) -> Lanes:
+    """Return what ran when. `seconds` is at least 0.1."""
+    timings = timings_of(report)
+    seconds = max(report.seconds, 0.1, *(timing.end or 0.0 for timing in timings))
+    systems = _group("systems", _system_lanes(report, timings, seconds), OTHERS)
+    stores = _group("stores", _store_lanes(timings, seconds), OTHERS)
+    waves, rest = _waves(report, timings, seconds)
+    return Lanes(
+        title=headline(report),
+        facts=details(report),
+        is_ok=report.ok,
+        seconds=seconds,
+        groups=tuple(group for group in (systems, stores, *waves) if group.lanes or group.note),
+        rest=rest,
+    )
+
+
+def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> list[Lane]:
+    own: dict[str, list[Timing]] = defaultdict(list)
+    for timing in timings:
+        if timing.kind in _SYSTEM:
+            for system in timing.systems:
+                own[system].append(timing)
+    realise = next((timing for timing in timings if timing.kind == "realise"), None)
+    built = {step.systems[0]: step for step in report.plan.steps if step.kind == "build"}
+    if realise is not None:
+        own |= {name: _with_realise(own[name], built.get(name), realise) for name in realise.systems}
+    names = [name for name in dict.fromkeys([*report.plan.systems, *own]) if name in own]
+    outcomes = {record.system: record for record in report.systems()}
+    found = []
+    for name in names:
+        record = outcomes.get(name)
+        last = own[name][-1]
+        found.append(
+            Lane(
+                name=name,
+                outcome=record.outcome if record else last.outcome,
+                ended=outcome_text(record) if record else _outcome_text(last.outcome),
+                spans=_spans(own[name], seconds),
+            )
+        )
+    return found
+
+
+def _with_realise(own: Sequence[Timing], build: Step | None, realise: Timing) -> list[Timing]:
+    """Return the steps of a system with the one process that builds all systems as the first part of its own build."""
+    verdict = next((timing for timing in own if timing.kind == "build"), None)
+    if build is None or realise.step not in (*build.needs, *build.after):
+        return [*own]
+    whole = verdict or realise
+    end = None if whole.end is None else max(realise.start, whole.end)
+    joined = msgspec.structs.replace(
+        whole,
+        kind="build",
+        start=realise.start,
+        end=end,
+        seconds=None if end is None else end - realise.start,
+        queued=realise.queued,
+    )
+    return sorted([joined, *(one for one in own if one is not verdict)], key=lambda timing: timing.start)
+
+
+def _store_lanes(timings: Iterable[Timing], seconds: float) -> list[Lane]:
+    """Return a lane for each push, since several go to one store side by side."""
+    return [
+        Lane(
+            name=f"{', '.join(timing.systems)} → {store_host(timing.subject) or timing.subject}",
+            outcome=timing.outcome,
+            ended=_outcome_text(timing.outcome),
+            spans=_spans([timing], seconds),
+        )
+        for timing in timings
+        if timing.kind == "push"
+    ]
+
+
+def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[list[Group], str]:
+    """Return the waves that tell most, and in words the others: those in which something failed, then the first."""
+    own: dict[str, list[Timing]] = defaultdict(list)
+    pauses: dict[int, list[Timing]] = defaultdict(list)
+    for timing in timings:
+        if timing.instance:
+            own[timing.instance].append(timing)
+        elif timing.kind == "pause" and timing.wave is not None:
+            pauses[timing.wave].append(timing)
+    lanes: dict[int, list[Lane]] = defaultdict(list)
+    for record in report.instances():
+        lane = Lane(
+            name=record.instance,
+            outcome=record.outcome,
+            ended=outcome_text(record),
+            spans=_spans(own[record.instance], seconds),
+        )
+        lanes[record.wave].append(lane)
+    ranked = sorted(lanes, key=lambda wave: (not _failed(lanes[wave]), wave))
+    chosen = {wave: lanes[wave] for wave in sorted(ranked[:WAVES])}
+    shares = _shares(chosen)
+    shown = [_wave(wave, found, shares[wave], pauses[wave], seconds) for wave, found in chosen.items()]
+    return shown, _rest_text([lanes[wave] for wave in ranked[WAVES:]])
+
+
+def _shares(waves: Mapping[int, Sequence[Lane]]) -> dict[int, int]:
+    """Return how many lanes each wave shows: at least one, then what failed, then the others."""
+    first = _fair({wave: max(1, _failed(lanes)) for wave, lanes in waves.items()}, INSTANCES)
+    others = {wave: len(lanes) - first[wave] for wave, lanes in waves.items()}
+    more = _fair(others, INSTANCES - sum(first.values()))
+    return {wave: first[wave] + more[wave] for wave in waves}
+
+
+def _fair(sizes: Mapping[int, int], places: int) -> dict[int, int]:
+    """Get how many of so many places each wave gets: all it wants if that is little, and of the rest each as many."""
+    shares: dict[int, int] = {}
+    for wave in sorted(sizes, key=lambda wave: (sizes[wave], wave)):
+        left = places - sum(shares.values())
+        shares[wave] = min(sizes[wave], left // (len(sizes) - len(shares)))
+    return shares
+
+
+def _rest_text(waves: Sequence[Sequence[Lane]]) -> str:
+    if not waves:
+        return ""
+    bad = sum(1 for lanes in waves if _failed(lanes))
+    return f"… and {count_text(len(waves), 'more wave')}" + (f", {bad} of them with failures" if bad else "")
+
+
+def _wave(wave: int, lanes: Sequence[Lane], most: int, pauses: Sequence[Timing], seconds: float) -> Group:
+    """Return the group of a wave, with its pauses in a lane of their own."""
+    chosen = _telling(lanes, most)
+    rests = [Lane(name="pause", outcome="done", ended="", spans=_spans(pauses, seconds))] if pauses else []
+    return Group(
+        title=f"wave {wave}", note=_note(lanes, chosen, "instance"), span=_whole(lanes), lanes=(*chosen, *rests)
+    )
+
+
+def _group(title: str, lanes: Sequence[Lane], most: int) -> Group:
+    chosen = _telling(lanes, most)
+    note = _note(lanes, chosen, title.removesuffix("s")) if len(chosen) < len(lanes) else ""
+    return Group(title=title, note=note, span=_whole(lanes), lanes=tuple(chosen))
+
+
+def _telling(lanes: Sequence[Lane], most: int) -> list[Lane]:
+    """Return the lanes that tell most, in their order: what failed, then what took longest."""
+    ranked = sorted(range(len(lanes)), key=lambda at: (lanes[at].outcome not in BAD, -lanes[at].busy, at))
+    return [lanes[at] for at in sorted(ranked[:most])]
+
+
+def _note(lanes: Sequence[Lane], chosen: Sequence[Lane], what: str) -> str:
+    count = count_text(len(lanes), what)
+    if len(chosen) == len(lanes):
+        return count
+    bad = _failed(lanes)
+    if bad > len(chosen):
+        return f"{count}, {len(chosen)} shown of {bad} that failed"
+    return f"{count}, {len(chosen)} shown: what failed and what took longest"
+
+
+def _failed(lanes: Iterable[Lane]) -> int:
+    return sum(1 for lane in lanes if lane.outcome in BAD)
+
+
+def _whole(lanes: Iterable[Lane]) -> tuple[float, float] | None:
+    spans = [span for lane in lanes for span in lane.spans]
+    return (min(span.start for span in spans), max(span.end for span in spans)) if spans else None
+
+
+def _spans(timings: Iterable[Timing], seconds: float) -> tuple[Span, ...]:
+    found: list[Span] = []
+    for timing in timings:
+        if timing.queued is not None and timing.queued > max(seconds * _SHORT, _LEAST):
+            start = timing.start - timing.queued
+            about = _when("wait", start, timing.start)
+            found.append(Span(kind="wait", start=start, end=timing.start, about=about))
+        if timing.kind in WORDS:
+            found.append(_span(timing, seconds))
+    return tuple(found)
+
+
+def _span(timing: Timing, seconds: float) -> Span:
+    end = seconds if timing.end is None else timing.end
+    words = [_when(timing.kind, timing.start, end, timing.outcome)]
+    if timing.moved:
+        words.append(size_text(timing.moved))
+    if timing.reason:
+        words.append(timing.reason[:_REASON])
+    return Span(kind=timing.kind, start=timing.start, end=end, outcome=timing.outcome, about=", ".join(words))
+
+
+def _when(kind: str, start: float, end: float, outcome: Outcome | None = "done") -> str:
+    how = "" if outcome == "done" else f" ({outcome or 'running'})"
+    return f"{WORDS[kind]}{how}: {start:.1f} s to {end:.1f} s"
+
+
+def _outcome_text(outcome: Outcome | None) -> str:
+    return f"{SYMBOLS[outcome]} {outcome or 'running'}"

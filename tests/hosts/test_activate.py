@@ -1,0 +1,180 @@
+"""What is said of an activation, by what the host told: hosts that answer as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+
+import msgspec
+import pytest
+
+from nixhive_nb.errors import ConnectionFailed, Refused, RolledBack, StepFailed
+from nixhive_nb.hosts import activate
+from nixhive_nb.hosts.activate import Activation
+from nixhive_nb.hosts.activation import Order, failed_text, units_in
+from nixhive_nb.ssh.pool import RemoteResult
+
+OLD, NEW = (f"/nix/store/{letter * 32}-nixos-system-web" for letter in "ab")
+ORDER = Order(id="ab12", instance="web", path=NEW, type="switch", confirm=0, limit=60, owner="ann")
+
+
+def looks(current, *failed):
+    """What a host with systemd says."""
+    said = [f"current={current}", f"profile={current}", "uid=0", "boot_id=1", "systemd=yes"]
+    return "\n".join([*said, *(f"failed={unit}" for unit in failed), "hive_there=yes", "hive_system=yes"])
+
+
+class Hosts:
+    """One host: how it is before and after, and what its activation says."""
+
+    def __init__(self, before, after, *lines):
+        self.looks = [before, after]
+        self.lines = lines
+        self.begun = ""
+        """The words that began an activation."""
+
+    async def remote(self, _instance, words, *, seconds, on_line=None, stdin=None):
+        said = ""
+        if stdin is None:
+            said = self.looks.pop(0)
+        elif "begin" in shlex.split(words):
+            self.begun = words
+            for line in self.lines:
+                on_line(line)
+                await asyncio.sleep(0.01)
+        return RemoteResult(exited=0, stdout=said, stderr="", seconds=0.0)
+
+    @contextlib.asynccontextmanager
+    async def fresh(self, _instance, *, urgent=False):
+        raise ConnectionFailed("the login of user root was refused.")
+        yield
+
+    def line(self, text):
+        """Be told."""
+
+
+def activated(hosts, **order):
+    return asyncio.run(Activation(msgspec.structs.replace(ORDER, **order), (), hosts, hosts).run())
+
+
+def ended(result, *lines):
+    begun = ["nixhive ab12 began", f"nixhive ab12 holds {OLD} {OLD}"]
+    return [*begun, *lines, f"nixhive ab12 result {result}", "nixhive ab12 ended"]
+
+
+def test_units_that_failed_are_named_and_those_that_had_failed_before_told_apart():
+    result = activated(Hosts(looks(OLD, "b.service"), looks(NEW, "a.service", "b.service"), *ended("warned 4 ")))
+    assert result.outcome == "warned"
+    assert result.warning == "switched, but 2 units failed: a.service, b.service (b.service had failed before)"
+
+
+def test_a_unit_that_failed_as_the_host_was_looked_at_again_is_no_success():
+    """A12."""
+    result = activated(Hosts(looks(OLD), looks(NEW, "a.service"), *ended("done 0 ")))
+    assert (result.outcome, result.warning) == ("warned", "switched, but 1 unit failed: a.service")
+
+
+def test_units_that_recovered_are_named_by_what_the_activation_said():
+    line = "warning: the following units failed: a.service, b.service"
+    hosts = Hosts(looks(OLD), looks(NEW), *ended("warned 4 ", line))
+    assert activated(hosts).warning == "switched, but 2 units failed: a.service, b.service"
+
+
+def test_a_host_that_is_unchanged_with_failed_units_says_so():
+    result = activated(Hosts(looks(NEW, "x.service"), ""))
+    assert (result.outcome, result.warning) == ("unchanged", "1 unit failed: x.service")
+
+
+def test_why_no_word_came_is_told(monkeypatch):
+    monkeypatch.setattr(activate, "_PAUSE", 0.001)
+    why = "no word came within 8 s"
+    lines = ended(f"rolled-back 0 {why}", "nixhive ab12 tested 0", f"nixhive ab12 back {why}")
+    with pytest.raises(
+        RolledBack, match=r"no word came within 8 s \(no new connection: the login of user root was ref"
+    ):
+        activated(Hosts(looks(OLD), looks(OLD), *lines), confirm=8)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("activating the configuration...", "", False),
+        ("a check failed", "", True),
+        ("a check failed", "activating the configuration...", True),
+    ],
+    ids=["in the middle", "before", "on the way back"],
+)
+def test_status_1_is_called_a_check_only_where_nothing_was_activated(before, after, told):
+    back = "switch-to-configuration test ended with 1"
+    lines = ended(f"rolled-back 1 {back}", before, f"nixhive ab12 back {back}", after)
+    with pytest.raises(RolledBack) as found:
+        activated(Hosts(looks(OLD), looks(OLD), *lines), confirm=8)
+    assert ("a check before the switch" in str(found.value)) is told
+
+
+def test_what_names_failed_units_is_read_and_bounded():
+    assert units_in("warning: the following units failed: a.service, b.service\n") == ("a.service", "b.service")
+    assert units_in("warning: the following units failed: a.service b.service") == ("a.service", "b.service")
+    assert units_in("starting the following units: a.service") == ()
+    assert failed_text(("a.service",), ("a.service",)) == "1 unit failed: a.service (had failed before)"
+    assert failed_text([f"{number}.service" for number in range(10)], ()).endswith("7.service and 2 more")
+    assert failed_text((), ("a.service",)) == ""
+
+
+def test_a_host_that_refuses_is_told_with_the_words_of_its_check():
+    """A6."""
+    why = "dbus : dbus -> broker;Pre-switch check 'switchInhibitors' failed;"
+    with pytest.raises(Refused) as found:
+        activated(Hosts(looks(OLD), looks(OLD), *ended(f"refused 1 {why}")), confirm=8)
+    assert str(found.value) == (
+        "a check before the switch did not hold: dbus : dbus -> broker; Pre-switch check 'switchInhibitors' failed. "
+        "Nothing was changed. To have it booted next, and reboot: deploy --reboot-if-needed."
+    )
+
+
+INHIBITED = 'inhibitors={"dbus":"dbus"}\nhive_wanted={"dbus":"broker"}'
+
+
+@pytest.mark.parametrize("order", [{}, {"type": "test", "reboots": True}])
+def test_what_needs_a_reboot_is_not_begun_without_one(order):
+    """A6."""
+    hosts = Hosts(f"{looks(OLD)}\n{INHIBITED}", "")
+    with pytest.raises(Refused, match=r"dbus: dbus → broker: that needs a reboot\. Nothing was changed\."):
+        activated(hosts, **order)
+    assert hosts.begun == ""
+
+
+@pytest.mark.parametrize(
+    ("order", "word"), [({"reboots": True}, "boot"), ({"force": True}, "switch"), ({"type": "boot"}, "boot")]
+)
+def test_what_needs_a_reboot_goes_by_the_next_boot_where_one_follows(order, word):
+    """A6."""
+    hosts = Hosts(f"{looks(OLD)}\n{INHIBITED}", looks(OLD), *ended("done 0 "))
+    assert activated(hosts, **order).outcome == "done"
+    assert shlex.split(hosts.begun)[shlex.split(hosts.begun).index("begin") + 3] == word
+
+
+def test_a_host_that_is_a_mixture_is_not_unchanged():
+    """A1."""
+    hosts = Hosts(f"{looks(NEW)}\nunclean={OLD}", looks(NEW), *ended("done 0 "))
+    assert activated(hosts).outcome == "done"
+
+
+def test_a_worker_that_never_had_its_turn_is_told_by_its_last_words():
+    lines = ["nixhive ab12 began", "worker: 170: cannot create /run/nixhive/lock: Is a directory", "nixhive ab12 ended"]
+    with pytest.raises(StepFailed) as found:
+        activated(Hosts(looks(OLD), looks(OLD), *lines))
+    assert str(found.value) == (
+        "the activation could not be begun: worker: 170: cannot create /run/nixhive/lock: Is a directory. "
+        "Nothing was changed."
+    )
+
+
+def test_going_back_is_told_before_the_lines_that_come_of_it():
+    told = []
+    hosts = Hosts(looks(OLD), looks(OLD), *ended("rolled-back 2 why", "nixhive ab12 back why", "activating the old"))
+    hosts.line = told.append
+    with pytest.raises(RolledBack):
+        activated(hosts, confirm=8)
+    assert told == ["going back: why", "activating the old"]

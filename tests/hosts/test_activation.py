@@ -1,0 +1,162 @@
+"""The words between us and the script on the host, and the script itself in the hands of a real shell."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import msgspec
+import pytest
+
+from nixhive_nb.hosts import activation
+from nixhive_nb.hosts.activation import Order, Outcome, State, Word
+from nixhive_nb.plan.facts import HostFacts
+
+ORDER = Order(
+    id="ab12",
+    instance="www-1",
+    path="/nix/store/x-system",
+    type="switch",
+    confirm=30,
+    limit=60,
+    owner="ann@ops (deploy, plan 1a2b3c4)",
+)
+
+
+def test_a_shell_gets_each_word_of_an_order_as_it_is():
+    *_, text = activation.begin(ORDER, root=True).partition(" nixhive ")
+    words = ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", "-", "any", "any", ORDER.owner]
+    assert shlex.split(text) == words
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        (State(), ["any", "any"]),
+        (State(runs="", boots=""), ["none", "none"]),
+        (State(runs="/nix/store/a", boots="/nix/store/b"), ["/nix/store/a", "/nix/store/b"]),
+    ],
+)
+def test_a_host_gets_what_it_must_run_and_boot(expected, words):
+    """D6: what is compared is compared on the host, under the lock."""
+    order = msgspec.structs.replace(ORDER, expected=expected, force=True)
+    assert shlex.split(activation.begin(order, root=True))[-4:-1] == ["force", *words][-3:]
+    told = activation.reboot("ab12", limit=600, wait=9, expected=expected, owner="ann", root=True)
+    assert shlex.split(told)[-7:] == ["reboot", "ab12", "600", "9", *words, "ann"]
+
+
+def test_what_a_host_ran_and_booted_under_the_lock_is_read():
+    assert activation.read_state(Word("holds", "/nix/store/a none")) == State(runs="/nix/store/a", boots="")
+
+
+def test_the_message_for_a_host_that_others_changed_names_what_differs():
+    then, now = State(runs="/nix/store/a", boots="/nix/store/a"), State(runs="/nix/store/a", boots="")
+    said = activation.stale("www-1", then, now)
+    assert said.startswith("www-1 boots nothing now, and /nix/store/a when the plan was made. Nothing was changed.")
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (
+            "90 slow.service (start) ",
+            "switch-to-configuration has run for 1 min 30 s, and waits for: slow.service (start)",
+        ),
+        ("30 ", "switch-to-configuration has run for 30.0 s"),
+        (f"{'9' * 5000} x", "switch-to-configuration has run for long, and waits for: x"),
+    ],
+)
+def test_what_a_long_activation_waits_for_is_told(said, text):
+    """Case 39."""
+    assert activation.read_busy(Word("busy", said)) == text
+
+
+@pytest.mark.parametrize("text", ["", "done", "done x", "nonsense 0", "done 0x1 why"])
+def test_a_result_that_makes_no_sense_is_no_success(text):
+    assert activation.read_outcome(Word("result", text)).name == "failed"
+
+
+def test_an_owner_is_one_line_of_bounded_length():
+    order = msgspec.structs.replace(ORDER, owner="a\nb; $(c) " * 99)
+    words = shlex.split(activation.begin(order, root=True))
+    assert "\n" not in words[-1]
+    assert len(words[-1]) <= 200
+
+
+def test_who_is_not_root_begins_with_sudo_that_asks_nothing():
+    assert activation.begin(ORDER, root=False).startswith("exec sudo -n -- /bin/sh ")
+    assert "sudo" not in activation.begin(ORDER, root=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("nixhive ab12 tested 4", Word("tested", "4")),
+        ("nixhive ab12 ended", Word("ended")),
+        ("nixhive ab12 waits bob@ops (deploy)", Word("waits", "bob@ops (deploy)")),
+        ("nixhive ab12 nonsense", None),
+        ("nixhive other tested 0", None),
+        ("starting the following units: nginx.service", None),
+    ],
+)
+def test_only_lines_of_this_activation_are_words(line, word):
+    assert activation.read_word(ORDER.id, line) == word
+
+
+def test_a_result_has_an_outcome_a_status_and_a_reason():
+    word = Word("result", "rolled-back 2 switch-to-configuration test ended with 2")
+    outcome = activation.read_outcome(word)
+    assert outcome == Outcome(name="rolled-back", status=2, why="switch-to-configuration test ended with 2")
+    assert activation.explained(outcome, 60).endswith("ended with 2: the activation script failed")
+
+
+def test_what_was_ended_for_its_length_is_said_so():
+    outcome = Outcome(name="rolled-back", status=124, why="switch-to-configuration test ended with 124")
+    assert activation.explained(outcome, 60) == "switch-to-configuration test took longer than 60 s and was ended"
+
+
+FACTS = HostFacts(current="/nix/store/a", profile="/nix/store/b")
+
+
+@pytest.mark.parametrize(
+    ("path", "action", "unchanged"),
+    [
+        ("/nix/store/a", "switch", False),
+        ("/nix/store/a", "test", True),
+        ("/nix/store/b", "boot", True),
+        ("/nix/store/a", "boot", False),
+        ("/nix/store/a", "dry-activate", False),
+    ],
+)
+def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
+    assert activation.is_unchanged(FACTS, path, action) is unchanged
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        (activation.script(), activation.follow(ORDER, root=True)),
+        (activation.word_script(), activation.forget(ORDER, root=True)),
+    ],
+)
+def test_a_script_is_read_whole_before_it_does_anything(script, command):
+    """A shell that reads from a link must not run the half of a script whose rest never comes."""
+    ended = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    half = script[: len(script) // 2]
+    words = command.removeprefix("exec ")
+    ended = subprocess.run(["/bin/sh", "-c", words], input=half, capture_output=True, text=True, check=False)
+    assert ended.stdout == ""
+
+
+def test_the_word_that_is_waited_for_needs_little():
+    """It is sent over a new connection at each activation, when time counts."""
+    assert len(activation.word_script()) < 1000 < len(activation.script())
+
+
+def test_the_script_follows_only_what_was_begun():
+    command = activation.follow(ORDER, root=True)
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command], input=activation.script(), capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "nixhive ab12 gone\n")

@@ -1,0 +1,92 @@
+"""Programs that log in by OpenSSH are run again where sshd takes no more for now."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import subprocess
+
+import pytest
+
+from nixhive_nb.errors import StepFailed
+from nixhive_nb.nix.build import Built
+from nixhive_nb.nix.copy import Transfer
+from nixhive_nb.plan.step import Step
+from nixhive_nb.ssh import knock
+
+CLOSED = "kex_exchange_identification: Connection closed by remote host"
+FULL = "MaxStartups 1:100:1"
+"""One login at a time; who comes beside it is hung up on."""
+
+
+class Told:
+    """What a step tells. A line of it has the place of the one who logs in before us made free."""
+
+    def __init__(self, first: socket.socket) -> None:
+        self.lines: list[str] = []
+        self._first = first
+
+    def line(self, text):
+        self.lines.append(text)
+        if "hung up before the login" in text:
+            self._first.close()
+
+    def progress(self, done, expected):
+        pass
+
+
+def pushed(site, tmp_path, told, server):
+    """Push a file to a store on the server."""
+    file = tmp_path / f"it-{secrets.token_hex(4)}"
+    file.write_text("content\n")
+    path = subprocess.run(["nix-store", "--add", file], capture_output=True, text=True, check=True).stdout.strip()
+    _, files = site.files(site.instance("web", server))
+    store = f"ssh://web?remote-store=local%3Froot%3D{tmp_path / 'there'}"
+
+    async def nobody(instance, command, **_):
+        raise AssertionError
+
+    async def push():
+        transfer = Transfer((), files, nobody, way=lambda _: None)
+        return await transfer.push(Step(id="p", kind="push", store=store), Built(path=path, sizes={path: 100}), told)
+
+    return asyncio.run(push())
+
+
+def test_a_copy_that_is_hung_up_on_before_the_login_goes_on_when_there_is_room(site, tmp_path):
+    server = site.sshd(extra=FULL)
+    with socket.create_connection((server.address, server.port)) as first:
+        first.recv(1)
+        told = Told(first)
+        result = pushed(site, tmp_path, told, server)
+    assert result.how == "from here"
+    assert [line for line in told.lines if "hung up before the login: it is tried again" in line]
+
+
+def test_one_that_finds_no_room_at_all_says_why(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(knock, "TRIES", 2)
+    server = site.sshd(extra=FULL)
+    with socket.create_connection((server.address, server.port)) as first, socket.socket() as unused:
+        first.recv(1)
+        with pytest.raises(StepFailed, match=r"tried 2 times. Do too many log in at once \(MaxStartups\)\?"):
+            pushed(site, tmp_path, Told(unused), server)
+    assert server.logins() == 0
+
+
+@pytest.mark.parametrize(
+    ("stderr", "again"),
+    [
+        (f"{CLOSED}\nConnection closed by UNKNOWN port 65535", True),
+        ("kex_exchange_identification: read: Connection reset by peer", True),
+        (f"error: cannot open connection\n{CLOSED}", True),
+        (f"root@jump: Permission denied (publickey).\n{CLOSED}", False),
+        (f"Host key verification failed.\n{CLOSED}", False),
+        (f"ssh: connect to host jump port 22: No route to host\n{CLOSED}", False),
+        ("root@web: Permission denied (publickey).", False),
+        ("error: path '/nix/store/x' lacks a valid signature", False),
+    ],
+)
+def test_only_one_that_was_hung_up_on_is_tried_again(stderr, again):
+    """A jump host that refuses ends the ssh behind it in the same way, and another try would refuse as well."""
+    assert knock.is_hung_up(stderr) is again

@@ -1,0 +1,251 @@
+"""Commands for the steps of a run over a real sshd: what becomes of one that is cancelled before it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.hosts.checks import _Site
+from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.opener import SESSIONS
+from tests.sshd import eventually, is_running, public
+
+pytestmark = pytest.mark.nix
+
+
+class Noted:
+    """Connections that tell when a command is on its way."""
+
+    def __init__(self, connections):
+        self._connections = connections
+        self.noted = threading.Event()
+        self.calls = []
+
+    def run(self, instance, command, *, on_call, **more):
+        def note(call):
+            on_call(call)
+            self.calls.append(call)
+            self.noted.set()
+
+        return self._connections.run(instance, command, on_call=note, **more)
+
+
+@pytest.fixture
+def server(site):
+    return site.sshd()
+
+
+@pytest.fixture
+def connections(site, server):
+    return Noted(site.connect(site.instance("web", server)))
+
+
+@pytest.fixture
+def lines(connections):
+    found = Lines(connections)
+    yield found
+    found.close()
+
+
+def test_a_command_that_is_cancelled_during_the_login_is_never_sent(connections, lines, server, tmp_path):
+    async def cancel_while_the_login_waits():
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            work = asyncio.create_task(lines.remote("web", f"touch {tmp_path}/ran", seconds=20))
+            await asyncio.to_thread(connections.noted.wait, 20)
+            work.cancel()
+            await asyncio.sleep(0)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert (await lines.remote("web", "true", seconds=20)).exited == 0
+
+    asyncio.run(cancel_while_the_login_waits())
+    assert server.logins() == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_command_that_is_cancelled_before_a_session_is_free_is_never_sent(connections, lines, tmp_path):
+    gates = [tmp_path / f"gate-{number}" for number in range(SESSIONS)]
+    for gate in gates:
+        os.mkfifo(gate)
+
+    async def cancel_while_all_sessions_are_taken():
+        before = [asyncio.create_task(lines.remote("web", f"cat {gate}", seconds=20)) for gate in gates]
+        # Each is noted when it has its session.
+        await asyncio.to_thread(eventually, lambda: len(connections.calls) == SESSIONS)
+        work = asyncio.create_task(lines.remote("web", f"touch {tmp_path}/ran", seconds=20))
+        await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.sleep(0)
+        for gate in gates:
+            await asyncio.to_thread(gate.write_text, "end\n")
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        await asyncio.gather(*before)
+
+    asyncio.run(cancel_while_all_sessions_are_taken())
+    assert not (tmp_path / "ran").exists()
+
+
+class Together:
+    """Connections whose commands end when so many of them are under way at once; `late` where they never are."""
+
+    def __init__(self, parties):
+        self._barrier = threading.Barrier(parties)
+        self.late = False
+
+    def run(self, instance, command, **_):
+        try:
+            self._barrier.wait(120)
+        except threading.BrokenBarrierError:
+            self.late = True
+        raise ConnectionFailed("it is not there")
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example(hosts=32, checks=5)
+@given(hosts=st.integers(1, 40), checks=st.integers(0, SESSIONS))
+def test_whatever_hosts_and_checks_there_are_no_command_waits_for_a_thread(hosts, checks):
+    """D1: each host is followed, checked, and given its word at once: none of them queues behind another."""
+    together = Together(hosts * (checks + 2))
+    lines = Lines(together)
+
+    async def all_of_it():
+        commands = ("follow", "say", *(f"check {number}" for number in range(checks)))
+        asked = [lines.remote(f"h{host}", one, seconds=9) for host in range(hosts) for one in commands]
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    try:
+        asyncio.run(all_of_it())
+    finally:
+        lines.close()
+    assert not together.late
+
+
+class Unsure:
+    """Connections that know after a while only where a host is, as where ssh reads its configuration for it."""
+
+    def __init__(self):
+        self.asked, self.known = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def fresh(self, instance, *, urgent=False):
+        yield None
+
+    def address(self, instance):
+        self.asked.set()
+        assert self.known.wait(60), "the loop waits for it"
+        return "192.0.2.1"
+
+
+@pytest.mark.parametrize("line", ["fresh", "kept"])
+def test_no_look_into_the_configuration_of_ssh_holds_the_loop(line):
+    """D10: all hosts waited for it."""
+    unsure = Unsure()
+    lines = Lines(unsure)
+
+    async def known():
+        if line == "fresh":
+            async with lines.fresh("web") as fresh:
+                return fresh.address
+        return await _Site(lines.kept("web"), lines._pool).address()
+
+    async def meanwhile():
+        looking = asyncio.create_task(known())
+        assert await asyncio.to_thread(unsure.asked.wait, 60)
+        unsure.known.set()
+        return await looking
+
+    try:
+        assert asyncio.run(meanwhile()) == "192.0.2.1"
+    finally:
+        lines.close()
+
+
+def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_and_its_pool_have_ended(site, server):
+    """D17: nobody else would close it: the connections stay for the next run."""
+    connections = site.connect(site.instance("web", server))
+    lines = Lines(connections)
+
+    async def leave_in_the_login():
+        server.process.send_signal(signal.SIGSTOP)
+        opening = asyncio.create_task(lines.fresh("web").__aenter__())
+        await asyncio.to_thread(eventually, lambda: connections._fresh)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        lines.close()
+
+    try:
+        asyncio.run(leave_in_the_login())
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    eventually(lambda: not connections._fresh, "the end of the login")
+
+
+def test_the_word_waits_for_no_login_to_another_host(site, server):
+    """D1: hosts that hang take every place for logins through one way in; the one on trial needs none."""
+    hanging = [site.instance(f"slow-{number}", server) for number in range(2)]
+    connections = site.connect(site.instance("web", server), *hanging, logins_per_jump=1, connect_timeout=60)
+    connections.open("web")
+    held = connections._opener._slot(connections._opener._resolve("web"))
+    lines = Lines(connections)
+
+    async def give_the_word():
+        async with lines.fresh("web", urgent=True) as line:
+            return await line.command("echo keep", seconds=20)
+
+    with held:  # as a login that hangs does
+        assert asyncio.run(give_the_word()).stdout == "keep\n"
+    lines.close()
+
+
+OPERATOR = """
+import asyncio, sys
+from pathlib import Path
+from nixhive_nb.ssh.pool import Connections
+from nixhive_nb.hosts.checks import _Site
+from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.config import SshFiles
+from nixhive_nb.deployment.inventory import Instance, Inventory
+
+folder, keys, words, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+files = SshFiles(folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts")
+web = Instance(name="web", system="s", host_keys=(keys,))
+lines = Lines(Connections(Inventory(source="t", instances={"web": web}), files))
+
+async def work():
+    if way == "kept":
+        await lines.remote("web", words, seconds=60)
+    else:
+        async with lines.fresh("web") as line:
+            await line.command(words, seconds=60)
+
+asyncio.run(work())
+"""
+
+
+@pytest.mark.parametrize("way", ["kept", "fresh"])
+def test_what_runs_on_a_host_ends_when_we_are_killed(site, server, tmp_path, way):
+    """D3, N3: a fetch that was left there held Nix's lock of the path; `timeout` makes a group of its own."""
+    _, files = site.files(site.instance("web", server))
+    words = f"timeout -k 5 600 sh -c 'sleep 600 & echo $! $$ >{tmp_path}/pids; wait'; true"
+    argv = [sys.executable, "-c", OPERATOR, files.folder, public(site.keys["host-ed25519"]), words, way]
+    with subprocess.Popen(argv) as operator:
+        eventually(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith("\n"))
+        pids = list(map(int, (tmp_path / "pids").read_text().split()))
+        assert all(map(is_running, pids))
+        operator.kill()
+    eventually(lambda: not any(map(is_running, pids)), "the end of what ran on the host")

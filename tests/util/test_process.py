@@ -1,0 +1,83 @@
+"""Local programs: what they write arrives whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import pytest
+
+from nixhive_nb.errors import HiveError, MissingProgram, TookTooLong
+from nixhive_nb.run import carry
+from nixhive_nb.util import process
+
+# As OpenSSH does with the standard error that it has from Nix. What follows fills the pipe a few times.
+_AS_SSH_AND_NIX = """
+import os, time
+os.set_blocking(2, False)
+os.write(2, b"connected\\n")
+deadline = time.monotonic() + 30
+while not os.get_blocking(2):
+    if time.monotonic() > deadline:
+        raise SystemExit("nobody made it blocking again")
+    time.sleep(0.001)
+for number in range(50_000):
+    line = memoryview(b"line %09d of those that Nix writes for each word of an archive that it copies\\n" % number)
+    while line:
+        line = line[os.write(2, line):]
+"""
+
+
+def test_no_line_is_lost_though_openssh_makes_the_standard_error_non_blocking() -> None:
+    heard: list[str] = []
+    ended = asyncio.run(process.stream([sys.executable, "-c", _AS_SSH_AND_NIX], on_stderr=heard.append))
+    assert ended.status == 0, heard[-3:]
+    assert len(heard) == 50_001
+    assert heard[-1].startswith("line 000049999 of")
+
+
+def test_both_outputs_come_and_without_a_reader_they_are_kept() -> None:
+    ended = asyncio.run(process.stream(["sh", "-c", "echo out; echo err >&2; exit 3"]))
+    assert (ended.status, ended.stdout, ended.stderr) == (3, "out\n", "err\n")
+
+
+def test_nothing_stays_open() -> None:
+    async def some() -> None:
+        for _ in range(3):
+            await process.stream(["true"])
+        with pytest.raises(MissingProgram):
+            await process.stream(["no-such-program"])
+        here = asyncio.Event()
+        task = asyncio.ensure_future(
+            process.stream(["sh", "-c", "echo here >&2; exec sleep 1000"], on_stderr=lambda _: here.set())
+        )
+        await here.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    asyncio.run(some())
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_program_that_takes_too_long_is_ended_and_that_is_a_message():
+    """D11: it was an error of Python, which two of five callers did not know."""
+    with pytest.raises(TookTooLong, match=r"^sleep 600 took longer than 0\.2 s, and was ended\.$"):
+        process.run(["sleep", "600"], timeout=0.2)
+    assert issubclass(TookTooLong, HiveError)
+
+
+def test_a_nix_that_does_not_tell_its_version_holds_up_no_run(tmp_path, monkeypatch):
+    """D11: on a cold store in the network it takes longer than we wait."""
+    slow = tmp_path / "nix-store"
+    slow.write_text("#!/bin/sh\nexec sleep 600\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(carry, "VERSION_SECONDS", 0.2)
+    carry._versions.cache_clear()
+    try:
+        assert carry._versions().keys() == {"nixhive_nb", "python"}
+    finally:
+        carry._versions.cache_clear()

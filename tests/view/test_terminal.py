@@ -1,0 +1,118 @@
+"""What a terminal shows: words of hosts and of the deployment are data, and neither style it nor break its view."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pandas as pd
+import pytest
+
+from nixhive_nb.errors import StepFailed
+from nixhive_nb.run.engine import Run
+from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
+from tests.plan.fleets import deploy, instance, inventory
+
+SAID = "\x1b]0;evil\x07 \x1b[31m[bold red]see [/nix/store/x] now\x9b2J"
+SHOWN = "[bold red]see [/nix/store/x] now"
+FAILED_ROW = {"instance": "www-1", "exit_code": None, "stdout": "", "stderr": ""}
+
+
+class Saying:
+    """A backend whose first step says a line, and then fails when it may."""
+
+    def __init__(self):
+        self.said = threading.Event()
+        self.may_end = threading.Event()
+
+    async def perform(self, step, tell):
+        tell.line(SAID)
+        self.said.set()
+        await asyncio.to_thread(self.may_end.wait, 30)
+        raise StepFailed(f"it failed: {SAID}")
+
+
+@pytest.fixture
+def backend():
+    one = Saying()
+    yield one
+    one.may_end.set()
+
+
+@pytest.fixture
+def run(backend):
+    return Run(deploy(inventory(instance("www-1")), "*"), backend)
+
+
+@pytest.fixture(params=["terminal", "pipe"])
+def is_terminal(request, monkeypatch):
+    """Whether standard error is a terminal."""
+    if request.param == "terminal":
+        be_a_terminal(monkeypatch)
+    return request.param == "terminal"
+
+
+def be_a_terminal(monkeypatch):
+    """Have rich take the captured standard error for a wide terminal. Its TTY_COMPATIBLE is not in 13.7, our floor."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_line_of_a_step_that_goes_on_is_shown_as_it_was_said(run, backend, monkeypatch, capsys):
+    be_a_terminal(monkeypatch)
+    with follow_in_terminal(run):
+        run.start()
+        assert backend.said.wait(30)
+    shown = capsys.readouterr().err
+    assert SHOWN in strip_control(shown)
+    assert_is_tame(shown)
+
+
+def test_why_a_step_failed_is_shown_as_it_was_said(run, backend, is_terminal, capsys):
+    backend.may_end.set()
+    with follow_in_terminal(run):
+        assert run.start().wait(30)
+    shown = capsys.readouterr().err
+    assert f"it failed: {SHOWN}" in " ".join(strip_control(shown).split())
+    assert_is_tame(shown)
+    if not is_terminal:
+        assert "\x1b" not in shown
+
+
+def test_what_came_of_an_interrupted_run_is_told_without_terminal_control(run, backend, capsys):
+    backend.may_end.set()
+
+    def interrupted():
+        with follow_in_terminal(run):
+            assert run.start().wait(30)
+            capsys.readouterr()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    shown = capsys.readouterr().err
+    assert SHOWN in shown
+    assert "\x1b" not in shown
+    assert_is_tame(shown)
+
+
+@pytest.mark.parametrize("listener", [HostLines, HostOutputs])
+def test_how_a_host_failed_is_told_without_terminal_control(listener, capsys):
+    one = listener()
+    one.hosts(["www-1"], "x")
+    one.ended({**FAILED_ROW, "error": f"www-1: {SAID}"})
+    assert capsys.readouterr().err.splitlines()[-1] == f"!! www-1:  {SHOWN}"
+
+
+def test_a_table_holds_no_terminal_control():
+    frame = pd.DataFrame({"tags": [("web", SAID)], "error": [SAID]}, index=["www-1"])
+    assert frame_text(frame).splitlines()[-1] == f"www-1  web, {SHOWN}   {SHOWN}"
+
+
+def assert_is_tame(shown):
+    """See that what was said is not carried out: no title, no red, no cleared screen."""
+    assert "\x07" not in shown
+    assert "\x1b[31m[" not in shown
+    assert "\x9b" not in shown
+    assert "\x1b[1;31m" not in shown
