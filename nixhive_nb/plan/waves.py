@@ -18,6 +18,7 @@ from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.plan import Target
 from nixhive_nb.plan.routes import login_locks, relies_on
 from nixhive_nb.plan.step import Step
+from nixhive_nb.util.order import natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +190,7 @@ def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> li
         if name in ordered:
             return
         trail.append(name)
-        for leader in sorted(relied[name]):
+        for leader in sorted(relied[name], key=natural):
             if leader in trail:
                 relied[name].discard(leader)
             else:
