@@ -10,14 +10,13 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.forms import csv_of
 from nixhive_nb.commands.session import (
     Already,
-    Choosing,
     Ended,
     Exited,
     Known,
@@ -26,23 +25,21 @@ from nixhive_nb.commands.session import (
     Planned,
     Ran,
     Session,
-    Surveyed,
     Told,
     Value,
 )
 from nixhive_nb.errors import HiveError, of_system
-from nixhive_nb.frames import run_failures, status_frame
+from nixhive_nb.frames import run_failures
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import Caught
 from nixhive_nb.util.redaction import redact_words
 from nixhive_nb.util.text import seconds_text, strip_control
+from nixhive_nb.view.listing_text import listing_text
 from nixhive_nb.view.plan import plan_text
 from nixhive_nb.view.pulse import EVERY, beating, doing
 from nixhive_nb.view.report import report_text
-from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from nixhive_nb.view.screen import screen_of
+from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, tell_report
 
 _log = logging.getLogger(__name__)
 
@@ -148,10 +145,8 @@ def _command(argv: list[str], session: Session) -> Value:
 def _show(value: Value) -> int:
     match value:
         case Listing():
-            _print_table(value.frame, value.records, value.nothing)
+            _show_listing(value)
             return 0 if value.ok else 1
-        case Surveyed():
-            _print_table(status_frame(value.survey), value.records)
         case Known():
             _print_json(value.document)
         case Planned():
@@ -162,23 +157,47 @@ def _show(value: Value) -> int:
             return _show_report(value)
         case Exited():
             return value.status
-        case Choosing():
-            _print_table(value.frame, value.records)
         case Told() | Message() | Already():
-            _print(str(value.report) if isinstance(value, Told) else value.text)
+            _show_told(value)
     return 0
 
 
+def _show_listing(listing: Listing) -> None:
+    match listing.form:
+        case "json":
+            _print_json(listing.records)
+        case "csv":
+            streams.write(csv_of(listing.frame))
+        case form:
+            _print(listing_text(listing.table, screen_of(), wide=form == "wide"))
+
+
 def _show_plan(planned: Planned) -> None:
-    if planned.records is not None:
-        _print_json(planned.records)
-        return
-    _print(plan_text(planned.plan))
-    _print("Nothing was changed.")
+    match planned.form:
+        case "json":
+            _print_json(planned.records)
+        case "csv":
+            streams.write(csv_of(planned.frame))
+        case form:
+            _print(plan_text(planned.plan, screen=screen_of(), wide=form == "wide"))
+            _print("Nothing was changed.")
+
+
+def _show_told(told: Told | Message | Already) -> None:
+    """Print what is known already, or with `--json` that as an object, and the words for a person beside it."""
+    if told.document is not None:
+        _print_json(told.document)
+    if isinstance(told, Told):
+        error = told.document is not None
+        streams.write(report_text(told.report, screen=screen_of(error=error)) + "\n", error=error)
+    elif told.document is not None:
+        _tell(told.text)
+    else:
+        _print(told.text)
 
 
 def _show_report(ended: Ended) -> int:
-    _tell(report_text(ended.report))
+    tell_report(ended.report)
     if ended.document is not None:
         _print_json(ended.document)
     return 0 if ended.report.ok else 1
@@ -193,13 +212,6 @@ def _show_run(ran: Ran) -> int:
     left_out = f", {rest} not tried" if rest else ""
     _complain(("one instance failed" if bad == 1 else f"{bad} instances failed") + left_out)
     return 1
-
-
-def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None, nothing: str = "") -> None:
-    if records is None:
-        _print(nothing if nothing and frame.empty else frame_text(frame))
-    else:
-        _print_json(records)
 
 
 def _print_json(value: object) -> None:

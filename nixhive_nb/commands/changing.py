@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands.consent import ask_leave, check_agreed
+from nixhive_nb.commands.forms import document_of, nothing_done
 from nixhive_nb.commands.options import (
     Whole,
     activation,
@@ -19,6 +20,7 @@ from nixhive_nb.commands.options import (
     deploying,
     hive_of,
     how_of,
+    json_also,
     left_out,
     moving,
     must_name,
@@ -31,10 +33,11 @@ from nixhive_nb.commands.options import (
     wait,
     waves,
 )
-from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message
+from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message, records_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.text import count_text
+from nixhive_nb.view.tables import systems_table
 
 if TYPE_CHECKING:
     from nixhive_nb.commands.session import Session
@@ -64,7 +67,8 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
     """
     hive, no = hive_of(ctx), left_out(ctx)
     if "build" in no:
-        return Known(frame=hive.systems(*patterns), document=hive.document(remembered=True))
+        frame = hive.systems(*patterns)
+        return Known(frame=frame, table=systems_table(records_of(frame)), document=hive.document(remembered=True))
     session = session_of(ctx)
     plan = hive.plan("build", *patterns, follow=session.follow, no=no)
     report = hive.execute(plan, follow=session.follow, note=session.note(reason))
@@ -76,6 +80,7 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 @moving
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -99,6 +104,7 @@ def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any
               help="Do it, and nothing when a deploy (no dry-activate) with this KEY went well.")  # fmt: skip
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -124,10 +130,13 @@ def deploy(
     hive = hive_of(ctx)
     with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim:
         if claim is not None and claim.done is not None:
-            return _already(hive, str(once), claim.done)
+            return _already(ctx, hive, str(once), claim.done)
         plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
         if resume is not None and not plan.targets:
-            return Message(text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.")
+            return Message(
+                text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.",
+                document=nothing_done(plan) if options_of(ctx).get("as_json") else None,
+            )
         return carry_out(ctx, hive, plan, reason, claim)
 
 
@@ -139,6 +148,7 @@ def deploy(
 @activation
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -170,6 +180,7 @@ def rollback(
 @reboot_timeout
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -193,14 +204,16 @@ def _deploy_plan(ctx: click.Context, hive: Hive, patterns: list[Pattern], resume
     return hive.plan("deploy", *patterns, follow=follow, **how)
 
 
-def _already(hive: Hive, key: str, done: Done) -> Already:
+def _already(ctx: click.Context, hive: Hive, key: str, done: Done) -> Already:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(done.ended))
     text = f"Nothing was done: --once {key} was done by run {done.run} on {when} ({' '.join(done.words)})."
     try:
-        return Already(text=text, report=hive.report(done.run))
+        report = hive.report(done.run)
     except OptionError:  # journals are not kept for ever
         _log.debug("no report of run %s", done.run, exc_info=True)
-        return Already(text=text, report=None)
+        report = None
+    known = document_of(report) if report is not None else {"run": done.run, "verb": "deploy", "ok": True}
+    return Already(text=text, report=report, document=known if options_of(ctx).get("as_json") else None)
 
 
 def carry_out(
@@ -214,7 +227,8 @@ def carry_out(
     note = session.note(reason)
     if options_of(ctx).get("background"):
         return _begin(session, hive, plan, note, claim, force=force)
-    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force))
+    report = hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force)
+    return Ended(report=report, document=document_of(report) if options_of(ctx).get("as_json") else None)
 
 
 def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None, *, force: bool) -> Begun:

@@ -11,16 +11,19 @@ import click
 import msgspec
 
 from nixhive_nb import lab as practice
-from nixhive_nb.commands.options import Whole, as_json, common, options_of, session_of
-from nixhive_nb.commands.session import Listing, Message, place_of, records_of
+from nixhive_nb.commands.options import Whole, common, forms, listing_of, options_of, session_of
+from nixhive_nb.commands.session import Message, place_of, records_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import count_text
+from nixhive_nb.view.tables import lab_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from nixhive_nb.commands.session import Listing
 
 _log = logging.getLogger(__name__)
 
@@ -64,14 +67,15 @@ def up(ctx: click.Context, web: int, systemd: int) -> Message:
 
 
 @lab_group.command()
-@as_json
+@forms
 @common
-def status(*, as_json: bool) -> Listing:
+@click.pass_context
+def status(ctx: click.Context) -> Listing:
     """List its hosts as they are now."""
     with _lab_errors():
         hosts = practice.Lab.open().status()
     frame = lab_frame([msgspec.structs.asdict(host) for host in hosts])
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return listing_of(ctx, frame, lab_table(records_of(frame)))
 
 
 @lab_group.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
+from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Form, Listing, Session
 from nixhive_nb.plan.options import STEPS, TYPES
 from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, STALL_SECONDS
 from nixhive_nb.run.limits import Limits
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.hive import Hive
     from nixhive_nb.plan.options import How
+    from nixhive_nb.view.listing import Table
 
 F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
@@ -66,12 +67,17 @@ def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     return hive
 
 
-def listing_of(frame: pd.DataFrame, *, as_json: bool, nothing: str = "") -> Listing:
-    """Return a table as a command gives it, with what `--json` prints where that is asked for.
+def listing_of(ctx: click.Context, frame: pd.DataFrame, table: Table, *, ok: bool = True) -> Listing:
+    """Return a listing as a command gives it, in the form that is asked for."""
+    return Listing(frame=frame, table=table, form=form_of(ctx), ok=ok)
 
-    `nothing` is what is said of a table without rows.
-    """
-    return Listing(frame=frame, records=records_of(frame) if as_json else None, nothing=nothing)
+
+def form_of(ctx: click.Context) -> Form:
+    """Return the form in which a listing is asked for. Raises `click.UsageError` where that is more than one."""
+    asked: list[Form] = [form for form in ("wide", "json", "csv") if options_of(ctx).get(f"as_{form}")]
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{form}' for form in asked)} do not go together.")
+    return asked[0] if asked else "table"
 
 
 def must_name(patterns: Sequence[T]) -> Sequence[T]:
@@ -272,6 +278,19 @@ background = click.option(
 
 reason = click.option("--reason", metavar="TEXT", default="", help="Why: it is noted in the journal.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_also = click.option(
+    "--json", "as_json", is_flag=True, expose_value=False, callback=_remember,
+    help="Print how it ended as JSON; the report goes to standard error.",
+)  # fmt: skip
+forms = _together(
+    click.option("--wide", "as_wide", is_flag=True, expose_value=False, callback=_remember,
+                 help="Show all columns, however wide the screen is."),
+    click.option("--json", "as_json", is_flag=True, expose_value=False, callback=_remember,
+                 help="Print JSON: whole paths, plain numbers."),
+    click.option("--csv", "as_csv", is_flag=True, expose_value=False, callback=_remember,
+                 help="Print the same as CSV."),
+)  # fmt: skip
+"""The forms of a listing; see `form_of`."""
 patterns = click.argument(
     "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: session_of(ctx).patterns(words)
 )

@@ -10,13 +10,15 @@ from nixhive_nb.commands.changing import carry_out
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
     Whole,
-    as_json,
     background,
     common,
     consent,
     deploying,
+    form_of,
+    forms,
     hive_of,
     how_of,
+    json_also,
     must_name,
     not_empty,
     options_of,
@@ -24,8 +26,7 @@ from nixhive_nb.commands.options import (
     session_of,
 )
 from nixhive_nb.commands.plan_file import read_plan, write_plan
-from nixhive_nb.commands.session import Begun, Ended, Planned, place_of, records_of
-from nixhive_nb.frames import plan_frame
+from nixhive_nb.commands.session import Begun, Ended, Planned, place_of
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
@@ -41,7 +42,7 @@ _ON_TRIAL: tuple[Verb, ...] = ("deploy", "rollback")
 @click.option("--to", metavar="GENERATION", type=Whole(min=1), help="For a rollback: where to go.")
 @click.option("--if-needed", is_flag=True, help="For a reboot: only those that need one.")
 @deploying
-@as_json
+@forms
 @common
 @click.pass_context
 def plan_command(
@@ -51,7 +52,6 @@ def plan_command(
     to: int | None,
     *,
     if_needed: bool,
-    as_json: bool,
     **how: Any,  # noqa: ANN401 - click's values
 ) -> Planned:
     """Show what would be done, and do nothing.
@@ -59,7 +59,7 @@ def plan_command(
     The verb is deploy, push, build, rollback or reboot; without one, deploy. Hosts are asked, and nothing is changed.
     `apply` carries exactly this plan out; in a terminal, --out FILE keeps it for that.
     """
-    session = session_of(ctx)
+    session, form = session_of(ctx), form_of(ctx)
     verb, rest = _verb(words)
     if verb in ("rollback", "reboot"):
         must_name(rest)
@@ -77,8 +77,7 @@ def plan_command(
     out = options_of(ctx).get("out")
     if out and session.has_terminal:
         write_plan(plan, place_of(out))
-    records = [{**row, "digest": plan.whole_digest} for row in records_of(plan_frame(plan))]
-    return Planned(plan=plan, records=records if as_json else None)
+    return Planned(plan=plan, form=form)
 
 
 @click.command()
@@ -86,6 +85,7 @@ def plan_command(
 @click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context

@@ -13,6 +13,7 @@ import msgspec
 from nixhive_nb.deployment.places import places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
+from nixhive_nb.frames import plan_frame
 from nixhive_nb.hive import Hive
 from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import Limits
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from nixhive_nb.background import BackgroundRun
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Plan
-    from nixhive_nb.plan.plan import Survey
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.everywhere import Listener
     from nixhive_nb.run_report import RunReport
+    from nixhive_nb.view.listing import Table
 
 _log = logging.getLogger(__name__)
 
@@ -42,20 +43,26 @@ DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
+Form = Literal["table", "wide", "json", "csv"]
+"""How a listing is wanted: for a person, with all columns, or for a program."""
 LIMITS = ("parallel", "copies", "per_jump", "per_store", "output", "log")
 """The options that are fields of `plan.limits.Limits`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """A table. `records` is the same for `--json`, None when a table is wanted."""
+    """A listing: as a person reads it, and as a DataFrame. `form` says in which form it is wanted."""
 
     frame: pd.DataFrame
-    records: list[dict[str, Any]] | None = None
+    table: Table
+    form: Form = "table"
     ok: bool = True
     """False where the table tells of something that is not as it should be: a terminal then leaves with status 1."""
-    nothing: str = ""
-    """What is said in place of a table without rows."""
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Its rows as JSON objects."""
+        return records_of(self.frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +70,13 @@ class Known:
     """What is known without a build: as a table, and as the inventory object that a terminal prints."""
 
     frame: pd.DataFrame
+    table: Table
     document: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
+    """A build, push or deploy that ran. `document` is what a terminal prints of a build, and of others for `--json`."""
 
     report: RunReport
     document: dict[str, Any] | None = None
@@ -87,22 +95,23 @@ class Already:
 
     text: str
     report: RunReport | None
+    document: dict[str, Any] | None = None
+    """What `--json` prints in place of the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """The report of an earlier run."""
+    """The report of an earlier run. `document` is the same for `--json`."""
 
     report: RunReport
+    document: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choosing:
+class Choosing(Listing):
     """The instances to choose from: columns as in `frames.instances_frame`, and how they stood when last asked."""
 
-    frame: pd.DataFrame
     standings: dict[str, Standing]
-    records: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +119,17 @@ class Planned:
     """A plan that was not run."""
 
     plan: Plan
-    records: list[dict[str, Any]] | None = None
+    form: Form = "table"
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Its rows, each with the whole digest."""
+        return plan_frame(self.plan).assign(digest=self.plan.whole_digest)
 
-@dataclass(frozen=True, kw_only=True)
-class Surveyed:
-    """How instances stand to what is wanted of them."""
-
-    survey: Survey
-    records: list[dict[str, Any]] | None = None
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The same as JSON objects."""
+        return records_of(self.frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +142,10 @@ class Ran:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """Text for a person."""
+    """Text for a person. `document` is what `--json` prints in place of it."""
 
     text: str
+    document: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +179,7 @@ def _plain(cell: object) -> object:
     return cell.isoformat() if hasattr(cell, "isoformat") else cell
 
 
-Value = Listing | Known | Ended | Begun | Already | Told | Choosing | Planned | Surveyed | Ran | Message | Exited | None
+Value = Listing | Known | Ended | Begun | Already | Told | Choosing | Planned | Ran | Message | Exited | None
 
 
 class Session:
@@ -301,6 +313,20 @@ class Session:
         config, state = options.get("config") or self.config or DEFAULT_CONFIG, options.get("state") or self.state
         state_dir = options.get("state_dir") or self.state_dir
         return places_of(place_of(config), place_of(state), place_of(state_dir) if state_dir else None).folder
+
+    def past(self, options: dict[str, Any]) -> Path:
+        """Return the folder of journals, for a command about earlier runs.
+
+        Nothing is evaluated, and what is named is kept. Raises `DeploymentError` for a deployment that is not there and
+        has left nothing behind.
+        """
+        folder = self.folder(options)
+        config = options.get("config") or self.config or DEFAULT_CONFIG
+        if not folder.is_dir() and not place_of(config).exists():
+            self.hive(options)  # which says what is missing
+        for name in ("config", "state", "state_dir"):
+            setattr(self, name, options.get(name) or getattr(self, name))
+        return folder
 
     def note(self, reason: str) -> Note:
         """Return who asks for a run and why, for the journal."""

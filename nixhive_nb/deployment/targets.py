@@ -26,7 +26,7 @@ Pattern = str | Iterable[str]
 
 
 class Wave(msgspec.Struct, frozen=True):
-    """The instances that one pattern (or several together) added: in the order of the patterns, then of name (www-2 before www-10)."""
+    """The instances that one pattern (or several together) added: in their order, then as people count."""
 
     pattern: str
     instances: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,6 +57,8 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     words: tuple[str, ...] = ()
     verb: str
+    asked: tuple[str, ...] = ()
+    """The patterns, as far as the plan tells."""
     source: str
     digest: str
     reason: str = ""
@@ -70,12 +73,18 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
         """How long it took; None for one that has no end, 0 where the clock was put back by more than that."""
         return None if self.ended is None else max(0.0, self.ended - self.started)
 
+    @property
+    def command(self) -> str:
+        """What was asked for: the words as they were typed, or for a run from Python the verb and the patterns."""
+        return shlex.join(self.words or (self.verb, *self.asked))
+
 
 class _Brief(msgspec.Struct, frozen=True):
     """What a list of runs needs of a plan."""
 
     verb: str
     targets: tuple[msgspec.Raw, ...] = ()
+    patterns: tuple[tuple[str, ...], ...] = ()
 
 
 class _Noted(Plan, frozen=True, kw_only=True):
@@ -175,6 +184,7 @@ def _entry(file: Path) -> RunEntry | None:
         program=head.program,
         words=head.words,
         verb=plan.verb,
+        asked=tuple(",".join(wave) for wave in plan.patterns),
         source=head.source,
         digest=head.digest,
         reason=head.reason,

@@ -9,7 +9,7 @@ from nixhive_nb.run.logs import short_file
 from nixhive_nb.run.report import InstanceRecord, SystemRecord
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text, size_text
-from nixhive_nb.view.plan import short_path
+from nixhive_nb.view.listing import short_path
 from nixhive_nb.view.report import (
     again_text,
     details,

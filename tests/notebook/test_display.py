@@ -9,16 +9,17 @@ import pytest
 
 from nixhive_nb.frames import run_frame
 from nixhive_nb.notebook.bundle import Notice
+from nixhive_nb.notebook.listing_view import ListingView
 from nixhive_nb.notebook.live import ProgressView
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.record import Record
 from nixhive_nb.notebook.run_output import RunOutput, failure_of
-from nixhive_nb.notebook.status_view import StatusView
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Survey, Target
 from nixhive_nb.util import html
 from nixhive_nb.view.progress import progress_of
 from nixhive_nb.view.record import ROWS
+from nixhive_nb.view.status import status_table
 from tests.notebook.values import Story, build_plan, deploy_plan, deployed, inventory
 
 NASTY = "\x1b[31m<script>alert('x')</script>\x1b]0;title\x07\u202e & \"quoted\""
@@ -95,7 +96,7 @@ def nasty_views():
         Record(builds.rest({"instantiate:portico+www": NASTY})),
         Record(Story(warned).rest()),
         PlanView(warned),
-        StatusView(nasty_survey()),
+        ListingView(status_table(nasty_survey())),
         ProgressView(progress_of(live.tally.report())),
         RunOutput([row], 1),
         Notice(NASTY),

@@ -20,4 +20,5 @@ from nixhive_nb.util.order import natural
     ],
 )
 def test_numbers_in_names_count_as_numbers(names):
-    assert sorted(reversed(names), key=natural) == names
+    names.reverse()
+    assert sorted(names, key=natural) == names[::-1]

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nixhive_nb import frames
+from nixhive_nb.commands.forms import csv_of
 from nixhive_nb.commands.session import records_of
 from nixhive_nb.errors import ConnectionFailed, NixError
 from nixhive_nb.hosts import activation, closures
@@ -25,7 +26,10 @@ from nixhive_nb.ssh import host_keys, resolve
 from nixhive_nb.ssh.pool import RemoteResult
 from nixhive_nb.ssh.probe import BROKEN, http_status, parse_url
 from nixhive_nb.util import said
-from nixhive_nb.view.terminal import frame_text
+from nixhive_nb.view.listing_html import listing_html
+from nixhive_nb.view.listing_text import listing_text
+from nixhive_nb.view.status import status_table
+from nixhive_nb.view.tables import generations_table
 
 ODD = (
     *("0", "-1", "+1", "1_000", " 1", "1e9", "nan", "inf", "-inf", "1e400", "0x10", "", " ", "\0", "\ud800"),
@@ -64,9 +68,10 @@ def survey_of(*facts):
     )
 
 
-def shown(frame):
+def shown(frame, *tables):
     """Have a table in all the forms that a face gives it."""
-    text = frame_text(frame) + frame.to_string() + frame.to_html()
+    text = frame.to_string() + frame.to_html() + csv_of(frame)
+    text += "".join(listing_text(table) + listing_html(table) for table in tables)
     text += json.dumps(records_of(frame), ensure_ascii=False, allow_nan=True)
     text.encode()
 
@@ -92,9 +97,10 @@ def test_the_facts_of_any_host_make_a_status(answer):
     """E2: a generation beyond 64 bits raised `OverflowError` in the table of all."""
     facts = parse_facts(answer)
     good = HostFacts(current=STORE, generation=4, uptime=3.0, free=5)
-    frame = frames.status_frame(survey_of(facts, good))
+    survey = survey_of(facts, good)
+    frame = frames.status_frame(survey)
     assert list(frame["generation"])[1] == 4
-    shown(frame)
+    shown(frame, status_table(survey))
     parse_failed_units(answer)
 
 
@@ -108,7 +114,7 @@ def test_the_generations_of_any_host_make_a_table(answer):
     good = Generation(number=3, path=STORE, created=1000.0)
     frame = frames.generations_frame({"odd": parse_generations(answer), "web": (good,)}, {})
     assert list(frame["number"])[-1] == 3
-    shown(frame)
+    shown(frame, generations_table(records_of(frame)))
 
 
 def test_a_generation_with_a_date_that_is_in_no_calendar_is_listed_without_one():
@@ -126,7 +132,8 @@ def test_the_tables_themselves_hold_whatever_number_comes(number, when):
     """E2: the last gate, whichever reader let it pass."""
     bad = Generation(number=number, path=STORE, created=when)  # type: ignore[arg-type]
     facts = HostFacts(generation=number, free=number, uptime=when)
-    shown(frames.generations_frame({"odd": (bad,)}, {}))
+    frame = frames.generations_frame({"odd": (bad,)}, {})
+    shown(frame, generations_table(records_of(frame)))
     shown(frames.status_frame(survey_of(facts)))
     shown(frames.run_frame([{"instance": "odd", "exit_code": number, "seconds": when}]))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from nixhive_nb.plan.plan import Options
-from nixhive_nb.view.plan import change_text, plan_text, short_path
+from nixhive_nb.view.listing import short_path
+from nixhive_nb.view.plan import change_text, plan_text
 from tests.notebook.values import build_plan, deploy_plan, inventory
 from tests.plan.looked import looked, path
 
