@@ -283,12 +283,12 @@ json_also = click.option(
     help="Print how it ended as JSON; the report goes to standard error.",
 )  # fmt: skip
 forms = _together(
-    click.option("--wide", "as_wide", is_flag=True, expose_value=False, callback=_remember,
-                 help="Show all columns, however wide the screen is."),
     click.option("--json", "as_json", is_flag=True, expose_value=False, callback=_remember,
                  help="Print JSON: whole paths, plain numbers."),
     click.option("--csv", "as_csv", is_flag=True, expose_value=False, callback=_remember,
                  help="Print the same as CSV."),
+    click.option("--wide", "as_wide", is_flag=True, expose_value=False, callback=_remember,
+                 help="Show all columns, however wide the screen is."),
 )  # fmt: skip
 """The forms of a listing; see `form_of`."""
 patterns = click.argument(

@@ -30,6 +30,7 @@ from nixhive_nb.notebook.picker import PickerRow, picker_for
 from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.run_output import failure_of
 from nixhive_nb.notebook.settings import settings_of
+from nixhive_nb.notebook.shown_frame import ShownFrame
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.report import failure_text
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nixhive_nb.commands.session import Value
     from nixhive_nb.notebook.picker import Widgets
     from nixhive_nb.run_report import RunReport
+    from nixhive_nb.view.listing import Table
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """For a variable, or for `Out[…]`."""
     shown: Bundle | str | None = None
     """What a command that stands alone shows in place of its value: a view, a text, or nothing more (`""`)."""
+    alone: object = None
+    """What a command that stands alone gives to the cell in place of `value`, if that looks another way there."""
     failure: RunFailed | None = None
 
     def show(self) -> None:
@@ -77,7 +81,7 @@ def answer_to(value: Value) -> Answer:
 def _looked_up(value: Listing | Known | Planned) -> Answer:
     """Return a DataFrame, a plan or a picker, shown as a person reads it; or what a program reads."""
     if isinstance(value, Known):
-        return Answer(value=value.frame, shown=ListingView(value.table))
+        return _listed(value.frame, value.table)
     if value.form == "json":
         return Answer(value=value.records)
     if value.form == "csv":
@@ -88,7 +92,12 @@ def _looked_up(value: Listing | Known | Planned) -> Answer:
         return _choosing(value)
     if isinstance(value, Planned):
         return Answer(value=value.plan, shown=PlanView(value.plan, wide=wide))
-    return Answer(value=value.frame, shown=ListingView(value.table, wide=wide))
+    return _listed(value.frame, value.table, wide=wide)
+
+
+def _listed(frame: pd.DataFrame, table: Table, *, wide: bool = False) -> Answer:
+    """Return a DataFrame, which a cell shows as a listing."""
+    return Answer(value=frame, alone=ShownFrame.of(frame, ListingView(table, wide=wide)))
 
 
 def _carried_out(value: Ended | Ran) -> Answer:

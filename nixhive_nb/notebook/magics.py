@@ -274,6 +274,8 @@ class HiveMagics(Magics):
             raise answer.failure
         if out or (alone and quiet):
             return None
+        if alone and answer.alone is not None:
+            return answer.alone
         if not alone or answer.shown is None:
             return answer.value
         answer.show()

@@ -46,6 +46,8 @@ class Column(msgspec.Struct, frozen=True):
     """It stands to the right."""
     prose: bool = False
     """It may be broken into lines."""
+    below: bool = False
+    """Prose for which there is no room stands below its row."""
     cut: bool = False
     """Its end may be left out where it is narrow."""
     wide: bool = False

@@ -23,11 +23,11 @@ COLOURS: dict[Tone, str] = {
 
 def listing_html(table: Table, *, wide: bool = False) -> str:
     """Return a table as HTML: the headline, the columns that say something, and the lines below."""
-    parts = [head_html(table)] if table.headline else []
-    if table.rows:
-        parts.append(table_html(table, wide=wide))
-    elif table.empty:
-        parts.append(html.note(html.escaped(table.empty)))
+    if table.rows or not table.empty:
+        parts = [head_html(table)] if table.headline else []
+        parts += [table_html(table, wide=wide)] if table.columns else []
+    else:
+        parts = [f"<div>{html.escaped(table.empty)}</div>"]
     return "".join([*parts, *map(_note, table.notes)])
 
 

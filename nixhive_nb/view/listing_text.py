@@ -10,27 +10,31 @@ from nixhive_nb.view.listing import Cell
 from nixhive_nb.view.screen import ENDLESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.view.listing import Column, Row, Table, Tone
     from nixhive_nb.view.screen import Screen
 
 _GAP = "  "
-_LEAST_PROSE = 28
+_LEAST_PROSE = 38
 _LEAST_CUT = 20
 """How narrow a column may become before another one goes."""
+_NARROW_PROSE = 20
+"""How narrow prose may become before names are cut."""
 _FEWEST = 8
+_WIDEST = 10**9
+_BELOW = "    "
+"""What stands before the lines below a row."""
 _CODES: dict[Tone, str] = {"": "", "ok": "32", "warn": "33", "bad": "31", "run": "36", "dim": "2"}
 _BOLD = "1"
 
 
 def listing_text(table: Table, screen: Screen = ENDLESS, *, wide: bool = False) -> str:
     """Return a table as text for a screen. `wide` shows all columns whole, however long the lines become."""
-    lines = [*_head(table, screen)]
-    if table.rows:
-        lines += _body(table, screen, wide=wide)
-    elif table.empty:
-        lines.append(table.empty)
+    if table.rows or not table.empty:
+        lines = [*_head(table, screen), *(_body(table, screen, wide=wide) if table.columns else ())]
+    else:
+        lines = [table.empty]
     for note in table.notes:
         lines += [_painted(line, note.tone, screen) for line in wrapped(note.text, screen.width)]
     return "\n".join(lines)
@@ -65,56 +69,65 @@ def _head(table: Table, screen: Screen) -> Iterator[str]:
 
 def _body(table: Table, screen: Screen, *, wide: bool) -> Iterator[str]:
     """Yield the lines of the columns that have room, with the titles of sections between them."""
-    rows = table.rows
+    columns, rows = table.columns, table.rows
     indent = _GAP if any(section.title for section in table.sections) else ""
     room = None if screen.width is None or wide else screen.width - len(indent)
-    widths = _fitted(table.columns, rows, table.shown(wide=wide), room)
-    header = [Cell(column.name) for column in table.columns]
-    yield indent + _painted(_lines(table.columns, header, widths, None)[0], "dim", screen)
+    shown = table.shown(wide=wide)
+    below = [at for at in shown if columns[at].below]
+    widths = _natural(columns, rows, shown)
+    if room is not None and _total(widths.values()) > room:
+        widths = _fitted(columns, {at: width for at, width in widths.items() if at not in below}, room)
+    else:
+        below = []
+    yield indent + _painted(_lines(columns, [Cell(one.name) for one in columns], widths, None)[0], "dim", screen)
     for section in table.sections:
         if section.title:
             yield from (_painted(line, "", screen, bold=True) for line in wrapped(section.title, screen.width))
         for row in section.rows:
-            yield from (f"{indent}{line}" for line in _lines(table.columns, row.cells, widths, screen))
+            yield from (f"{indent}{line}" for line in _lines(columns, row.cells, widths, screen))
+            for cell in (row.cells[at] for at in below if row.cells[at].text):
+                told = (_painted(line, cell.tone, screen) for line in wrapped(cell.text, (room or 0) - len(_BELOW)))
+                yield from (f"{indent}{_BELOW}{line}" for line in told)
 
 
-def _fitted(columns: Sequence[Column], rows: Sequence[Row], shown: list[int], room: int | None) -> dict[int, int]:
+def _natural(columns: Sequence[Column], rows: Sequence[Row], shown: list[int]) -> dict[int, int]:
     """Return how wide each column is that is shown, by its place."""
-    natural = {at: max(len(columns[at].name), *(len(row.cells[at].text) for row in rows)) for at in shown}
-    if room is None:
-        return natural
+    return {at: max([len(columns[at].name), *(len(row.cells[at].text) for row in rows)]) for at in shown}
+
+
+def _fitted(columns: Sequence[Column], widths: dict[int, int], room: int) -> dict[int, int]:
+    """Return the widths of the columns for which there is room."""
+    found = dict(widths)
     while True:
-        least = {at: min(width, _least(columns[at])) for at, width in natural.items()}
-        going = max(natural, key=lambda at: (columns[at].rank, at))
+        going = max(found, key=lambda at: (columns[at].rank, at))
+        least = (min(width, _least(columns[at])) for at, width in found.items())
         if _total(least) <= room or not columns[going].rank:
-            return _shrunk(columns, natural, room)
-        del natural[going]
+            return _shrunk(columns, found, room)
+        del found[going]
 
 
 def _least(column: Column) -> int:
-    least = _LEAST_PROSE if column.prose else _LEAST_CUT if column.cut else 0
-    return max(least, len(column.name)) if least else 10**9
+    """Return how narrow a column may become before another one goes."""
+    return _LEAST_PROSE if column.prose else _LEAST_CUT if column.cut else _WIDEST
 
 
 def _shrunk(columns: Sequence[Column], widths: Mapping[int, int], room: int) -> dict[int, int]:
-    """Return the widths with the widest that may give way made as narrow as there is need; names give way last."""
+    """Return the widths made as narrow as there is need: ends that may be cut first, then prose, and names last."""
     found = dict(widths)
-    for may in (
-        [at for at in found if columns[at].prose or columns[at].cut],
-        list(found),
+    for floor, may in (
+        (_LEAST_CUT, [at for at in found if columns[at].cut]),
+        (_LEAST_PROSE, [at for at in found if columns[at].prose]),
+        (_NARROW_PROSE, [at for at in found if columns[at].prose]),
+        (_FEWEST, list(found)),
     ):
-        while may and (over := _total(found) - room) > 0:
-            widest = max(may, key=lambda at: found[at])
-            rest = max((found[at] for at in may if at != widest), default=0)
-            least = max(_FEWEST, _least(columns[widest]) if columns[widest].prose or columns[widest].cut else _FEWEST)
-            if found[widest] <= least:
-                break
-            found[widest] = max(least, min(found[widest] - 1, max(found[widest] - over, rest)))
+        while _total(found.values()) > room and (wide := [at for at in may if found[at] > floor]):
+            found[max(wide, key=lambda at: found[at])] -= 1
     return found
 
 
-def _total(widths: Mapping[int, int]) -> int:
-    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
+def _total(widths: Iterable[int]) -> int:
+    known = list(widths)
+    return sum(known) + len(_GAP) * (len(known) - 1)
 
 
 def _lines(

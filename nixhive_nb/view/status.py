@@ -22,7 +22,7 @@ _COLUMNS = (
     Column("generation", rank=4, number=True),
     Column("up", rank=3, number=True),
     Column("free on /nix", rank=2, number=True),
-    Column("note", prose=True),
+    Column("note", prose=True, below=True),
 )
 _FIRST: tuple[Standing, ...] = (
     "unreachable",

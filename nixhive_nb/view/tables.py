@@ -95,7 +95,7 @@ def generations_table(records: Sequence[Record]) -> Table:
         Column("made (UTC)", rank=2),
         Column("version", rank=3, cut=True),
         Column("system", rank=1, cut=True),
-        Column("note", prose=True),
+        Column("note", prose=True, below=True),
     )
     rows = [row for _, group in groupby(records, lambda one: one["instance"]) for row in _generations(list(group))]
     hosts = len({one["instance"] for one in records})
@@ -120,7 +120,7 @@ def check_table(records: Sequence[Record]) -> Table:
         Column("time", rank=2, number=True),
         Column("tries", rank=3, number=True),
         Column("kind", wide=True),
-        Column("found", prose=True),
+        Column("found", prose=True, below=True),
         Column("description", wide=True, prose=True),
     )
     rows = [

@@ -79,7 +79,8 @@ def test_options_stand_before_or_after_the_command(folder, words):
 def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
     (folder / "hive.nix").write_text((folder / "hive.nix").read_text().replace("tags", "tgas", 1))
     ended = nix_hive(folder, "instances")
-    assert ended.stdout.splitlines()[0].split()[:2] == ["instance", "system"]
+    assert ended.stdout.splitlines()[0] == "3 instances, 2 systems"
+    assert ended.stdout.splitlines()[1].split()[:2] == ["instance", "system"]
     assert "did you mean `tags`?" in ended.stderr
 
 
