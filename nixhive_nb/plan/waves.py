@@ -17,7 +17,7 @@ import msgspec
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.plan import Target
 from nixhive_nb.plan.routes import login_locks, relies_on
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.step import Step, step_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gate(self) -> str:
         """The id of the step that ends it."""
-        return f"wave:{self.name}"
+        return step_id("gate", self.name)
 
 
 def allowed_failures(text: str, targets: int) -> int | None:
@@ -94,11 +94,11 @@ def gated(
         checks = _check_steps(inventory, part, options, last) if is_followed else []
         steps += checks
         ends = (*last.values(), *(step.id for step in checks))
-        steps.append(Step(id=part.gate, kind="wave", wave=part.wave, strict=part.strict, needs=gate[:1], after=ends))
+        steps.append(Step(id=part.gate, kind="gate", wave=part.wave, strict=part.strict, needs=gate[:1], after=ends))
         gate = (part.gate,)
         if options.pause and is_followed:
             pause = Step(
-                id=f"pause:{part.name}", kind="pause", wave=part.wave, seconds=options.pause, needs=(part.gate,)
+                id=step_id("pause", part.name), kind="pause", wave=part.wave, seconds=options.pause, needs=(part.gate,)
             )
             steps.append(pause)
             gate = (part.gate, pause.id)
@@ -112,12 +112,14 @@ def _check_steps(inventory: Inventory, part: Part, options: Options, last: Mappi
     if not checked or not options.checks or not runs_it:
         return []
     # One step that waits for all, so that there is not an edge from each to each.
-    settled = Step(id=f"settled:{part.name}", kind="wave", wave=part.wave, after=tuple(last.values()))
+    settled = Step(
+        id=step_id("gate", f"{part.name} before its checks"), kind="gate", wave=part.wave, after=tuple(last.values())
+    )
     return [
         settled,
         *(
             Step(
-                id=f"check:{target.instance}",
+                id=step_id("check", target.instance),
                 kind="check",
                 systems=(target.system,),
                 instance=target.instance,

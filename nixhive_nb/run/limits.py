@@ -7,10 +7,8 @@ from itertools import count
 
 import msgspec
 
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.step import MOVING, Step
 from nixhive_nb.util.kept import KEPT, LOGGED
-
-_CONTENT = ("fetch", "push")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +97,7 @@ class Locks:
             lock = turn.locks[turn.taken]
             free = self._free.setdefault(lock, self._limits.of(lock))
             if not free:
-                entry = (turn.step.kind in _CONTENT, next(self._arrivals), turn)
+                entry = (turn.step.kind in MOVING, next(self._arrivals), turn)
                 heappush(self._queues.setdefault(lock, []), entry)
                 return False
             self._free[lock] = free - 1
