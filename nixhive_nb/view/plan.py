@@ -189,7 +189,7 @@ def _systems(plan: Plan) -> list[str]:
     """Return how many systems are to be built: those of which it is not known that they are built."""
     if plan.verb not in ("build", "push", "deploy"):
         return []
-    known = {system for step in plan.steps if step.kind == "build" and step.path for system in step.systems}
+    known = {system for step in plan.steps if step.kind == "register" and step.path for system in step.systems}
     measured = {target.system for target in plan.targets if _is_measured(plan, target.instance)}
     verb = "build" if plan.options.realise else "instantiate"
     new = len(set(plan.systems) - known - measured)
