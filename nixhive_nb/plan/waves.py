@@ -7,7 +7,6 @@ no work: what comes later needs it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.option_kinds import Share
 from nixhive_nb.plan.plan import Target
 from nixhive_nb.plan.routes import login_locks, relies_on
 from nixhive_nb.plan.step import Step, step_id
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Options
 
-_AMOUNT = re.compile(r"([0-9]{1,9})(%?)")
 _WHOLE = 100
 
 
@@ -168,14 +167,13 @@ def _batch_size(text: str, wave: int) -> int:
 
 def _amount(option: str, text: str, *, least: int) -> tuple[int, bool]:
     """Read `N` or `P%`: the number, and whether it is a share."""
-    found = _AMOUNT.fullmatch(text.strip())
-    number, share = (int(found[1]), bool(found[2])) if found else (-1, False)
-    if number < least or (share and number > _WHOLE):
+    try:
+        return Share(least).split(text)
+    except ValueError:
         raise OptionError(
             f"{option} {text}: it must be a number of at least {least}, or a share of at most 100%: {option} 10, "
             f"or {option} 25%."
-        )
-    return number, share
+        ) from None
 
 
 def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> list[Target]:
