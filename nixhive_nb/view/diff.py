@@ -10,7 +10,7 @@ from nixhive_nb.view.listing import Cell, Column, Row, Section, Table, plain
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nixhive_nb.view.listing import Tone
+    from nixhive_nb.view.listing import Ink
 
     Record = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ _COLUMNS = (
     Column("version", cut=True),
     Column("size", number=True),
 )
-_SIGNS: dict[str, tuple[str, Tone]] = {
+_SIGNS: dict[str, tuple[str, Ink]] = {
     "added": ("+ added", "ok"),
     "removed": ("- removed", "bad"),
     "changed": ("→ changed", "warn"),

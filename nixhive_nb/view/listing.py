@@ -15,11 +15,12 @@ import msgspec
 
 from nixhive_nb.util.said import is_moment
 from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.words import Tone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Tone = Literal["", "ok", "warn", "bad", "run", "dim"]
+Ink = Tone | Literal[""]
 """What a cell means, which a face may show as a colour. It is never in the colour alone."""
 _STORE = "/nix/store/"
 _HASH = 32
@@ -31,7 +32,7 @@ class Cell(msgspec.Struct, frozen=True):
     """What stands in a row below one column."""
 
     text: str = ""
-    tone: Tone = ""
+    tone: Ink = ""
     whole: str = ""
     """The whole of what `text` has in short, such as a store path."""
 
@@ -73,7 +74,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A listing. Columns in which no row has anything are not shown, but for the first."""
 
     headline: str = ""
-    tone: Tone = ""
+    tone: Ink = ""
     facts: tuple[str, ...] = ()
     """What is to know beside the headline."""
     ways: tuple[str, ...] = ()

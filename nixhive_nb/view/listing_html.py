@@ -5,20 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixhive_nb.util import html
+from nixhive_nb.view.words import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nixhive_nb.view.listing import Cell, Column, Section, Table, Tone
-
-COLOURS: dict[Tone, str] = {
-    "": "",
-    "ok": html.OK,
-    "warn": html.WARN,
-    "bad": html.BAD,
-    "run": html.RUN,
-    "dim": html.DIM,
-}
+    from nixhive_nb.view.listing import Cell, Column, Ink, Section, Table
 
 
 def listing_html(table: Table, *, wide: bool = False) -> str:
@@ -33,7 +25,7 @@ def listing_html(table: Table, *, wide: bool = False) -> str:
 
 def head_html(table: Table) -> str:
     """Return the headline with what is to know beside it, and the line below."""
-    head = html.head(html.escaped(table.headline), map(html.escaped, table.facts), COLOURS[table.tone])
+    head = html.head(html.escaped(table.headline), map(html.escaped, table.facts), _colour(table.tone))
     ways = f"<div>{html.dim(html.escaped(' · '.join(table.ways)))}</div>" if table.ways else ""
     return head + ways
 
@@ -57,10 +49,14 @@ def _cell(column: Column, cell: Cell) -> str:
     text = html.escaped(cell.text)
     if cell.whole:
         text = f'<span title="{html.escaped(cell.whole)}">{text}</span>'
-    told = html.coloured(COLOURS[cell.tone], text) if cell.tone and text else text
+    told = html.coloured(_colour(cell.tone), text) if cell.tone and text else text
     return html.cell(told, number=column.number, prose=column.prose)
 
 
 def _note(note: Cell) -> str:
     told = html.escaped(note.text, most=2000)
-    return html.note(told) if note.tone in ("", "dim") else f"<div>{html.coloured(COLOURS[note.tone], told)}</div>"
+    return html.note(told) if note.tone in ("", "dim") else f"<div>{html.coloured(_colour(note.tone), told)}</div>"
+
+
+def _colour(tone: Ink) -> str:
+    return COLOURS[tone] if tone else ""

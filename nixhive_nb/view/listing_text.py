@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.listing import Cell
 from nixhive_nb.view.screen import ENDLESS
+from nixhive_nb.view.words import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from nixhive_nb.view.listing import Column, Row, Table, Tone
+    from nixhive_nb.view.listing import Column, Ink, Row, Table
     from nixhive_nb.view.screen import Screen
 
 _GAP = "  "
@@ -25,7 +26,8 @@ _FEWEST = 8
 _WIDEST = 10**9
 _BELOW = "    "
 """What stands before the lines below a row."""
-_CODES: dict[Tone, str] = {"": "", "ok": "32", "warn": "33", "bad": "31", "run": "36", "dim": "2"}
+_CODES = {"green": "32", "yellow": "33", "red": "31", "blue": "34", "dim": "2"}
+"""How a terminal is told of a style."""
 _BOLD = "1"
 
 
@@ -155,6 +157,6 @@ def _pieces(column: Column, text: str, width: int) -> list[str]:
     return [f"{text[: width - 1]}…"]
 
 
-def _painted(text: str, tone: Tone, screen: Screen, *, bold: bool = False) -> str:
-    codes = ";".join(filter(None, [_BOLD if bold else "", _CODES[tone]]))
+def _painted(text: str, tone: Ink, screen: Screen, *, bold: bool = False) -> str:
+    codes = ";".join(filter(None, [_BOLD if bold else "", _CODES[STYLES[tone]] if tone else ""]))
     return f"\x1b[{codes}m{text}\x1b[0m" if screen.colour and codes and text else text

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from nixhive_nb.plan.routes import store_host
 from nixhive_nb.util.text import count_text, seconds_text, size_text, strip_control
 from nixhive_nb.view import listing as listings
-from nixhive_nb.view.listing import Cell, Column, Table, Tone, listing, path_cell, short_path
+from nixhive_nb.view.listing import Cell, Column, Ink, Table, listing, path_cell, short_path
 from nixhive_nb.view.listing_text import listing_text
 from nixhive_nb.view.plan_rows import Fate, InstanceRow, SystemRow, instance_rows, system_rows
 from nixhive_nb.view.screen import ENDLESS
+from nixhive_nb.view.words import FATES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,17 +22,8 @@ if TYPE_CHECKING:
 
     Row = InstanceRow | SystemRow
 
-_TO_DO = {
-    "build": "to build",
-    "push": "to bring there",
-    "deploy": "to activate",
-    "rollback": "to roll back",
-    "reboot": "to reboot",
-    "survey": "to look at",
-}
-_FATES = {"nothing": "nothing to do", "unreachable": "unreachable", "broken": "cannot be evaluated"}
 _ATTENTION = ("unreachable", "broken", "act", "nothing")
-_TONES: dict[Fate, Tone] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad"}
+_TONES: dict[Fate, Ink] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad"}
 _BUILT = (Column("system"), Column("what will happen", prose=True), Column("result", rank=1, cut=True))
 _TOUCHED = (
     Column("wave", number=True),
@@ -107,7 +99,7 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
 def counts_text(plan: Plan, rows: Sequence[Row]) -> str:
     """Return how many rows have which fate: `4 to activate, 2 nothing to do, 1 unreachable`."""
     counts: Counter[str] = Counter(row.fate for row in rows)
-    words = {"act": _TO_DO[plan.verb], **_FATES}
+    words = {fate: VERBS[plan.verb].to_do if fate == "act" else known.words for fate, known in FATES.items()}
     return ", ".join(f"{counts[fate]} {text}" for fate, text in words.items() if counts[fate]) or "nothing to do"
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.options import command_words
+from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES
 from nixhive_nb.run.logs import short_file
 from nixhive_nb.run.report import WORST_FIRST, InstanceRecord, SystemRecord
 from nixhive_nb.util.text import seconds_text, size_text, strip_control
-from nixhive_nb.view.listing import Cell, Column, Row, Table, Tone, listing, path_cell, plain
+from nixhive_nb.view.listing import Cell, Column, Row, Table, listing, path_cell, plain
 from nixhive_nb.view.listing_text import listing_text, wrapped
 from nixhive_nb.view.screen import ENDLESS
+from nixhive_nb.view.words import OUTCOMES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,48 +24,9 @@ if TYPE_CHECKING:
     from nixhive_nb.run.report import Report
     from nixhive_nb.view.screen import Screen
 
-SYMBOLS = {
-    "done": "✓",
-    "warned": "⚠",
-    "unchanged": "=",
-    "rolled back": "↶",
-    "failed": "✕",
-    "refused": "✕",
-    "locked": "✕",
-    "unknown": "?",
-    "skipped": "⊘",
-    "cancelled": "⊘",
-    None: "●",
-}
-_TONES: dict[str | None, Tone] = {
-    "done": "ok",
-    "warned": "warn",
-    "unchanged": "dim",
-    "rolled back": "bad",
-    "failed": "bad",
-    "refused": "bad",
-    "locked": "bad",
-    "unknown": "bad",
-    "skipped": "dim",
-    "cancelled": "dim",
-    None: "run",
-}
-_DONE_WORDS = {
-    "build": "built",
-    "push": "pushed",
-    "deploy": "deployed",
-    "rollback": "rolled back",
-    "reboot": "rebooted",
-    "survey": "looked at",
-}
 NIX_HIVE = "nix-hive"
 _SOURCE = "hive.nix"
 """The deployment that a terminal takes when none is named."""
-_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
-"""Verbs after which `@failed` are the instances that are not as wanted."""
-_MOVING = ("push", "deploy")
-"""Verbs that bring systems to instances."""
-_WORDS: dict[str, str] = {"warned": "done, with warnings"}
 _BUILT = (
     Column("system"),
     Column("outcome", prose=True),
@@ -95,7 +58,7 @@ def headline(report: Report) -> str:
     unchanged, warned = counts.get("unchanged", 0), counts.get("warned", 0)
     good = sum(counts.pop(outcome, 0) for outcome in GOOD)
     dry = report.plan.verb == "deploy" and report.plan.options.type == "dry-activate"
-    what = "looked at, nothing activated" if dry else _DONE_WORDS[report.plan.verb]
+    what = "looked at, nothing activated" if dry else VERBS[report.plan.verb].done
     parts = [f"{good} of {total} {what}"]
     if unchanged and report.plan.verb != "survey":
         parts.append(f"{unchanged} unchanged" if unchanged < total else "all unchanged")
@@ -111,7 +74,7 @@ def details(report: Report) -> str:
     """Return the facts that stand beside the headline: when, how long, which plan and run, what left this machine."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.started))
     parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
-    if report.plan.verb in _MOVING:
+    if report.plan.verb in BRINGING:
         parts.append(f"{size_text(report.sent)} left this machine")
     if report.run:
         parts.append(f"run {report.run}")
@@ -126,13 +89,13 @@ def ordered(report: Report) -> Sequence[InstanceRecord | SystemRecord]:
 
 def outcome_text(record: InstanceRecord | SystemRecord) -> str:
     """Return an outcome with its symbol, and the step at which it failed."""
-    words = _WORDS.get(record.outcome or "running", record.outcome or "running")
+    words = OUTCOMES[record.outcome].words
     step = record.failed_step if isinstance(record, InstanceRecord) else ""
     if step and record.outcome == "failed":
         words += f" at {step}"
     if record.outcome == "done" and record.reason:
         words += ", with a warning"
-    return f"{SYMBOLS[record.outcome]} {words}"
+    return f"{OUTCOMES[record.outcome].symbol} {words}"
 
 
 def again_text(report: Report, program: str) -> str:
@@ -141,7 +104,7 @@ def again_text(report: Report, program: str) -> str:
     `program` is what stands before its words, such as `%hive`, which knows of the deployment by itself.
     """
     plan = report.plan
-    if plan.verb not in _ON_INSTANCES or report.ok or not report.run:
+    if plan.verb not in ON_INSTANCES or report.ok or not report.run:
         return ""
     words = ["--resume", report.run.rpartition("-")[2]] if plan.verb == "deploy" else _again_words(report)
     if program == NIX_HIVE and plan.source != _SOURCE:
@@ -191,11 +154,6 @@ def report_listing(report: Report, *, most: int | None = None) -> Table:
         sections=listing(rows),
         notes=tuple(rest),
     )
-
-
-def tone_of(outcome: str | None) -> Tone:
-    """Return what an outcome means; None is that of what is under way."""
-    return _TONES.get(outcome, "dim")
 
 
 def _said(report: Report) -> list[tuple[str, Sequence[str], str]]:
@@ -270,7 +228,7 @@ def _rows(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> t
         ]
         return _BUILT, [Row(tuple(cells)) for cells in rows]
     instances = [record for record in records if isinstance(record, InstanceRecord)]
-    if report.plan.verb not in _MOVING:
+    if report.plan.verb not in BRINGING:
         return _TOUCHED, [Row((Cell(one.instance), _outcome(one), path_cell(one.path))) for one in instances]
     rows = [
         [
@@ -287,7 +245,7 @@ def _rows(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> t
 
 
 def _outcome(record: InstanceRecord | SystemRecord) -> Cell:
-    return Cell(plain(outcome_text(record)), tone_of(record.outcome))
+    return Cell(plain(outcome_text(record)), OUTCOMES[record.outcome].tone)
 
 
 def name_of(record: InstanceRecord | SystemRecord) -> str:

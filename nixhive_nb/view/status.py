@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.status import STANDINGS, Standing, standings
 from nixhive_nb.util.text import count_text, seconds_text, size_text
-from nixhive_nb.view.listing import Cell, Column, Row, Table, Tone, listing, plain
+from nixhive_nb.view.listing import Cell, Column, Row, Table, listing, plain
 from nixhive_nb.view.plan import change_text
+from nixhive_nb.view.words import LOOKS
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.facts import Seen, Wanted
@@ -35,26 +36,6 @@ _FIRST: tuple[Standing, ...] = (
     "in sync",
 )
 """Those that need attention first."""
-_SYMBOLS: dict[Standing, str] = {
-    "in sync": "✓",
-    "reboot needed": "⚠",
-    "boots it next": "◑",
-    "mixture": "✕",
-    "outdated": "◐",
-    "never deployed": "○",
-    "unreachable": "✕",
-    "unknown": "?",
-}
-_TONES: dict[Standing, Tone] = {
-    "in sync": "ok",
-    "reboot needed": "warn",
-    "boots it next": "warn",
-    "mixture": "bad",
-    "outdated": "warn",
-    "never deployed": "warn",
-    "unreachable": "bad",
-    "unknown": "bad",
-}
 
 
 def status_table(survey: Survey) -> Table:
@@ -77,7 +58,7 @@ def status_table(survey: Survey) -> Table:
     worst: Standing = min(states.values(), key=_FIRST.index, default="in sync")
     return Table(
         headline=f"{hosts}: {_counts(Counter(states.values()))}" if states else hosts,
-        tone=_TONES[worst],
+        tone=LOOKS[worst].tone,
         columns=_COLUMNS,
         sections=listing(rows),
     )
@@ -85,7 +66,7 @@ def status_table(survey: Survey) -> Table:
 
 def standing_cell(state: Standing) -> Cell:
     """Return the cell of how an instance stands."""
-    return Cell(f"{_SYMBOLS[state]} {state}", _TONES[state])
+    return Cell(f"{LOOKS[state].symbol} {state}", LOOKS[state].tone)
 
 
 def _counts(counts: Counter[Standing]) -> str:

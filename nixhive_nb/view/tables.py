@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from nixhive_nb.plan.events import Outcome
 from nixhive_nb.util.text import count_text, seconds_text
 from nixhive_nb.view.listing import Cell, Column, Row, Table, listing, moment_text, path_cell, plain
-from nixhive_nb.view.report import SYMBOLS, tone_of
 from nixhive_nb.view.status import standing_cell
+from nixhive_nb.view.words import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.history import RunEntry
-    from nixhive_nb.view.listing import Tone
+    from nixhive_nb.view.listing import Ink
 
     Record = Mapping[str, Any]
 
 _NO_INSTANCE = "There is no instance."
-_STATES: dict[str, tuple[str, Tone]] = {
+_STATES: dict[str, tuple[str, Ink]] = {
     "ended": ("", ""),
     "running": ("● running", "run"),
     "killed": ("✕ killed", "bad"),
@@ -241,12 +240,15 @@ def _generations(records: Iterable[Record]) -> Iterable[Row]:
 def _outcome(entry: RunEntry) -> Cell:
     """Return how a run ended, in counts: `✓ 3 done, 1 unchanged`."""
     words, tone = _STATES[entry.state]
-    order = (*get_args(Outcome), *entry.counts)
-    counts = {name: entry.counts[name] for name in dict.fromkeys(order) if entry.counts.get(name)}
+    counts: dict[str, int] = {
+        outcome: entry.counts[outcome] for outcome in OUTCOMES if outcome and entry.counts.get(outcome)
+    }
+    counts |= {name: number for name, number in entry.counts.items() if name not in counts and number}
     told = ", ".join(f"{number} {name}" for name, number in counts.items())
-    if not words and counts:
-        worst = next((name for name in counts if tone_of(name) == "bad"), next(iter(counts)))
-        words, tone = SYMBOLS.get(worst, ""), tone_of(worst)
+    looks = [look for outcome, look in OUTCOMES.items() if outcome in counts]
+    if not words and looks:
+        worst = next((look for look in looks if look.tone == "bad"), looks[0])
+        words, tone = worst.symbol, worst.tone
     cut = "interrupted" if entry.interrupted else ""
     return Cell(" ".join(filter(None, [words, ", ".join(filter(None, [told, cut]))])), tone)
 
