@@ -49,7 +49,7 @@ def diff_table(records: Sequence[Record], systems: Mapping[str, str]) -> Table:
         columns=_COLUMNS,
         sections=tuple(sections),
         notes=tuple(Cell(f"✕ {plain(one['instance'])}: {plain(one['error'])}", "bad") for one in lost),
-        empty="No package differs.",
+        empty="" if lost else "No package differs.",
     )
 
 

@@ -149,7 +149,7 @@ def history_table(entries: Sequence[RunEntry], *, empty: str) -> Table:
     columns = (
         Column("run"),
         Column("started (UTC)"),
-        Column("took", rank=1, number=True),
+        Column("took", number=True),
         Column("command", prose=True),
         Column("outcome", prose=True),
         Column("who", rank=2, cut=True),

@@ -57,6 +57,13 @@ def in_new_looks(text):
     return short.replace("/nix/store/", "").split()
 
 
+def told_in(lines):
+    """The words of all lines but for the titles of columns, of which those that say nothing are left out now."""
+    return [
+        in_new_looks(line) for line in lines if line.split()[:2] not in (["instance", "outcome"], ["system", "outcome"])
+    ]
+
+
 def plain(value):
     return json.loads(json.dumps(msgspec.to_builtins(value)))
 
@@ -83,8 +90,7 @@ def test_a_report_tells_what_it_told(folder, run):
     assert [{**plain(one), "log_file": ""} for one in report.instances()] == renamed(told["instances"])
     assert [{**plain(one), "log_file": ""} for one in report.systems()] == renamed(told["systems"])
     report = msgspec.structs.replace(report, journal=Path(report.journal).name)
-    shown = report_text(report).splitlines()
-    assert [in_new_looks(line) for line in shown] == [in_new_looks(line) for line in told["text"]]
+    assert told_in(report_text(report).splitlines()) == told_in(told["text"])
     assert str(Timeline.of(report)).splitlines() == told["timeline"]
 
 

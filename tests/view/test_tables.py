@@ -80,10 +80,11 @@ def test_generations_say_what_runs_what_boots_and_who_was_not_asked():
     table = generations_table(records_of(generations_frame(found, {"www-2": "no route to host"})))
     assert (table.headline, table.tone) == ("2 hosts: 2 generations, 1 not asked", "bad")
     assert rows(table)[:2] == [
-        "www-1 2 boots next 2026-11-27 22:57 24.05 bbbbbbbb…-nixos-sys…",
-        "www-1 1 runs aaaaaaaa…-nixos-sys…",
+        "www-1 2 boots next 2026-11-27 22:57 bbbbbbbb…-nixos-system-www-…",
+        "www-1 1 runs aaaaaaaa…-nixos-system-www-…",
     ]
     assert rows(table)[2:] == ["www-2", "no route to host"]
+    assert "22:57 24.05 bbbbbbbb…-nixos-system-www-24.05" in rows(table, Screen(width=120))[0]
 
 
 def test_checks_that_fail_stand_first():
@@ -101,8 +102,9 @@ def test_checks_that_fail_stand_first():
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_a_run_tells_what_was_typed_how_it_ended_when_and_for_how_long(width):
-    (row,) = rows(history_table([ENTRY], empty=""), Screen(width=width))[:1]
-    assert row.startswith("aaaaaa 2026-11-27 22:57 1.9 s deploy portico '*' --canary 1 ✕ 4 done, 1 failed")
+    row = rows(history_table([ENTRY], empty=""), Screen(width=width))[0]
+    assert row.startswith("aaaaaa 2026-11-27 22:57 1.9 s deploy portico '*' --canary")
+    assert "✕ 4 done, 1 failed" in row
     if width == 200:
         assert row.endswith("ada@desk %hive morning.ipynb")
     assert ENTRY.run in listing_text(history_table([ENTRY], empty=""), wide=True)
@@ -141,7 +143,7 @@ def test_what_changes_alike_is_told_once():
     table = diff_table(records, systems)
     assert listing_text(table).splitlines() == [
         "3 of 4 hosts would change",
-        "  package     change     version               size",
+        "  package     change     version              size",
         "www-1, www-2 (www), +1.2 kB in all",
         "  openssl     → changed  3.0.13 → 3.0.15   +1.2 kB",
         "db, +61.4 MB in all",
