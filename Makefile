@@ -70,7 +70,7 @@ endif
 
 .PHONY: test-fast
 test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, no server, under a minute
-	@$(WITH_MAKE) $(PY) -m pytest $(FAST) $(TESTS) </dev/null
+	@NIXHIVE_TEST_FAST=1 $(WITH_MAKE) $(PY) -m pytest $(FAST) $(TESTS) </dev/null
 
 .PHONY: test-lowest
 test-lowest: setup ## The tests without fleets and browsers on Python 3.11, with every dependency at its floor
