@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
+import sys
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -314,8 +315,8 @@ def _finite(given: object) -> float | None:
     """Return a number as a float; None for what is none, or cannot be counted with."""
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         return None
-    try:
-        number = float(given)
-    except OverflowError:
+    largest: numbers.Real = sys.float_info.max  # type: ignore[assignment] # a float is one, which its stubs do not say
+    if not -largest <= given <= largest:
         return None
+    number = float(given)
     return number if math.isfinite(number) else None
