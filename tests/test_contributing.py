@@ -16,6 +16,7 @@ PAGE = Page(ROOT / "CONTRIBUTING.md")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 WRITTEN_BY_RUNS = ("build/", ".venv")
+KINDS = get_args(Kind)
 
 
 def test_each_file_and_folder_that_it_names_is_there():
@@ -46,7 +47,7 @@ def section(name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("The steps of a plan", get_args(Kind)),
+        ("The steps of a plan", KINDS),
         ("How an instance ends", get_args(Outcome)),
         ("How an instance stands", get_args(Standing)),
     ],

@@ -315,8 +315,7 @@ def _finite(given: object) -> float | None:
     """Return a number as a float; None for what is none, or cannot be counted with."""
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         return None
-    largest: numbers.Real = sys.float_info.max  # type: ignore[assignment] # a float is one, which its stubs do not say
-    if not -largest <= given <= largest:
+    if isinstance(given, int) and abs(given) > sys.float_info.max:
         return None
     number = float(given)
     return number if math.isfinite(number) else None
