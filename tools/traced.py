@@ -71,10 +71,14 @@ class Tracer:
         threading.setprofile(None)
         sys.setprofile(None)
 
+    def seen(self) -> set[tuple[str, str, int]]:
+        """Return what was called until now; another thread may be at a last one."""
+        return self.functions.copy()
+
     def save(self, path: str) -> None:
         """Write what was seen."""
-        functions = sorted(f"{file}:{name}:{line}" for file, name, line in self.functions)
-        files = sorted({file for file, _, _ in self.functions} | self.data)
+        functions = sorted(f"{file}:{name}:{line}" for file, name, line in self.seen())
+        files = sorted({file for file, _, _ in self.seen()} | self.data)
         Path(path).write_text(json.dumps({"files": files, "functions": functions, "hops": self.hops}))
 
     def _ours(self, code: CodeType) -> str:
@@ -188,8 +192,8 @@ def probe(tree: Path, result: str) -> None:
             return await perform(self, step, tell)
         finally:
             tracer.stop()
-            files = {file for file, _, _ in tracer.functions}
-            found.append({"files": len(files), "functions": len(tracer.functions)})
+            seen = tracer.seen()
+            found.append({"files": len({file for file, _, _ in seen}), "functions": len(seen)})
 
     backend.perform = traced
     with hive_class.load("example") as hive:
