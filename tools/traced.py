@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEPLOY = ("deploy", "--yes", "-c", "example", "portico", "*")
 ASKED = "portico"
+PROBES = ("probe", "look")
+"""The kind of the step that asks one host, here and in trees of before (`measures.py` counts those too)."""
 NOT_CODE = {".py", ".pyc", ""}
 NOT_CALLED = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 START = "Run.start"
@@ -183,7 +185,7 @@ def probe(tree: Path, result: str) -> None:
     perform = backend.perform
 
     async def traced(self: object, step: Any, tell: Any) -> object:  # noqa: ANN401 - of whatever version
-        if step.kind != "probe":
+        if step.kind not in PROBES:
             return await perform(self, step, tell)
         tracer.functions.clear()
         tracer.going = True
