@@ -24,6 +24,7 @@ from nixhive_nb.run_report import RunReport
 from tests.commands.plans import a_plan
 from tests.notebook.values import build_plan, deploy_plan
 from tests.run.test_history import PLAN, noted, story
+from tests.speed import examples
 from tests.util.test_said import ODD
 
 ODDITIES = st.one_of(
@@ -82,7 +83,7 @@ def told(folder):
             history.request_of(entry)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_a_journal_in_which_anything_is_changed_is_told_as_far_as_it_makes_sense(lines, tmp_path_factory, data):
     """E2, E9: the same for what lies in a folder that others write, as for what a host says."""
