@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive
     from nixhive_nb.plan.options import How
 
@@ -60,9 +61,13 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
 
 def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     """Return the deployment that a command is about: read now, and not again before the command has ended."""
+    from nixhive_nb.commands.completing import note_names  # noqa: PLC0415 - once a deployment is loaded
+
     session = session_of(ctx)
     hive = session.hive(options_of(ctx), anew=anew)
-    session.warn_once(ctx.with_resource(hive.held()).warnings)
+    inventory = ctx.with_resource(hive.held())
+    note_names(hive.places.deployment, inventory)
+    session.warn_once(inventory.warnings)
     return hive
 
 
@@ -134,6 +139,11 @@ def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     _remember(ctx, param, value)
     if ctx.parent is not None:  # before the word of the command, which one it is comes to light with that
         check_out(ctx, ctx.command.name)
+
+
+def _patterns(ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> Sequence[Pattern]:
+    # A line that is being typed has no session.
+    return words if ctx.resilient_parsing else session_of(ctx).patterns(words)
 
 
 def _verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's way
@@ -272,6 +282,4 @@ background = click.option(
 
 reason = click.option("--reason", metavar="TEXT", default="", help="Why: it is noted in the journal.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-patterns = click.argument(
-    "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: session_of(ctx).patterns(words)
-)
+patterns = click.argument("patterns", nargs=-1, metavar="[PATTERN]...", callback=_patterns)

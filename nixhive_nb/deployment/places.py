@@ -79,6 +79,14 @@ def places_of(deployment: str | Path, state: str | Path, state_dir: str | Path |
     return Places(deployment=path, state=file, folder=next(iter(beside), last))
 
 
+def own_places(deployment: Path) -> Places | None:
+    """Return where the files of a deployment lie that no team shares; None for a user without a home."""
+    folder = _own_folder(deployment.absolute())
+    if folder is None:
+        return None
+    return Places(deployment=deployment.absolute(), state=folder / "hive.state", folder=folder)
+
+
 def trusted_mark(deployment: Path, words: Mapping[str, str]) -> Path | None:
     """Return the file that stands for the user's trust in a deployment that says these words; None without a home.
 

@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from collections import deque
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,6 +205,8 @@ def _follow() -> str:
             _add(_known.file)
         except (OSError, ValueError, RuntimeError) as error:  # the last one for the home folder of nobody
             return f"{named}: {getattr(error, 'strerror', None) or str(error).rstrip('.')}. Nothing is logged there."
+    from importlib.metadata import version  # noqa: PLC0415 - a third of the time that a help takes
+
     _log.info("the log begins: nixhive_nb %s, Python %s", version(NAME), platform.python_version())
     return ""
 
