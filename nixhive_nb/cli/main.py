@@ -19,7 +19,6 @@ from nixhive_nb.commands.session import Exited, Message, Session
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import Caught
-from nixhive_nb.util.redaction import redact_words
 from nixhive_nb.util.text import seconds_text
 from nixhive_nb.view.pulse import EVERY, beating, doing
 
@@ -90,6 +89,8 @@ def call(argv: list[str]) -> int:
         ask=lambda question: click.confirm(question, default=False, err=True),
     )
     if _log.isEnabledFor(logging.INFO):
+        from nixhive_nb.util.redaction import redact_words  # noqa: PLC0415 - only a log needs it
+
         _log.info("nix-hive in %s: %s", _here(), redact_words(argv))
     try:
         return _show(_command(argv, session))

@@ -1,6 +1,6 @@
 """How a terminal shows what commands give.
 
-It is imported when there is something to show that is no plain text: tables and live views cost more than most commands.
+It is imported when there is something to show that is no plain text: tables and views cost more than many commands.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     names_of(inventory)            those names, from a deployment that is loaded
     note_names, read_names         the same, left in a file by the last load, for a shell
 
-Nothing here evaluates a deployment or asks a host. Files (`file`, `folder`, `nix file`) are listed by the face, or by the
-shell; `runs` lists runs, and a digest (`plan`) is what a notebook alone knows.
+Nothing here evaluates a deployment or asks a host. Files (`file`, `folder`, `nix file`) are listed by the face, or by
+the shell; `runs` lists runs, and a digest (`plan`) is what a notebook alone knows.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _of_words(command: str, words: Sequence[str]) -> tuple[Wanted, ...]:
         return ("instance",) if in_place_of_host(words) else ()
     if command == "scp":
         return ("instance:", "file")
-    if words[:1] == ["build"]:
+    if tuple(words[:1]) == ("build",):
         return ("system",)
     return ("target",) if words else ("verb", "target")
 

@@ -11,7 +11,13 @@ import re
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class, shell_complete
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+    shell_complete,
+)
 
 from nixhive_nb.commands.completing import NOTHING, Offer, offers, read_names, runs, steps, wanted
 from nixhive_nb.commands.options import options_of
@@ -31,8 +37,34 @@ VARIABLE = "_NIX_HIVE_COMPLETE"
 """The variable by which a shell asks, as click names it: see `cli.main`."""
 _PLAIN = re.compile(r"[\w@%+:,./^-]+")
 """What no shell reads as something else. Other names are for people to write, in the quotes of their shell."""
+_PICKED = "@picked"
+"""A group that notebooks alone have."""
 _BY_SHELL = {"file": "file", "nix file": "file", "folder": "dir"}
 """What the shell itself lists, in click's words."""
+
+
+class _Bash(BashComplete):
+    """Click's, with groups: to bash, `@` is a word of its own in what it tells, though not in what it replaces."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the one that is typed, and that one."""
+        args, incomplete = super().get_completion_args()
+        *words, last = _glued([*args, incomplete])
+        return words, last
+
+
+add_completion_class(_Bash)
+
+
+def _glued(words: list[str]) -> list[str]:
+    """Return words, each that is a lone `@` together with the one after it."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "@":
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
 
 
 def complete(group: click.Group, instruction: str) -> int:
@@ -71,7 +103,7 @@ def _items(param: click.Parameter, ctx: click.Context, incomplete: str) -> list[
     named = [
         CompletionItem(offer.text, help=offer.about or offer.kind)
         for offer in _offers(ctx, kinds, incomplete)
-        if offer.fits(incomplete) and _PLAIN.fullmatch(offer.text) and offer.text not in words
+        if offer.fits(incomplete) and _PLAIN.fullmatch(offer.text) and offer.text not in (*words, _PICKED)
     ]
     listed = [CompletionItem(incomplete, type=_BY_SHELL[kind]) for kind in kinds if kind in _BY_SHELL]
     return [*listed, *named]  # in this order: bash forgets what it has when it is told of files

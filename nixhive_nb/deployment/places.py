@@ -7,12 +7,10 @@ user's own folder for state, by the absolute path of the deployment.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import pwd
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +92,7 @@ def trusted_mark(deployment: Path, words: Mapping[str, str]) -> Path | None:
     """
     home = _state_home()
     text = "\0".join([os.path.realpath(deployment), *(f"{name}\0{value}" for name, value in sorted(words.items()))])
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    digest = _sha256(text.encode("utf-8", "surrogateescape"))
     return home / _OURS / "trusted" / digest if home is not None else None
 
 
@@ -108,6 +106,8 @@ def _sweep_roots(folder: Path) -> None:
         try:
             gone = not os.path.lexists(mark.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n"))
             if gone and time.time() - roots.stat().st_mtime > _UNUSED:
+                import shutil  # noqa: PLC0415 - as above
+
                 shutil.rmtree(roots)
         except OSError:
             _log.debug("sweeping %s", roots, exc_info=True)  # there are none, or somebody else did it
@@ -121,8 +121,14 @@ def _own_folder(deployment: Path) -> Path | None:
     real = Path(os.path.realpath(deployment))
     real = real.parent if real.name == _DEFAULT_NIX else real
     told = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(real.parts[-2:])).strip("-.")[:_LONGEST]
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:_HASH]
+    digest = _sha256(os.fsencode(real))[:_HASH]
     return home / _OURS / f"{told}-{digest}"
+
+
+def _sha256(text: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
+    return hashlib.sha256(text).hexdigest()
 
 
 def _state_home() -> Path | None:

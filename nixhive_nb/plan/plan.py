@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 import msgspec
@@ -142,6 +141,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 for one in self.seen
             ],
         }
+        import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
     def own_steps(self) -> dict[str, tuple[str, ...]]:
