@@ -44,11 +44,13 @@ _BY_SHELL = {"file": "file", "nix file": "file", "folder": "dir"}
 
 
 class _Bash(BashComplete):
-    """Click's, with groups: to bash, `@` is a word of its own in what it tells, though not in what it replaces."""
+    """Click's, with what bash takes for words of their own: the `@` of a group, the `=` of an option."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the words before the one that is typed, and that one."""
         args, incomplete = super().get_completion_args()
+        if incomplete == "=":  # what it replaces begins behind it
+            incomplete = ""
         *words, last = _glued([*args, incomplete])
         return words, last
 
@@ -57,12 +59,12 @@ add_completion_class(_Bash)
 
 
 def _glued(words: list[str]) -> list[str]:
-    """Return words, each that is a lone `@` together with the one after it."""
+    """Return words as they are written: `@` and `failed` are one, and `=` behind an option is none."""
     found: list[str] = []
     for word in words:
         if found and found[-1] == "@":
             found[-1] += word
-        else:
+        elif word != "=" or not found or not found[-1].startswith("--"):
             found.append(word)
     return found
 
