@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
+import sys
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -312,10 +313,7 @@ class Text(msgspec.Struct, frozen=True):
 
 def _finite(given: object) -> float | None:
     """Return a number as a float; None for what is none, or cannot be counted with."""
-    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+    if isinstance(given, bool) or not isinstance(given, numbers.Real) or abs(given) > sys.float_info.max:
         return None
-    try:
-        number = float(given)
-    except OverflowError:
-        return None
+    number = float(given)
     return number if math.isfinite(number) else None
