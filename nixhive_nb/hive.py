@@ -79,12 +79,8 @@ T = TypeVar("T")
 
 _open: weakref.WeakSet[Hive] = weakref.WeakSet()
 """The deployments that are loaded: a plan is applied with the connections of its own."""
-_EVALUATED = ("push", "deploy")
 _NAMED = 5
 """How many instances a warning names."""
-"""Verbs that need what the systems evaluate to."""
-_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
-"""Verbs whose runs end with an outcome for each instance."""
 
 
 class Plan(plans.Plan, frozen=True, kw_only=True):
@@ -372,7 +368,7 @@ class Hive:
         if verb == "build":
             return self._own(self._build_plan(patterns, options, no, follow), patterns, no)
         targets = self.targets(*patterns)
-        asked = Asked(evaluate=verb in _EVALUATED, measure=measure, no=no)
+        asked = Asked(evaluate=verb in plans.BRINGING, measure=measure, no=no)
         survey = self._survey(targets, asked, follow)
         request = plans.Plan(
             verb=verb, source=self.path, systems=(), targets=(), steps=(), options=options, no=no, to=to
@@ -385,11 +381,11 @@ class Hive:
 
         The plan has no targets when nothing is left to do. Raises `OptionError` when there is no such run.
         """
-        entry = history.find(self.state_dir, run) if run else history.last(self.state_dir, _EVALUATED)
+        entry = history.find(self.state_dir, run) if run else history.last(self.state_dir, plans.BRINGING)
         if entry.state == "running":
             raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
         verb, patterns, how = history.request_of(entry)
-        if verb not in _EVALUATED:
+        if verb not in plans.BRINGING:
             raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
         options, no = options_of(how, verb), tuple(how.get("no", ()))
         targets = self.targets(*patterns)
@@ -426,7 +422,7 @@ class Hive:
             fresh = self._build_plan(patterns, options, plan.no, follow)
         else:
             targets = self.targets(*patterns)
-            survey = self._survey(targets, Asked(evaluate=plan.verb in _EVALUATED, no=plan.no), follow)
+            survey = self._survey(targets, Asked(evaluate=plan.verb in plans.BRINGING, no=plan.no), follow)
             fresh = self._instance_plan(plan, targets, survey)
         found = differences(plan, fresh)
         if found:
@@ -707,7 +703,7 @@ class Hive:
         self.warn("\n".join([f"@{name} is without those of which it is not known:", *said[:_NAMED], *more]))
 
     def _failed(self) -> Collection[str]:
-        entry = history.last(self.state_dir, _ON_INSTANCES, ended=True)
+        entry = history.last(self.state_dir, plans.ON_INSTANCES, ended=True)
         records = history.report_of(entry).instances()
         failed = {record.instance for record in records if record.outcome not in (*GOOD, None)}
         missing = failed - self._loaded.inventory.instances.keys()

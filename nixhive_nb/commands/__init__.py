@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import click
 
-from nixhive_nb.commands.options import check_out, common
+from nixhive_nb.commands.options import check_dashes, check_out, common, long_words
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -100,6 +101,15 @@ class _Commands(MutableMapping[str, click.Command]):
 class _Grammar(click.Group):
     """The commands. It sees what click would read as something else."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command as click does. Raises `UsageError`."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        commands = self.list_commands(ctx)
+        before = takewhile(lambda word: word not in (*commands, "--"), args)
+        check_dashes(before, {*long_words(), *(name for param in self.params for name in param.opts)})
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -139,13 +149,10 @@ class _Grammar(click.Group):
 
 
 def _check_dashes(command: click.Command, words: list[str]) -> None:
-    """Raise `UsageError` for `-canary 1`, which is `-c anary` to click."""
-    long = {name for param in command.params for name in param.opts if name.startswith("--")}
-    for word in words:
-        if word == "--" or (command.name in _OWN_WORDS and not word.startswith("-")):
-            return
-        if len(word) > len("-n") and f"-{word.partition('=')[0]}" in long:
-            raise click.UsageError(f"{word} has one dash: write -{word}.")
+    """Raise `UsageError` for a long option of a command with one dash."""
+    own = command.name in _OWN_WORDS
+    taken = takewhile(lambda word: word != "--" and not (own and not word.startswith("-")), words)
+    check_dashes(taken, {name for param in command.params for name in param.opts})
 
 
 @click.group(cls=_Grammar, commands=_Commands(), context_settings=_HELP)

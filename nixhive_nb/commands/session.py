@@ -13,7 +13,7 @@ import msgspec
 from nixhive_nb.deployment.places import places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.run.limits import Limits
+from nixhive_nb.run.limits import LIMITS, Limits
 from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.log import log_as_environment_says, log_to, trouble, verbosely
 from nixhive_nb.util.said import one_line
@@ -40,8 +40,6 @@ DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
-LIMITS = ("parallel", "copies", "per_jump", "per_store", "output", "log")
-"""The options that are fields of `plan.limits.Limits`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +256,7 @@ class Session:
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
         known.limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
-            **{name: options[name] for name in LIMITS if options.get(name)},
+            **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
         known.warn = self.warn
         known.picked = self.picked

@@ -10,7 +10,7 @@ from nixhive_nb.plan.building import instantiate_steps
 from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target
 from nixhive_nb.plan.routes import login_locks
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def plan_survey(
     chosen = targets_of(inventory, targets)
     systems = tuple(dict.fromkeys(target.system for target in chosen))
     taken = {system: known[system] for system in systems if known and known.get(system)}
-    steps = [_look_step(inventory, target) for target in chosen]
-    looks = {step.instance: step.id for step in steps}
+    steps = [_probe_step(inventory, target) for target in chosen]
+    probes = {step.instance: step.id for step in steps}
     evaluations = instantiate_steps(inventory, [one for one in systems if one not in taken]) if evaluate else []
     steps += evaluations
     if measure:
         groups = {system: step.id for step in evaluations for system in step.systems}
-        steps += [_measure_step(inventory, target, taken, looks, groups) for target in chosen]
+        steps += [_missing_step(inventory, target, taken, probes, groups) for target in chosen]
     return Plan(
         verb="survey",
         source=inventory.source,
@@ -90,7 +90,7 @@ def plan_checks(inventory: Inventory, targets: Targets) -> Plan:
         targets=chosen,
         steps=tuple(
             Step(
-                id=f"check:{target.instance}",
+                id=step_id("check", target.instance),
                 kind="check",
                 instance=target.instance,
                 wave=target.wave,
@@ -138,10 +138,10 @@ def wanted_among(survey: Survey | None, systems: Iterable[str]) -> tuple[Wanted,
     return tuple(one for one in survey.wanted if one.system in names) if survey else ()
 
 
-def _look_step(inventory: Inventory, target: Target) -> Step:
+def _probe_step(inventory: Inventory, target: Target) -> Step:
     return Step(
-        id=f"look:{target.instance}",
-        kind="look",
+        id=step_id("probe", target.instance),
+        kind="probe",
         systems=(target.system,),
         instance=target.instance,
         wave=target.wave,
@@ -149,22 +149,22 @@ def _look_step(inventory: Inventory, target: Target) -> Step:
     )
 
 
-def _measure_step(
+def _missing_step(
     inventory: Inventory,
     target: Target,
     known: Mapping[str, str],
-    looks: Mapping[str, str],
+    probes: Mapping[str, str],
     groups: Mapping[str, str],
 ) -> Step:
     return Step(
-        id=f"measure:{target.instance}",
-        kind="measure",
+        id=step_id("missing", target.instance),
+        kind="missing",
         systems=(target.system,),
         instance=target.instance,
         store=target.store,
         path=known.get(target.system, ""),
         wave=target.wave,
-        needs=(looks[target.instance],) if looks else (),
+        needs=(probes[target.instance],) if probes else (),
         after=(groups[target.system],) if target.system in groups else (),
         locks=login_locks(inventory.instances[target.instance]),
     )

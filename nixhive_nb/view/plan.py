@@ -185,7 +185,7 @@ def _cells(plan: Plan, row: Row, *, split: bool) -> dict[str, str]:
 def _systems(plan: Plan) -> list[str]:
     if plan.verb not in ("build", "push", "deploy"):
         return []
-    known = sum(1 for step in plan.steps if step.kind == "build" and step.path)
+    known = sum(1 for step in plan.steps if step.kind == "register" and step.path)
     verb = "build" if plan.options.realise else "instantiate"
     new = len(plan.systems) - known
     return [f"{count_text(new, 'system')} to {verb}", *([f"{known} as last built"] if known else [])]

@@ -32,11 +32,11 @@ _ENDS = {
     "unknown": "? {kind} ended unknown",
 }
 _DOING = {
-    "look": "asking",
+    "probe": "asking",
     "instantiate": "evaluating",
-    "measure": "comparing",
-    "realise": "building",
-    "build": "measuring",
+    "missing": "comparing",
+    "build": "building",
+    "register": "measuring",
     "sign": "signing",
     "push": "pushing",
     "fetch": "fetching",
@@ -80,7 +80,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         """How far it is: `27.1 of 60.2 MB`, or for a build `3 of 12`; empty when that is not known."""
         if not self.moved and not self.expected:
             return ""
-        if self.kind == "realise":
+        if self.kind == "build":
             return f"{self.moved} of {self.expected}"
         return amount_text(self.moved, self.expected or None, at_most=self.at_most)
 
@@ -186,7 +186,7 @@ def _span_text(seconds: float) -> str:
 def progress_of(report: Report) -> Progress:
     """Return where a run is by what is known now."""
     now = report.ended
-    steps = [record for record in report.steps.values() if record.kind != "wave"]
+    steps = [record for record in report.steps.values() if record.kind != "gate"]
     own = report.plan.own_steps()
     fates = {name: _fate([report.steps[step] for step in ids]) for name, ids in own.items()}
     moves = _moves(report)
@@ -308,7 +308,7 @@ def _move(report: Report, step: Step, measured: int | None) -> _Move:
     if measured is not None:
         return max(measured, record.moved), True
     # The verdict on a system tells how large its closure is. A step that tells no less than that knows no better.
-    built = report.steps.get(f"build:{step.system}")
+    built = report.record_of("register", step.system)
     closure = built.result.size if built is not None and built.result is not None else 0
     if record.expected and record.expected != closure:
         return record.expected, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
+from nixhive_nb.plan.step import Kind, stage
 from nixhive_nb.run.logs import short_file
 from nixhive_nb.run.report import InstanceRecord, SystemRecord
 from nixhive_nb.util import html
@@ -33,7 +34,12 @@ GROUPS = 10
 """How many reasons are shown, each with the last lines of one instance that has it."""
 MAGIC = "%hive"
 
-_SPANS = (("build", html.WARN), ("fetch", html.RUN), ("activate", html.OK), ("reboot", html.AWAY))
+_SPANS: tuple[tuple[Kind, str], ...] = (
+    ("build", html.WARN),
+    ("fetch", html.RUN),
+    ("activate", html.OK),
+    ("reboot", html.AWAY),
+)
 _NAMES = {"fetch": "transfer"}
 _DURATIONS = ("build", "transfer", "activate")
 _OPTIONAL = ("how", *_DURATIONS)
@@ -116,7 +122,7 @@ def _instances(report: Report, records: Iterable[InstanceRecord | SystemRecord])
     # A rollback or a reboot moves nothing.
     header = ["instance", "outcome", *(name for name in _OPTIONAL if any(row[name] for row in rows)), axis]
     cells = ["".join(html.cell(row[name], number=name in _DURATIONS) for name in header) for row in rows]
-    there = {step.kind for step in report.plan.steps}
+    there = {stage(step.kind) for step in report.plan.steps}
     legend = [(_NAMES.get(kind, kind), colour) for kind, colour in _SPANS if kind in there]
     words = [f"{html.coloured(colour, '■')} {name}" for name, colour in [*legend, ("failed", html.BAD)]]
     return html.table([(name, name in _DURATIONS) for name in header], cells) + html.note(" &ensp;".join(words))
@@ -125,7 +131,9 @@ def _instances(report: Report, records: Iterable[InstanceRecord | SystemRecord])
 def _spans(report: Report, record: InstanceRecord) -> Iterable[html.Span]:
     """Return when what was done for an instance, in seconds from the start of the run."""
     for kind, colour in _SPANS:
-        step = report.steps.get(f"{kind}:{record.system if kind == 'build' else record.instance}")
+        step = (
+            report.record_of("register", record.system) if kind == "build" else report.record_of(kind, record.instance)
+        )
         if step is None or step.ended is None:
             continue
         duration = record.build if kind == "build" else step.seconds

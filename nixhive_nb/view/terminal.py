@@ -41,7 +41,7 @@ MOST_SHORT = 3
 MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
 _LEAVE = "Interrupt again to leave at once."
-_QUIET = ("wave",)
+_QUIET = ("gate",)
 _CHUNK = 65536
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     "instantiate": "rgb(140,105,200)",
-    "look": "rgb(140,105,200)",
-    "measure": "rgb(140,105,200)",
+    "probe": "rgb(140,105,200)",
+    "missing": "rgb(140,105,200)",
     "build": html.WARN,
     "sign": "rgb(150,120,60)",
     "push": html.RUN,
@@ -39,8 +39,8 @@ _COLOURS = {
 _LEGEND = {**WORDS, "wait": "wait for a free place"}
 _LETTERS = {
     "instantiate": "e",
-    "look": "l",
-    "measure": "m",
+    "probe": "l",
+    "missing": "m",
     "build": "b",
     "sign": "s",
     "push": "p",
