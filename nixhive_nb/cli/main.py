@@ -15,7 +15,6 @@ import click
 
 from nixhive_nb.cli.telling import complain, tell, warn
 from nixhive_nb.commands import hive_group
-from nixhive_nb.commands.session import Exited, Message, Session
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import Caught
@@ -23,7 +22,7 @@ from nixhive_nb.util.text import seconds_text
 from nixhive_nb.view.pulse import EVERY, beating, doing
 
 if TYPE_CHECKING:
-    from nixhive_nb.commands.session import Value
+    from nixhive_nb.commands.session import Session, Value
     from nixhive_nb.run.engine import Run
     from nixhive_nb.view.terminal import HostLines, HostOutputs
 
@@ -79,15 +78,8 @@ def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextM
 
 def call(argv: list[str]) -> int:
     """Run one command and give its exit status."""
-    session = Session(
-        program="nix-hive",
-        follow=_follow,
-        warn=warn,
-        tell=tell,
-        listen=_listener,
-        attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
-        ask=lambda question: click.confirm(question, default=False, err=True),
-    )
+    # Such a line shows the help, whatever else stands in it.
+    session = None if argv[:1] in ([], ["-h"], ["--help"]) else _session()
     if _log.isEnabledFor(logging.INFO):
         from nixhive_nb.util.redaction import redact_words  # noqa: PLC0415 - only a log needs it
 
@@ -115,10 +107,29 @@ def call(argv: list[str]) -> int:
         _log.info("a bug in nixhive_nb: %r", error, exc_info=True)
         raise
     finally:
-        try:
-            session.close()
-        finally:
-            session.end_command()
+        if session is not None:
+            _end(session)
+
+
+def _session() -> Session:
+    from nixhive_nb.commands.session import Session  # noqa: PLC0415 - the list of the commands does not need it
+
+    return Session(
+        program="nix-hive",
+        follow=_follow,
+        warn=warn,
+        tell=tell,
+        listen=_listener,
+        attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
+        ask=lambda question: click.confirm(question, default=False, err=True),
+    )
+
+
+def _end(session: Session) -> None:
+    try:
+        session.close()
+    finally:
+        session.end_command()
 
 
 def _here() -> str:
@@ -143,15 +154,18 @@ def _listener(plain: bool) -> HostOutputs | HostLines:  # noqa: FBT001 - the ses
     return HostOutputs() if plain else HostLines()
 
 
-def _command(argv: list[str], session: Session) -> Value:
+def _command(argv: list[str], session: Session | None) -> Value:
     with hive_group.make_context("nix-hive", list(argv) or ["--help"], obj=session) as ctx:
-        session.words = tuple(argv)
+        if session is not None:
+            session.words = tuple(argv)
         value: Value = hive_group.invoke(ctx)
         return value
 
 
 def _show(value: Value) -> int:
     """Print a value, and return the exit status that it stands for."""
+    from nixhive_nb.commands.session import Exited, Message  # noqa: PLC0415 - see above
+
     if isinstance(value, Message):
         streams.write(f"{value.text}\n")
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE
 from nixhive_nb.plan.option_kinds import OneOf, Text, YesNo
 from nixhive_nb.plan.options import OPTIONS, STEPS, Option, option
 from nixhive_nb.plan.options import options_of as plan_options_of
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nixhive_nb.commands.session import Listing, Session
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive
     from nixhive_nb.plan.option_kinds import Kind
@@ -83,6 +84,8 @@ class _Choice(click.Choice):  # type: ignore[type-arg] # not generic in the olde
 
 def session_of(ctx: click.Context) -> Session:
     """Return what the face keeps between commands."""
+    from nixhive_nb.commands.session import Session  # noqa: PLC0415 - the list of the commands does not need it
+
     session = ctx.find_root().obj
     if not isinstance(session, Session):
         raise TypeError("the grammar is called with a Session as its obj")
@@ -112,6 +115,8 @@ def listing_of(frame: pd.DataFrame, *, as_json: bool, nothing: str = "") -> List
 
     `nothing` is what is said of a table without rows.
     """
+    from nixhive_nb.commands.session import Listing, records_of  # noqa: PLC0415 - see above
+
     return Listing(frame=frame, records=records_of(frame) if as_json else None, nothing=nothing)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from nixhive_nb.deployment.places import places_of, trusted_mark
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.run.limits import LIMITS, Limits
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_CONFIG = "hive.nix"
-DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
 

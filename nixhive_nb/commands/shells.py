@@ -21,8 +21,8 @@ from click.shell_completion import (
 
 from nixhive_nb.commands.completing import NOTHING, Offer, offers, read_names, runs, steps, wanted
 from nixhive_nb.commands.options import options_of
-from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, place_of
-from nixhive_nb.deployment.places import places_of
+from nixhive_nb.commands.session import place_of
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of
 from nixhive_nb.errors import OptionError
 
 if TYPE_CHECKING:

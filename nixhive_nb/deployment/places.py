@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 _log = logging.getLogger(__name__)
 
+DEFAULT_CONFIG = "hive.nix"
+"""The deployment, where none is named."""
+DEFAULT_STATE = ".hive.state"
+"""The state file, where none is named."""
 BESIDE = ".hive"
 """The name of a folder that lies beside a state file or a deployment."""
 _OURS = "nixhive_nb"
