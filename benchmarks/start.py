@@ -2,14 +2,15 @@
 
     .venv/bin/python benchmarks/start.py [-r ROUNDS]
 
-Whole processes, in turns, in one run. Each figure is the median of the rounds, in milliseconds of processor time, which a
-machine that does other things changes little; the ratio is the median of the ratios of each round.
+Whole processes, in turns, in one run. Each figure is the median of the rounds, in milliseconds of processor time, which
+a machine that does other things changes little; the ratio is the median of the ratios of each round.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def main() -> None:
                 if turn:  # the first one compiles
                     times[name].append(took * 1000)
     print(f"{rounds} rounds, Python {sys.version.split()[0]}; median milliseconds of processor time")
-    print("\n| what | ms | × import click |\n| --- | --- | --- |")
+    print("\n| what | ms | times `import click` |\n| --- | --- | --- |")
     for name, found in times.items():
         ratio = statistics.median(a / b for a, b in zip(found, times[YARDSTICK], strict=True))
         print(f"| {name} | {statistics.median(found):.0f} | {ratio:.2f} |")
@@ -54,10 +55,10 @@ def main() -> None:
 
 def processor_seconds(words: list[str], environment: dict[str, str], folder: Path) -> float:
     """Run a command to its end, and return the seconds that processors spent on it."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(words, cwd=folder, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, check=True)
-    after = os.times()
-    return (after.children_user - before.children_user) + (after.children_system - before.children_system)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
 
 if __name__ == "__main__":

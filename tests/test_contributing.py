@@ -16,8 +16,7 @@ PAGE = Page(ROOT / "CONTRIBUTING.md")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 WRITTEN_BY_RUNS = ("build/", ".venv")
-BEFORE = {"look": "probe", "measure": "missing", "realise": "build", "build": "register", "wave": "gate"}
-KINDS = [BEFORE.get(kind, kind) for kind in get_args(Kind)] if "look" in get_args(Kind) else get_args(Kind)
+KINDS = get_args(Kind)
 
 
 def test_each_file_and_folder_that_it_names_is_there():

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 DEPLOY = ("deploy", "--yes", "-c", "example", "portico", "*")
 ASKED = "portico"
-PROBES = ("probe", "look")
-"""The kind of the step that asks one host, by now and before."""
 NOT_CODE = {".py", ".pyc", ""}
 NOT_CALLED = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 START = "Run.start"
@@ -181,7 +179,7 @@ def probe(tree: Path, result: str) -> None:
     perform = backend.perform
 
     async def traced(self: object, step: Any, tell: Any) -> object:  # noqa: ANN401 - of whatever version
-        if step.kind not in PROBES:
+        if step.kind != "probe":
             return await perform(self, step, tell)
         tracer.functions.clear()
         tracer.going = True

@@ -13,6 +13,7 @@ from nixhive_nb.commands.session import Policy
 from nixhive_nb.plan.option_kinds import Decimal, OneOf
 from nixhive_nb.plan.options import option
 from nixhive_nb.run.limits import LIMITS
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,7 @@ class _Setting(TraitType[Any, Any]):
         return None if self.allow_none and s == "None" else self.kind.read(s)
 
 
-class WholeNumber(_Setting):
+class Count(_Setting):
     """A whole number."""
 
 
@@ -87,7 +88,7 @@ class Hive(Configurable):
     deployment = Name(CONFIG.kind, CONFIG.default, help=_help(CONFIG))
     state = Name(STATE.kind, STATE.default, help=_help(STATE))
     state_dir = Name(STATE_DIR.kind, None, help=f"{_help(STATE_DIR)} None: {STATE_DIR.usually}.")
-    parallel = WholeNumber(_PARALLEL.kind, _PARALLEL.default, help=_help(_PARALLEL))
+    parallel = Count(_PARALLEL.kind, _PARALLEL.default, help=_help(_PARALLEL))
     confirm = Number(
         _CONFIRM.kind, None, help=f"{_help(_CONFIRM)} In seconds; None is {_CONFIRM.kind.word(_CONFIRM.default)}."
     )
@@ -129,7 +130,9 @@ class Hive(Configurable):
         known = self.trait_names(config=True)
         for name in names:
             if name not in known:
-                raise TraitError(f"Hive has no setting '{name}': {', '.join(known)}.")
+                hint = near(name, known)
+                meant = f" Did you mean {' or '.join(hint)}?" if hint else ""
+                raise TraitError(f"Hive has no setting '{name}'.{meant} There are {', '.join(known)}.")
 
 
 def settings_for(shell: InteractiveShell) -> Hive:

@@ -1,17 +1,19 @@
-"""The steps that make systems: evaluate, build, sign."""
+"""The steps that make systems (evaluate, build, sign), and those that do something on one host."""
 
 from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from nixhive_nb.plan.routes import login_locks
 from nixhive_nb.plan.step import Step, step_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
-    from nixhive_nb.plan.plan import Survey
+    from nixhive_nb.plan.plan import Survey, Target
+    from nixhive_nb.plan.step import Kind
 
 
 def instantiate_steps(inventory: Inventory, systems: Iterable[str]) -> list[Step]:
@@ -57,6 +59,18 @@ def build_steps(
         for system in systems
     ]
     return steps
+
+
+def host_step(inventory: Inventory, target: Target, kind: Kind) -> Step:
+    """Return the step that does something on one instance, over a login."""
+    return Step(
+        id=step_id(kind, target.instance),
+        kind=kind,
+        systems=(target.system,),
+        instance=target.instance,
+        wave=target.wave,
+        locks=login_locks(inventory.instances[target.instance]),
+    )
 
 
 def sign_step(system: str) -> Step:

@@ -313,7 +313,9 @@ class Text(msgspec.Struct, frozen=True):
 
 def _finite(given: object) -> float | None:
     """Return a number as a float; None for what is none, or cannot be counted with."""
-    if isinstance(given, bool) or not isinstance(given, numbers.Real) or abs(given) > sys.float_info.max:
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+        return None
+    if isinstance(given, int) and abs(given) > sys.float_info.max:
         return None
     number = float(given)
     return number if math.isfinite(number) else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.building import build_steps, sign_step
+from nixhive_nb.plan.building import build_steps, host_step, sign_step
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
-from nixhive_nb.plan.routes import ALL, fetch_locks, login_locks, relies_on
+from nixhive_nb.plan.routes import ALL, fetch_locks, relies_on
 from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.plan.survey import seen_among, targets_of, wanted_among
 from nixhive_nb.plan.terms import terms_of
@@ -210,7 +210,7 @@ def _activations(inventory: Inventory, targets: Sequence[Target], options: Optio
             copies[host].append(step_id("fetch", target.instance))
     own = {}
     for target in targets:
-        step = _own_step(inventory, target, "activate")
+        step = host_step(inventory, target, "activate")
         fetched = msgspec.structs.replace(step, needs=(step_id("fetch", target.instance),))
         # A reboot in the middle of copies from a host, or through it, would cut them.
         own[target.instance] = _with_reboot(fetched, options, after=tuple(copies[target.instance]))
@@ -218,13 +218,13 @@ def _activations(inventory: Inventory, targets: Sequence[Target], options: Optio
 
 
 def _rollback_step(inventory: Inventory, target: Target, goal: Goal) -> Step:
-    step = _own_step(inventory, target, "activate")
+    step = host_step(inventory, target, "activate")
     return msgspec.structs.replace(step, path=goal.path, generation=goal.generation)
 
 
 def _reboot_step(inventory: Inventory, target: Target) -> Step:
     # It is about no system: what the next boot starts is what the instance must run then.
-    return msgspec.structs.replace(_own_step(inventory, target, "reboot"), systems=())
+    return msgspec.structs.replace(host_step(inventory, target, "reboot"), systems=())
 
 
 def _with_reboot(activate: Step, options: Options, after: tuple[str, ...] = ()) -> tuple[Step, ...]:
@@ -234,17 +234,6 @@ def _with_reboot(activate: Step, options: Options, after: tuple[str, ...] = ()) 
         activate, id=step_id("reboot", activate.instance), kind="reboot", needs=(activate.id,), after=after
     )
     return activate, reboot
-
-
-def _own_step(inventory: Inventory, target: Target, kind: Literal["activate", "reboot"]) -> Step:
-    return Step(
-        id=step_id(kind, target.instance),
-        kind=kind,
-        systems=(target.system,),
-        instance=target.instance,
-        wave=target.wave,
-        locks=login_locks(inventory.instances[target.instance]),
-    )
 
 
 def _signing_warning(inventory: Inventory, targets: Sequence[Target]) -> Iterable[str]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.building import host_step
 from nixhive_nb.plan.option_kinds import Share
 from nixhive_nb.plan.plan import Target
-from nixhive_nb.plan.routes import login_locks, relies_on
+from nixhive_nb.plan.routes import relies_on
 from nixhive_nb.plan.step import Step, step_id
 
 if TYPE_CHECKING:
@@ -117,15 +118,8 @@ def _check_steps(inventory: Inventory, part: Part, options: Options, last: Mappi
     return [
         settled,
         *(
-            Step(
-                id=step_id("check", target.instance),
-                kind="check",
-                systems=(target.system,),
-                instance=target.instance,
-                wave=part.wave,
-                needs=(last[target.instance],),
-                after=(settled.id,),
-                locks=login_locks(inventory.instances[target.instance]),
+            msgspec.structs.replace(
+                host_step(inventory, target, "check"), needs=(last[target.instance],), after=(settled.id,)
             )
             for target in checked
         ),

@@ -15,7 +15,8 @@ from nixhive_nb.plan.routes import store_host
 from nixhive_nb.plan.step import stage
 from nixhive_nb.run.timings import Timing, timings_of
 from nixhive_nb.util.text import count_text, seconds_text, size_text
-from nixhive_nb.view.report import SYMBOLS, details, headline, outcome_text
+from nixhive_nb.view.report import details, headline, outcome_text
+from nixhive_nb.view.words import OUTCOMES, STEPS, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,21 +30,6 @@ OTHERS = 8
 """How many systems, and how many stores."""
 WAVES = 20
 """Not more than `INSTANCES`: each has a lane."""
-WORDS = {
-    "instantiate": "evaluate",
-    "probe": "ask",
-    "missing": "compare",
-    "build": "build",
-    "sign": "sign",
-    "push": "push",
-    "fetch": "fetch",
-    "activate": "activate",
-    "check": "check",
-    "reboot": "reboot",
-    "pause": "pause",
-    "wait": "wait",
-}
-"""What a span shows, in words. `wait` is for a limit, when all that must come first had ended."""
 _SYSTEM = ("instantiate", "register", "sign")
 _SHORT, _LEAST = 0.01, 0.1
 """Which part of the whole time a wait must have been to be shown, and how many seconds."""
@@ -53,8 +39,7 @@ _REASON = 120
 class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Something that went on from `start` to `end`, in seconds from the start of the run."""
 
-    kind: str
-    """One of `WORDS`."""
+    kind: Shown
     start: float
     end: float
     outcome: Outcome | None = "done"
@@ -81,8 +66,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     def words(self) -> str:
         """What was done and how long it took: `fetch 3.0 s, activate 2.2 s`."""
         return ", ".join(
-            f"{WORDS[span.kind]} {seconds_text(span.end - span.start)}"
-            + ("" if span.outcome in GOOD else f" {SYMBOLS[span.outcome]}")
+            f"{STEPS[span.kind].name} {seconds_text(span.end - span.start)}"
+            + ("" if span.outcome in GOOD else f" {OUTCOMES[span.outcome].symbol}")
             for span in self.spans
         )
 
@@ -287,7 +272,7 @@ def _spans(timings: Iterable[Timing], seconds: float) -> tuple[Span, ...]:
             start = timing.start - timing.queued
             about = _when("wait", start, timing.start)
             found.append(Span(kind="wait", start=start, end=timing.start, about=about))
-        if stage(timing.kind) in WORDS:
+        if STEPS[stage(timing.kind)].letter:
             found.append(_span(timing, seconds))
     return tuple(found)
 
@@ -303,10 +288,10 @@ def _span(timing: Timing, seconds: float) -> Span:
     return Span(kind=kind, start=timing.start, end=end, outcome=timing.outcome, about=", ".join(words))
 
 
-def _when(kind: str, start: float, end: float, outcome: Outcome | None = "done") -> str:
+def _when(kind: Shown, start: float, end: float, outcome: Outcome | None = "done") -> str:
     how = "" if outcome == "done" else f" ({outcome or 'running'})"
-    return f"{WORDS[kind]}{how}: {start:.1f} s to {end:.1f} s"
+    return f"{STEPS[kind].name}{how}: {start:.1f} s to {end:.1f} s"
 
 
 def _outcome_text(outcome: Outcome | None) -> str:
-    return f"{SYMBOLS[outcome]} {outcome or 'running'}"
+    return f"{OUTCOMES[outcome].symbol} {outcome or 'running'}"

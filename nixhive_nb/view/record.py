@@ -23,6 +23,7 @@ from nixhive_nb.view.report import (
     several,
     tail,
 )
+from nixhive_nb.view.words import OUTCOMES, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,27 +35,11 @@ GROUPS = 10
 """How many reasons are shown, each with the last lines of one instance that has it."""
 MAGIC = "%hive"
 
-_SPANS: tuple[tuple[Kind, str], ...] = (
-    ("build", html.WARN),
-    ("fetch", html.RUN),
-    ("activate", html.OK),
-    ("reboot", html.AWAY),
-)
-_NAMES = {"fetch": "transfer"}
+_SPANS: tuple[Kind, ...] = ("build", "fetch", "activate", "reboot")
+_NAMES: dict[Kind, str] = {"fetch": "transfer"}
 _DURATIONS = ("build", "transfer", "activate")
 _OPTIONAL = ("how", *_DURATIONS)
 """Columns that are left out when they are empty."""
-_COLOURS = {
-    "done": html.OK,
-    "warned": html.WARN,
-    "unchanged": html.DIM,
-    "rolled back": html.BAD,
-    "failed": html.BAD,
-    "refused": html.BAD,
-    "locked": html.BAD,
-    "unknown": html.BAD,
-    None: html.RUN,
-}
 
 
 def record_html(report: Report) -> str:
@@ -78,7 +63,7 @@ def record_html(report: Report) -> str:
 
 def outcome_html(record: InstanceRecord | SystemRecord) -> str:
     """Return how it ended, in words and in colour."""
-    colour = _COLOURS.get(record.outcome, html.DIM)
+    colour = OUTCOMES[record.outcome].colour
     text = html.coloured(colour, html.escaped(outcome_text(record)))
     needs_reboot = isinstance(record, InstanceRecord) and record.reboot
     return f"{text} · {html.coloured(html.WARN, 'reboot needed')}" if needs_reboot else text
@@ -123,14 +108,14 @@ def _instances(report: Report, records: Iterable[InstanceRecord | SystemRecord])
     header = ["instance", "outcome", *(name for name in _OPTIONAL if any(row[name] for row in rows)), axis]
     cells = ["".join(html.cell(row[name], number=name in _DURATIONS) for name in header) for row in rows]
     there = {stage(step.kind) for step in report.plan.steps}
-    legend = [(_NAMES.get(kind, kind), colour) for kind, colour in _SPANS if kind in there]
+    legend = [(_NAMES.get(kind, kind), STEPS[kind].colour) for kind in _SPANS if kind in there]
     words = [f"{html.coloured(colour, '■')} {name}" for name, colour in [*legend, ("failed", html.BAD)]]
     return html.table([(name, name in _DURATIONS) for name in header], cells) + html.note(" &ensp;".join(words))
 
 
 def _spans(report: Report, record: InstanceRecord) -> Iterable[html.Span]:
     """Return when what was done for an instance, in seconds from the start of the run."""
-    for kind, colour in _SPANS:
+    for kind in _SPANS:
         step = (
             report.record_of("register", record.system) if kind == "build" else report.record_of(kind, record.instance)
         )
@@ -143,7 +128,7 @@ def _spans(report: Report, record: InstanceRecord) -> Iterable[html.Span]:
         end = max(start, step.ended - report.started)
         bad = step.outcome not in GOOD
         title = f"{kind}{' failed' if bad else ''}: {start:.1f} s to {end:.1f} s"
-        yield html.Span(start=start, end=end, colour=html.BAD if bad else colour, title=title)
+        yield html.Span(start=start, end=end, colour=html.BAD if bad else STEPS[kind].colour, title=title)
 
 
 def _failures(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> Iterable[str]:

@@ -8,7 +8,6 @@ import pytest
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import DeploymentError, OptionError
 from nixhive_nb.plan.options import OPTIONS, How, command_words, options_of
-from nixhive_nb.plan.options import option as row
 from nixhive_nb.run.limits import LIMITS
 
 VERBS = ("push", "deploy", "rollback", "reboot")
@@ -188,12 +187,11 @@ def _other_values():
     return {option.name: values.get(option.name, 1234567.5) for option in OPTIONS}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("name", [option.name for option in OPTIONS])
+@pytest.mark.parametrize(
+    ("name", "verb"), [(option.name, verb) for option in OPTIONS for verb in option.verbs or VERBS]
+)
 def test_the_words_that_do_a_run_again_lead_to_the_same_options(invoke, name, verb):
     """Words → click → keywords → options → the same words."""
-    if verb not in (row(name).verbs or VERBS):
-        return
     value = _other_values()[name]
     options = options_of({name: value}, verb)
     no = value if name == "no" else ()
