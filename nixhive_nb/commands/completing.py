@@ -2,9 +2,8 @@
 
     wanted(command, param, words)  what may stand there: kinds of words, from the grammar alone
     offers(kinds, names)           the offers of these kinds that the grammar and the names of a deployment give
-    names_of(inventory)            those names, from a deployment that is loaded
-    note_names, read_names         the same, left in a file by the last load, for a shell
 
+The names of a deployment are a value, `commands.names.Names`: of one that is loaded, or as the last load has left them.
 Nothing here evaluates a deployment or asks a host. Files (`file`, `folder`, `nix file`) are listed by the face, or by
 the shell; `runs` lists runs, and a digest (`plan`) is what a notebook alone knows.
 """
@@ -21,10 +20,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from nixhive_nb.deployment.expressions import KNOWN_GROUPS, is_expression
-from nixhive_nb.deployment.places import own_places
 from nixhive_nb.plan.options import STEPS
 from nixhive_nb.run.journal import RUNS
-from nixhive_nb.util.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +29,8 @@ if TYPE_CHECKING:
 
     import click
 
-    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.commands.names import Names
+    from nixhive_nb.plan.plan import Verb
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +38,8 @@ Wanted = Literal[
     "target", "system", "instance", "instance:", "verb", "command", "step", "run", "plan", "file", "folder", "nix file",
 ]  # fmt: skip
 """What a word can be. `instance:` is one that a path on it follows, as of scp."""
-PLANNED = ("deploy", "push", "build", "rollback", "reboot")
-"""The verbs that `plan` takes."""
-NAMES = "names.json"
-"""The file with the names of the last load."""
-_FORMAT = 1
-_MOST_BYTES = 4_000_000
-"""What such a file may have: a fleet of 10,000 has a tenth of that. A larger one is neither written nor read."""
+PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
+"""What can be planned."""
 _MOST_FILES = 5000
 _ABOUT = 60
 _BY_NAME: dict[str, tuple[Wanted, ...]] = {
@@ -85,27 +78,6 @@ class Offer(msgspec.Struct, frozen=True):
     def fits(self, typed: str) -> bool:
         """Return whether it goes on from what is typed, and can be seen as it is."""
         return (self.name or self.text).startswith(typed) and self.text.isprintable()
-
-
-class Names(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of a deployment."""
-
-    systems: tuple[str, ...] = ()
-    """All of them, also those that no instance runs."""
-    instances: dict[str, str] = {}
-    """The system of each instance."""
-    tags: dict[str, int] = {}
-    """How many instances have each tag."""
-
-
-class _Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file holds."""
-
-    format: int
-    names: Names
-
-
-NOTHING = Names()
 
 
 def wanted(command: str, param: click.Parameter, words: Sequence[str]) -> tuple[Wanted, ...]:
@@ -219,53 +191,3 @@ def runs(folder: Path) -> Iterator[Offer]:
     for name in sorted(names, reverse=True):
         if name.endswith(".jsonl"):
             yield Offer(name.removesuffix(".jsonl"), "run")
-
-
-def names_of(inventory: Inventory) -> Names:
-    """Return the names of a deployment that is loaded."""
-    found = inventory.instances
-    return Names(
-        systems=tuple(inventory.systems),
-        instances={name: one.system for name, one in found.items()},
-        tags=dict(Counter(tag for one in found.values() for tag in sorted(set(one.tags)))),
-    )
-
-
-def note_names(deployment: Path, inventory: Inventory) -> None:
-    """Leave the names of a deployment for the next Tab, in the user's own folder for state, readable by us alone.
-
-    Nothing is written where the file says the same already, where there is no such folder, or where it cannot be.
-    """
-    places = own_places(deployment)
-    if places is None:
-        return
-    noted = _Noted(format=_FORMAT, names=names_of(inventory))
-    content, file = msgspec.json.encode(noted), places.folder / NAMES
-    try:
-        if len(content) <= _MOST_BYTES and _content(file) != content:
-            write_whole(places.make() / NAMES, content)
-    except OSError:
-        _log.debug("the names of %s cannot be left for Tab", deployment, exc_info=True)
-
-
-def read_names(deployment: Path) -> Names:
-    """Return the names that the last load of a deployment has left; none where it left none that can be read."""
-    places = own_places(deployment)
-    if places is None:
-        return NOTHING
-    try:
-        noted = msgspec.json.decode(_content(places.folder / NAMES), type=_Noted)
-    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
-        _log.debug("no names are known of %s", deployment, exc_info=True)
-        return NOTHING
-    return noted.names if noted.format == _FORMAT else NOTHING
-
-
-def _content(file: Path) -> bytes:
-    """Return what a file of names holds, nothing for one that is missing or too long to be one. Raises `OSError`."""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
-    except FileNotFoundError:
-        return b""
-    return content if len(content) <= _MOST_BYTES else b""

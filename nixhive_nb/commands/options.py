@@ -100,7 +100,7 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
 
 def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     """Return the deployment that a command is about: read now, and not again before the command has ended."""
-    from nixhive_nb.commands.completing import note_names  # noqa: PLC0415 - once a deployment is loaded
+    from nixhive_nb.commands.names import note_names  # noqa: PLC0415 - once a deployment is loaded
 
     session = session_of(ctx)
     hive = session.hive(options_of(ctx), anew=anew)

@@ -19,7 +19,8 @@ from click.shell_completion import (
     shell_complete,
 )
 
-from nixhive_nb.commands.completing import NOTHING, Offer, offers, read_names, runs, steps, wanted
+from nixhive_nb.commands.completing import Offer, offers, runs, steps, wanted
+from nixhive_nb.commands.names import NOTHING, read_names
 from nixhive_nb.commands.options import options_of
 from nixhive_nb.commands.session import place_of
 from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of
@@ -28,7 +29,8 @@ from nixhive_nb.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from nixhive_nb.commands.completing import Names, Wanted
+    from nixhive_nb.commands.completing import Wanted
+    from nixhive_nb.commands.names import Names
 
 _log = logging.getLogger(__name__)
 

@@ -10,10 +10,6 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.pool import RemoteResult
 
 
-SESSIONS = 8
-"""Commands at a time in one connection: sshd allows 10 sessions (`MaxSessions`)."""
-
-
 class Remote(Protocol):
     """Runs a command on an instance over our kept connection, and tells each line as it comes."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nixhive_nb.commands import hive_group
-from nixhive_nb.commands.completing import NAMES, Names, note_names, read_names
+from nixhive_nb.commands.names import NAMES, Names, note_names, read_names
 from nixhive_nb.commands.shells import complete
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.places import own_places
