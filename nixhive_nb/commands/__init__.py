@@ -137,7 +137,7 @@ class _Grammar(click.Group):
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only Tab needs it
 
         found = [CompletionItem(name, help=about) for name, about in ABOUTS.items() if name.startswith(incomplete)]
-        return [*found, *super(click.Group, self).shell_complete(ctx, incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by what they are for, without importing any of them."""
