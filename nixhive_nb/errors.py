@@ -29,8 +29,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.util.redaction import redact
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,6 +42,8 @@ class HiveError(Exception):
     log: tuple[str, ...]
 
     def __init__(self, message: str, *, log: Sequence[str] = ()) -> None:
+        from nixhive_nb.util.redaction import redact  # noqa: PLC0415 - its patterns are most of what an import costs
+
         super().__init__(redact(message))
         self.log = tuple(map(redact, log))
 

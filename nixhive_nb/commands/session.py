@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from nixhive_nb.deployment.places import places_of, trusted_mark
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.hive import Hive
-from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import LIMITS, Limits
 from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.log import log_as_environment_says, log_to, trouble, verbosely
@@ -29,17 +27,15 @@ if TYPE_CHECKING:
 
     from nixhive_nb.background import BackgroundRun
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Plan
+    from nixhive_nb.hive import Hive, Plan
     from nixhive_nb.plan.plan import Survey
     from nixhive_nb.plan.status import Standing
-    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.run.carry import Follow, Note
     from nixhive_nb.run.everywhere import Listener
     from nixhive_nb.run_report import RunReport
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_CONFIG = "hive.nix"
-DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
 
@@ -250,6 +246,8 @@ class Session:
         places = (place_of(config).absolute(), place_of(state).absolute(), folder)
         known = self._hive
         if known is None or known.path != config or self._places != places or anew:
+            from nixhive_nb.hive import Hive  # noqa: PLC0415 - what a help or a completion does not need
+
             fresh = Hive.load(config, state=places[1], state_dir=folder, show_trace=bool(options.get("show_trace")))
             self._leave()
             known = self._hive = fresh
@@ -302,6 +300,8 @@ class Session:
 
     def note(self, reason: str) -> Note:
         """Return who asks for a run and why, for the journal."""
+        from nixhive_nb.run.carry import Note  # noqa: PLC0415 - the engine, which only a run needs
+
         return Note(program=f"{self.program} {self.place}".rstrip(), words=self.words, reason=strip_control(reason))
 
     def patterns(self, words: Sequence[str]) -> list[Pattern]:

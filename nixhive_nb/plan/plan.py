@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -168,4 +167,6 @@ def digest_of(plan: Plan, steps: Sequence[object]) -> str:
             (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted)) for one in plan.seen
         ],
     }
+    import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
