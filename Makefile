@@ -96,6 +96,10 @@ lint: setup ## Check the style, the types, who imports whom, what is declared an
 	@$(VENV)/bin/vulture
 	@$(GIVE_BACK)
 
+.PHONY: measures
+measures: root setup ## Count the files, lines and hops of the code, before and now, into docs/architecture.md (needs root)
+	@$(WITH_MAKE) tools/apart $(PY) tools/measures.py --write $(TREES) </dev/null; status=$$?; $(GIVE_BACK); exit $$status
+
 .PHONY: setup
 setup: $(READY) ## Make .venv with everything that Python needs
 	@:

@@ -14,7 +14,7 @@ from nixhive_nb.hosts.generations import generations_of
 from nixhive_nb.plan.drift import differences
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.options import How, options_of
-from nixhive_nb.plan.plan import Options, Verb
+from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES, Options, Verb
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
 from nixhive_nb.plan.resume import confirmed, goals_of
 from nixhive_nb.plan.status import TO_DEPLOY, standings
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.workspace import Workspace
 
-_EVALUATED = ("push", "deploy")
-"""Verbs that need what the systems evaluate to."""
-_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
-"""Verbs whose runs end with an outcome for each instance."""
 _NAMED = 5
 """How many instances a warning names."""
 
@@ -83,18 +79,18 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
     if request.verb == "build":
         return _complete(work, request, _build_steps(work, request, follow))
     targets = targets_of(work, request.patterns)
-    asked = Asked(evaluate=request.verb in _EVALUATED, measure=measure, no=request.no)
+    asked = Asked(evaluate=request.verb in BRINGING, measure=measure, no=request.no)
     return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
 
 
 def resumed(work: Workspace, run: str = "", *, follow: Follow | None = None) -> Plan:
     """Return the plan of what is left of a deploy or push; see `Hive.resume`."""
     folder = work.places.folder
-    entry = history.find(folder, run) if run else history.last(folder, _EVALUATED)
+    entry = history.find(folder, run) if run else history.last(folder, BRINGING)
     if entry.state == "running":
         raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
     verb, patterns, how = history.request_of(entry)
-    if verb not in _EVALUATED:
+    if verb not in BRINGING:
         raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
     request = Request.of(verb, patterns, how)
     targets = targets_of(work, request.patterns)
@@ -226,7 +222,7 @@ def _warn_of_unknown(work: Workspace, name: str, states: Mapping[str, str], seen
 
 
 def _failed(work: Workspace) -> Collection[str]:
-    entry = history.last(work.places.folder, _ON_INSTANCES, ended=True)
+    entry = history.last(work.places.folder, ON_INSTANCES, ended=True)
     records = history.report_of(entry).instances()
     failed = {record.instance for record in records if record.outcome not in (*GOOD, None)}
     missing = failed - work.inventory.instances.keys()

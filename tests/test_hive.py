@@ -150,8 +150,8 @@ def test_one_system_that_does_not_build_fails_with_its_builders_last_lines(folde
     ("call", "error", "said"),
     [
         (lambda hive: hive.deploy("wwww-1"), TargetError, "Near: www-1"),
-        (lambda hive: hive.deploy("*", type="swich"), OptionError, "-t swich"),
-        (lambda hive: hive.build(no=["bild"]), OptionError, "--no bild"),
+        (lambda hive: hive.deploy("*", type="swich"), OptionError, "type='swich' is not one of switch, boot"),
+        (lambda hive: hive.build(no=["bild"]), OptionError, "no=.'bild'. is not a list of steps"),
         (lambda hive: hive.push("*", no=["realise"]), OptionError, "goes with build alone"),
     ],
 )

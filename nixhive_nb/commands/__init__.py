@@ -6,10 +6,12 @@ the face decides how to show it. Its options stand in `options`.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import click
 
 from nixhive_nb.commands import changing, lab, looking, openssh, planning, run
-from nixhive_nb.commands.options import check_out, common
+from nixhive_nb.commands.options import check_dashes, check_out, common, long_words
 from nixhive_nb.commands.session import Message
 from nixhive_nb.util.suggest import near
 
@@ -20,6 +22,13 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 class _Grammar(click.Group):
     """The commands. It sees what click would read as something else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command as click does. Raises `UsageError`."""
+        commands = self.list_commands(ctx)
+        before = takewhile(lambda word: word not in (*commands, "--"), args)
+        check_dashes(before, {*long_words(), *(name for param in self.params for name in param.opts)})
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -36,13 +45,10 @@ class _Grammar(click.Group):
 
 
 def _check_dashes(command: click.Command, words: list[str]) -> None:
-    """Raise `UsageError` for `-canary 1`, which is `-c anary` to click."""
-    long = {name for param in command.params for name in param.opts if name.startswith("--")}
-    for word in words:
-        if word == "--" or (command.name in _OWN_WORDS and not word.startswith("-")):
-            return
-        if len(word) > len("-n") and f"-{word.partition('=')[0]}" in long:
-            raise click.UsageError(f"{word} has one dash: write -{word}.")
+    """Raise `UsageError` for a long option of a command with one dash."""
+    own = command.name in _OWN_WORDS
+    taken = takewhile(lambda word: word != "--" and not (own and not word.startswith("-")), words)
+    check_dashes(taken, {name for param in command.params for name in param.opts})
 
 
 @click.group(cls=_Grammar, context_settings=_HELP)

@@ -11,28 +11,24 @@ import click
 
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
-    Whole,
-    activation,
+    Value,
     background,
     common,
     consent,
-    deploying,
     hive_of,
     how_of,
+    how_options,
     left_out,
-    moving,
     must_name,
     not_empty,
     options_of,
     patterns,
     reason,
-    reboot_timeout,
     session_of,
-    wait,
-    waves,
 )
 from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.option_kinds import WholeNumber
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.text import count_text
 
@@ -74,7 +70,7 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 
 @click.command()
 @patterns
-@moving
+@how_options("push")
 @consent
 @background
 @reason
@@ -87,13 +83,13 @@ def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any
     """
     ask_leave(ctx)
     hive = hive_of(ctx)
-    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how))
+    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how, "push"))
     return carry_out(ctx, hive, plan, reason)
 
 
 @click.command()
 @patterns
-@deploying
+@how_options("deploy")
 @click.option("--resume", metavar="[RUN]", is_flag=False, flag_value=_LAST, default=None, callback=not_empty,
               help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
 @click.option("--once", metavar="KEY", callback=not_empty,
@@ -126,7 +122,7 @@ def deploy(
     with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim:
         if claim is not None and claim.done is not None:
             return _already(hive, str(once), claim.done)
-        plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
+        plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how, "deploy"))
         if resume is not None and not plan.targets:
             return Message(text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.")
         return carry_out(ctx, hive, plan, reason, claim)
@@ -134,10 +130,9 @@ def deploy(
 
 @click.command()
 @patterns
-@click.option("--to", metavar="GENERATION", type=Whole(min=1),
-              help="The generation to go to.  [default: the one before]")  # fmt: skip
-@waves
-@activation
+@click.option("--to", metavar="GENERATION", type=Value(WholeNumber(1)),
+              help="The generation to go to.  [default: the one before; at least 1]")  # fmt: skip
+@how_options("rollback")
 @consent
 @background
 @reason
@@ -158,17 +153,13 @@ def rollback(
     named = must_name(patterns)
     ask_leave(ctx)
     hive, follow = hive_of(ctx), session_of(ctx).follow
-    plan = hive.plan("rollback", *named, to=to or 0, follow=follow, **how_of(ctx, how))
+    plan = hive.plan("rollback", *named, to=to or 0, follow=follow, **how_of(ctx, how, "rollback"))
     return carry_out(ctx, hive, plan, reason)
 
 
 @click.command()
 @patterns
-@click.option("--if-needed", "reboot_if_needed", is_flag=True,
-              help="Only those that boot another system, kernel, initrd, modules or parameters next.")  # fmt: skip
-@waves
-@wait
-@reboot_timeout
+@how_options("reboot")
 @consent
 @background
 @reason
@@ -182,8 +173,7 @@ def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: A
     named = must_name(patterns)
     ask_leave(ctx)
     hive, follow = hive_of(ctx), session_of(ctx).follow
-    how["reboot"] = not how["reboot_if_needed"]
-    plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how))
+    plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how, "reboot"))
     return carry_out(ctx, hive, plan, reason)
 
 

@@ -11,10 +11,11 @@ import click
 import msgspec
 
 from nixhive_nb import lab as practice
-from nixhive_nb.commands.options import Whole, as_json, common, options_of, session_of
+from nixhive_nb.commands.options import Value, as_json, common, options_of, session_of
 from nixhive_nb.commands.session import Listing, Message, place_of, records_of
 from nixhive_nb.errors import HiveError
 from nixhive_nb.frames import lab_frame
+from nixhive_nb.plan.option_kinds import WholeNumber
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import count_text
 
@@ -37,9 +38,9 @@ def lab_group(ctx: click.Context) -> Message | None:
 
 
 @lab_group.command()
-@click.option("-n", "web", metavar="N", type=Whole(min=0), default=3, show_default=True,
+@click.option("-n", "web", metavar="N", type=Value(WholeNumber()), default=3, show_default=True,
               help="How many web servers.")  # fmt: skip
-@click.option("--systemd", metavar="N", type=Whole(min=0), default=0, show_default=True,
+@click.option("--systemd", metavar="N", type=Value(WholeNumber()), default=0, show_default=True,
               help="How many more there are to be with a real systemd.")  # fmt: skip
 @common
 @click.pass_context

@@ -9,14 +9,14 @@ import click
 from nixhive_nb.commands.changing import carry_out
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
-    Whole,
+    Value,
     as_json,
     background,
     common,
     consent,
-    deploying,
     hive_of,
     how_of,
+    how_options,
     must_name,
     not_empty,
     options_of,
@@ -26,21 +26,20 @@ from nixhive_nb.commands.options import (
 from nixhive_nb.commands.plan_file import read_plan, write_plan
 from nixhive_nb.commands.session import Begun, Ended, Planned, place_of, records_of
 from nixhive_nb.frames import plan_frame
+from nixhive_nb.plan.option_kinds import WholeNumber
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
 
 PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
 """What can be planned."""
-_ON_TRIAL: tuple[Verb, ...] = ("deploy", "rollback")
-"""Those that have a --confirm of their own."""
 
 
 @click.command(name="plan")
 @click.argument("words", nargs=-1, metavar="[deploy|push|build|rollback|reboot] [PATTERN]...")
-@click.option("--to", metavar="GENERATION", type=Whole(min=1), help="For a rollback: where to go.")
-@click.option("--if-needed", is_flag=True, help="For a reboot: only those that need one.")
-@deploying
+@click.option("--to", metavar="GENERATION", type=Value(WholeNumber(1)),
+              help="For a rollback: where to go.  [at least 1]")  # fmt: skip
+@how_options("deploy", "push", "rollback", "reboot")
 @as_json
 @common
 @click.pass_context
@@ -50,7 +49,6 @@ def plan_command(
     words: tuple[str, ...],
     to: int | None,
     *,
-    if_needed: bool,
     as_json: bool,
     **how: Any,  # noqa: ANN401 - click's values
 ) -> Planned:
@@ -63,15 +61,10 @@ def plan_command(
     verb, rest = _verb(words)
     if verb in ("rollback", "reboot"):
         must_name(rest)
-    if if_needed and verb != "reboot":
+    if how["if_needed"] and verb != "reboot":
         raise click.UsageError(f"--if-needed goes with reboot: for {verb} it is --reboot-if-needed.")
-    how["reboot_if_needed"] = how["reboot_if_needed"] or if_needed
-    if verb == "reboot" and not how["reboot_if_needed"]:
-        how["reboot"] = True
-    if verb not in _ON_TRIAL and how["confirm"] is None:
-        del how["confirm"]  # the setting is not for them: the digest would be another one than theirs
     plan = hive_of(ctx).plan(
-        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how)
+        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
     )
     session.plan = plan
     out = options_of(ctx).get("out")

@@ -15,7 +15,7 @@ from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hive import Hive
 from nixhive_nb.run.carry import Note
-from nixhive_nb.run.limits import Limits
+from nixhive_nb.run.limits import LIMITS, Limits
 from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.log import log_as_environment_says, log_to, trouble, verbosely
 from nixhive_nb.util.said import one_line
@@ -41,8 +41,6 @@ DEFAULT_CONFIG = "hive.nix"
 DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
-LIMITS = ("parallel", "copies", "per_jump", "per_store", "output", "log")
-"""The options that are fields of `plan.limits.Limits`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +262,7 @@ class Session:
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
         limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
-            **{name: options[name] for name in LIMITS if options.get(name)},
+            **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
         self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))
         self._see_what_it_starts(self._hive)

@@ -180,7 +180,7 @@ def _tracked_row(row: Row) -> TrackedRow:
         id=row.id,
         name=row.name,
         state=row.state,
-        tone="bad" if row.failed else "run",
+        tone=row.tone,
         fraction=row.fraction,
         amount=row.amount,
         seconds=row.seconds,

@@ -24,6 +24,7 @@ from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.util import html
 from nixhive_nb.util.suggest import near
 from nixhive_nb.util.text import count_text, strip_control, table_text
+from nixhive_nb.view.words import look_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,19 +47,6 @@ NAMED = 8
 _LINE = 2000
 _Text = TypeVar("_Text", str, tuple[str, ...])
 _HEADER = ("", "instance", "system", "tags", "via", "runs")
-
-_TONES: dict[str, tuple[str, str]] = {
-    "in sync": ("✓", "ok"),
-    "reboot needed": ("⚠", "warn"),
-    "boots it next": ("◑", "warn"),
-    "mixture": ("✕", "bad"),
-    "outdated": ("◐", "warn"),
-    "never deployed": ("○", "warn"),
-    "unreachable": ("✕", "bad"),
-    "unknown": ("?", "bad"),
-}
-"""Symbol and tone of what an instance runs; other words stand back."""
-_COLOURS = {"ok": html.OK, "warn": html.WARN, "bad": html.BAD, "dim": html.DIM}
 
 
 _taken: dict[Picker, tuple[str, ...]] = {}
@@ -334,8 +322,8 @@ def _coded(values: Sequence[_Text]) -> tuple[list[_Text], list[int]]:
 
 
 def _run(text: str) -> dict[str, str]:
-    symbol, tone = _TONES.get(text, ("", "dim"))
-    return {"text": text, "symbol": symbol, "tone": tone}
+    look = look_of(text)
+    return {"text": text, "symbol": look.symbol, "tone": look.tone}
 
 
 def _one_line(text: str) -> str:
@@ -347,21 +335,22 @@ def _short(text: str, most: int = 60) -> str:
 
 
 def _cells(row: PickerRow, mark: str) -> dict[str, str]:
-    run = _run(_one_line(row.runs))
+    run = _one_line(row.runs)
+    look = look_of(run)
     return {
         "": mark,
         "instance": _one_line(row.instance),
         "system": _one_line(row.system),
         "tags": " ".join(map(_one_line, row.tags)),
         "via": _one_line(row.via),
-        "runs": f"{run['symbol']} {run['text']}".strip(),
-        "tone": run["tone"],
+        "runs": f"{look.symbol} {run}".strip(),
+        "colour": look.colour,
     }
 
 
 def _cell(name: str, row: dict[str, str]) -> str:
     text = html.escaped(row[name], most=60)
-    colour = _COLOURS[row["tone"]] if name == "runs" else html.DIM if name == "tags" else ""
+    colour = row["colour"] if name == "runs" else html.DIM if name == "tags" else ""
     return html.cell(html.coloured(colour, text) if colour and text else text)
 
 

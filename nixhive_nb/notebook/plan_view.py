@@ -10,19 +10,18 @@ from nixhive_nb.util import html
 from nixhive_nb.view.plan import most_telling, plan_facts, plan_rows, plan_table, plan_text, plan_ways, rest_text, title
 from nixhive_nb.view.plan_picture import svg
 from nixhive_nb.view.plan_rows import InstanceRow
+from nixhive_nb.view.words import FATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.view.plan import Row
-    from nixhive_nb.view.plan_rows import Fate
 
 ROWS = 50
 _NOTHING = "Nothing was changed."
 _NUMBERS = ("wave", "lacks", "generation")
 _DIM = ("system", "now → wanted", "result")
-_COLOURS: dict[Fate, str] = {"act": "", "nothing": html.DIM, "unreachable": html.BAD, "broken": html.BAD}
 
 
 class PlanView(Bundle):
@@ -71,7 +70,7 @@ def _cell(name: str, texts: Mapping[str, str], row: Row) -> str:
 
 def _colour(name: str, texts: Mapping[str, str], row: Row) -> str:
     if name == "what will happen":
-        return _COLOURS[row.fate]
+        return FATES[row.fate].colour
     if name == "reboot":
         return html.WARN if texts[name] == "needed" else html.DIM
     return html.DIM if name in _DIM else ""

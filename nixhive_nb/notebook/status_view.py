@@ -12,6 +12,7 @@ from nixhive_nb.plan.status import STANDINGS, Standing, standings
 from nixhive_nb.util import html
 from nixhive_nb.util.text import count_text, seconds_text, size_text, table_text
 from nixhive_nb.view.plan import change_text
+from nixhive_nb.view.words import LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,26 +35,6 @@ _FIRST: tuple[Standing, ...] = (
     "in sync",
 )
 """Those that need attention first."""
-_SYMBOLS: dict[Standing, str] = {
-    "in sync": "✓",
-    "reboot needed": "⚠",
-    "boots it next": "◑",
-    "mixture": "✕",
-    "outdated": "◐",
-    "never deployed": "○",
-    "unreachable": "✕",
-    "unknown": "?",
-}
-_COLOURS: dict[Standing, str] = {
-    "in sync": html.OK,
-    "reboot needed": html.WARN,
-    "boots it next": html.WARN,
-    "mixture": html.BAD,
-    "outdated": html.WARN,
-    "never deployed": html.WARN,
-    "unreachable": html.BAD,
-    "unknown": html.BAD,
-}
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -97,7 +78,7 @@ class StatusView(Bundle):
         rows = ["".join(_cell(name, row) for name in header) for row in self._rows]
         worst: Standing = min(self._states.values(), key=_FIRST.index, default="in sync")
         parts = [
-            html.head(html.escaped(self._headline()), [], _COLOURS[worst]),
+            html.head(html.escaped(self._headline()), [], LOOKS[worst].colour),
             html.table([(name, name in _NUMBERS) for name in header], rows),
         ]
         return "".join([*parts, *map(html.note, self._rest())])
@@ -124,7 +105,7 @@ def _row(instance: str, system: str, state: Standing, wanted: Wanted | None, see
     current, path = facts.current if facts else "", wanted.path if wanted else ""
     cells = {
         "instance": instance,
-        "state": f"{_SYMBOLS[state]} {state}",
+        "state": f"{LOOKS[state].symbol} {state}",
         "system": system,
         "runs → wanted": change_text(current, path),
         "generation": "" if facts is None or facts.generation is None else str(facts.generation),
@@ -161,5 +142,5 @@ def _cell(name: str, row: _Row) -> str:
     text = html.escaped(row.cells[name])
     if name == "runs → wanted":
         text = f'<span title="{html.escaped(row.paths)}">{text}</span>'
-    colour = _COLOURS[row.state] if name == "state" else html.DIM if name in _DIM else ""
+    colour = LOOKS[row.state].colour if name == "state" else html.DIM if name in _DIM else ""
     return html.cell(html.coloured(colour, text) if colour else text, number=name in _NUMBERS, prose=name == "note")

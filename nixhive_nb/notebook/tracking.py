@@ -20,7 +20,8 @@ from IPython.display import display
 from nixhive_nb.notebook.pages import here, pages, show_hint
 from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.notebook.tracked import PlainView, Source, Tone, TrackedRow, TrackedView, TrackedWave
+from nixhive_nb.notebook.tracked import PlainView, Source, TrackedRow, TrackedView, TrackedWave
+from nixhive_nb.view.words import Tone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,9 +13,15 @@ from nixhive_nb.plan.terms import Terms
 from nixhive_nb.util.said import Whole
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
+ON_INSTANCES: tuple[Verb, ...] = ("push", "deploy", "rollback", "reboot")
+"""Verbs whose runs end with an outcome for each instance: `@failed` are those that are not as wanted."""
+BRINGING: tuple[Verb, ...] = ("push", "deploy")
+"""Verbs that bring systems to instances, and so need what these evaluate to."""
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
 Reboot = Literal["never", "if needed", "always"]
 CONFIRM = 30.0
@@ -117,6 +123,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path of the state file."""
     state_dir: str = ""
     """That of the folder for journals and the like, where one was named."""
+    noted: str = ""
+    """The digest under which it was noted, where it is read otherwise now: without its secrets, or by a newer version.
+    Never believed of what a file says: whoever reads one sets it."""
 
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
@@ -157,22 +166,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
         What changes by itself (uptime, free space) is not in it, nor are the words that asked for it.
         """
-        facts = {
-            "verb": self.verb,
-            "deployment": self.deployment,
-            "systems": self.systems,
-            "targets": self.targets,
-            "steps": self.steps,
-            "options": self.options,
-            "allowed": self.allowed,
-            "terms": self.terms,
-            "wanted": [(one.system, one.derivation, one.path, one.error) for one in self.wanted],
-            "seen": [
-                (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted))
-                for one in self.seen
-            ],
-        }
-        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
+        return self.noted or digest_of(self, self.steps)
 
     def own_steps(self) -> dict[str, tuple[str, ...]]:
         """Return the ids of the steps on each instance itself, in the order in which they run."""
@@ -185,3 +179,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def seen_of(self, instance: str) -> Seen | None:
         """Return an instance as it was when the plan was made, None when it was not asked."""
         return next((one for one in self.seen if one.instance == instance), None)
+
+
+def digest_of(plan: Plan, steps: Sequence[object]) -> str:
+    """Return what `Plan.whole_digest` says of a plan whose steps stand so in JSON."""
+    facts = {
+        "verb": plan.verb,
+        "deployment": plan.deployment,
+        "systems": plan.systems,
+        "targets": plan.targets,
+        "steps": steps,
+        "options": plan.options,
+        "allowed": plan.allowed,
+        "terms": plan.terms,
+        "wanted": [(one.system, one.derivation, one.path, one.error) for one in plan.wanted],
+        "seen": [
+            (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted)) for one in plan.seen
+        ],
+    }
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()

@@ -13,6 +13,7 @@ from nixhive_nb.errors import RunFailed
 from nixhive_nb.plan.events import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Plan, Target
+from nixhive_nb.plan.step import CHANGING, Kind, stage, step_id
 from nixhive_nb.run.logs import log_file
 from nixhive_nb.util.text import strip_control
 
@@ -29,14 +30,13 @@ LOG_LINES = 20
 """How many of the last lines of a step a report keeps."""
 WORST_FIRST: tuple[Outcome, ...] = (*BAD, "skipped", "cancelled")
 """The outcomes that leave an instance otherwise than it is wanted."""
-_CHANGING = ("activate", "reboot")
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How one step went. `outcome` is None while it runs; `started` is None for one that was never begun."""
 
     step: str
-    kind: str
+    kind: Kind
     subject: str
     instance: str = ""
     """The instance that it ran on, or for; empty for what was done once for several."""
@@ -66,7 +66,7 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
     """The worst of its own steps; None while they are under way."""
     failed_step: str = ""
-    """The kind of step that is the cause: build, push, fetch, activate, wave (a gate) …; empty where all is well."""
+    """The stage that is the cause: build, push, fetch, activate, gate …; empty where all is well."""
     reason: str = ""
     path: str = ""
     previous: str = ""
@@ -117,6 +117,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     journal: str = ""
     """The absolute path of its journal; empty for a run that is not noted."""
 
+    def record_of(self, kind: Kind, *subject: str) -> StepRecord | None:
+        """Return how the step went that does this to that; None where the plan has no such step."""
+        return self.steps.get(step_id(kind, *subject))
+
     @property
     def ok(self) -> bool:
         """Whether every instance (of a build: every system) is as it is wanted, if with warnings."""
@@ -147,7 +151,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def systems(self) -> tuple[SystemRecord, ...]:
         """Return a record for each system of the plan, in its order."""
-        return tuple(self._system(name) for name in self.plan.systems if f"build:{name}" in self.steps)
+        found = ((name, self.record_of("register", name)) for name in self.plan.systems)
+        return tuple(self._system(name, record) for name, record in found if record is not None)
 
     def instances(self) -> tuple[InstanceRecord, ...]:
         """Return a record for each targeted instance, in the order of the targets."""
@@ -211,8 +216,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def _subjects(self) -> Iterable[InstanceRecord | SystemRecord]:
         return self.systems() if self.plan.verb == "build" else self.instances()
 
-    def _system(self, name: str) -> SystemRecord:
-        record = self.steps[f"build:{name}"]
+    def _system(self, name: str, record: StepRecord) -> SystemRecord:
         result = record.result or Result()
         return SystemRecord(
             system=name,
@@ -228,12 +232,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _build_seconds(self, system: str) -> float | None:
-        """Return the seconds from the start of the realisation to the verdict on a system."""
-        realise, build = self.steps.get("realise"), self.steps.get(f"build:{system}")
-        if build is None or build.ended is None:
+        """Return the seconds from the start of the build to the verdict on a system."""
+        build, register = self.record_of("build"), self.record_of("register", system)
+        if register is None or register.ended is None:
             return None
-        start = realise.started if realise is not None and realise.started is not None else build.started
-        return None if start is None else max(0.0, build.ended - start)
+        start = build.started if build is not None and build.started is not None else register.started
+        return None if start is None else max(0.0, register.ended - start)
 
     def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
         own = [self.steps[name] for name in steps]
@@ -241,8 +245,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         root = self.steps[last.cause] if last and last.cause else last
         outcome = _outcome(own)
         bad = outcome not in (*GOOD, None)
-        fetch = self.steps.get(f"fetch:{target.instance}")
+        fetch = self.record_of("fetch", target.instance)
         moved = (fetch and fetch.result) or Result()
+        activate = self.record_of("activate", target.instance)
         results = [record.result for record in own if record.result]
         return InstanceRecord(
             instance=target.instance,
@@ -250,7 +255,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             wave=target.wave,
             batch=target.batch,
             outcome=outcome,
-            failed_step=root.kind if root and bad else "",
+            failed_step=stage(root.kind) if root and bad else "",
             reason=_reason(last, root),
             path=moved.path or next((result.path for result in results if result.path), ""),
             previous=next((result.previous for result in results if result.previous), ""),
@@ -258,7 +263,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             sent=moved.sent,
             build=self._build_seconds(target.system),
             transfer=fetch.seconds if fetch else None,
-            activate=self._seconds_of(f"activate:{target.instance}"),
+            activate=activate.seconds if activate else None,
             checks=next((result.checks for result in reversed(results) if result.checks), ()),
             reboot=next((result.reboot for result in reversed(results) if result.reboot is not None), None),
             log=root.log if root else (),
@@ -267,10 +272,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def _log_file(self, record: StepRecord | None) -> str:
         return str(log_file(Path(self.journal), record.instance)) if record and self.journal else ""
-
-    def _seconds_of(self, step: str) -> float | None:
-        record = self.steps.get(step)
-        return record.seconds if record else None
 
 
 class _Printer(Protocol):
@@ -283,7 +284,7 @@ def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
     worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), None)
     if worst or None in outcomes:
         return worst
-    changing = [record.outcome for record in own if record.kind in _CHANGING] or [record.outcome for record in own]
+    changing = [record.outcome for record in own if record.kind in CHANGING] or [record.outcome for record in own]
     return next((outcome for outcome in ("warned", "done") if outcome in changing), "unchanged")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nixhive_nb.plan.routes import store_host
 from nixhive_nb.util.text import count_text, seconds_text, size_text, strip_control, table_text
 from nixhive_nb.view.plan_rows import InstanceRow, SystemRow, instance_rows, system_rows
+from nixhive_nb.view.words import FATES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,15 +21,6 @@ _STORE = "/nix/store/"
 _HASH = 32
 """How long the hash in the name of a store path is."""
 _SHOWN = 8
-_TO_DO = {
-    "build": "to build",
-    "push": "to bring there",
-    "deploy": "to activate",
-    "rollback": "to roll back",
-    "reboot": "to reboot",
-    "survey": "to look at",
-}
-_FATES = {"nothing": "nothing to do", "unreachable": "unreachable", "broken": "cannot be evaluated"}
 _ATTENTION = ("unreachable", "broken", "act", "nothing")
 _OPTIONAL = ("now → wanted", "generation", "lacks", "reboot", "result")
 """Columns that are left out when nothing is known for them."""
@@ -85,7 +77,7 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
 def counts_text(plan: Plan, rows: Sequence[Row]) -> str:
     """Return how many rows have which fate: `4 to activate, 2 nothing to do, 1 unreachable`."""
     counts: Counter[str] = Counter(row.fate for row in rows)
-    words = {"act": _TO_DO[plan.verb], **_FATES}
+    words = {fate: VERBS[plan.verb].to_do if fate == "act" else known.words for fate, known in FATES.items()}
     return ", ".join(f"{counts[fate]} {text}" for fate, text in words.items() if counts[fate]) or "nothing to do"
 
 
@@ -185,7 +177,7 @@ def _cells(plan: Plan, row: Row, *, split: bool) -> dict[str, str]:
 def _systems(plan: Plan) -> list[str]:
     if plan.verb not in ("build", "push", "deploy"):
         return []
-    known = sum(1 for step in plan.steps if step.kind == "build" and step.path)
+    known = sum(1 for step in plan.steps if step.kind == "register" and step.path)
     verb = "build" if plan.options.realise else "instantiate"
     new = len(plan.systems) - known
     return [f"{count_text(new, 'system')} to {verb}", *([f"{known} as last built"] if known else [])]

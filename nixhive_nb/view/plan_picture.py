@@ -15,22 +15,14 @@ import msgspec
 
 from nixhive_nb.util.text import count_text, strip_control
 from nixhive_nb.view.plan_scene import Scene, scene_of
+from nixhive_nb.view.words import FATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.plan.plan import Plan
-    from nixhive_nb.view.plan_rows import Fate
     from nixhive_nb.view.plan_scene import Box, Column, Group, Relay
 
-_MARKS: dict[Fate, str] = {"act": "", "nothing": "= ", "unreachable": "✕ ", "broken": "! "}
-_FILLS: dict[Fate, str] = {"act": "#4a6890", "nothing": "#6c747e", "unreachable": "#b0404a", "broken": "#8a6200"}
-_WORDS: dict[Fate, str] = {
-    "act": "something is done",
-    "nothing": "nothing to do",
-    "unreachable": "unreachable",
-    "broken": "cannot be evaluated",
-}
 _INK = "#757d87"
 _SOURCE = "#56606c"
 _MARGIN = 12
@@ -64,8 +56,8 @@ def mermaid(plan: Plan) -> str:
     for number, column in enumerate(scene.columns):
         lines += _mermaid_column(number, column)
     lines += [f"  wave{number} ~~~ wave{number + 1}" for number in range(len(scene.columns) - 1)]
-    for fate, fill in _FILLS.items():
-        lines.append(f"  classDef {fate} fill:{fill},stroke:{fill},color:#fff")
+    for fate, words in FATES.items():
+        lines.append(f"  classDef {fate} fill:{words.fill},stroke:{words.fill},color:#fff")
     return "\n".join([*lines, ""])
 
 
@@ -201,7 +193,7 @@ def _draw_boxes(drawing: _Drawing, group: Group, x: float, top: float) -> tuple[
     for number, (box, text) in enumerate(zip(group.boxes, texts, strict=True)):
         across, down = divmod(number, deep)
         at = x + across * (width + 6), top + down * _STEP
-        drawing.box(at, text, _FILLS[box.fate], about=f"{box.label}: {box.about}", width=width)
+        drawing.box(at, text, FATES[box.fate].fill, about=f"{box.label}: {box.about}", width=width)
     across = -(-len(texts) // deep)
     return x + across * (width + 6) - 6, top + min(len(texts), deep) * _STEP + 4
 
@@ -221,9 +213,9 @@ def _draw_sources(drawing: _Drawing, column: Column, spot: _Spot, here: _Spot, r
 def _draw_legend(drawing: _Drawing, scene: Scene, y: float) -> float:
     x = float(_MARGIN)
     there = {box.fate for column in scene.columns for group in column.groups for box in group.boxes}
-    for fate in (one for one in _FILLS if one in there):
-        drawing.parts.append(f'<rect x="{x:.1f}" y="{y + 5:.1f}" width="11" height="11" rx="2" fill="{_FILLS[fate]}"/>')
-        text = f"{_MARKS[fate]}{_WORDS[fate]}"
+    for words in (words for fate, words in FATES.items() if fate in there):
+        drawing.parts.append(f'<rect x="{x:.1f}" y="{y + 5:.1f}" width="11" height="11" rx="2" fill="{words.fill}"/>')
+        text = f"{words.symbol} {words.words}".lstrip()
         drawing.words(x + 17, y + 15, text)
         x += 17 + len(text) * _LETTER + 16
     return x
@@ -250,7 +242,7 @@ def _mermaid_column(number: int, column: Column) -> Iterable[str]:
 
 
 def _box_text(box: Box) -> str:
-    return f"{_MARKS[box.fate]}{_cut(box.label)}"
+    return f"{FATES[box.fate].symbol} {_cut(box.label)}".lstrip()
 
 
 def _systems(relay: Relay) -> str:

@@ -9,44 +9,20 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.options import command_words
+from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES
 from nixhive_nb.run.logs import short_file
 from nixhive_nb.run.report import WORST_FIRST, InstanceRecord, SystemRecord
 from nixhive_nb.util.text import seconds_text, size_text, strip_control, table_text
+from nixhive_nb.view.words import OUTCOMES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nixhive_nb.run.report import Report
 
-SYMBOLS = {
-    "done": "✓",
-    "warned": "⚠",
-    "unchanged": "=",
-    "rolled back": "↶",
-    "failed": "✕",
-    "refused": "✕",
-    "locked": "✕",
-    "unknown": "?",
-    "skipped": "⊘",
-    "cancelled": "⊘",
-    None: "●",
-}
-_DONE_WORDS = {
-    "build": "built",
-    "push": "pushed",
-    "deploy": "deployed",
-    "rollback": "rolled back",
-    "reboot": "rebooted",
-    "survey": "looked at",
-}
 NIX_HIVE = "nix-hive"
 _SOURCE = "hive.nix"
 """The deployment that a terminal takes when none is named."""
-_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
-"""Verbs after which `@failed` are the instances that are not as wanted."""
-_MOVING = ("push", "deploy")
-"""Verbs that bring systems to instances."""
-_WORDS: dict[str, str] = {"warned": "done, with warnings"}
 MOST_FAILURES = 10
 LINES = 60
 """How many lines of logs are shown in all where space is short; each log has at least `FEWEST`."""
@@ -62,7 +38,7 @@ def headline(report: Report) -> str:
     unchanged, warned = counts.get("unchanged", 0), counts.get("warned", 0)
     good = sum(counts.pop(outcome, 0) for outcome in GOOD)
     dry = report.plan.verb == "deploy" and report.plan.options.type == "dry-activate"
-    what = "looked at, nothing activated" if dry else _DONE_WORDS[report.plan.verb]
+    what = "looked at, nothing activated" if dry else VERBS[report.plan.verb].done
     parts = [f"{good} of {total} {what}"]
     if unchanged and report.plan.verb != "survey":
         parts.append(f"{unchanged} unchanged" if unchanged < total else "all unchanged")
@@ -78,7 +54,7 @@ def details(report: Report) -> str:
     """Return the facts that stand beside the headline: when, how long, which plan and run, what left this machine."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.started))
     parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
-    if report.plan.verb in _MOVING:
+    if report.plan.verb in BRINGING:
         parts.append(f"{size_text(report.sent)} left this machine")
     if report.run:
         parts.append(f"run {report.run}")
@@ -93,13 +69,13 @@ def ordered(report: Report) -> Sequence[InstanceRecord | SystemRecord]:
 
 def outcome_text(record: InstanceRecord | SystemRecord) -> str:
     """Return an outcome with its symbol, and the step at which it failed."""
-    words = _WORDS.get(record.outcome or "running", record.outcome or "running")
+    words = OUTCOMES[record.outcome].words
     step = record.failed_step if isinstance(record, InstanceRecord) else ""
     if step and record.outcome == "failed":
         words += f" at {step}"
     if record.outcome == "done" and record.reason:
         words += ", with a warning"
-    return f"{SYMBOLS[record.outcome]} {words}"
+    return f"{OUTCOMES[record.outcome].symbol} {words}"
 
 
 def again_text(report: Report, program: str) -> str:
@@ -108,7 +84,7 @@ def again_text(report: Report, program: str) -> str:
     `program` is what stands before its words, such as `%hive`, which knows of the deployment by itself.
     """
     plan = report.plan
-    if plan.verb not in _ON_INSTANCES or report.ok or not report.run:
+    if plan.verb not in ON_INSTANCES or report.ok or not report.run:
         return ""
     words = ["--resume", report.run.rpartition("-")[2]] if plan.verb == "deploy" else _again_words(report)
     if program == NIX_HIVE and plan.source != _SOURCE:
@@ -209,7 +185,7 @@ def _table(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> 
         ]
         return ["system", "outcome", "how", "size", "result"], rows
     instances = [record for record in records if isinstance(record, InstanceRecord)]
-    if report.plan.verb not in _MOVING:
+    if report.plan.verb not in BRINGING:
         return ["instance", "outcome", "path"], [[one.instance, outcome_text(one), one.path] for one in instances]
     rows = [
         [

@@ -23,6 +23,7 @@ from nixhive_nb.util.text import strip_control, table_text
 from nixhive_nb.view.progress import Meter, progress_of
 from nixhive_nb.view.pulse import doing
 from nixhive_nb.view.report import report_text
+from nixhive_nb.view.words import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ MOST_SHORT = 3
 MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
 _LEAVE = "Interrupt again to leave at once."
-_QUIET = ("wave",)
+_QUIET = ("gate",)
 _CHUNK = 65536
 
 
@@ -208,7 +209,9 @@ def _view(run: Run, meter: Meter) -> Group:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for row in progress.rows[:ROWS]:
         # Each as a Text: in a plain string rich takes what stands in brackets for markup.
-        table.add_row(_words(row.name), Text(row.state, style=row.style), Text(row.amount), _words(row.line, MOST_LINE))
+        table.add_row(
+            _words(row.name), Text(row.state, style=STYLES[row.tone]), Text(row.amount), _words(row.line, MOST_LINE)
+        )
     return Group(
         _head(progress, rate), table, Text(stopping_text(run) if run.stopping else progress.counts, style="dim")
     )

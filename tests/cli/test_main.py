@@ -92,12 +92,12 @@ def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
             "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1, www-2",
         ),
         (["deploy", "--yes", "[a"], 1, "[a"),
-        (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of 'switch', 'boot', 'test', 'dry-activate'"),
+        (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of switch, boot, test, dry-activate"),
         (["build", "--no", "bild"], 2, "'bild' is not a step that can be left out"),
         (["deploy", "--yes", "--no", "realise", "*"], 1, "--no realise goes with build alone"),
         (["depoy", "*"], 2, "No such command 'depoy'"),
         (["instances", "-c", "gone.nix"], 1, "gone.nix"),
-        (["deploy", "--parallel", "0", "*"], 2, "0 is not in the range"),
+        (["deploy", "--parallel", "0", "*"], 2, "'0' is not a whole number of at least 1"),
         (["run", "web"], 2, "run needs a command"),
         (["instances", "--out", "df"], 2, "--out goes with plan"),
     ],
@@ -247,4 +247,4 @@ def test_a_person_at_a_terminal_is_asked_before_a_deployment_starts_a_program(fo
 def test_a_size_that_is_none_is_refused(folder, option, size):
     ended = nix_hive(folder, "run", option, size, "www-1", "true")
     assert ended.returncode == 2
-    assert f"'{size}' is no size: write 500k, 64M or 1G." in ended.stderr
+    assert f"'{size}' is not a size, such as 500k, 64M or 1G." in ended.stderr

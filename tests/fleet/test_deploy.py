@@ -32,7 +32,7 @@ def test_the_deploy_succeeds_and_says_so(first):
 
 
 def test_each_system_is_built_once(first):
-    built = [line for line in first.stderr.splitlines() if line.startswith("build:") and "started" not in line]
+    built = [line for line in first.stderr.splitlines() if line.startswith("register:") and "started" not in line]
     assert sorted(line.split(":")[1] for line in built) == ["depot", "portico", "www"]
     assert len([line for line in first.stderr.splitlines() if line.startswith("push:www>") and "started" in line]) == 1
 
@@ -101,7 +101,7 @@ def test_no_build_deploys_what_the_last_build_gave(practice, inventory):
     before = motd.read_text()
     ended = practice.nix_hive("deploy", "-c", "example", "--no", "build", "portico", "*")
     assert ended.returncode == 0, ended.stderr
-    assert "realise" not in ended.stderr
+    assert "build: started" not in ended.stderr
     assert "instantiate" not in ended.stderr
     assert motd.read_text() == before
 

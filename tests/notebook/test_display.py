@@ -88,7 +88,7 @@ def nasty_views():
     live = Story(deploy_plan(one))
     live.begin("fetch:www-1", line=NASTY)
     builds = Story(build_plan(one))
-    builds.end("build:www", how=NASTY, path=NASTY)
+    builds.end("register:www", how=NASTY, path=NASTY)
     row = {"instance": NASTY, "exit_code": 3, "seconds": 1.0, "stdout": NASTY, "stderr": NASTY, "error": NASTY}
     return [
         Record(story.rest()),
@@ -158,7 +158,7 @@ class TestRecord:
         assert all(float(left) + float(width) <= 100.1 for left, width in places)
 
     def test_a_build_has_its_own_columns(self):
-        found = read(Record(Story(build_plan()).rest({"build:www": "builder failed"}))).text
+        found = read(Record(Story(build_plan()).rest({"register:www": "builder failed"}))).text
         assert "1 of 2 built, 1 failed" in found
         for word in ("how", "size", "result", "61.4 MB", "/nix/store/abc-portico", "builder failed"):
             assert word in found
@@ -201,7 +201,7 @@ class TestProgressView:
 
     def test_builds_are_counted_not_measured(self):
         story = Story(build_plan())
-        story.begin("realise", 3, 12)
+        story.begin("build", 3, 12)
         assert "3 of 12" in read(ProgressView(progress_of(story.tally.report()))).text
 
     def test_rows_are_limited(self):

@@ -191,9 +191,11 @@ def test_options_that_no_command_has_are_told(options, flaw):
 def test_a_plan_file_that_holds_an_option_is_refused_though_its_digest_fits(tmp_path):
     """E6, and the kind: whoever writes such a file writes its digest, too. With --force nothing else is compared."""
     plan = a_plan(tmp_path)
-    step = Step(id="build:www", kind="build", systems=("www",), path="--option")
+    step = Step(id="register:www", kind="register", systems=("www",), path="--option")
     write_plan(msgspec.structs.replace(plan, steps=(step,)), tmp_path / "p")
-    with pytest.raises(OptionError, match=r"the path of step build:www is none: '--option'\. Make one: plan --out\."):
+    with pytest.raises(
+        OptionError, match=r"the path of step register:www is none: '--option'\. Make one: plan --out\."
+    ):
         read_plan(tmp_path / "p")
     write_plan(msgspec.structs.replace(plan, options=Options(wait=-1.0)), tmp_path / "p")
     with pytest.raises(OptionError, match=r"holds no plan that this program would make: --wait -1"):

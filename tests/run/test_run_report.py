@@ -99,7 +99,7 @@ def test_the_logs_that_it_names_are_there(tmp_path):
     assert report.run == journal.run
     files = {record.instance: record.log_file for record in report.instances()}
     assert "failed: No space left on device." in Path(files["b"]).read_text()
-    assert "build: failed: the builder of two failed" in Path(files["c"]).read_text()
+    assert "register: failed: the builder of two failed" in Path(files["c"]).read_text()
 
 
 def test_who_failed_raises_with_the_report_and_its_table():
