@@ -105,7 +105,7 @@ def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     session = session_of(ctx)
     hive = session.hive(options_of(ctx), anew=anew)
     inventory = ctx.with_resource(hive.held())
-    note_names(hive.places.deployment, inventory)
+    note_names(hive.file, inventory)
     session.warn_once(inventory.warnings)
     return hive
 

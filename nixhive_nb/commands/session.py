@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from nixhive_nb.background import BackgroundRun
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Hive, Plan
-    from nixhive_nb.plan.plan import Survey
+    from nixhive_nb.handle import RunHandle
+    from nixhive_nb.hive import Hive
+    from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.carry import Follow, Note
     from nixhive_nb.run.everywhere import Listener
-    from nixhive_nb.run_report import RunReport
+    from nixhive_nb.run.report import Report
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Known:
 class Ended:
     """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
 
-    report: RunReport
+    report: Report
     document: dict[str, Any] | None = None
 
 
@@ -72,7 +72,7 @@ class Ended:
 class Begun:
     """A run that goes on in the background."""
 
-    run: BackgroundRun
+    run: RunHandle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +80,14 @@ class Already:
     """What `--once` found done: nothing was done now. `report` is of the run that did it, if that is still known."""
 
     text: str
-    report: RunReport | None
+    report: Report | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """The report of an earlier run."""
 
-    report: RunReport
+    report: Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,7 @@ class Session:
         """Gives the instances of `@picked`."""
         self.more_settings: Callable[[], dict[str, str]] = dict
         """Gives by name what else the face has for settings."""
-        self.background: list[BackgroundRun] = []
+        self.background: list[RunHandle] = []
         """The runs that were begun in the background, the oldest first."""
         self.script: str | None = None
         """The body of a `%%hive run` cell."""
@@ -248,19 +248,27 @@ class Session:
         if known is None or known.path != config or self._places != places or anew:
             from nixhive_nb.hive import Hive  # noqa: PLC0415 - what a help or a completion does not need
 
-            fresh = Hive.load(config, state=places[1], state_dir=folder, show_trace=bool(options.get("show_trace")))
+            fresh = Hive.load(
+                config,
+                state=places[1],
+                state_dir=folder,
+                show_trace=bool(options.get("show_trace")),
+                warn=self.warn,
+                picked=self._now_picked,
+            )
             self._leave()
-            known = self._hive = fresh
+            known = fresh
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
-        known.limits = msgspec.structs.replace(
+        limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
             **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
-        known.warn = self.warn
-        known.picked = self.picked
-        known.show_trace = bool(options.get("show_trace"))
-        self._see_what_it_starts(known)
-        return known
+        self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))
+        self._see_what_it_starts(self._hive)
+        return self._hive
+
+    def _now_picked(self) -> Sequence[str]:
+        return self.picked()
 
     def _see_what_it_starts(self, hive: Hive) -> None:
         """Ask a person, once, whether a deployment may start programs of its own here. Raises `OptionError`."""
@@ -269,7 +277,7 @@ class Session:
         found = programs_of(hive.inventory)
         if not found:
             return
-        mark = trusted_mark(hive.places.deployment, found)
+        mark = trusted_mark(hive.file, found)
         if mark is not None and mark.exists():
             return
         name, words = next(iter(found.items()))

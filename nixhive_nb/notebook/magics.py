@@ -175,7 +175,7 @@ class HiveMagics(Magics):
 
         `df = %hive build` gives a DataFrame, `p = %hive plan` the Plan; `--out NAME` puts it into a variable, also when
         hosts failed; `--json` gives plain Python lists. Hosts that fail raise RunFailed, so that Run All stops; its
-        `report` tells all.
+        `report` and `frame` tell all.
 
         Tab completes commands, options, names, groups, files and variables; `%hive deploy?` is the help of a command.
         Settings: `%config Hive`.
@@ -255,7 +255,7 @@ class HiveMagics(Magics):
         except RunInterrupted as error:
             out = options_of(ctx).get("out")
             if out:
-                self._shell.user_ns[out] = error.report
+                self._shell.user_ns[out] = error.frame
             raise
         return value
 

@@ -20,7 +20,6 @@ from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.sound import flaw_of, unusual_options
 from nixhive_nb.plan.step import Step
 from nixhive_nb.run import history
-from nixhive_nb.run_report import RunReport
 from tests.commands.plans import a_plan
 from tests.notebook.values import build_plan, deploy_plan
 from tests.run.test_history import PLAN, noted, story
@@ -75,9 +74,9 @@ def told(folder):
     frame.to_html()
     for entry in history.runs(folder):
         with contextlib.suppress(OptionError):
-            report = RunReport.of(history.report_of(entry))
+            report = history.report_of(entry)
             texts = [str(report), repr(report), report._repr_html_(), report.timeline()._repr_html_()]
-            texts += [report.table().to_string(), report.timings().to_string()]
+            texts += [report.frame.to_string(), report.timings().to_string()]
             assert not any("\x1b" in text or "<script" in text for text in texts)
         with contextlib.suppress(OptionError):
             history.request_of(entry)
