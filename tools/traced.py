@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEPLOY = ("deploy", "--yes", "-c", "example", "portico", "*")
 ASKED = "portico"
+PROBES = ("probe", "look")
+"""The kind of the step that asks one host, here and in trees of before (`measures.py` counts those too)."""
 NOT_CODE = {".py", ".pyc", ""}
 NOT_CALLED = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 START = "Run.start"
@@ -71,10 +73,14 @@ class Tracer:
         threading.setprofile(None)
         sys.setprofile(None)
 
+    def seen(self) -> set[tuple[str, str, int]]:
+        """Return what was called until now; another thread may be at a last one."""
+        return self.functions.copy()
+
     def save(self, path: str) -> None:
         """Write what was seen."""
-        functions = sorted(f"{file}:{name}:{line}" for file, name, line in self.functions)
-        files = sorted({file for file, _, _ in self.functions} | self.data)
+        functions = sorted(f"{file}:{name}:{line}" for file, name, line in self.seen())
+        files = sorted({file for file, _, _ in self.seen()} | self.data)
         Path(path).write_text(json.dumps({"files": files, "functions": functions, "hops": self.hops}))
 
     def _ours(self, code: CodeType) -> str:
@@ -179,7 +185,7 @@ def probe(tree: Path, result: str) -> None:
     perform = backend.perform
 
     async def traced(self: object, step: Any, tell: Any) -> object:  # noqa: ANN401 - of whatever version
-        if step.kind != "probe":
+        if step.kind not in PROBES:
             return await perform(self, step, tell)
         tracer.functions.clear()
         tracer.going = True
@@ -188,8 +194,8 @@ def probe(tree: Path, result: str) -> None:
             return await perform(self, step, tell)
         finally:
             tracer.stop()
-            files = {file for file, _, _ in tracer.functions}
-            found.append({"files": len(files), "functions": len(tracer.functions)})
+            seen = tracer.seen()
+            found.append({"files": len({file for file, _, _ in seen}), "functions": len(seen)})
 
     backend.perform = traced
     with hive_class.load("example") as hive:

@@ -38,8 +38,9 @@ from nixhive_nb.view.tables import systems_table
 if TYPE_CHECKING:
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Hive, Plan
+    from nixhive_nb.hive import Hive
     from nixhive_nb.plan.options import How
+    from nixhive_nb.plan.plan import Plan
     from nixhive_nb.run.carry import Note
     from nixhive_nb.run.once import Claim, Done
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nixhive_nb.plan.plan import Plan
-    from nixhive_nb.run_report import RunReport
+    from nixhive_nb.run.report import Report
 
 
-def document_of(report: RunReport) -> dict[str, Any]:
+def document_of(report: Report) -> dict[str, Any]:
     """Return how a run ended: what was run, the counts, and the rows of its DataFrame. Times are seconds."""
     rows = "systems" if report.plan.verb == "build" else "instances"
     return {
@@ -26,7 +26,7 @@ def document_of(report: RunReport) -> dict[str, Any]:
         "started": report.started,
         "seconds": report.seconds,
         "counts": report.counts(),
-        rows: records_of(report.table()),
+        rows: records_of(report.frame),
     }
 
 

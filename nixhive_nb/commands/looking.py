@@ -26,7 +26,6 @@ from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import history_frame, status_frame
 from nixhive_nb.plan.twins import twins, warning
 from nixhive_nb.run import history
-from nixhive_nb.run_report import RunReport
 from nixhive_nb.util.text import count_text, size_text
 from nixhive_nb.view.diff import diff_table
 from nixhive_nb.view.report import report_listing
@@ -177,8 +176,8 @@ def history_command(ctx: click.Context, run_id: str) -> Listing:
     """
     folder = _past(ctx)
     if run_id:
-        report = RunReport.of(history.report_of(history.find(folder, run_id)))
-        return listing_of(ctx, report.table(), report_listing(report))
+        report = history.report_of(history.find(folder, run_id))
+        return listing_of(ctx, report.frame, report_listing(report))
     entries = history.runs(folder)
     return listing_of(ctx, history_frame(entries), history_table(entries, empty="No run is on record here."))
 
@@ -194,7 +193,7 @@ def report_command(ctx: click.Context, run_id: str) -> Told:
     RUN is its id, or the end of it; without one, the last run. In a notebook its value has timeline() and timings().
     The deployment need not evaluate.
     """
-    report = RunReport.of(history.report_of(history.find(_past(ctx), run_id)))
+    report = history.report_of(history.find(_past(ctx), run_id))
     return Told(report=report, document=document_of(report) if options_of(ctx).get("as_json") else None)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Form, Listing, Session
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE
 from nixhive_nb.plan.option_kinds import OneOf, Text, YesNo
 from nixhive_nb.plan.options import OPTIONS, STEPS, Option, option
 from nixhive_nb.plan.options import options_of as plan_options_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nixhive_nb.commands.session import Form, Listing, Session
+    from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive
     from nixhive_nb.plan.option_kinds import Kind
     from nixhive_nb.plan.options import Flag, How
@@ -83,6 +85,8 @@ class _Choice(click.Choice):  # type: ignore[type-arg] # not generic in the olde
 
 def session_of(ctx: click.Context) -> Session:
     """Return what the face keeps between commands."""
+    from nixhive_nb.commands.session import Session  # noqa: PLC0415 - the list of the commands does not need it
+
     session = ctx.find_root().obj
     if not isinstance(session, Session):
         raise TypeError("the grammar is called with a Session as its obj")
@@ -97,14 +101,20 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
 
 def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     """Return the deployment that a command is about: read now, and not again before the command has ended."""
+    from nixhive_nb.commands.names import note_names  # noqa: PLC0415 - once a deployment is loaded
+
     session = session_of(ctx)
     hive = session.hive(options_of(ctx), anew=anew)
-    session.warn_once(ctx.with_resource(hive.held()).warnings)
+    inventory = ctx.with_resource(hive.held())
+    note_names(hive.file, inventory)
+    session.warn_once(inventory.warnings)
     return hive
 
 
 def listing_of(ctx: click.Context, frame: pd.DataFrame, table: Table, *, ok: bool = True) -> Listing:
     """Return a listing as a command gives it, in the form that is asked for."""
+    from nixhive_nb.commands.session import Listing  # noqa: PLC0415 - see above
+
     return Listing(frame=frame, table=table, form=form_of(ctx), ok=ok)
 
 
@@ -182,6 +192,11 @@ def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     _remember(ctx, param, value)
     if ctx.parent is not None:  # before the word of the command, which one it is comes to light with that
         check_out(ctx, ctx.command.name)
+
+
+def _patterns(ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> Sequence[Pattern]:
+    # A line that is being typed has no session.
+    return words if ctx.resilient_parsing else session_of(ctx).patterns(words)
 
 
 def _verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's way
@@ -303,6 +318,4 @@ forms = _together(
                  help="Show all columns, however wide the screen is."),
 )  # fmt: skip
 """The forms of a listing; see `form_of`."""
-patterns = click.argument(
-    "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: session_of(ctx).patterns(words)
-)
+patterns = click.argument("patterns", nargs=-1, metavar="[PATTERN]...", callback=_patterns)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.hive import Plan
 from nixhive_nb.plan.formats import FORMAT, noted_plan
-from nixhive_nb.plan.plan import DIGITS
+from nixhive_nb.plan.plan import DIGITS, Plan
 from nixhive_nb.plan.sound import flaw_of, unusual_options
 from nixhive_nb.util.files import write_whole
 from nixhive_nb.util.said import Whole

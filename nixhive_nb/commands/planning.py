@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands.changing import carry_out
+from nixhive_nb.commands.completing import PLANNED
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
     Value,
@@ -31,9 +32,6 @@ from nixhive_nb.plan.option_kinds import WholeNumber
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
-
-PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
-"""What can be planned."""
 
 
 @click.command(name="plan")

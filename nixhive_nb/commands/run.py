@@ -26,7 +26,7 @@ class _RunCommand(click.Command):
     """`run`: what follows the pattern is the command's own, but for `%%hive run`, whose command is the cell."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_interspersed_args = session_of(ctx).script is not None
+        ctx.allow_interspersed_args = not ctx.resilient_parsing and session_of(ctx).script is not None
         return super().parse_args(ctx, args)
 
 
@@ -66,6 +66,8 @@ class _File(click.File):
     """A file to read; `~` is the home folder, also where no shell has seen to that."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        if ctx is not None and ctx.resilient_parsing:
+            return None  # Tab opens nothing: it could be a pipe, or the keyboard
         named = str(place_of(value)) if isinstance(value, str) and value != "-" else value
         return super().convert(named, param, ctx)
 

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from nixhive_nb.deployment.places import places_of, trusted_mark
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.frames import plan_frame
-from nixhive_nb.hive import Hive
-from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import LIMITS, Limits
 from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.log import log_as_environment_says, log_to, trouble, verbosely
@@ -28,19 +25,18 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from nixhive_nb.background import BackgroundRun
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Plan
+    from nixhive_nb.handle import RunHandle
+    from nixhive_nb.hive import Hive
+    from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.status import Standing
-    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.run.carry import Follow, Note
     from nixhive_nb.run.everywhere import Listener
-    from nixhive_nb.run_report import RunReport
+    from nixhive_nb.run.report import Report
     from nixhive_nb.view.listing import Table
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_CONFIG = "hive.nix"
-DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
 Form = Literal["table", "wide", "json", "csv"]
@@ -76,7 +72,7 @@ class Known:
 class Ended:
     """A build, push or deploy that ran. `document` is what a terminal prints of a build, and of others for `--json`."""
 
-    report: RunReport
+    report: Report
     document: dict[str, Any] | None = None
 
 
@@ -84,7 +80,7 @@ class Ended:
 class Begun:
     """A run that goes on in the background."""
 
-    run: BackgroundRun
+    run: RunHandle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +88,7 @@ class Already:
     """What `--once` found done: nothing was done now. `report` is of the run that did it, if that is still known."""
 
     text: str
-    report: RunReport | None
+    report: Report | None
     document: dict[str, Any] | None = None
     """What `--json` prints in place of the text."""
 
@@ -101,7 +97,7 @@ class Already:
 class Told:
     """The report of an earlier run. `document` is the same for `--json`."""
 
-    report: RunReport
+    report: Report
     document: dict[str, Any] | None = None
 
 
@@ -122,7 +118,7 @@ class Planned:
     @property
     def frame(self) -> pd.DataFrame:
         """Its rows, each with the whole digest."""
-        return plan_frame(self.plan).assign(digest=self.plan.whole_digest)
+        return self.plan.frame.assign(digest=self.plan.whole_digest)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -221,7 +217,7 @@ class Session:
         """Gives the instances of `@picked`."""
         self.more_settings: Callable[[], dict[str, str]] = dict
         """Gives by name what else the face has for settings."""
-        self.background: list[BackgroundRun] = []
+        self.background: list[RunHandle] = []
         """The runs that were begun in the background, the oldest first."""
         self.script: str | None = None
         """The body of a `%%hive run` cell."""
@@ -262,19 +258,29 @@ class Session:
         places = (place_of(config).absolute(), place_of(state).absolute(), folder)
         known = self._hive
         if known is None or known.path != config or self._places != places or anew:
-            fresh = Hive.load(config, state=places[1], state_dir=folder, show_trace=bool(options.get("show_trace")))
+            from nixhive_nb.hive import Hive  # noqa: PLC0415 - what a help or a completion does not need
+
+            fresh = Hive.load(
+                config,
+                state=places[1],
+                state_dir=folder,
+                show_trace=bool(options.get("show_trace")),
+                warn=self.warn,
+                picked=self._now_picked,
+            )
             self._leave()
-            known = self._hive = fresh
+            known = fresh
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
-        known.limits = msgspec.structs.replace(
+        limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
             **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
-        known.warn = self.warn
-        known.picked = self.picked
-        known.show_trace = bool(options.get("show_trace"))
-        self._see_what_it_starts(known)
-        return known
+        self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))
+        self._see_what_it_starts(self._hive)
+        return self._hive
+
+    def _now_picked(self) -> Sequence[str]:
+        return self.picked()
 
     def _see_what_it_starts(self, hive: Hive) -> None:
         """Ask a person, once, whether a deployment may start programs of its own here. Raises `OptionError`."""
@@ -283,7 +289,7 @@ class Session:
         found = programs_of(hive.inventory)
         if not found:
             return
-        mark = trusted_mark(hive.places.deployment, found)
+        mark = trusted_mark(hive.file, found)
         if mark is not None and mark.exists():
             return
         name, words = next(iter(found.items()))
@@ -328,6 +334,8 @@ class Session:
 
     def note(self, reason: str) -> Note:
         """Return who asks for a run and why, for the journal."""
+        from nixhive_nb.run.carry import Note  # noqa: PLC0415 - the engine, which only a run needs
+
         return Note(program=f"{self.program} {self.place}".rstrip(), words=self.words, reason=strip_control(reason))
 
     def patterns(self, words: Sequence[str]) -> list[Pattern]:

@@ -37,7 +37,7 @@ from nixhive_nb.view.report import failure_text
 if TYPE_CHECKING:
     from nixhive_nb.commands.session import Value
     from nixhive_nb.notebook.picker import Widgets
-    from nixhive_nb.run_report import RunReport
+    from nixhive_nb.run.report import Report
     from nixhive_nb.view.listing import Table
 
 
@@ -104,14 +104,14 @@ def _carried_out(value: Ended | Ran) -> Answer:
     """Return a table; the record, or the output, is in the cell already and is all that is shown of it."""
     if isinstance(value, Ended):
         plain = value.document if value.report.plan.verb != "build" else None
-        return Answer(value=plain or value.report.table(), shown="", failure=_failure(value.report))
+        return Answer(value=plain or value.report.frame, shown="", failure=_failure(value.report))
     failure = failure_of(value.frame)
     if value.records is not None:
         return Answer(value=value.records, failure=failure)
     return Answer(value=value.frame, shown="", failure=failure)
 
 
-def _failure(report: RunReport) -> RunFailed | None:
+def _failure(report: Report) -> RunFailed | None:
     return None if report.ok else RunFailed(strip_control(failure_text(report)), report)
 
 
@@ -123,7 +123,7 @@ def _live(value: Begun | Already | Told) -> Answer:
         return Answer(value=value.document or value.report)
     # That nothing was done now is said wherever the value goes.
     click.echo(value.text)
-    table = value.report.table() if value.report is not None else pd.DataFrame()
+    table = value.report.frame if value.report is not None else pd.DataFrame()
     return Answer(value=value.document or table, shown="")
 
 

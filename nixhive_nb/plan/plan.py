@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -14,6 +13,8 @@ from nixhive_nb.util.said import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
 ON_INSTANCES: tuple[Verb, ...] = ("push", "deploy", "rollback", "reboot")
@@ -86,7 +87,10 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run will do. Steps stand in an order in which they could run one by one."""
+    """What a run will do: a plain value, which pickles, and compares by its content. `Hive.apply` carries it out.
+
+    Steps stand in an order in which they could run one by one. What shows it is imported when it is asked for.
+    """
 
     verb: Verb
     source: str
@@ -125,6 +129,30 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
         return f"Plan({self.digest}: {self.verb} of {self.source}, {subjects}, {len(self.steps)} steps)"
+
+    def __str__(self) -> str:
+        from nixhive_nb.view.plan import plan_text  # noqa: PLC0415 - see above
+
+        return plan_text(self)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """It as a DataFrame; columns as in `frames.plan_frame`."""
+        from nixhive_nb.frames import plan_frame  # noqa: PLC0415 - see above
+
+        return plan_frame(self)
+
+    def mermaid(self) -> str:
+        """Return the picture of waves and relays as Mermaid text."""
+        from nixhive_nb.view.plan_picture import mermaid  # noqa: PLC0415 - see above
+
+        return mermaid(self)
+
+    def svg(self) -> str:
+        """Return the picture of waves and relays as a static SVG."""
+        from nixhive_nb.view.plan_picture import svg  # noqa: PLC0415 - see above
+
+        return svg(self)
 
     @property
     def digest(self) -> str:
@@ -168,4 +196,6 @@ def digest_of(plan: Plan, steps: Sequence[object]) -> str:
             (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted)) for one in plan.seen
         ],
     }
+    import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()

@@ -5,21 +5,26 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
+from nixhive_nb.errors import RunFailed
 from nixhive_nb.plan.events import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Plan, Target
 from nixhive_nb.plan.step import CHANGING, Kind, stage, step_id
 from nixhive_nb.run.logs import log_file
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import pandas as pd
+
     from nixhive_nb.plan.events import Event
     from nixhive_nb.plan.step import Step
+    from nixhive_nb.view.timeline import Timeline
 
 LOG_LINES = 20
 """How many of the last lines of a step a report keeps."""
@@ -99,7 +104,11 @@ class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did."""
+    """What a run did: `deploy`, `push`, `build`, `rollback`, `reboot` and `apply` return one.
+
+    It is a plain value: it pickles, and compares by its content. A cell shows its record, `print` all of it as text.
+    What shows it is imported when it is asked for.
+    """
 
     plan: Plan
     started: float
@@ -154,6 +163,55 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """Return the warnings of steps that succeeded all the same, each once."""
         found = (record.reason for record in self.steps.values() if record.outcome in GOOD and record.reason)
         return tuple(dict.fromkeys(found))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """How it ended; columns as in `frames.build_frame` for a build, else as in `frames.outcome_frame`."""
+        from nixhive_nb.frames import build_frame, outcome_frame  # noqa: PLC0415 - see above
+
+        return build_frame(self) if self.plan.verb == "build" else outcome_frame(self)
+
+    def timings(self) -> pd.DataFrame:
+        """Return when each step ran that was begun; columns as in `frames.timings_frame`."""
+        from nixhive_nb.frames import timings_frame  # noqa: PLC0415 - see above
+
+        return timings_frame(self)
+
+    def timeline(self) -> Timeline:
+        """Return a static picture of what ran when, for each system, store and instance."""
+        from nixhive_nb.view.timeline import Timeline  # noqa: PLC0415 - see above
+
+        return Timeline.of(self)
+
+    def raise_if_failed(self) -> Self:
+        """Return it when every instance (of a build: every system) is as it is wanted. Raises `RunFailed` else."""
+        from nixhive_nb.view.report import failure_text  # noqa: PLC0415 - see above
+
+        if not self.ok:
+            raise RunFailed(failure_text(self), self)
+        return self
+
+    def __str__(self) -> str:
+        from nixhive_nb.view.report import report_text  # noqa: PLC0415 - see above
+
+        return strip_control(report_text(self))
+
+    def __repr__(self) -> str:
+        from nixhive_nb.view.report import headline  # noqa: PLC0415 - see above
+
+        return f"Report({' '.join(filter(None, [self.plan.verb, self.run]))}: {strip_control(headline(self))})"
+
+    def _repr_html_(self) -> str:
+        from nixhive_nb.view.record import record_html  # noqa: PLC0415 - see above
+
+        return record_html(self)
+
+    def _repr_pretty_(self, printer: _Printer, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
+        from nixhive_nb.view.record import ROWS  # noqa: PLC0415 - see above
+        from nixhive_nb.view.report import report_text  # noqa: PLC0415 - see above
+
+        # A notebook keeps this, whatever the size of the run.
+        printer.text(strip_control(report_text(self, most=ROWS)))
 
     def _subjects(self) -> Iterable[InstanceRecord | SystemRecord]:
         return self.systems() if self.plan.verb == "build" else self.instances()
@@ -214,6 +272,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def _log_file(self, record: StepRecord | None) -> str:
         return str(log_file(Path(self.journal), record.instance)) if record and self.journal else ""
+
+
+class _Printer(Protocol):
+    def text(self, text: str) -> None: ...
 
 
 def _outcome(own: Sequence[StepRecord]) -> Outcome | None:

@@ -37,14 +37,17 @@ _LAST = 0.9
 _ENDS = (".html", ".htm")
 
 
-class Timeline(Lanes, frozen=True, kw_only=True):
+class Timeline:
     """What ran when. A cell shows it as a picture, `print` as text; `save` writes a page that stands alone."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        """Use `Report.timeline`."""
+        self._lanes = lanes
 
     @classmethod
     def of(cls, report: Report) -> Timeline:
         """Return the timeline of a run."""
-        lanes = lanes_of(report)
-        return cls(**{name: getattr(lanes, name) for name in lanes.__struct_fields__})
+        return cls(lanes_of(report))
 
     def save(self, path: str | Path) -> None:
         """Write it as a page (`.html`) that any browser shows, whole or not at all.
@@ -54,16 +57,16 @@ class Timeline(Lanes, frozen=True, kw_only=True):
         file = Path(path)
         if file.suffix.lower() not in _ENDS:
             raise OptionError(f"A timeline is saved as a page: {file.name} would have to end in .html.")
-        write_whole(file, _page(self).encode())
+        write_whole(file, _page(self._lanes).encode())
 
     def __str__(self) -> str:
-        return strip_control(_text(self))
+        return strip_control(_text(self._lanes))
 
     def __repr__(self) -> str:
-        return f"Timeline({strip_control(self.title)})"
+        return f"Timeline({strip_control(self._lanes.title)})"
 
     def _repr_html_(self) -> str:
-        return _html(self)
+        return _html(self._lanes)
 
     def _repr_pretty_(self, printer: _Printer, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
         printer.text(str(self))

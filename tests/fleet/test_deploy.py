@@ -88,7 +88,7 @@ def test_results_are_kept_from_being_collected(practice, inventory):
 def test_the_python_api_gives_a_frame(practice, first, monkeypatch):
     monkeypatch.chdir(practice.folder)
     with Hive.load("example") as hive:
-        frame = hive.deploy("portico", "*")
+        frame = hive.deploy("portico", "*").frame
         assert list(frame.index) == ["portico", "depot", "www-1", "www-2", "www-3"]
         assert set(frame["outcome"]) == {"unchanged"}
         answers = hive.run("web", "hostname")

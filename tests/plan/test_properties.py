@@ -17,8 +17,9 @@ from nixhive_nb.plan.resume import confirmed
 from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.limits import Limits
 from tests.plan.fleets import by_id, cases, deploy, fleet_of, in_order, ran, surveyed
+from tests.speed import examples
 
-few = settings(max_examples=80, deadline=None)
+few = settings(max_examples=examples(80), deadline=None)
 
 
 def made(case):

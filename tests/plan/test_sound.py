@@ -20,10 +20,10 @@ from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.sound import flaw_of, unusual_options
 from nixhive_nb.plan.step import Step
 from nixhive_nb.run import history
-from nixhive_nb.run_report import RunReport
 from tests.commands.plans import a_plan
 from tests.notebook.values import build_plan, deploy_plan
 from tests.run.test_history import PLAN, noted, story
+from tests.speed import examples
 from tests.util.test_said import ODD
 
 ODDITIES = st.one_of(
@@ -74,15 +74,15 @@ def told(folder):
     frame.to_html()
     for entry in history.runs(folder):
         with contextlib.suppress(OptionError):
-            report = RunReport.of(history.report_of(entry))
+            report = history.report_of(entry)
             texts = [str(report), repr(report), report._repr_html_(), report.timeline()._repr_html_()]
-            texts += [report.table().to_string(), report.timings().to_string()]
+            texts += [report.frame.to_string(), report.timings().to_string()]
             assert not any("\x1b" in text or "<script" in text for text in texts)
         with contextlib.suppress(OptionError):
             history.request_of(entry)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_a_journal_in_which_anything_is_changed_is_told_as_far_as_it_makes_sense(lines, tmp_path_factory, data):
     """E2, E9: the same for what lies in a folder that others write, as for what a host says."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import get_args
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nixhive_nb
 from nixhive_nb.plan.building import instantiate_steps
 from nixhive_nb.plan.step import Kind, StepId, step_id
 from tests.plan.fleets import instance, inventory
@@ -48,3 +51,9 @@ def test_systems_that_are_evaluated_together_are_not_taken_for_one_of_their_name
 def test_an_id_is_a_value():
     one = StepId("fetch", ("www-1",))
     assert msgspec.json.decode(msgspec.json.encode(one), type=StepId) == one
+
+
+def test_nobody_else_spells_an_id():
+    spelt = re.compile(rf"""f["'](?:{"|".join(get_args(Kind))}):\{{""")
+    package = Path(nixhive_nb.__file__).parent
+    assert [file.name for file in package.rglob("*.py") if spelt.search(file.read_text())] == []

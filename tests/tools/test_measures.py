@@ -98,9 +98,9 @@ def test_a_table_has_a_column_for_each_tree_and_stands_between_the_marks_of_the_
         measures.write(page, text)
 
 
-def test_the_page_names_each_measure_in_its_order():
+def test_the_page_names_each_measure_in_its_order(tree):
     """The numbers are those of the day on which somebody counted; that they are about the same things is held here."""
-    names = [name for name, _ in measures.rows(measures.static_measures(ROOT))]
+    names = [name for name, _ in measures.rows(measures.static_measures(tree))]
     held = measures.PAGE.read_text().partition(measures.BEGIN)[2].partition(measures.END)[0]
     written = [line.split(" | ")[0].removeprefix("| ") for line in held.strip().splitlines()[2:]]
     assert written[: len(names)] == names

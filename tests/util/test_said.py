@@ -24,12 +24,13 @@ from nixhive_nb.plan.facts import Generation, HostFacts, Seen
 from nixhive_nb.plan.plan import Survey, Target
 from nixhive_nb.ssh import host_keys, resolve
 from nixhive_nb.ssh.pool import RemoteResult
-from nixhive_nb.ssh.probe import BROKEN, http_status, parse_url
+from nixhive_nb.ssh.probe import broken, http_status, parse_url
 from nixhive_nb.util import said
 from nixhive_nb.view.listing_html import listing_html
 from nixhive_nb.view.listing_text import listing_text
 from nixhive_nb.view.status import status_table
 from nixhive_nb.view.tables import generations_table
+from tests.speed import examples
 
 ODD = (
     *("0", "-1", "+1", "1_000", " 1", "1e9", "nan", "inf", "-inf", "1e400", "0x10", "", " ", "\0", "\ud800"),
@@ -89,7 +90,7 @@ def test_what_python_would_take_for_a_number_is_none_here(text):
     assert said.whole(text) is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ANSWERS)
 @example(f"generation=system-{'9' * 40}-link\nuptime={'9' * 400}\ndf=/dev/sda 1 2 {'9' * 60} 3% /nix\n")
 @example("generation=system-\u0663-link\ndf=/dev/sda 1 2 \u0663 3% /nix\nuptime=\u0663\n")
@@ -104,7 +105,7 @@ def test_the_facts_of_any_host_make_a_status(answer):
     parse_failed_units(answer)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ANSWERS)
 @example(f"generation=system-1-link {10**30} {STORE} 24.05\n")
 @example(f"generation=system-{10**30}-link 7 {STORE} 24.05\n")
@@ -123,7 +124,7 @@ def test_a_generation_with_a_date_that_is_in_no_calendar_is_listed_without_one()
     assert (found.number, found.path, found.created) == (7, STORE, None)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.one_of(st.integers(), st.none()), st.one_of(st.floats(), st.none()))
 @example(2**63, 1e300)
 @example(1, 9_300_000_000.5)  # after 2262, where nanoseconds end
@@ -171,7 +172,7 @@ def test_an_end_that_makes_no_sense_is_never_a_success(line):
     assert repr(line) in outcome.why
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ANSWERS)
 def test_the_sizes_of_a_store_are_numbers_or_an_error(answer):
     """E2: the same in `diff`."""
@@ -316,7 +317,7 @@ def test_the_answer_to_a_probe_is_a_status_or_one_of_the_known_failures(data):
     """E2: a server answers what it likes; none of it ends the check of the others."""
     try:
         status = http_status(Answered(data), parse_url("http://www/"))
-    except BROKEN:
+    except broken():
         return
     assert 0 <= status < 1000
 

@@ -9,17 +9,32 @@ from typing import get_args
 import pytest
 
 import nixhive_nb
-from nixhive_nb.notebook.tracker import state_of
-from nixhive_nb.notebook.tracking import TrackedView, TrackedWave
 from nixhive_nb.plan.events import BAD, Outcome
 from nixhive_nb.plan.plan import Verb
 from nixhive_nb.plan.status import STANDINGS
 from nixhive_nb.plan.step import Kind, stage
 from nixhive_nb.view.plan_rows import FATES as ALL_FATES
-from nixhive_nb.view.words import COLOURS, FATES, LOOKS, OUTCOMES, STEPS, STYLES, VERBS, Counted, Tone, look_of
+from nixhive_nb.view.words import (
+    COLOURS,
+    FATES,
+    LOOKS,
+    OUTCOMES,
+    STEPS,
+    STYLES,
+    VERBS,
+    Counted,
+    Tone,
+    look_of,
+    wave_look,
+)
 
 PACKAGE = Path(nixhive_nb.__file__).parent
-WIDGETS = PACKAGE / "notebook" / "widgets"
+
+
+def page(name):
+    """The text of a script or a style of a widget."""
+    (file,) = (PACKAGE / "notebook").rglob(name)
+    return file.read_text()
 
 
 def test_whatever_there_is_has_its_words():
@@ -52,25 +67,22 @@ def test_other_words_than_standings_stand_back():
 
 @pytest.mark.parametrize("tone", get_args(Tone))
 def test_the_tracker_has_a_style_for_each_tone(tone):
-    assert f".hive-tracker .hive-{tone} {{" in (WIDGETS / "tracker.css").read_text()
+    assert f".hive-tracker .hive-{tone} {{" in page("tracker.css")
 
 
 def test_the_picker_has_a_style_for_each_tone_of_a_standing():
-    styled = set(re.findall(r'data-tone="(\w+)"', (WIDGETS / "picker.css").read_text()))
+    styled = set(re.findall(r'data-tone="(\w+)"', page("picker.css")))
     assert styled == {look.tone for look in LOOKS.values()}
 
 
 @pytest.mark.parametrize("script", ["tracker.js", "picker.js"])
 def test_pages_know_no_symbols_and_tones_of_their_own(script):
-    assert not re.search("[✓✕↶⊘⚠◐◑○●]", (WIDGETS / script).read_text())
+    assert not re.search("[✓✕↶⊘⚠◐◑○●]", page(script))
 
 
 def test_a_wave_has_the_symbol_and_the_tone_of_how_it_is():
-    states = [(0, 0), (1, 0), (3, 0), (1, 1)]
-    waves = tuple(TrackedWave(label="w", done=done, failed=failed, total=3) for done, failed in states)
-    view = TrackedView(title="", done=0, total=0, fraction=None, facts="", waves=waves, rows=(), rest="")
-    found = [(wave["symbol"], wave["tone"]) for wave in state_of(view, blocking=False)["waves"]]
-    assert found == [("○", "dim"), ("●", "run"), ("✓", "ok"), ("✕", "bad")]
+    looks = [wave_look(done, failed, 3) for done, failed in [(0, 0), (1, 0), (3, 0), (1, 1)]]
+    assert [(look.symbol, look.tone) for look in looks] == [("○", "dim"), ("●", "run"), ("✓", "ok"), ("✕", "bad")]
 
 
 @pytest.mark.parametrize("file", sorted({*(PACKAGE / "view").glob("*.py")} - {PACKAGE / "view" / "words.py"}))
