@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
 import msgspec
+
+from nixhive_nb.util.swallowed import swallowed
+
+_log = logging.getLogger(__name__)
 
 _USUAL = 80
 _NARROWEST = 40
@@ -48,8 +53,7 @@ def _has_colour(*, terminal: bool) -> bool:
 
 def _width(number: int) -> int:
     told = os.environ.get("COLUMNS", "")
-    try:
-        found = int(told) if told.isdecimal() else os.get_terminal_size(number).columns
-    except OSError:
-        found = _USUAL
+    found = int(told) if told.isdecimal() else 0
+    with swallowed(_log, "how wide the terminal is", OSError):
+        found = found or os.get_terminal_size(number).columns
     return max(_NARROWEST, found or _USUAL)
