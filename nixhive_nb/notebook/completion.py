@@ -20,11 +20,10 @@ from nixhive_nb.commands.completing import PLANNED
 from nixhive_nb.commands.openssh import ssh_flag_takes_value
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
+from nixhive_nb.notebook.line import Quote, typed_before
 from nixhive_nb.notebook.live import in_kernel
 from nixhive_nb.notebook.offers import Offer
-from nixhive_nb.notebook.place import Place
-from nixhive_nb.notebook.slots import slot_after
-from nixhive_nb.notebook.typed import Quote, typed_before
+from nixhive_nb.notebook.place import Place, slot_after
 from nixhive_nb.plan.options import STEPS
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.inventory import Inventory
-    from nixhive_nb.notebook.typed import Typed
+    from nixhive_nb.notebook.line import Typed
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ class Completer:
     def next(self, typed: Typed) -> Next | None:
         """Return what may come next; None where that is for Python to say: between braces."""
         here = Next(value=typed.value, raw=typed.raw, quote=typed.quote)
-        if typed.kind == "comment" or slot_after(typed.words, cell=typed.cell) == "verbatim":
+        if typed.kind in ("comment", "end") or slot_after(typed.words, cell=typed.cell) == "verbatim":
             return here
         if typed.kind == "python":
             return None

@@ -22,14 +22,14 @@ from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
 from nixhive_nb.notebook.hello import Greeting
+from nixhive_nb.notebook.line import Line, read_line
 from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.picker import Picker, settle_taken
+from nixhive_nb.notebook.place import command_word
 from nixhive_nb.notebook.pump import in_kernel, is_attended
 from nixhive_nb.notebook.run_watch import RunWatch
 from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.notebook.slots import command_word, slot_after
 from nixhive_nb.notebook.tracking import close_ended
-from nixhive_nb.notebook.words import Line, read_line
 from nixhive_nb.run.everywhere import RunInterrupted
 from nixhive_nb.util.redaction import redact_words
 from nixhive_nb.util.text import strip_control
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from nixhive_nb.commands.session import Value
     from nixhive_nb.notebook.answer import Answer
-    from nixhive_nb.notebook.words import Slot
 
 _log = logging.getLogger(__name__)
 
@@ -195,7 +194,7 @@ class HiveMagics(Magics):
         used = False
         settle_taken(used=True)  # what Python took in between
         try:
-            parsed = read_line(line, names, lambda argv: _slot(argv, cell))
+            parsed = read_line(line, names, cell=cell is not None)
             answer, out = self._call(parsed, cell)
             used = True
         except click.exceptions.Exit:
@@ -292,10 +291,6 @@ class HiveMagics(Magics):
         if name == "deployment" and value == DEFAULT_CONFIG:
             value = None  # nobody named one
         setattr(self.session, FOR_SESSION[name], value)
-
-
-def _slot(argv: Sequence[str], cell: str | None) -> Slot:
-    return slot_after(argv, cell=cell is not None)
 
 
 def _check_cell(argv: Sequence[str], cell: str | None) -> None:

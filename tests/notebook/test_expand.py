@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 
+from nixhive_nb.notebook.line import read_line
 from nixhive_nb.notebook.picker import PickerRow, picker_for
-from nixhive_nb.notebook.slots import command_word, slot_after
-from nixhive_nb.notebook.words import read_line
+from nixhive_nb.notebook.place import command_word
 
 FRAME = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["www-1", "www-2"], name="instance"))
 HOSTS = [PickerRow(instance=f"www-{n}", system="www", tags=(), via="") for n in (1, 2, 3)]
@@ -40,7 +40,7 @@ NAMES = {
 
 
 def argv(line, *, cell=False):
-    return read_line(line, NAMES, lambda known: slot_after(known, cell=cell)).argv
+    return read_line(line, NAMES, cell=cell).argv
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_cannot_be_expanded_is_a_mistake_in_one_line(line, said):
 
 def test_the_values_of_the_notebook_stay_as_they_are():
     names = dict(NAMES)
-    read_line("deploy {(z := env)}", names, slot_after)
+    read_line("deploy {(z := env)}", names)
     assert "z" not in names
 
 

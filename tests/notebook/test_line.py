@@ -1,10 +1,41 @@
-"""What stands before the cursor in a line of `%hive`."""
+"""A line of `%hive`: what stands before the cursor in it, and that it is read then as it will be when it is run."""
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from nixhive_nb.notebook.typed import typed_before
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
+
+from nixhive_nb.notebook.line import read_line, scan_typed, typed_before
+
+# What they stand for is how they are written, in braces: `plain` makes the same of `$a` and `${a}`.
+NAMES = {"a": "{a}", "d": {"} ": '{d["} "]}'}}
+PARTS = [
+    " ",
+    "  ",
+    "'",
+    '"',
+    "\\",
+    "$a",
+    "${a}",
+    "{a}",
+    '{d["} "]}',
+    "$",
+    "$$",
+    "{",
+    "{{",
+    "}",
+    "}}",
+    "#",
+    ";",
+    "w",
+    "é",
+]
+WORDS = ["-c ", "-- ", "--no=", "run ", "run web ", "ssh ", "ssh -p ", "deploy ", "--force ", "--canary "]
+LINES = st.lists(st.sampled_from([*PARTS, *WORDS]), max_size=12).map("".join)
 
 
 def typed(text):
@@ -82,6 +113,9 @@ def test_other_lines(text):
         ("%hive deploy ${x} $y|", ("deploy", "${x}"), "$y", "$y", ""),
         ("%hive deploy '{x' w|", ("deploy", "{x"), "w", "w", ""),
         ("%hive deploy a#b|", ("deploy",), "a#b", "a#b", ""),
+        ("%hive deploy a; b|", ("deploy", "a;"), "b", "b", ""),
+        ("%hive deploy {'}'} b|", ("deploy", "{'}'}"), "b", "b", ""),
+        ("%hive run web {a b} c|", ("run", "web", "{a", "b}"), "c", "c", ""),
     ],
 )
 def test_words_are_read_as_they_will_be(text, words, value, raw, quote):
@@ -92,6 +126,7 @@ def test_words_are_read_as_they_will_be(text, words, value, raw, quote):
 
 def test_what_is_no_word():
     assert typed("%hive deploy # w|").kind == "comment"
+    assert typed("%hive deploy w; |").kind == "end"
     assert typed("%hive deploy {hosts[: |").kind == "python"
 
 
@@ -104,3 +139,41 @@ def test_a_quote_that_the_editor_closed_already():
     assert typed("%hive deploy 'w|'").closed
     assert not typed("%hive deploy 'w|").closed
     assert not typed("%hive deploy w|'").closed
+
+
+def test_python_warns_of_nothing_that_is_only_typed(recwarn):
+    assert typed("%hive deploy {f('\\d')} w|").words == ("deploy", "{f('\\d')}")
+    assert not recwarn
+
+
+def plain(words):
+    return [re.sub(r"\$*\{a\}|\$+a", "{a}", word) for word in words]
+
+
+@hypothesis.given(line=LINES, cell=st.booleans())
+@hypothesis.settings(max_examples=1000, deadline=None)
+@hypothesis.example(line="deploy {d[\"} \"]} 'x' # y", cell=False)
+@hypothesis.example(line="run web {a b} $a", cell=False)
+@hypothesis.example(line="run web {a} $a", cell=True)
+def test_a_whole_line_is_read_alike_when_it_is_typed_and_when_it_is_run(line, cell):
+    try:
+        run = read_line(line, NAMES, cell=cell)
+    except UsageError:
+        hypothesis.reject()
+    typed = scan_typed(f"{line} ", cell=cell)
+    assert plain(typed.words) == plain(run.argv)
+    assert (typed.value, typed.quote, typed.kind == "end") == ("", "", run.quiet)
+
+
+@hypothesis.given(line=LINES, cell=st.booleans())
+@hypothesis.settings(max_examples=1000, deadline=None)
+def test_the_words_before_the_cursor_are_those_of_the_whole_line(line, cell):
+    try:
+        whole = read_line(line, NAMES, cell=cell).argv
+    except UsageError:
+        whole = None
+    for end in range(len(line) + 1):
+        typed = scan_typed(line[:end], cell=cell)
+        assert line[:end].endswith(typed.raw)
+        if whole is not None and typed.kind != "end":  # a `;` ends a line as long as nothing comes after it
+            assert plain(typed.words) == plain(whole[: len(typed.words)])
