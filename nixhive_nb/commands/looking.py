@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nixhive_nb.commands.bug_report import Known, write_report
+from nixhive_nb.commands.bug_report import BugContext, write_report
 from nixhive_nb.commands.options import (
     as_json,
     common,
@@ -190,7 +190,7 @@ def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
         inventory = session.hive(options).inventory
     except (HiveError, OSError) as error:
         failure = str(of_system(error) if isinstance(error, OSError) else error)
-    known = Known(
+    known = BugContext(
         settings=session.settings(options),
         folder=session.folder(options),
         inventory=inventory,

@@ -116,7 +116,7 @@ def _html(lanes: Lanes) -> str:
 
 
 def _group_html(group: Group, seconds: float, step: float) -> Iterable[str]:
-    span = [html.Span(start=group.span[0], end=group.span[1], colour=html.DIM, title="")] if group.span else []
+    span = [html.LanePart(start=group.span[0], end=group.span[1], colour=html.DIM, title="")] if group.span else []
     yield (
         html.cell(html.coloured(html.DIM, html.escaped(group.title), bold=True))
         + html.cell("")
@@ -133,8 +133,8 @@ def _group_html(group: Group, seconds: float, step: float) -> Iterable[str]:
         )
 
 
-def _span_html(span: Span) -> html.Span:
-    return html.Span(
+def _span_html(span: Span) -> html.LanePart:
+    return html.LanePart(
         start=span.start,
         end=span.end,
         colour=html.BAD if span.is_bad else _COLOURS[span.kind],
