@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
-    from nixhive_nb.deployment.targets import Pattern, Targets, Wave
+    from nixhive_nb.deployment.targets import Pattern, Targets, TargetWave
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.hive import Hive
     from nixhive_nb.plan.events import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
@@ -115,6 +115,7 @@ __all__ = [
     "SystemRecord",
     "Target",
     "TargetError",
+    "TargetWave",
     "Targets",
     "Terms",
     "Timeline",
@@ -122,7 +123,6 @@ __all__ = [
     "Verb",
     "Waiting",
     "Wanted",
-    "Wave",
     "__version__",
     "load_ipython_extension",
     "unload_ipython_extension",
@@ -172,7 +172,7 @@ _LATER = {
     "Verb": "plan.plan",
     "Waiting": "run.waiting",
     "Wanted": "plan.facts",
-    "Wave": "deployment.targets",
+    "TargetWave": "deployment.targets",
 }
 """Where that is which is imported when it is asked for."""
 

@@ -16,7 +16,7 @@ from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.hosts import closures
 from nixhive_nb.hosts.activate import Activation, PathGone
-from nixhive_nb.hosts.activation import LOOK_SECONDS, Order, State
+from nixhive_nb.hosts.activation import LOOK_SECONDS, Order, RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, run_checks
 from nixhive_nb.hosts.facts import FACTS, parse_facts
 from nixhive_nb.hosts.reboot import Reboot
@@ -195,7 +195,7 @@ class NixSsh:
             generation=step.generation,
             force=options.force,
             reboots=options.reboot != "never",
-            expected=self._expected(step.instance) if options.type != "dry-activate" else State(),
+            expected=self._expected(step.instance) if options.type != "dry-activate" else RunsAndBoots(),
             owner=self._owner,
         )
         checks = self._checks_of(step)
@@ -224,19 +224,19 @@ class NixSsh:
         told = "the system had vanished from the host (a garbage collection?) and was fetched again"
         return msgspec.structs.replace(result, warning="; ".join(filter(None, [result.warning, told])))
 
-    def _expected(self, instance: str) -> State:
+    def _expected(self, instance: str) -> RunsAndBoots:
         """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
         seen = self._plan.seen_of(instance)
         if self._force or seen is None or seen.facts is None:
-            return State()
+            return RunsAndBoots()
         if self._options.wait and seen.facts.holder:
-            return State()  # what that one was about to change is waited for
-        return State(seen.facts.current, seen.facts.profile)
+            return RunsAndBoots()  # what that one was about to change is waited for
+        return RunsAndBoots(seen.facts.current, seen.facts.profile)
 
     async def _reboot(self, step: Step, tell: Tell) -> Result:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
         # An activation before it has changed what was seen when the plan was made.
-        expected = State() if wanted else self._expected(step.instance)
+        expected = RunsAndBoots() if wanted else self._expected(step.instance)
         reboot = Reboot(step.instance, self._lines, tell, owner=self._owner, checks=self._checks_of(step))
         return await reboot.run(self._options, wanted, expected)
 

@@ -61,7 +61,7 @@ _SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class BugContext:
     """What the caller knows."""
 
     settings: Mapping[str, str]
@@ -75,7 +75,7 @@ class Known:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ReportPart:
     """One part of the file."""
 
     title: str
@@ -84,7 +84,7 @@ class Part:
     text: str
 
 
-def write_report(known: Known, run: str, file: Path | None) -> tuple[Path, str]:
+def write_report(known: BugContext, run: str, file: Path | None) -> tuple[Path, str]:
     """Write a bug report, and return where it is, and what is in it.
 
     `run` is the id of a run, or an end of one; empty for the last one, if there is any. Without `file` it goes beside
@@ -120,12 +120,14 @@ def _write(content: bytes, folder: Path, file: Path | None) -> Path:
     return folder / name
 
 
-def _versions() -> Part:
+def _versions() -> ReportPart:
     lines = [f"nixhive_nb {_version('nixhive_nb')}", f"Python {sys.version.split()[0]} ({sys.executable})"]
     lines += [f"{platform.system()} {platform.release()} {platform.machine()}", *_release()]
     lines += [f"{program}: {_said(program, option)}" for program, option in _PROGRAMS]
     lines += [f"{name} {_version(name)}" for name in _PACKAGES]
-    return Part(title="Versions", about="nixhive_nb, Python, Nix, OpenSSH, systemd, libraries", text="\n".join(lines))
+    return ReportPart(
+        title="Versions", about="nixhive_nb, Python, Nix, OpenSSH, systemd, libraries", text="\n".join(lines)
+    )
 
 
 def _version(name: str) -> str:
@@ -160,14 +162,14 @@ def _ended(program: str, *words: str) -> process.Finished | str:
         return f"does not run: {error}"
 
 
-def _settings(known: Known) -> Part:
+def _settings(known: BugContext) -> ReportPart:
     chosen = {
         name: value for name, value in os.environ.items() if name.startswith(_VARIABLES) or name.upper() in _UPPER
     }
     lines = [*(f"{name} = {value}" for name, value in known.settings.items()), f"working folder = {_here()}"]
     lines += [f"limit of open files = {_limit()}", f"encoding = {sys.getfilesystemencoding()}", "", "Environment:"]
     lines += [f"{name}={value}" for name, value in sorted(chosen.items())]
-    return Part(
+    return ReportPart(
         title="Settings", about="of the command and the notebook, and of the environment", text="\n".join(lines)
     )
 
@@ -188,48 +190,50 @@ def _limit() -> str:
     return "{} of {}".format(*resource.getrlimit(resource.RLIMIT_NOFILE))
 
 
-def _nix() -> Part:
+def _nix() -> ReportPart:
     title = "Settings of Nix"
     said = ""
     for words in (("config", "show"), ("show-config",)):  # from Nix 2.20 on; before
         ended = _ended("nix", "--extra-experimental-features", "nix-command", *words)
         if isinstance(ended, str):
-            return Part(title=title, about="nix does not tell", text=ended)
+            return ReportPart(title=title, about="nix does not tell", text=ended)
         lines = [line for line in ended.stdout.splitlines() if line.partition(" = ")[0] in _NIX_SETTINGS]
         if lines:
-            return Part(title=title, about="those that matter here", text="\n".join(lines))
+            return ReportPart(title=title, about="those that matter here", text="\n".join(lines))
         said = ended.stderr
-    return Part(title=title, about="nix does not tell", text=said)
+    return ReportPart(title=title, about="nix does not tell", text=said)
 
 
-def _deployment(known: Known) -> Part:
+def _deployment(known: BugContext) -> ReportPart:
     inventory = known.inventory
     if inventory is None:
-        return Part(title="Deployment", about="why it cannot be evaluated", text=known.failure)
+        return ReportPart(title="Deployment", about="why it cannot be evaluated", text=known.failure)
     counts = f"{count_text(len(inventory.systems), 'system')}, {count_text(len(inventory.instances), 'instance')}"
     document = msgspec.json.format(msgspec.json.encode(inventory.to_json({})), indent=2).decode()
-    return Part(title="Deployment", about=counts, text=_bounded("\n".join([*inventory.warnings, document])))
+    return ReportPart(title="Deployment", about=counts, text=_bounded("\n".join([*inventory.warnings, document])))
 
 
-def _ssh(known: Known) -> Part:
+def _ssh(known: BugContext) -> ReportPart:
     title = "SSH configuration"
     if known.inventory is None:
-        return Part(title=title, about="none, as the deployment cannot be evaluated", text="")
+        return ReportPart(title=title, about="none, as the deployment cannot be evaluated", text="")
     text = render_batch(render_config(known.inventory, known.folder / "ssh" / "known_hosts"))
-    return Part(title=title, about="what is generated for programs; what it includes is not here", text=_bounded(text))
+    return ReportPart(
+        title=title, about="what is generated for programs; what it includes is not here", text=_bounded(text)
+    )
 
 
-def _of_runs(known: Known, wanted: str) -> Iterable[Part]:
+def _of_runs(known: BugContext, wanted: str) -> Iterable[ReportPart]:
     entries = history.runs(known.folder)
     if not entries and not wanted:
-        yield Part(title="Run", about=f"none is noted in {known.folder}", text="")
+        yield ReportPart(title="Run", about=f"none is noted in {known.folder}", text="")
         return
     entry = history.find(known.folder, wanted)
     lines = [f"{one.run}  {one.verb}  {one.state}  {one.counts}  {one.program}" for one in entries[:_RUNS]]
-    yield Part(title="Runs", about=f"the last {len(lines)}", text="\n".join(lines))
+    yield ReportPart(title="Runs", about=f"the last {len(lines)}", text="\n".join(lines))
     about = f"{entry.verb}, {entry.state}"
-    yield Part(title=f"Run {entry.run}", about=about, text=_report(entry))
-    yield Part(title="Journal", about=entry.path, text=_content(Path(entry.path), begin=True))
+    yield ReportPart(title=f"Run {entry.run}", about=about, text=_report(entry))
+    yield ReportPart(title="Journal", about=entry.path, text=_content(Path(entry.path), begin=True))
     yield from _logs(entry)
 
 
@@ -245,7 +249,7 @@ def _report(entry: RunEntry) -> str:
     return _bounded(facts + report)
 
 
-def _logs(entry: RunEntry) -> Iterable[Part]:
+def _logs(entry: RunEntry) -> Iterable[ReportPart]:
     """Return the logs of a run up to a limit: those of hosts that failed first, and of each its end."""
     folder = Path(entry.path).with_suffix("")
     first = {log_file(Path(entry.path), instance) for instance in ("", *_failed(entry))}
@@ -254,11 +258,11 @@ def _logs(entry: RunEntry) -> Iterable[Part]:
     for at, file in enumerate(files):
         if rest <= 0:
             left = len(files) - at
-            yield Part(title="More logs", about=f"{count_text(left, 'log')} left out", text=str(folder))
+            yield ReportPart(title="More logs", about=f"{count_text(left, 'log')} left out", text=str(folder))
             return
         text = _content(file)
         rest -= len(text)
-        yield Part(title=f"Log {file.name}", about=str(file), text=text)
+        yield ReportPart(title=f"Log {file.name}", about=str(file), text=text)
 
 
 def _failed(entry: RunEntry) -> Sequence[str]:
@@ -270,11 +274,11 @@ def _failed(entry: RunEntry) -> Sequence[str]:
     return [record.instance for record in report.instances() if record.outcome not in GOOD]
 
 
-def _own_log() -> Part:
+def _own_log() -> ReportPart:
     file = log.log_file()
     if file is None:
-        return Part(title="Log", about="none: set NIXHIVE_LOG=FILE, and do again what fails", text="")
-    return Part(title="Log", about=f"the end of {file}", text=_content(file))
+        return ReportPart(title="Log", about="none: set NIXHIVE_LOG=FILE, and do again what fails", text="")
+    return ReportPart(title="Log", about=f"the end of {file}", text=_content(file))
 
 
 def _content(file: Path, *, begin: bool = False) -> str:

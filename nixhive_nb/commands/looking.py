@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nixhive_nb.commands.bug_report import Known, write_report
+from nixhive_nb.commands.bug_report import BugContext, write_report
 from nixhive_nb.commands.forms import document_of
 from nixhive_nb.commands.options import (
     common,
@@ -215,7 +215,7 @@ def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
         inventory = session.hive(options).inventory
     except (HiveError, OSError) as error:
         failure = str(of_system(error) if isinstance(error, OSError) else error)
-    known = Known(
+    known = BugContext(
         settings=session.settings(options),
         folder=session.folder(options),
         inventory=inventory,

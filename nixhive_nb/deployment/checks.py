@@ -38,7 +38,7 @@ def read_checks(checks: Node, of: str, problem: Problem, taken: Collection[str] 
     if checks.type not in ("missing", "set", "list"):
         problem(checks, f"`checks`{of} is {KINDS[checks.type]}; write a set of checks, such as {{ ssh.tcp = 22; }}")
     by_name = _numbered(checks, taken) if checks.type == "list" else checks.members
-    found = [_Reader(name, node, of, problem).check() for name, node in sorted(by_name.items())]
+    found = [_CheckReader(name, node, of, problem).check() for name, node in sorted(by_name.items())]
     return tuple(check for check in found if check is not None)
 
 
@@ -64,7 +64,7 @@ def _numbered(checks: Node, taken: Collection[str]) -> Mapping[str, Node]:
     return found
 
 
-class _Reader:
+class _CheckReader:
     """One check."""
 
     def __init__(self, name: str, node: Node, of: str, problem: Problem) -> None:

@@ -42,14 +42,14 @@ class Leaf(msgspec.Struct, frozen=True):
     text: str
 
 
-class Node(msgspec.Struct, frozen=True):
+class Combined(msgspec.Struct, frozen=True):
     """Parts put together: `not` has one, `and` and `or` have two or more."""
 
     kind: Literal["and", "or", "not"]
     parts: tuple[Expression, ...]
 
 
-Expression = Leaf | Node
+Expression = Leaf | Combined
 
 
 def is_expression(pattern: str) -> bool:
@@ -63,7 +63,7 @@ def parse(text: str) -> Expression:
         return _group(text)
     if not text.endswith(")"):
         raise _malformed(text, "it does not end with )")
-    return _Parser(text, text[2:-1]).whole()
+    return _ExpressionParser(text, text[2:-1]).whole()
 
 
 def evaluate(
@@ -108,7 +108,7 @@ def _malformed(text: str, why: str) -> TargetError:
     )
 
 
-class _Parser:
+class _ExpressionParser:
     """Reads from left to right; `and` binds tighter than `or`."""
 
     def __init__(self, text: str, inside: str) -> None:
@@ -145,7 +145,7 @@ class _Parser:
         parts = [part()]
         while self.accept("word", word):
             parts.append(part())
-        return parts[0] if len(parts) == 1 else Node(word, tuple(parts))
+        return parts[0] if len(parts) == 1 else Combined(word, tuple(parts))
 
     def one(self) -> Expression:
         self.depth += 1
@@ -161,7 +161,7 @@ class _Parser:
         kind, text = self.tokens[self.at]
         self.at += 1
         if (kind, text) == ("word", "not"):
-            return Node("not", (self.one(),))
+            return Combined("not", (self.one(),))
         if (kind, text) == ("mark", "("):
             inner = self.either()
             if not self.accept("mark", ")"):

@@ -25,7 +25,7 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
 
     Raises `TargetError` when the pattern is malformed, whatever it would be matched with.
     """
-    chunks = _Parser(pattern).chunks()
+    chunks = _GlobParser(pattern).chunks()
     last = len(chunks) - 1
     parts = [chunks[0], *(_after_star(chunk, is_last=index == last) for index, chunk in enumerate(chunks[1:], 1))]
     return re.compile("".join(parts), re.DOTALL)
@@ -36,7 +36,7 @@ def _after_star(chunk: str, *, is_last: bool) -> str:
     return f"[^/]*?{chunk}" if is_last else f"(?>[^/]*?{chunk})"
 
 
-class _Parser:
+class _GlobParser:
     """Reads a pattern once, from left to right."""
 
     def __init__(self, pattern: str) -> None:

@@ -14,7 +14,7 @@ from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, look
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS, explain
 from nixhive_nb.deployment.platforms import check_platforms
-from nixhive_nb.deployment.reading import Answer, read_inventory
+from nixhive_nb.deployment.reading import Evaluated, read_inventory
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
 
@@ -76,7 +76,7 @@ def load(
     if finished.status != 0:
         _log.info("%s cannot be evaluated", target)
         raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
-    answer = msgspec.json.decode(finished.stdout, type=Answer)
+    answer = msgspec.json.decode(finished.stdout, type=Evaluated)
     inventory = read_inventory(answer, source, directory)
     _log.info("%s: %s systems, %s instances", target, len(inventory.systems), len(inventory.instances))
     if not watched.complete:

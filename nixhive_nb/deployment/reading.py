@@ -40,7 +40,7 @@ _SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
 _KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Evaluated(msgspec.Struct, frozen=True):
     """All that `inventory.nix` gives."""
 
     platform: str
@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
 _NONE = Node("missing")
 
 
-def read_inventory(answer: Answer, source: str, directory: Path) -> Inventory:
+def read_inventory(answer: Evaluated, source: str, directory: Path) -> Inventory:
     """Return the inventory. `source` is the deployment as the user named it; files are named relative to `directory`.
 
     Raises `DeploymentError` with a line for each mistake.
@@ -62,10 +62,10 @@ def read_inventory(answer: Answer, source: str, directory: Path) -> Inventory:
         raise DeploymentError(f"{source} is a function that needs {names}: give them defaults (`{names} ? …`).")
     if answer.deployment.type != "set":
         raise DeploymentError(f"{source} is {KINDS[answer.deployment.type]}, not an attribute set.")
-    return _Reader(source, directory, answer.platform).inventory(answer.deployment)
+    return _DeploymentReader(source, directory, answer.platform).inventory(answer.deployment)
 
 
-class _Reader:
+class _DeploymentReader:
     """One pass over a deployment, which notes what is wrong with it and goes on."""
 
     def __init__(self, source: str, directory: Path, platform: str) -> None:

@@ -25,7 +25,7 @@ Pattern = str | Iterable[str]
 """A pattern, or several that make one wave together."""
 
 
-class Wave(msgspec.Struct, frozen=True):
+class TargetWave(msgspec.Struct, frozen=True):
     """The instances that one pattern (or several together) added: in their order, then as people count."""
 
     pattern: str
@@ -35,7 +35,7 @@ class Wave(msgspec.Struct, frozen=True):
 class Targets(msgspec.Struct, frozen=True):
     """What a command is to reach: a wave for each pattern that added something. An instance is in one wave."""
 
-    waves: tuple[Wave, ...] = ()
+    waves: tuple[TargetWave, ...] = ()
 
     @property
     def instances(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), gro
             found = selection.named_by(pattern)
             wave += sorted(found - seen, key=natural)
             seen |= found
-        waves.append(Wave(", ".join(group), tuple(wave)))
+        waves.append(TargetWave(", ".join(group), tuple(wave)))
     return Targets(tuple(wave for wave in waves if wave.instances))
 
 

@@ -24,8 +24,8 @@ from nixhive_nb.errors import (
     StepFailed,
 )
 from nixhive_nb.hosts import activation
-from nixhive_nb.hosts.activation import State
-from nixhive_nb.hosts.checks import Reach, complaint, describe, longest, run_checks
+from nixhive_nb.hosts.activation import RunsAndBoots
+from nixhive_nb.hosts.checks import ProbeWay, complaint, describe, longest, run_checks
 from nixhive_nb.hosts.facts import NAMELESS
 from nixhive_nb.plan.events import Result
 from nixhive_nb.util import said
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from nixhive_nb.deployment.inventory import Check
-    from nixhive_nb.hosts.activation import Order, Outcome
+    from nixhive_nb.hosts.activation import HostOutcome, Order
     from nixhive_nb.plan.facts import CheckResult
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.ssh.pool import RemoteResult
@@ -56,7 +56,7 @@ class PathGone(StepFailed):
     """The system was brought to the host, and is not there any more: its garbage was collected."""
 
 
-class Line(Reach, Protocol):
+class Line(ProbeWay, Protocol):
     """One connection to an instance."""
 
     async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
@@ -89,8 +89,8 @@ class Activation:
         self._tell = tell
         self._root = False
         self._lines = 0
-        self._outcome: Outcome | None = None
-        self._found: State | None = None
+        self._outcome: HostOutcome | None = None
+        self._found: RunsAndBoots | None = None
         """What the host ran and booted when nobody else was at work there."""
         self._started = self._ended = self._gone = False
         self._tested = asyncio.Event()
@@ -133,7 +133,7 @@ class Activation:
             result = await self._checked_afterwards(result)
         return result
 
-    def _see_inhibitors(self, host: activation.Host) -> None:
+    def _see_inhibitors(self, host: activation.SeenHost) -> None:
         """Go by the next boot where the host would refuse to switch, if a reboot follows. Raises `Refused` if not."""
         order = self._order
         if not host.inhibited or order.type not in activation.CHANGES_RUNNING or order.force:
@@ -143,7 +143,7 @@ class Activation:
         self._tell.line(f"{', '.join(host.inhibited)}: that needs a reboot, so it is set for the next boot")
         self._order = msgspec.structs.replace(order, type="boot")
 
-    def _unchanged(self, host: activation.Host) -> Result:
+    def _unchanged(self, host: activation.SeenHost) -> Result:
         facts = host.facts
         return Result(
             outcome="unchanged",
@@ -154,7 +154,7 @@ class Activation:
             facts=facts,
         )
 
-    async def _look(self) -> activation.Host:
+    async def _look(self) -> activation.SeenHost:
         command = activation.look(self._order.path)
         ended = await self._hosts.remote(self._order.instance, command, seconds=activation.LOOK_SECONDS)
         return activation.read_look(ended.stdout)
@@ -297,7 +297,7 @@ class Activation:
 
     # What came of it
 
-    async def _settled(self) -> activation.Host | None:
+    async def _settled(self) -> activation.SeenHost | None:
         """Look at the host once more and clear up there; None when it does not answer."""
         forget = activation.forget(self._order, root=self._root)
         try:
@@ -310,13 +310,13 @@ class Activation:
             return None
         return host
 
-    def _without_result(self, before: activation.Host, after: activation.Host | None) -> HiveError:
+    def _without_result(self, before: activation.SeenHost, after: activation.SeenHost | None) -> HiveError:
         """Say what became of a host where the worker left no result: it was killed, or the host was restarted."""
         instance = self._order.instance
         if after is None:
             return LinkLost(f"{instance} does not answer any more: what it runs is unknown.")
         now = after.facts
-        then = self._found or State(before.facts.current, before.facts.profile)
+        then = self._found or RunsAndBoots(before.facts.current, before.facts.profile)
         restarted = bool(now.boot_id and before.facts.boot_id and now.boot_id != before.facts.boot_id)
         if not restarted and self._found is None:
             if self._gone:
@@ -331,7 +331,7 @@ class Activation:
             return RolledBack(f"{what}; it runs what it ran before")
         return StepFailed(f"{what}; it runs {now.current or 'nothing'} and boots {now.profile or 'nothing'} next")
 
-    def _judged(self, outcome: Outcome, before: activation.Host, after: activation.Host | None) -> Result:
+    def _judged(self, outcome: HostOutcome, before: activation.SeenHost, after: activation.SeenHost | None) -> Result:
         order = self._order
         why = activation.explained(outcome, order.limit, activating=self._activating)
         if self._unreached and "no word came" in why:
@@ -345,7 +345,7 @@ class Activation:
             case "gone":
                 raise PathGone(f"{order.path} is not on {order.instance} any more. Nothing was changed.")
             case "changed":
-                raise StepFailed(activation.stale(order.instance, order.expected, self._found or State()))
+                raise StepFailed(activation.stale(order.instance, order.expected, self._found or RunsAndBoots()))
             case "unchanged":
                 return self._unchanged(after or before)
             case "rolled-back":
@@ -371,7 +371,7 @@ class Activation:
         )
 
     def _warning(
-        self, outcome: Outcome, before: activation.Host, after: activation.Host | None, *, runs_it: bool
+        self, outcome: HostOutcome, before: activation.SeenHost, after: activation.SeenHost | None, *, runs_it: bool
     ) -> str:
         """Return what has to be told of one that was switched; failed units by their names, where they are known."""
         now = after.facts.failed_units if after is not None else None

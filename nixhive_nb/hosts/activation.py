@@ -56,7 +56,7 @@ _MOST_OWNER = 200
 _MOST_WORDS = 200
 
 
-class Host(msgspec.Struct, frozen=True, kw_only=True):
+class SeenHost(msgspec.Struct, frozen=True, kw_only=True):
     """A host before (or after) an activation."""
 
     facts: HostFacts
@@ -68,7 +68,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps the host from switching to it without a reboot: see `inhibited`."""
 
 
-class State(msgspec.Struct, frozen=True):
+class RunsAndBoots(msgspec.Struct, frozen=True):
     """What a host runs and boots: store paths, each empty where there is none, and None where it is not known."""
 
     runs: str | None = None
@@ -94,7 +94,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Activate also where the path runs and boots already, or where a reboot is asked for by switch inhibitors."""
     reboots: bool = False
     """Whether a reboot of it follows, if it is needed."""
-    expected: State = State()
+    expected: RunsAndBoots = RunsAndBoots()
     """What the host must run and boot before, unless it waited for somebody else. What is not known may be anything."""
     owner: str
     """Who activates: what another operator is told."""
@@ -107,7 +107,7 @@ class Word(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class HostOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How the worker ended."""
 
     name: OutcomeName
@@ -138,7 +138,7 @@ def begin(order: Order, *, root: bool) -> str:
     return _command(words, root=root)
 
 
-def reboot(id_: str, *, limit: int, wait: int, expected: State, owner: str, root: bool) -> str:
+def reboot(id_: str, *, limit: int, wait: int, expected: RunsAndBoots, owner: str, root: bool) -> str:
     """Return the shell words that reboot a host when nobody else is at work there; `script` is their input.
 
     `limit`: seconds that the host may take to go down, for which the lock is held. `wait`: seconds to wait for others.
@@ -146,7 +146,7 @@ def reboot(id_: str, *, limit: int, wait: int, expected: State, owner: str, root
     return _command(["reboot", id_, str(limit), str(wait), *_state_words(expected), _owner_word(owner)], root=root)
 
 
-def _state_words(state: State) -> list[str]:
+def _state_words(state: RunsAndBoots) -> list[str]:
     return ["any" if path is None else path or "none" for path in (state.runs, state.boots)]
 
 
@@ -182,21 +182,23 @@ def read_word(id_: str, line: str) -> Word | None:
     return next((Word(known, text) for known in KEYWORDS if known == keyword), None)
 
 
-def read_outcome(word: Word) -> Outcome:
+def read_outcome(word: Word) -> HostOutcome:
     """Return what a `result` line says. One that makes no sense is a failure that says so: it is never a success."""
     name, _, rest = word.text.partition(" ")
     status, _, why = rest.partition(" ")
     number = said.whole(status)
     if number is not None:
         with swallowed(_log, "reading how an activation ended", msgspec.ValidationError):
-            return msgspec.convert({"name": name, "status": number, "why": said.one_line(why)}, Outcome)
-    return Outcome(name="failed", status=0, why=f"the host told its end as {said.one_line(word.text, _MOST_WORDS)!r}")
+            return msgspec.convert({"name": name, "status": number, "why": said.one_line(why)}, HostOutcome)
+    return HostOutcome(
+        name="failed", status=0, why=f"the host told its end as {said.one_line(word.text, _MOST_WORDS)!r}"
+    )
 
 
-def read_state(word: Word) -> State:
+def read_state(word: Word) -> RunsAndBoots:
     """Return what a `holds` line says of a host."""
     runs, _, boots = word.text.partition(" ")
-    return State(*("" if path == "none" else path for path in (runs, boots)))
+    return RunsAndBoots(*("" if path == "none" else path for path in (runs, boots)))
 
 
 def read_busy(word: Word) -> str:
@@ -208,7 +210,7 @@ def read_busy(word: Word) -> str:
 
 
 def look(path: str) -> str:
-    """Return the shell words that print what `Host` holds, changing nothing."""
+    """Return the shell words that print what `SeenHost` holds, changing nothing."""
     wanted = shlex.quote(path)
     return (
         f"{FACTS}; if test -e {wanted}; then echo hive_there=yes; fi; "
@@ -217,10 +219,10 @@ def look(path: str) -> str:
     )
 
 
-def read_look(output: str) -> Host:
+def read_look(output: str) -> SeenHost:
     """Read what `look` printed."""
     lines, facts = output.splitlines(), parse_facts(output)
-    return Host(
+    return SeenHost(
         facts=facts,
         is_there="hive_there=yes" in lines,
         is_system="hive_system=yes" in lines,
@@ -264,7 +266,7 @@ def _named(units: Sequence[str]) -> str:
     return f"{', '.join(units[:_MOST_UNITS])}{more}"
 
 
-def explained(outcome: Outcome, limit: int, *, activating: bool = False) -> str:
+def explained(outcome: HostOutcome, limit: int, *, activating: bool = False) -> str:
     """Return why an activation failed, with the meaning of its exit status.
 
     `activating`: it had begun to change what runs, and so had passed its checks.
@@ -287,13 +289,13 @@ def inhibited_text(changes: Sequence[str]) -> str:
     return f"{', '.join(changes)}: that needs a reboot. Nothing was changed.{_BY_REBOOT}"
 
 
-def refused_by(outcome: Outcome, waited: float) -> str:
+def refused_by(outcome: HostOutcome, waited: float) -> str:
     """Return the message for a host where somebody else is at work."""
     advice = f"It was waited for, {waited:g} s." if waited else "Wait for it with --wait SECONDS."
     return f"{outcome.why or NAMELESS} is at work there. Nothing was changed. {advice}"
 
 
-def stale(instance: str, expected: State, found: State) -> str:
+def stale(instance: str, expected: RunsAndBoots, found: RunsAndBoots) -> str:
     """Return the message for a host that runs or boots something else than it did when the plan was made."""
     pairs: tuple[tuple[str, str | None, str | None], ...] = (
         ("runs", expected.runs, found.runs),

@@ -15,7 +15,7 @@ from nixhive_nb.errors import HiveError
 from nixhive_nb.hosts.facts import FAILED_UNITS, parse_failed_units
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.ssh.config import SESSIONS
-from nixhive_nb.ssh.probe import Opened, Tunnel, broken, dial_here, explain, http_status, parse_url
+from nixhive_nb.ssh.probe import ProbeChannel, Tunnel, broken, dial_here, explain, http_status, parse_url
 from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.text import strip_control
 
@@ -37,7 +37,7 @@ _GRACE = 15.0
 """Seconds that a host has to end a command that took too long, before its link is given up."""
 
 
-class Reach(Protocol):
+class ProbeWay(Protocol):
     """The ways to one instance."""
 
     @property
@@ -57,7 +57,7 @@ class Reach(Protocol):
 
 async def run_checks(
     checks: Sequence[Check],
-    reach: Reach,
+    reach: ProbeWay,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -122,7 +122,7 @@ def complaint(results: Sequence[CheckResult]) -> str:
 class _Site:
     """Where the checks of an instance run."""
 
-    def __init__(self, reach: Reach, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, reach: ProbeWay, pool: ThreadPoolExecutor) -> None:
         self.reach = reach
         self._pool = pool
 
@@ -130,9 +130,9 @@ class _Site:
         """Return where the instance is. Not in the loop: ssh may have to read its configuration for that."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self.reach.address)
 
-    async def aside(self, where: str, look: Callable[[Opened], str]) -> str:
+    async def aside(self, where: str, look: Callable[[ProbeChannel], str]) -> str:
         """Look at a server in a thread, and give what is wrong. When cancelled, close what was opened and leave it."""
-        opened = Opened()
+        opened = ProbeChannel()
 
         def work() -> str:
             try:
@@ -219,7 +219,7 @@ async def _units(_check: Check, site: _Site, seconds: float) -> str:
 async def _tcp(check: Check, site: _Site, seconds: float) -> str:
     host = await site.address() if check.here else "localhost"
 
-    def look(opened: Opened) -> str:
+    def look(opened: ProbeChannel) -> str:
         _dial(check, site.reach, (host, check.port), seconds, opened)
         return ""
 
@@ -227,7 +227,7 @@ async def _tcp(check: Check, site: _Site, seconds: float) -> str:
 
 
 async def _http(check: Check, site: _Site, seconds: float) -> str:
-    def look(opened: Opened) -> str:
+    def look(opened: ProbeChannel) -> str:
         url = parse_url(check.url)
         status = http_status(_dial(check, site.reach, (url.host, url.port), seconds, opened), url)
         return "" if status == check.expect else f"answered {status}, not {check.expect}"
@@ -252,7 +252,7 @@ def _wrong_end(ended: RemoteResult) -> str:
     return f"ended with {ended.exited}{f': {lines[-1]}' if lines else ''}"
 
 
-def _dial(check: Check, reach: Reach, where: tuple[str, int], seconds: float, opened: Opened) -> Channel:
+def _dial(check: Check, reach: ProbeWay, where: tuple[str, int], seconds: float, opened: ProbeChannel) -> Channel:
     if check.here:
         return dial_here(*where, seconds, opened)
     return opened.keep(Tunnel(reach.dial(*where, seconds), seconds))

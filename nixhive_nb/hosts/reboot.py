@@ -13,7 +13,7 @@ import msgspec
 
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.hosts import activation
-from nixhive_nb.hosts.activation import LOOK_SECONDS, Outcome, State
+from nixhive_nb.hosts.activation import LOOK_SECONDS, HostOutcome, RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, describe, run_checks
 from nixhive_nb.hosts.facts import FACTS, NAMELESS, parse_facts
 from nixhive_nb.plan.events import Result
@@ -59,7 +59,7 @@ class Reboot:
         self._owner = owner
         self._checks = checks
 
-    async def run(self, options: Options, wanted: str, expected: State) -> Result:
+    async def run(self, options: Options, wanted: str, expected: RunsAndBoots) -> Result:
         """Reboot it, unless that is only wanted if needed and is not needed.
 
         `wanted`: what it must run then, or "". `expected`: what it has to run and boot before, as far as that is known,
@@ -69,7 +69,7 @@ class Reboot:
         waited = False
         for _ in range(_LOOKS):
             before = await self._look()
-            self._check(before, wanted, State() if waited else expected)
+            self._check(before, wanted, RunsAndBoots() if waited else expected)
             if options.reboot == "if needed" and not before.reboot_needed and not before.holder:
                 path = before.current
                 return Result(outcome="unchanged", path=path, previous=path, reboot=before.reboot_needed, facts=before)
@@ -105,17 +105,17 @@ class Reboot:
     async def _look(self) -> HostFacts:
         return parse_facts((await self._hosts.remote(self._instance, FACTS, seconds=LOOK_SECONDS)).stdout)
 
-    def _check(self, found: HostFacts, wanted: str, expected: State) -> None:
+    def _check(self, found: HostFacts, wanted: str, expected: RunsAndBoots) -> None:
         if wanted and found.profile != wanted:
             raise StepFailed(
                 f"{self._instance} boots {found.profile or 'nothing'} next, and not {wanted}: somebody else has set "
                 "that. It was not rebooted."
             )
-        now = State(found.current, found.profile)
+        now = RunsAndBoots(found.current, found.profile)
         if any(then not in (None, what) for then, what in ((expected.runs, now.runs), (expected.boots, now.boots))):
             raise StepFailed(activation.stale(self._instance, expected, now))
 
-    async def _told(self, before: HostFacts, options: Options, until: float) -> tuple[Outcome, bool]:
+    async def _told(self, before: HostFacts, options: Options, until: float) -> tuple[HostOutcome, bool]:
         """Have the host reboot when nobody else is at work there.
 
         Return what it says, and whether others were waited for. It refuses
@@ -133,7 +133,7 @@ class Reboot:
                 self._tell.line(f"waiting for {outcome.why or NAMELESS}, at most {left:.0f} s")
             waited = True
 
-    async def _order(self, before: HostFacts, options: Options, *, wait: int) -> Outcome:
+    async def _order(self, before: HostFacts, options: Options, *, wait: int) -> HostOutcome:
         id_ = secrets.token_hex(8)
         said: list[activation.Word] = []
 
@@ -148,7 +148,7 @@ class Reboot:
             id_,
             limit=math.ceil(options.reboot_timeout),
             wait=wait,
-            expected=State(before.current, before.profile),
+            expected=RunsAndBoots(before.current, before.profile),
             owner=self._owner,
             root=before.root,
         )
@@ -159,12 +159,12 @@ class Reboot:
         except LinkLost:
             # As it should be. It may end the session before it answers, which is no reason to order it twice.
             _log.debug("%s: the link ended, as it should", self._instance, exc_info=True)
-            return Outcome(name="done", status=0)
+            return HostOutcome(name="done", status=0)
         outcome = next((found for word in said if (found := _outcome(word)) is not None), None)
         if outcome is not None and outcome.name != "failed":
             return outcome
         if any(word.keyword == "ordered" for word in said) and ended.exited in _SIGNALS:
-            return Outcome(name="done", status=0)
+            return HostOutcome(name="done", status=0)
         why = activation.last_line(ended.stderr)
         if why.startswith("sudo:"):
             raise StepFailed(activation.refused(why))
@@ -193,5 +193,5 @@ class Reboot:
         raise LinkLost(f"{self._instance} was told to reboot and did not come back within {seconds:g} s: {reason}")
 
 
-def _outcome(word: activation.Word) -> Outcome | None:
+def _outcome(word: activation.Word) -> HostOutcome | None:
     return activation.read_outcome(word) if word.keyword == "result" else None

@@ -32,7 +32,7 @@ _HOSTS_PER_BLOCK = 250
 _SWEPT_AT_ONCE = 100
 
 
-class Claim(msgspec.Struct, frozen=True):
+class NumberClaim(msgspec.Struct, frozen=True):
     """Who owns a number: the fleet's folder, and the token that its `lab.json` must hold."""
 
     token: str
@@ -101,7 +101,7 @@ def claim(number: int, token: str, folder: Path) -> None:
     """Write down whose number it is."""
     path = _CLAIMS / str(number)
     fresh = path.with_suffix(".new")
-    fresh.write_bytes(msgspec.json.encode(Claim(token, str(folder))))
+    fresh.write_bytes(msgspec.json.encode(NumberClaim(token, str(folder))))
     fresh.replace(path)
 
 
@@ -127,10 +127,10 @@ def unclaim(number: int) -> None:
     (_CLAIMS / str(number)).unlink(missing_ok=True)
 
 
-def read_claim(number: int) -> Claim | None:
+def read_claim(number: int) -> NumberClaim | None:
     """Whose number it is."""
     try:
-        return msgspec.json.decode((_CLAIMS / str(number)).read_bytes(), type=Claim)
+        return msgspec.json.decode((_CLAIMS / str(number)).read_bytes(), type=NumberClaim)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -146,7 +146,7 @@ def release(number: int, token: str) -> None:
             (_CLAIMS / str(number)).unlink(missing_ok=True)
 
 
-def _is_alive(held: Claim) -> bool:
+def _is_alive(held: NumberClaim) -> bool:
     try:
         record = msgspec.json.decode((Path(held.folder) / "lab.json").read_bytes())
     except (OSError, msgspec.DecodeError):

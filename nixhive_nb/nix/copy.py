@@ -26,7 +26,7 @@ from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.plan import STALL_SECONDS
 from nixhive_nb.ssh import knock
 from nixhive_nb.ssh.config import nix_ssh_opts
-from nixhive_nb.ssh.marks import Answer
+from nixhive_nb.ssh.marks import MarkedOutput
 from nixhive_nb.util import process
 from nixhive_nb.util.redaction import CUT
 from nixhive_nb.util.said import MOST_LINE
@@ -209,7 +209,7 @@ class Transfer:
         if self._is_ours(where):
             return (await self._remote(where.host, command, seconds=seconds, on_line=on_line)).exited
         await asyncio.to_thread(self._way, where.host)
-        answer = Answer()
+        answer = MarkedOutput()
         argv = where.argv(str(self._files.batch), commands.posix(answer.marked(command)))
         said: list[str] = []
 

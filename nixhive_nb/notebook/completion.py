@@ -22,7 +22,7 @@ from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.line import Quote, typed_before
 from nixhive_nb.notebook.live import in_kernel
-from nixhive_nb.notebook.offers import Offer
+from nixhive_nb.notebook.offers import LineOffer
 from nixhive_nb.notebook.place import Place, slot_after
 from nixhive_nb.plan.options import STEPS
 
@@ -63,13 +63,13 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     quote: Quote = ""
     bare: bool = False
     """Whether it stands inside a word, where it gets no quotes of its own."""
-    offers: Iterable[Offer] = ()
+    offers: Iterable[LineOffer] = ()
 
-    def of(self, found: Iterable[Offer]) -> Next:
+    def of(self, found: Iterable[LineOffer]) -> Next:
         """Return the same place with what may stand there."""
         return msgspec.structs.replace(self, offers=found)
 
-    def end(self, value: str, found: Iterable[Offer]) -> Next:
+    def end(self, value: str, found: Iterable[LineOffer]) -> Next:
         """Return what may stand in place of `value`, at the end of a word; none where it is written in another way."""
         return Next(value=value, raw=value, bare=True, offers=found) if self.raw.endswith(value) else self
 
@@ -82,8 +82,8 @@ class Completer:
         self._shell = shell
         self._session = session
         self._inventory: Inventory | None = None
-        self._targets: list[Offer] = []
-        self._by_name: dict[str, Callable[[Place, str], Iterable[Offer]]] = {
+        self._targets: list[LineOffer] = []
+        self._by_name: dict[str, Callable[[Place, str], Iterable[LineOffer]]] = {
             "patterns": self._patterns,
             "pattern": self._patterns,
             "words": self._words,
@@ -159,18 +159,20 @@ class Completer:
         if name in ("pattern", "patterns", "words") and here.value.startswith("@("):
             return self._operands(here)
         if isinstance(param.type, click.Choice):
-            return here.of(Offer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices)
+            return here.of(
+                LineOffer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices
+            )
         if name in self._by_name:
             return here.of(self._by_name[name](place, here.value))
         return here.of(offers.paths(here.value) if param.metavar in _FILES else ())
 
-    def _commands(self, place: Place, _: str) -> Iterable[Offer]:
+    def _commands(self, place: Place, _: str) -> Iterable[LineOffer]:
         return offers.commands(hive_group) if _name_of(place) == "help" else ()
 
-    def _patterns(self, place: Place, _: str) -> Iterable[Offer]:
+    def _patterns(self, place: Place, _: str) -> Iterable[LineOffer]:
         return self._systems() if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
 
-    def _words(self, place: Place, value: str) -> Iterable[Offer]:
+    def _words(self, place: Place, value: str) -> Iterable[LineOffer]:
         """Return the words of a command that takes them as they come: plan, ssh and scp."""
         if _name_of(place) == "ssh":
             flag = place.last.startswith("-") and ssh_flag_takes_value(place.last)
@@ -179,12 +181,12 @@ class Completer:
             return (*self._instances(":"), *offers.paths(value))
         if place.args[:1] == ["build"]:
             return self._systems()
-        verbs = () if place.args else [Offer(verb, "command", f"what {verb} would do") for verb in PLANNED]
+        verbs = () if place.args else [LineOffer(verb, "command", f"what {verb} would do") for verb in PLANNED]
         return (*verbs, *self._groups_and_targets(place))
 
-    def _groups_and_targets(self, place: Place) -> Iterable[Offer]:
+    def _groups_and_targets(self, place: Place) -> Iterable[LineOffer]:
         named = frozenset(place.args)
-        opening = Offer("@(", "expression", "such as '@(web and not www-2)'", goes_on=True)
+        opening = LineOffer("@(", "expression", "such as '@(web and not www-2)'", goes_on=True)
         every = itertools.chain(offers.groups(), [opening], self._known_targets())
         return (offer for offer in every if offer.text not in named)
 
@@ -197,14 +199,14 @@ class Completer:
         if before.count('"') % 2 or before.endswith('"'):
             return here
         if not _OPERAND.search(before):
-            return here.end(word, [Offer("and", "word", "in both"), Offer("or", "word", "in one or the other")])
-        negation = Offer("not", "word", "all others")
+            return here.end(word, [LineOffer("and", "word", "in both"), LineOffer("or", "word", "in one or the other")])
+        negation = LineOffer("not", "word", "all others")
         named = (_in_expression(offer, here.quote) for offer in self._known_targets())
         return here.end(word, itertools.chain(offers.groups(), [negation], filter(None, named)))
 
     # What is known
 
-    def _known_targets(self) -> list[Offer]:
+    def _known_targets(self) -> list[LineOffer]:
         """Return tags and systems, then instances. Of 10,000 the list is made once."""
         inventory = self._known()
         if inventory is not self._inventory:
@@ -217,15 +219,15 @@ class Completer:
         hive = self._session.current
         return hive.loaded if hive is not None else None
 
-    def _systems(self) -> Iterable[Offer]:
+    def _systems(self) -> Iterable[LineOffer]:
         inventory = self._known()
         return offers.systems(inventory) if inventory is not None else ()
 
-    def _instances(self, end: str) -> Iterable[Offer]:
+    def _instances(self, end: str) -> Iterable[LineOffer]:
         inventory = self._known()
         return offers.instances(inventory, end) if inventory is not None else ()
 
-    def _runs(self) -> Iterable[Offer]:
+    def _runs(self) -> Iterable[LineOffer]:
         hive = self._session.current
         try:
             return offers.runs(self._session.folder({}) if hive is None else hive.state_dir)
@@ -233,9 +235,9 @@ class Completer:
             _log.debug("there is no folder with runs", exc_info=True)
             return ()
 
-    def _digest(self) -> Iterable[Offer]:
+    def _digest(self) -> Iterable[LineOffer]:
         plan = self._session.plan
-        return [Offer(plan.digest, "plan", f"the {plan.verb} that was shown last")] if plan is not None else ()
+        return [LineOffer(plan.digest, "plan", f"the {plan.verb} that was shown last")] if plan is not None else ()
 
 
 class _Nothing(Sequence[SimpleCompletion]):
@@ -254,12 +256,12 @@ class _Nothing(Sequence[SimpleCompletion]):
         raise IndexError(index)
 
 
-def _kind_of(offer: Offer) -> str:
+def _kind_of(offer: LineOffer) -> str:
     """Return what a page shows beside an offer, in a colour of its own: a word, as JupyterLab has no place for more."""
     return offer.kind
 
 
-def _about(offer: Offer) -> str:
+def _about(offer: LineOffer) -> str:
     """Return what a terminal shows beside an offer."""
     return offer.about or offer.kind
 
@@ -271,10 +273,10 @@ def _name_of(place: Place) -> str:
 def _steps(here: Next) -> Next:
     """Return the steps that can be left out, after those that are named already."""
     *named, word = here.value.split(",")
-    return here.end(word, [Offer(step, "step") for step in STEPS if step not in named])
+    return here.end(word, [LineOffer(step, "step") for step in STEPS if step not in named])
 
 
-def _in_expression(offer: Offer, quote: str) -> Offer | None:
+def _in_expression(offer: LineOffer, quote: str) -> LineOffer | None:
     """Return a name as it stands in an expression; None where it would have to be quoted twice."""
     if _PLAIN.fullmatch(offer.text) and offer.text not in _RESERVED:
         return offer
@@ -283,7 +285,7 @@ def _in_expression(offer: Offer, quote: str) -> Offer | None:
     return msgspec.structs.replace(offer, text=f'"{offer.text}"', name=offer.text)
 
 
-def _written(offer: Offer, found: Next, *, closed: bool) -> str:
+def _written(offer: LineOffer, found: Next, *, closed: bool) -> str:
     """Return an offer as it is written in the line: in the quotes that are open, or that it needs."""
     text = offer.text
     if found.bare or (not found.quote and _PLAIN.fullmatch(text)):

@@ -43,7 +43,7 @@ _LINE = re.compile(r"\s*(?:[^=#%]*[\w)\]'\"][ \t]*=\s*)?(?:%time[ \t]+)?%hive(?=
 _CELL = re.compile(r"\s*%%hive(?=[ \t])")
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class HiveLine(msgspec.Struct, frozen=True, kw_only=True):
     """A whole line; `quiet` when it ended in `;`."""
 
     words: tuple[tuple[str, ...], ...]
@@ -76,7 +76,7 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is the first line of a `%%hive` cell."""
 
 
-def read_line(line: str, names: Mapping[str, Any], *, cell: bool = False) -> Line:
+def read_line(line: str, names: Mapping[str, Any], *, cell: bool = False) -> HiveLine:
     """Split a line and expand its words; `cell` says that it is the first one of a `%%hive` cell.
 
     Raises `UsageError`, one line that names the word or variable at fault.
@@ -87,7 +87,7 @@ def read_line(line: str, names: Mapping[str, Any], *, cell: bool = False) -> Lin
     for what, pieces in scanner.words(argv, cell=cell):
         words.append(expand(pieces, names, several=what == "many"))
         argv += words[-1]
-    return Line(words=tuple(words), quiet=scanner.kind == "end")
+    return HiveLine(words=tuple(words), quiet=scanner.kind == "end")
 
 
 def typed_before(text: str, line: int, column: int) -> Typed | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.run.engine import Run
     from nixhive_nb.run.report import Report
-    from nixhive_nb.view.progress import Progress, Row
+    from nixhive_nb.view.progress import Progress, ProgressRow
 
 __all__ = ["PAUSE", "ProgressView", "Pump", "RunSource", "follow", "follow_in_notebook", "in_kernel"]
 
@@ -175,7 +175,7 @@ def tracked_view(
     )
 
 
-def _tracked_row(row: Row) -> TrackedRow:
+def _tracked_row(row: ProgressRow) -> TrackedRow:
     return TrackedRow(
         id=row.id,
         name=row.name,

@@ -22,7 +22,7 @@ from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.bundle import Notice, show
 from nixhive_nb.notebook.caller import stands_alone
 from nixhive_nb.notebook.hello import Greeting
-from nixhive_nb.notebook.line import Line, read_line
+from nixhive_nb.notebook.line import HiveLine, read_line
 from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.picker import Picker, settle_taken
 from nixhive_nb.notebook.place import command_word
@@ -220,7 +220,7 @@ class HiveMagics(Magics):
             self._choose_with(answer.value, only_shown=alone and not out)
         return self._give(answer, out, alone=alone, quiet=parsed.quiet)
 
-    def _call(self, line: Line, cell: str | None) -> tuple[Answer, str]:
+    def _call(self, line: HiveLine, cell: str | None) -> tuple[Answer, str]:
         """Run a command; give what it answers, and the name of the variable for it, if any."""
         argv = self._argv(line)
         session = self.session
@@ -262,7 +262,7 @@ class HiveMagics(Magics):
         """Return whether a person is there: somebody who could be asked something."""
         return is_attended() if in_kernel() else sys.stdin is not None and sys.stdin.isatty()
 
-    def _argv(self, line: Line) -> list[str]:
+    def _argv(self, line: HiveLine) -> list[str]:
         """Return the arguments for click. What holds several values is one word there, and the session knows them."""
         self.session.groups = {",".join(word): word for word in line.words if len(word) > 1}
         return [",".join(word) for word in line.words] or ["--help"]

@@ -29,7 +29,7 @@ _MOST_FILES = 5000
 _ABOUT = 60
 
 
-class Offer(msgspec.Struct, frozen=True):
+class LineOffer(msgspec.Struct, frozen=True):
     """Something that may come next."""
 
     text: str
@@ -47,19 +47,19 @@ class Offer(msgspec.Struct, frozen=True):
         return (self.name or self.text).startswith(typed) and self.text.isprintable()
 
 
-def commands(group: click.Group) -> Iterator[Offer]:
+def commands(group: click.Group) -> Iterator[LineOffer]:
     """Return the commands of a group."""
     for name in sorted(group.commands):
         command = group.commands[name]
         if not command.hidden:
-            yield Offer(name, "command", _brief(command.help))
+            yield LineOffer(name, "command", _brief(command.help))
 
 
-def options(params: Iterable[click.Option]) -> Iterator[Offer]:
+def options(params: Iterable[click.Option]) -> Iterator[LineOffer]:
     """Return the names of options, the long one of each first."""
     for option in params:
         for name in sorted((*option.opts, *option.secondary_opts), key=len, reverse=True):
-            yield Offer(name, "option", _brief(option.help))
+            yield LineOffer(name, "option", _brief(option.help))
 
 
 def _brief(text: str | None) -> str:
@@ -68,12 +68,12 @@ def _brief(text: str | None) -> str:
     return textwrap.shorten(sentence.rstrip("."), _ABOUT, placeholder=" …")
 
 
-def groups() -> Iterator[Offer]:
+def groups() -> Iterator[LineOffer]:
     """Return the groups of instances."""
-    return (Offer(f"@{name}", "group", f"those {what}") for name, what in KNOWN_GROUPS.items())
+    return (LineOffer(f"@{name}", "group", f"those {what}") for name, what in KNOWN_GROUPS.items())
 
 
-def targets(inventory: Inventory) -> Iterator[Offer]:
+def targets(inventory: Inventory) -> Iterator[LineOffer]:
     """Return the names that a pattern for instances can be: tags and systems, then instances."""
     instances = inventory.instances
     systems = Counter(one.system for one in instances.values())
@@ -84,10 +84,10 @@ def targets(inventory: Inventory) -> Iterator[Offer]:
         known = {"instance": f"of {instances[name].system}"} if name in instances else {}
         known |= {"system": f"of {systems[name]}"} if name in systems else {}
         known |= {"tag": f"of {tags[name]}"} if name in tags else {}
-        yield Offer(_pattern(name), next(iter(known)), ", ".join(f"{kind} {what}" for kind, what in known.items()))
+        yield LineOffer(_pattern(name), next(iter(known)), ", ".join(f"{kind} {what}" for kind, what in known.items()))
     for name, one in instances.items():
         if name not in systems and name not in tags:
-            yield Offer(_pattern(name), "instance", f"instance of {one.system}")
+            yield LineOffer(_pattern(name), "instance", f"instance of {one.system}")
 
 
 def _pattern(name: str) -> str:
@@ -95,30 +95,30 @@ def _pattern(name: str) -> str:
     return f"\\{name}" if is_expression(name) else name
 
 
-def instances(inventory: Inventory, end: str = "") -> Iterator[Offer]:
+def instances(inventory: Inventory, end: str = "") -> Iterator[LineOffer]:
     """Return the names of instances, followed by `end`."""
     for name, one in inventory.instances.items():
-        yield Offer(f"{name}{end}", "instance", f"instance of {one.system}", goes_on=bool(end))
+        yield LineOffer(f"{name}{end}", "instance", f"instance of {one.system}", goes_on=bool(end))
 
 
-def systems(inventory: Inventory) -> Iterator[Offer]:
+def systems(inventory: Inventory) -> Iterator[LineOffer]:
     """Return the names of all systems, also of those that no instance runs."""
-    return (Offer(name, "system") for name in inventory.systems)
+    return (LineOffer(name, "system") for name in inventory.systems)
 
 
-def runs(folder: Path) -> Iterator[Offer]:
+def runs(folder: Path) -> Iterator[LineOffer]:
     """Return the ids of the runs in a folder of ours, newest first: they name journals, and begin with the time."""
     names = sorted((name for name, _ in _entries(str(folder / RUNS)) if name.endswith(".jsonl")), reverse=True)
-    return (Offer(name.removesuffix(".jsonl"), "run") for name in names)
+    return (LineOffer(name.removesuffix(".jsonl"), "run") for name in names)
 
 
-def paths(value: str, suffix: str = "") -> Iterator[Offer]:
+def paths(value: str, suffix: str = "") -> Iterator[LineOffer]:
     """Return the folders, and the files whose names end so, that a path may go on with."""
     folder, slash, start = value.rpartition("/")
     for name, is_folder in sorted(_entries(folder + slash or ".")):
         if (is_folder or name.endswith(suffix)) and (start.startswith(".") or not name.startswith(".")):
             end = "/" if is_folder else ""
-            yield Offer(f"{folder}{slash}{name}{end}", "folder" if is_folder else "file", goes_on=is_folder)
+            yield LineOffer(f"{folder}{slash}{name}{end}", "folder" if is_folder else "file", goes_on=is_folder)
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
@@ -131,7 +131,7 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         return []
 
 
-def variables(names: Mapping[str, Any], hidden: Mapping[str, Any], mark: str, end: str = "") -> Iterator[Offer]:
+def variables(names: Mapping[str, Any], hidden: Mapping[str, Any], mark: str, end: str = "") -> Iterator[LineOffer]:
     """Return the variables of a notebook, without those that are IPython's own.
 
     `mark` (`$`, `${`) stands before each, and `end` after it.
@@ -139,4 +139,4 @@ def variables(names: Mapping[str, Any], hidden: Mapping[str, Any], mark: str, en
     for name, value in sorted(names.items()):
         own = name.startswith("_") or (name in hidden and hidden[name] is value)
         if not own and not inspect.ismodule(value) and not inspect.isroutine(value) and not inspect.isclass(value):
-            yield Offer(f"{mark}{name}{end}", "variable", f"variable of type {type(value).__name__}")
+            yield LineOffer(f"{mark}{name}{end}", "variable", f"variable of type {type(value).__name__}")

@@ -33,7 +33,7 @@ _FEWEST = 800
 _ELSEWHERE = "the DataFrame has them all"
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class AlikeHosts(msgspec.Struct, frozen=True, kw_only=True):
     """Hosts whose command ended in the same way and said the same; the rows are as in `frames.run_frame`."""
 
     rows: tuple[dict[str, Any], ...]
@@ -146,10 +146,10 @@ class RunOutput(Bundle):
         more = sum(len(group.rows) for group in self.groups[GROUPS:])
         return [f"… and {_count(more)} more: {_ELSEWHERE}."] if more else []
 
-    def _group_text(self, group: Group) -> str:
+    def _group_text(self, group: AlikeHosts) -> str:
         return "\n".join([f"## {group.who()}  {group.status()}", *_cut(group, self._most)])
 
-    def _group_html(self, group: Group) -> str:
+    def _group_html(self, group: AlikeHosts) -> str:
         said = " said" if len(group.rows) > 1 else ""
         facts = [_status_html(group), html.dim(group.took()), html.dim(html.escaped(group.names()))]
         title = "&ensp;".join([f"<b>{html.escaped(group.count())}{said}</b>", *facts])
@@ -175,19 +175,19 @@ def failure_of(frame: pd.DataFrame) -> RunFailed | None:
     for row in rows:
         if not untried(row):
             said = row["error"] or next(_lines_back(row["stderr"]), "")
-            status = Group(rows=(row,)).status()
+            status = AlikeHosts(rows=(row,)).status()
             lines.append(strip_control(f"  {row['instance']}  {status}  {said[: html.MOST_TEXT]}").rstrip())
     if count > MOST_FAILURES:
         lines.append(f"  … and {count - MOST_FAILURES} more")
     return RunFailed("\n".join(lines), frame=frame)
 
 
-def _grouped(rows: Iterable[dict[str, Any]]) -> list[Group]:
+def _grouped(rows: Iterable[dict[str, Any]]) -> list[AlikeHosts]:
     """Return the groups, those that failed first, then those with the most hosts."""
     found: dict[tuple[object, ...], list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((row["exit_code"], row["stdout"], row["stderr"], _reason(row)), []).append(row)
-    groups = [Group(rows=tuple(same)) for same in found.values()]
+    groups = [AlikeHosts(rows=tuple(same)) for same in found.values()]
     return sorted(groups, key=lambda group: (not group.bad, group.untried, -len(group.rows)))
 
 
@@ -219,7 +219,7 @@ def _line(text: str, begin: int, end: int) -> str:
     return text[begin:end] if end - begin <= LONG_LINE else f"{text[begin : begin + LONG_LINE - 1]}…"
 
 
-def _cut(group: Group, most: int) -> list[str]:
+def _cut(group: AlikeHosts, most: int) -> list[str]:
     """Return the lines of a group; where there are too many, the first and the last of them, and where the rest is."""
     lines = group.ends()
     head = list(_within(lines, LONG_LINES // 2, most // 2))
@@ -240,11 +240,11 @@ def _within(lines: Iterable[str], count: int, characters: int) -> Iterator[str]:
         yield line
 
 
-def _is_short(group: Group) -> bool:
+def _is_short(group: AlikeHosts) -> bool:
     return group.line_count() <= 1 and not group.log
 
 
-def _table(groups: Iterable[Group]) -> str:
+def _table(groups: Iterable[AlikeHosts]) -> str:
     header = [("on", False), ("", False), ("time", True), ("said", False)]
     rows = [
         html.cell(f"<b>{html.escaped(group.count())}</b>&ensp;{html.dim(html.escaped(group.names()))}", prose=True)
@@ -256,7 +256,7 @@ def _table(groups: Iterable[Group]) -> str:
     return html.table(header, rows)
 
 
-def _status_html(group: Group) -> str:
+def _status_html(group: AlikeHosts) -> str:
     colour = html.DIM if group.untried else html.BAD if group.bad else html.OK
     return html.coloured(colour, html.escaped(group.status()))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.notebook.bundle import show
 from nixhive_nb.notebook.pump import in_kernel
-from nixhive_nb.notebook.run_output import Group, RunOutput
+from nixhive_nb.notebook.run_output import AlikeHosts, RunOutput
 from nixhive_nb.notebook.tracking import TrackedRow, TrackedView, track
 from nixhive_nb.run.everywhere import Listener, failed, untried
 from nixhive_nb.util import html
@@ -26,7 +26,7 @@ _COMMAND = 60
 """How many characters of a command are shown."""
 
 
-class _Host:
+class _WatchedHost:
     """What is shown of a host whose turn has come."""
 
     def __init__(self, began: float) -> None:
@@ -44,7 +44,7 @@ class HostsSource:
         self._clock = clock
         self._began = clock()
         self._lock = threading.Lock()
-        self._running: dict[str, _Host] = {}
+        self._running: dict[str, _WatchedHost] = {}
         self._bad: dict[str, TrackedRow] = {}
         self._tails: dict[str, tuple[str, ...]] = {}
         self._good = 0
@@ -54,7 +54,7 @@ class HostsSource:
     def began(self, name: str) -> None:
         """Take that the turn of a host has come."""
         with self._lock:
-            self._running[name] = _Host(self._clock())
+            self._running[name] = _WatchedHost(self._clock())
 
     def said(self, name: str, line: str) -> None:
         """Take a line."""
@@ -152,7 +152,7 @@ class RunWatch(Listener):
         return RunOutput([self._rows[name] for name in self._names if name in self._rows], len(self._names))
 
 
-def _running_row(name: str, host: _Host, now: float) -> TrackedRow:
+def _running_row(name: str, host: _WatchedHost, now: float) -> TrackedRow:
     line = host.tail[-1] if host.tail else ""
     return TrackedRow(id=name, name=name, state="● running", tone="run", seconds=now - host.began, line=line)
 
@@ -161,5 +161,5 @@ def _bad_row(row: dict[str, Any], tail: Sequence[str]) -> TrackedRow:
     name = row["instance"]
     line = row["error"] or (tail[-1] if tail else "")
     return TrackedRow(
-        id=name, name=name, state=Group(rows=(row,)).status(), tone="bad", seconds=row["seconds"] or 0.0, line=line
+        id=name, name=name, state=AlikeHosts(rows=(row,)).status(), tone="bad", seconds=row["seconds"] or 0.0, line=line
     )

@@ -31,7 +31,7 @@ _KEPT_LINES = 500
 MANY = "Do too many log in at once (MaxStartups)?"
 
 
-class Run(Protocol):
+class ProgramRun(Protocol):
     """Runs a program."""
 
     async def __call__(self, *, on_stderr: Callable[[str], None]) -> Finished:
@@ -44,7 +44,7 @@ def is_hung_up(stderr: str) -> bool:
 
 
 async def persist(
-    run: Run, where: str, tell: Callable[[str], None], on_stderr: Callable[[str], None] = lambda _: None
+    run: ProgramRun, where: str, tell: Callable[[str], None], on_stderr: Callable[[str], None] = lambda _: None
 ) -> Finished:
     """Run what logs in by OpenSSH, again where it was hung up on; return how it ended at last, with its last lines.
 
@@ -61,7 +61,7 @@ async def persist(
     return ended
 
 
-async def _heard(run: Run, on_stderr: Callable[[str], None]) -> Finished:
+async def _heard(run: ProgramRun, on_stderr: Callable[[str], None]) -> Finished:
     said: deque[str] = deque(maxlen=_KEPT_LINES)
 
     def heard(line: str) -> None:

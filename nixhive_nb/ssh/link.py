@@ -16,7 +16,7 @@ import msgspec
 from nixhive_nb.errors import LinkLost
 from nixhive_nb.ssh.bound import bound
 from nixhive_nb.ssh.config import SESSIONS
-from nixhive_nb.ssh.marks import WORDS, Answer
+from nixhive_nb.ssh.marks import WORDS, MarkedOutput
 from nixhive_nb.util.kept import ANSWER
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
@@ -104,7 +104,7 @@ class Lines:
         stdin: str | None = None,
     ) -> RemoteResult:
         """Have the command run between marks, so that what another program says is not taken for its answer."""
-        answer = Answer()
+        answer = MarkedOutput()
         alone = stdin is None
         # Without input of its own it ends on the host when we are gone.
         data = answer.line(bound(command) if alone else command) + (stdin or "").encode()

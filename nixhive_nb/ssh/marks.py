@@ -33,7 +33,7 @@ _LINES_SHOWN = 4
 _LOG_LINES = 200
 
 
-class Answer:
+class MarkedOutput:
     """What one command prints: its lines while they come, its text and its exit status in the end."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ _CHANNEL_TIMEOUT = 15.0
 _POLL = 0.2
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much, and for how long."""
 
     logins: int = 8
@@ -126,7 +126,7 @@ class Opener:
         keys: Mapping[str, Sequence[str]],
         *,
         resolve: Resolver,
-        limits: Limits,
+        limits: LinkLimits,
         watchdog: Watchdog,
     ) -> None:
         """`config` is what `ssh -F` reads; `keys` holds the public key lines that the deployment gives a host."""

@@ -21,7 +21,7 @@ from invoke.exceptions import ThreadException
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.fabric import Call
-from nixhive_nb.ssh.opener import Attempt, Limits, Opened, Opener, Slot
+from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.ssh.transport import Cancelled
 from nixhive_nb.ssh.watchdog import Watchdog
@@ -89,7 +89,7 @@ class Connections:
         `most`: connections that are kept at once; by default as many as this process may open files for. Where there
         are as many, the one that was idle longest is closed for another.
         """
-        limits = Limits(
+        limits = LinkLimits(
             logins=logins_per_jump,
             connect_timeout=connect_timeout,
             alive_interval=alive_interval,
@@ -108,8 +108,8 @@ class Connections:
             watchdog=self._watchdog,
         )
         self._lock = threading.Lock()
-        self._hosts: dict[str, _Host] = {}
-        self._fresh: set[_Host] = set()
+        self._hosts: dict[str, _PooledHost] = {}
+        self._fresh: set[_PooledHost] = set()
         self._closed = threading.Event()
         self._finish = weakref.finalize(
             self, _close_all, self._lock, self._closed, self._hosts, self._fresh, self._watchdog, self._opener
@@ -165,7 +165,7 @@ class Connections:
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
-            host = _Host(instance, urgent=urgent)
+            host = _PooledHost(instance, urgent=urgent)
             self._fresh.add(host)
         try:
             self._log_in(host)
@@ -187,11 +187,11 @@ class Connections:
         """Connect to `host:port` from an instance, by its sshd. Raises `ConnectionFailed`."""
         return self._dial(self._host(instance), host, port, seconds)
 
-    def _dial(self, through: _Host, host: str, port: int, seconds: float) -> paramiko.Channel:
+    def _dial(self, through: _PooledHost, host: str, port: int, seconds: float) -> paramiko.Channel:
         with through.in_use():
             return self._dialled(through, self._log_in(through), host, port, seconds)
 
-    def _dialled(self, through: _Host, opened: Opened, host: str, port: int, seconds: float) -> paramiko.Channel:
+    def _dialled(self, through: _PooledHost, opened: Opened, host: str, port: int, seconds: float) -> paramiko.Channel:
         try:
             # What the other end of a forwarding says of where it comes from is a formality.
             channel: paramiko.Channel = opened.connection.transport.open_channel(
@@ -206,7 +206,7 @@ class Connections:
 
     def _run(
         self,
-        host: _Host,
+        host: _PooledHost,
         command: str,
         *,
         timeout: float | None,
@@ -246,7 +246,7 @@ class Connections:
         """Log in to a host, unless that is done. Raises `ConnectionFailed` or `HostKeyError`."""
         self._log_in(self._host(instance))
 
-    def _log_in(self, host: _Host) -> Opened:
+    def _log_in(self, host: _PooledHost) -> Opened:
         try:
             return self._opened(host, host.attempt)
         except Cancelled:
@@ -278,13 +278,13 @@ class Connections:
         """Close everything for good, jump hosts too."""
         self._finish()
 
-    def _host(self, instance: str) -> _Host:
+    def _host(self, instance: str) -> _PooledHost:
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
-            return self._hosts.setdefault(instance, _Host(instance))
+            return self._hosts.setdefault(instance, _PooledHost(instance))
 
-    def _opened(self, host: _Host, attempt: Attempt) -> Opened:
+    def _opened(self, host: _PooledHost, attempt: Attempt) -> Opened:
         """Return the live connection of a host; one thread makes it, the others wait."""
         with Slot(host.opening, attempt.cancelled):
             opened = host.opened
@@ -302,7 +302,7 @@ class Connections:
             finally:
                 host.logging_in = False
 
-    def _make_room(self, host: _Host, attempt: Attempt) -> None:
+    def _make_room(self, host: _PooledHost, attempt: Attempt) -> None:
         """Wait until there may be one more connection; close the one that was idle longest for it."""
         while True:
             with self._lock:
@@ -311,14 +311,14 @@ class Connections:
                 if len(there) < self._most:
                     host.logging_in = True
                     return
-            longest = min(idle, key=_Host.last_heard, default=None)
+            longest = min(idle, key=_PooledHost.last_heard, default=None)
             if longest is not None:
                 longest.close()  # a command that takes it up just now finds it closed, and opens another
             elif attempt.cancelled.wait(_ROOM_POLL):
                 raise Cancelled
 
     def _perform(
-        self, host: _Host, attempt: Attempt, command: str, call: Call, *, timeout: float | None
+        self, host: _PooledHost, attempt: Attempt, command: str, call: Call, *, timeout: float | None
     ) -> RemoteResult:
         opened = self._opened(host, attempt)
         if call.cancelled:
@@ -356,7 +356,7 @@ class Connections:
         out, errors = call.stdout.text(), call.stderr.text()
         return RemoteResult(exited=exited, stdout=out, stderr=errors, seconds=seconds, is_cut=call.is_cut)
 
-    def _not_sent(self, host: _Host, opened: Opened, error: Exception) -> _NotSent:
+    def _not_sent(self, host: _PooledHost, opened: Opened, error: Exception) -> _NotSent:
         """Keep the connection where only a session was refused: other commands may be running in it."""
         text = str(error) or type(error).__name__
         if opened.alive and "Timeout" not in text:
@@ -364,7 +364,7 @@ class Connections:
         host.drop(opened)
         return _NotSent(text)
 
-    def _lost(self, host: _Host, opened: Opened, call: Call, *, ended: bool) -> LinkLost:
+    def _lost(self, host: _PooledHost, opened: Opened, call: Call, *, ended: bool) -> LinkLost:
         reason = call.reason or opened.link.reason
         reason = reason or ("the host ended the session" if opened.alive else "the connection broke")
         if not opened.alive:
@@ -382,7 +382,7 @@ def _wrote(exited: int, call: Call) -> str:
 class Fresh:
     """A connection of `Connections.fresh`."""
 
-    def __init__(self, connections: Connections, host: _Host) -> None:
+    def __init__(self, connections: Connections, host: _PooledHost) -> None:
         self._connections = connections
         self._host = host
 
@@ -410,7 +410,7 @@ class _NotSent(Exception):  # noqa: N818 - a signal between these functions
     """The command did not leave this machine."""
 
 
-class _Host:
+class _PooledHost:
     """What we hold of one host."""
 
     def __init__(self, name: str, *, urgent: bool = False) -> None:
@@ -482,8 +482,8 @@ class _Host:
 def _close_all(
     lock: threading.Lock,
     closed: threading.Event,
-    by_name: dict[str, _Host],
-    fresh: set[_Host],
+    by_name: dict[str, _PooledHost],
+    fresh: set[_PooledHost],
     *rest_of_us: Opener | Watchdog,
 ) -> None:
     with lock:

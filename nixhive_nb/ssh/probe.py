@@ -75,7 +75,7 @@ class Tunnel:
         self._channel.close()
 
 
-class Opened:
+class ProbeChannel:
     """What one try opened. Closing it from another thread ends the try."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ def parse_url(url: str) -> Url:
     )
 
 
-def dial_here(host: str, port: int, seconds: float, opened: Opened) -> Channel:
+def dial_here(host: str, port: int, seconds: float, opened: ProbeChannel) -> Channel:
     """Connect from this machine; each address of the host is tried, within `seconds` in all. Raises `OSError`."""
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     deadline = time.monotonic() + seconds
@@ -195,13 +195,13 @@ class _HttpSocket:
         self._channel.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._channel), _CHUNK)
+        return io.BufferedReader(_ChannelReader(self._channel), _CHUNK)
 
     def close(self) -> None:
         """Leave it: whoever opened the channel closes it."""
 
 
-class _Reader(io.RawIOBase):
+class _ChannelReader(io.RawIOBase):
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 

@@ -128,7 +128,7 @@ def code(text: str) -> str:
     return f'<span style="font-family:monospace,monospace">{text}</span>'
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+class LanePart(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a lane, from `start` to `end` seconds."""
 
     start: float
@@ -141,7 +141,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """A sign at its end."""
 
 
-def lane(spans: Iterable[Span], total: float, *, width: int = 120, height: int = 8, tick: float = 0.0) -> str:
+def lane(spans: Iterable[LanePart], total: float, *, width: int = 120, height: int = 8, tick: float = 0.0) -> str:
     """Return a lane on a time axis from 0 to `total` seconds, `width` and `height` in pixels; a line every `tick`."""
     scale = 100 / max(total, 1e-9)
     parts = []

@@ -52,7 +52,7 @@ _SAID = 1500
 """Characters of what a failed program wrote that the log has."""
 _log = logging.getLogger(__name__)
 _running: set[int] = set()
-_noted: dict[int, _Noted] = {}
+_noted: dict[int, _LoggedProgram] = {}
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +93,7 @@ def run(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    noted = _Noted(argv, process.pid, env)
+    noted = _LoggedProgram(argv, process.pid, env)
     with _tracked(process.pid):
         try:
             out, err = _communicate(process, argv, timeout, most)
@@ -117,7 +117,7 @@ def run_attached(argv: Sequence[str]) -> int:
         raise missing(argv[0])
     process = subprocess.Popen(lifeline.words_attached(argv))
     lifeline.hold(process.pid)  # where there is no /proc
-    noted = _Noted(argv, process.pid)
+    noted = _LoggedProgram(argv, process.pid)
     try:
         status = process.wait()
     except BaseException as error:
@@ -148,7 +148,7 @@ def start(argv: Sequence[str], *, socket: int | None = None, stderr: IO[bytes]) 
         start_new_session=True,
     )
     _running.add(process.pid)
-    _noted[process.pid] = _Noted(argv, process.pid)
+    _noted[process.pid] = _LoggedProgram(argv, process.pid)
     return process
 
 
@@ -204,7 +204,7 @@ async def _streamed(
         stderr=errors.writer,
         start_new_session=True,
     )
-    noted = _Noted(argv, process.pid, env)
+    noted = _LoggedProgram(argv, process.pid, env)
     if on_start is not None:
         on_start(process.pid)
 
@@ -292,7 +292,7 @@ class _Undoing(asyncio.StreamReaderProtocol):
         super().data_received(data)
 
 
-class _Noted:
+class _LoggedProgram:
     """A program that was started, as the log has it: when it starts, and when and how it ends."""
 
     def __init__(self, argv: Sequence[str], pid: int, env: Mapping[str, str] | None = None) -> None:

@@ -77,7 +77,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
         return sum(span.end - span.start for span in self.spans if span.kind != "wait")
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class LaneGroup(msgspec.Struct, frozen=True, kw_only=True):
     """The lanes of a wave, of all systems, or of all stores."""
 
     title: str
@@ -95,7 +95,7 @@ class Lanes(msgspec.Struct, frozen=True, kw_only=True):
     facts: str
     is_ok: bool
     seconds: float
-    groups: tuple[Group, ...]
+    groups: tuple[LaneGroup, ...]
     rest: str = ""
     """What is not shown."""
 
@@ -176,7 +176,7 @@ def _store_lanes(timings: Iterable[Timing], seconds: float) -> list[Lane]:
     ]
 
 
-def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[list[Group], str]:
+def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[list[LaneGroup], str]:
     """Return the waves that tell most, and in words the others: those in which something failed, then the first."""
     own: dict[str, list[Timing]] = defaultdict(list)
     pauses: dict[int, list[Timing]] = defaultdict(list)
@@ -225,19 +225,19 @@ def _rest_text(waves: Sequence[Sequence[Lane]]) -> str:
     return f"… and {count_text(len(waves), 'more wave')}" + (f", {bad} of them with failures" if bad else "")
 
 
-def _wave(wave: int, lanes: Sequence[Lane], most: int, pauses: Sequence[Timing], seconds: float) -> Group:
+def _wave(wave: int, lanes: Sequence[Lane], most: int, pauses: Sequence[Timing], seconds: float) -> LaneGroup:
     """Return the group of a wave, with its pauses in a lane of their own."""
     chosen = _telling(lanes, most)
     rests = [Lane(name="pause", outcome="done", ended="", spans=_spans(pauses, seconds))] if pauses else []
-    return Group(
+    return LaneGroup(
         title=f"wave {wave}", note=_note(lanes, chosen, "instance"), span=_whole(lanes), lanes=(*chosen, *rests)
     )
 
 
-def _group(title: str, lanes: Sequence[Lane], most: int) -> Group:
+def _group(title: str, lanes: Sequence[Lane], most: int) -> LaneGroup:
     chosen = _telling(lanes, most)
     note = _note(lanes, chosen, title.removesuffix("s")) if len(chosen) < len(lanes) else ""
-    return Group(title=title, note=note, span=_whole(lanes), lanes=tuple(chosen))
+    return LaneGroup(title=title, note=note, span=_whole(lanes), lanes=tuple(chosen))
 
 
 def _telling(lanes: Sequence[Lane], most: int) -> list[Lane]:

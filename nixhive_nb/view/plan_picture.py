@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.plan.plan import Plan
-    from nixhive_nb.view.plan_scene import Box, Column, Group, Relay
+    from nixhive_nb.view.plan_scene import Box, Relay, SceneColumn, SceneGroup
 
 _INK = "#757d87"
 _SOURCE = "#56606c"
@@ -172,7 +172,7 @@ def _draw_columns(drawing: _Drawing, scene: Scene, top: float) -> list[_Spot]:
     return spots
 
 
-def _draw_column(drawing: _Drawing, column: Column, origins: Sequence[str], x: float, top: float) -> _Spot:
+def _draw_column(drawing: _Drawing, column: SceneColumn, origins: Sequence[str], x: float, top: float) -> _Spot:
     drawing.words(x + _PAD, top + 17, column.title, bold=True)
     width, y = _wide(column.title), top + _HEAD
     for group, origin in zip(column.groups, origins, strict=True):
@@ -185,7 +185,7 @@ def _draw_column(drawing: _Drawing, column: Column, origins: Sequence[str], x: f
     return spot
 
 
-def _draw_boxes(drawing: _Drawing, group: Group, x: float, top: float) -> tuple[float, float]:
+def _draw_boxes(drawing: _Drawing, group: SceneGroup, x: float, top: float) -> tuple[float, float]:
     """Draw the boxes of a group, and give where they end: to the right, and below."""
     texts = [_box_text(box) for box in group.boxes]
     deep = max(_DEEP, -(-len(texts) // _ACROSS))
@@ -198,7 +198,7 @@ def _draw_boxes(drawing: _Drawing, group: Group, x: float, top: float) -> tuple[
     return x + across * (width + 6) - 6, top + min(len(texts), deep) * _STEP + 4
 
 
-def _draw_sources(drawing: _Drawing, column: Column, spot: _Spot, here: _Spot, relays: Sequence[_Spot]) -> None:
+def _draw_sources(drawing: _Drawing, column: SceneColumn, spot: _Spot, here: _Spot, relays: Sequence[_Spot]) -> None:
     """Draw an arrow to a column from each place that its instances get their systems from."""
     sources = sorted({-1 if one is None else one for group in column.groups for one in group.sources})
     for number, source in enumerate(sources, start=1):
@@ -221,7 +221,7 @@ def _draw_legend(drawing: _Drawing, scene: Scene, y: float) -> float:
     return x
 
 
-def _origins(scene: Scene, column: Column) -> list[str]:
+def _origins(scene: Scene, column: SceneColumn) -> list[str]:
     """Get for each group of a column where it gets its system from, in words; nothing where there is one way only."""
     if not scene.relays:
         return [""] * len(column.groups)
@@ -230,7 +230,7 @@ def _origins(scene: Scene, column: Column) -> list[str]:
     return [f"from {', '.join(sources)}" for sources in found]
 
 
-def _mermaid_column(number: int, column: Column) -> Iterable[str]:
+def _mermaid_column(number: int, column: SceneColumn) -> Iterable[str]:
     yield f'  subgraph wave{number}["{_quoted(column.title)}"]'
     boxes = [(one, box) for one, group in enumerate(column.groups) for box in group.boxes]
     for at, (_, box) in enumerate(boxes):

@@ -26,7 +26,7 @@ _ALWAYS = ("done", "failed", "running", "waiting")
 """Fates that are counted also where there are none."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ProgressRow(msgspec.Struct, frozen=True, kw_only=True):
     """A step that runs, or one that ended badly."""
 
     id: str
@@ -91,7 +91,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     fraction: float
     """Steps that ended, and parts of those that tell how far they are, of all: from 0 to 1."""
     waves: tuple[Wave, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ProgressRow, ...]
     """Failed steps first, then those that run."""
     counts: str
 
@@ -177,7 +177,9 @@ def progress_of(report: Report) -> Progress:
     )
 
 
-def _rows(report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move], now: float) -> tuple[Row, ...]:
+def _rows(
+    report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move], now: float
+) -> tuple[ProgressRow, ...]:
     """Return failed steps, then those that run. An instance has one row, unless several of its steps failed."""
     rows = {} if report.plan.verb == "survey" else {step.id: step.instance for step in report.plan.steps}
     names = {step: f"instance:{instance}" for step, instance in rows.items() if instance}
@@ -195,7 +197,7 @@ def _rows(report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move
     )
 
 
-def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: float | None = None) -> Row:
+def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: float | None = None) -> ProgressRow:
     bad = record.outcome is not None
     until = record.ended or now
     told = record.started is not None and record.expected > 0
@@ -203,7 +205,7 @@ def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: f
     last = record.log[-1] if record.log else ""
     if pause is not None:
         last = f"{seconds_text(pause)} before the next begins"
-    return Row(
+    return ProgressRow(
         id=name,
         step=record.step,
         kind=record.kind,

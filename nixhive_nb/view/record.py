@@ -113,7 +113,7 @@ def _instances(report: Report, records: Iterable[InstanceRecord | SystemRecord])
     return html.table([(name, name in _DURATIONS) for name in header], cells) + html.note(" &ensp;".join(words))
 
 
-def _spans(report: Report, record: InstanceRecord) -> Iterable[html.Span]:
+def _spans(report: Report, record: InstanceRecord) -> Iterable[html.LanePart]:
     """Return when what was done for an instance, in seconds from the start of the run."""
     for kind in _SPANS:
         step = (
@@ -128,7 +128,7 @@ def _spans(report: Report, record: InstanceRecord) -> Iterable[html.Span]:
         end = max(start, step.ended - report.started)
         bad = step.outcome not in GOOD
         title = f"{kind}{' failed' if bad else ''}: {start:.1f} s to {end:.1f} s"
-        yield html.Span(start=start, end=end, colour=html.BAD if bad else STEPS[kind].colour, title=title)
+        yield html.LanePart(start=start, end=end, colour=html.BAD if bad else STEPS[kind].colour, title=title)
 
 
 def _failures(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> Iterable[str]:

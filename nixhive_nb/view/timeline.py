@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.run.report import Report
-    from nixhive_nb.view.lanes import Group, Lane, Span
+    from nixhive_nb.view.lanes import Lane, LaneGroup, Span
     from nixhive_nb.view.words import Shown
 
 _WIDTH = 420
@@ -68,11 +68,11 @@ class Timeline:
     def _repr_html_(self) -> str:
         return _html(self._lanes)
 
-    def _repr_pretty_(self, printer: _Printer, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
+    def _repr_pretty_(self, printer: _TimelinePrinter, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
         printer.text(str(self))
 
 
-class _Printer(Protocol):
+class _TimelinePrinter(Protocol):
     def text(self, text: str) -> None: ...
 
 
@@ -89,8 +89,8 @@ def _html(lanes: Lanes) -> str:
     return "".join([*parts, html.note(" &ensp;".join(_legend_html(lanes)))])
 
 
-def _group_html(group: Group, seconds: float, step: float) -> Iterable[str]:
-    span = [html.Span(start=group.span[0], end=group.span[1], colour=html.DIM, title="")] if group.span else []
+def _group_html(group: LaneGroup, seconds: float, step: float) -> Iterable[str]:
+    span = [html.LanePart(start=group.span[0], end=group.span[1], colour=html.DIM, title="")] if group.span else []
     yield (
         html.cell(html.coloured(html.DIM, html.escaped(group.title), bold=True))
         + html.cell("")
@@ -107,8 +107,8 @@ def _group_html(group: Group, seconds: float, step: float) -> Iterable[str]:
         )
 
 
-def _span_html(span: Span) -> html.Span:
-    return html.Span(
+def _span_html(span: Span) -> html.LanePart:
+    return html.LanePart(
         start=span.start,
         end=span.end,
         colour=html.BAD if span.is_bad else STEPS[span.kind].colour,
@@ -146,7 +146,7 @@ def _text(lanes: Lanes) -> str:
     return "\n".join([*lines, " · ".join([*legend, *(["✕ failed"] if _has_bad(lanes) else [])])])
 
 
-def _group_text(group: Group, seconds: float) -> Iterable[list[str]]:
+def _group_text(group: LaneGroup, seconds: float) -> Iterable[list[str]]:
     yield [group.title, "", "", group.note]
     for lane in group.lanes:
         yield [f"  {lane.name[:_NAME]}", lane.ended, f"|{_lane_text(lane, seconds)}|", lane.words]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixhive_nb.deployment.load import load
-from nixhive_nb.deployment.reading import Answer, Node, read_inventory
+from nixhive_nb.deployment.reading import Evaluated, Node, read_inventory
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_a_whole_number_is_written_without_a_point(tmp_path: Path, value: float,
     host = Node("set", members={"system": Node("string", value="www"), "ssh": Node("set", members={"X": option})})
     systems = Node("set", members={"www": Node("set", members={"configuration": Node("lambda")})})
     top = Node("set", members={"systems": systems, "instances": Node("set", members={"www-1": host})})
-    found = read_inventory(Answer("x86_64-linux", top), "hive.nix", tmp_path)
+    found = read_inventory(Evaluated("x86_64-linux", top), "hive.nix", tmp_path)
     assert found.instances["www-1"].ssh == (("X", (written,)),)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
-from nixhive_nb.deployment.targets import Targets, Wave, select_instances, select_systems
+from nixhive_nb.deployment.targets import Targets, TargetWave, select_instances, select_systems
 from nixhive_nb.errors import TargetError
 from nixhive_nb.util.order import natural
 
@@ -46,8 +46,8 @@ def refusal(found: Inventory, *patterns: str) -> str:
 def test_portico_first_then_everything_else() -> None:
     assert select_instances(EXAMPLE, ["portico", "*"]) == Targets(
         (
-            Wave("portico", ("portico",)),
-            Wave("*", ("backup", "www-1", "www-2", "www-10", "www-11")),
+            TargetWave("portico", ("portico",)),
+            TargetWave("*", ("backup", "www-1", "www-2", "www-10", "www-11")),
         )
     )
 
@@ -143,8 +143,8 @@ def test_waves_part_what_is_hit_in_order(found: Inventory, patterns: list[str]) 
 def test_a_list_of_patterns_makes_one_wave_in_its_order() -> None:
     targets = select_instances(EXAMPLE, [["www-2", "backup"], "*"])
     assert targets.waves == (
-        Wave("www-2, backup", ("www-2", "backup")),
-        Wave("*", ("portico", "www-1", "www-10", "www-11")),
+        TargetWave("www-2, backup", ("www-2", "backup")),
+        TargetWave("*", ("portico", "www-1", "www-10", "www-11")),
     )
 
 

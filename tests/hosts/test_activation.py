@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from nixhive_nb.hosts import activation
-from nixhive_nb.hosts.activation import Order, Outcome, State, Word
+from nixhive_nb.hosts.activation import HostOutcome, Order, RunsAndBoots, Word
 from nixhive_nb.plan.facts import HostFacts
 
 ORDER = Order(
@@ -32,9 +32,9 @@ def test_a_shell_gets_each_word_of_an_order_as_it_is():
 @pytest.mark.parametrize(
     ("expected", "words"),
     [
-        (State(), ["any", "any"]),
-        (State(runs="", boots=""), ["none", "none"]),
-        (State(runs="/nix/store/a", boots="/nix/store/b"), ["/nix/store/a", "/nix/store/b"]),
+        (RunsAndBoots(), ["any", "any"]),
+        (RunsAndBoots(runs="", boots=""), ["none", "none"]),
+        (RunsAndBoots(runs="/nix/store/a", boots="/nix/store/b"), ["/nix/store/a", "/nix/store/b"]),
     ],
 )
 def test_a_host_gets_what_it_must_run_and_boot(expected, words):
@@ -46,11 +46,11 @@ def test_a_host_gets_what_it_must_run_and_boot(expected, words):
 
 
 def test_what_a_host_ran_and_booted_under_the_lock_is_read():
-    assert activation.read_state(Word("holds", "/nix/store/a none")) == State(runs="/nix/store/a", boots="")
+    assert activation.read_state(Word("holds", "/nix/store/a none")) == RunsAndBoots(runs="/nix/store/a", boots="")
 
 
 def test_the_message_for_a_host_that_others_changed_names_what_differs():
-    then, now = State(runs="/nix/store/a", boots="/nix/store/a"), State(runs="/nix/store/a", boots="")
+    then, now = RunsAndBoots(runs="/nix/store/a", boots="/nix/store/a"), RunsAndBoots(runs="/nix/store/a", boots="")
     said = activation.stale("www-1", then, now)
     assert said.startswith("www-1 boots nothing now, and /nix/store/a when the plan was made. Nothing was changed.")
 
@@ -106,12 +106,12 @@ def test_only_lines_of_this_activation_are_words(line, word):
 def test_a_result_has_an_outcome_a_status_and_a_reason():
     word = Word("result", "rolled-back 2 switch-to-configuration test ended with 2")
     outcome = activation.read_outcome(word)
-    assert outcome == Outcome(name="rolled-back", status=2, why="switch-to-configuration test ended with 2")
+    assert outcome == HostOutcome(name="rolled-back", status=2, why="switch-to-configuration test ended with 2")
     assert activation.explained(outcome, 60).endswith("ended with 2: the activation script failed")
 
 
 def test_what_was_ended_for_its_length_is_said_so():
-    outcome = Outcome(name="rolled-back", status=124, why="switch-to-configuration test ended with 124")
+    outcome = HostOutcome(name="rolled-back", status=124, why="switch-to-configuration test ended with 124")
     assert activation.explained(outcome, 60) == "switch-to-configuration test took longer than 60 s and was ended"
 
 

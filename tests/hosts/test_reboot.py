@@ -11,7 +11,7 @@ import pytest
 from nixhive_nb.deployment.inventory import Check
 from nixhive_nb.errors import ChecksFailed, LinkLost
 from nixhive_nb.hosts import reboot
-from nixhive_nb.hosts.activation import State
+from nixhive_nb.hosts.activation import RunsAndBoots
 from nixhive_nb.hosts.facts import FACTS
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.ssh.pool import RemoteResult
@@ -74,7 +74,7 @@ def at_once(monkeypatch):
 
 def rebooted(hosts, *, options=ALWAYS, wanted="", checks=()):
     one = reboot.Reboot("web", hosts, hosts, owner="ann", checks=checks)
-    return asyncio.run(one.run(options, wanted, State()))
+    return asyncio.run(one.run(options, wanted, RunsAndBoots()))
 
 
 def test_an_initial_disk_that_answers_is_waited_for():

@@ -13,7 +13,7 @@ from nixhive_nb.errors import LinkLost, NoAnswer
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.hosts.facts import FACTS, parse_facts
 from nixhive_nb.ssh.link import Lines
-from nixhive_nb.ssh.marks import WORDS, Answer
+from nixhive_nb.ssh.marks import WORDS, MarkedOutput
 from nixhive_nb.ssh.pool import RemoteResult
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
@@ -148,7 +148,7 @@ def test_every_login_shell_that_can_run_sh_will_do(shell, tmp_path):
     if program is None:
         assert shell not in ALWAYS_HERE
         pytest.skip(f"{shell} is not installed")
-    answer = Answer()
+    answer = MarkedOutput()
     data = answer.line(f"cat; printf '%s' {_quoted(ODD)}; exit 3") + b"input\n"
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     ran = subprocess.run(
