@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.resolve import SshTarget
 
 # paramiko's packets and channels log here, which tells nothing; what its transport says goes to our log, see `_log`.
-_QUIET = "nixhive_nb.ssh"
+_QUIET = "nixhive_nb.paramiko"
 logging.getLogger(_QUIET).setLevel(logging.CRITICAL)
 _log = logging.getLogger(__name__)
 _MOST_PACKET = 1024 * 1024

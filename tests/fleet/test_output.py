@@ -62,7 +62,7 @@ def test_a_deploy_comes_to_its_end_whatever_becomes_of_what_it_prints(fleet, she
     assert "Traceback" not in ended.stderr
     last = shell("nix-hive report -c example").stdout
     assert re.findall(r"^(\S+) +✓ done", last, re.MULTILINE) == ["portico", "depot"], last
-    newest = shell("nix-hive history -c example").stdout.splitlines()[1]
+    newest = shell("nix-hive history -c example").stdout.splitlines()[2]
     assert "killed" not in newest
     assert all(fleet.runs(name) == fleet.boots(name) != "" for name in ("portico", "depot"))
     saw(fault, f"exit status {ended.returncode}; `report`: {last.partition(' (')[0]}")

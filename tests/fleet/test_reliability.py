@@ -148,7 +148,7 @@ def test_a_check_that_holds_lets_the_host_go_on(fleet, changed):
     assert "activate:depot: done" in ended.stderr, ended.stderr
     checked = fleet.nix_hive("check", "-c", "example", "depot")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert [line.split()[1] for line in checked.stdout.splitlines()[1:]] == ["motd", "ssh"]
+    assert [line.split()[1] for line in checked.stdout.splitlines()[2:]] == ["motd", "ssh"]
 
 
 def test_a_host_that_is_rebooted_in_the_middle(fleet, changed):
@@ -324,5 +324,5 @@ def _assert_resumed(fleet, fault):
     again = fleet.nix_hive("deploy", "-c", "example", "--resume")
     assert (again.returncode, "Nothing is left to do: 4 instances" in again.stdout) == (0, True), again.stderr
     status = fleet.nix_hive("status", "-c", "example", "--no", "build")
-    assert status.stdout.count("in sync") == len(OTHERS) + 1, status.stdout
+    assert status.stdout.count("✓ in sync") == len(OTHERS) + 1, status.stdout
     saw(fault, "all hosts run and boot what is wanted")

@@ -44,7 +44,7 @@ def go(fleet):
 
 def newest(fleet):
     """The line of `history` about the last run."""
-    return fleet.nix_hive("history", "-c", "example").stdout.splitlines()[1]
+    return fleet.nix_hive("history", "-c", "example").stdout.splitlines()[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
