@@ -15,16 +15,15 @@ import click
 import msgspec
 from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from nixhive_nb.commands import hive_group
-from nixhive_nb.commands.completing import PLANNED
+from nixhive_nb.commands import ABOUTS, completing, hive_group
+from nixhive_nb.commands.completing import Offer
+from nixhive_nb.commands.names import Names, names_of
 from nixhive_nb.commands.openssh import ssh_flag_takes_value
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.line import Quote, typed_before
 from nixhive_nb.notebook.live import in_kernel
-from nixhive_nb.notebook.offers import LineOffer
 from nixhive_nb.notebook.place import Place, slot_after
-from nixhive_nb.plan.options import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
+    from nixhive_nb.commands.completing import Wanted
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.notebook.line import Typed
@@ -63,13 +63,13 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     quote: Quote = ""
     bare: bool = False
     """Whether it stands inside a word, where it gets no quotes of its own."""
-    offers: Iterable[LineOffer] = ()
+    offers: Iterable[Offer] = ()
 
-    def of(self, found: Iterable[LineOffer]) -> Next:
+    def of(self, found: Iterable[Offer]) -> Next:
         """Return the same place with what may stand there."""
         return msgspec.structs.replace(self, offers=found)
 
-    def end(self, value: str, found: Iterable[LineOffer]) -> Next:
+    def end(self, value: str, found: Iterable[Offer]) -> Next:
         """Return what may stand in place of `value`, at the end of a word; none where it is written in another way."""
         return Next(value=value, raw=value, bare=True, offers=found) if self.raw.endswith(value) else self
 
@@ -82,8 +82,9 @@ class Completer:
         self._shell = shell
         self._session = session
         self._inventory: Inventory | None = None
-        self._targets: list[LineOffer] = []
-        self._by_name: dict[str, Callable[[Place, str], Iterable[LineOffer]]] = {
+        self._names = Names()
+        self._targets: list[Offer] = []
+        self._by_name: dict[str, Callable[[Place, str], Iterable[Offer]]] = {
             "patterns": self._patterns,
             "pattern": self._patterns,
             "words": self._words,
@@ -133,7 +134,7 @@ class Completer:
     def _options(self, place: Place, here: Next) -> Next:
         name, has_value, value = here.value.partition("=")
         if not has_value:
-            return here.of(offers.options(place.options()))
+            return here.of(completing.options(place.options()))
         option = place.find(name)
         # After a short name (`-c=x`) the sign would be a part of the value.
         if option is None or option.is_flag or not name.startswith("--") or not here.raw.startswith(name):
@@ -143,13 +144,13 @@ class Completer:
 
     def _values(self, place: Place, here: Next, *, cell: bool) -> Next:
         if place.option is None and isinstance(place.command, click.Group):
-            found = offers.commands(place.command)
+            found = _commands_of(place.command)
             return here.of(offer for offer in found if offer.text == "run" or not cell)
         param = place.option or place.argument()
         if param is not None and not (cell and param.name == "command"):  # the cell is the command
             return self._of_param(place, param, here)
         # Nothing but options can follow: no need to type a - to see that.
-        return here if here.raw else here.of(offers.options(place.options()))
+        return here if here.raw else here.of(completing.options(place.options()))
 
     def _of_param(self, place: Place, param: click.Parameter, here: Next) -> Next:
         """Return the values of an option or argument."""
@@ -159,35 +160,33 @@ class Completer:
         if name in ("pattern", "patterns", "words") and here.value.startswith("@("):
             return self._operands(here)
         if isinstance(param.type, click.Choice):
-            return here.of(
-                LineOffer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices
-            )
+            return here.of(Offer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices)
         if name in self._by_name:
             return here.of(self._by_name[name](place, here.value))
         return here.of(offers.paths(here.value) if param.metavar in _FILES else ())
 
-    def _commands(self, place: Place, _: str) -> Iterable[LineOffer]:
-        return offers.commands(hive_group) if _name_of(place) == "help" else ()
+    def _commands(self, place: Place, _: str) -> Iterable[Offer]:
+        return completing.commands(ABOUTS) if _name_of(place) == "help" else ()
 
-    def _patterns(self, place: Place, _: str) -> Iterable[LineOffer]:
-        return self._systems() if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
+    def _patterns(self, place: Place, _: str) -> Iterable[Offer]:
+        return self._of("system") if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
 
-    def _words(self, place: Place, value: str) -> Iterable[LineOffer]:
+    def _words(self, place: Place, value: str) -> Iterable[Offer]:
         """Return the words of a command that takes them as they come: plan, ssh and scp."""
         if _name_of(place) == "ssh":
             flag = place.last.startswith("-") and ssh_flag_takes_value(place.last)
-            return () if flag else self._instances("")
+            return () if flag else self._of("instance")
         if _name_of(place) == "scp":
-            return (*self._instances(":"), *offers.paths(value))
+            return (*self._of("instance:"), *offers.paths(value))
         if place.args[:1] == ["build"]:
-            return self._systems()
-        verbs = () if place.args else [LineOffer(verb, "command", f"what {verb} would do") for verb in PLANNED]
+            return self._of("system")
+        verbs = () if place.args else self._of("verb")
         return (*verbs, *self._groups_and_targets(place))
 
-    def _groups_and_targets(self, place: Place) -> Iterable[LineOffer]:
+    def _groups_and_targets(self, place: Place) -> Iterable[Offer]:
         named = frozenset(place.args)
-        opening = LineOffer("@(", "expression", "such as '@(web and not www-2)'", goes_on=True)
-        every = itertools.chain(offers.groups(), [opening], self._known_targets())
+        opening = Offer("@(", "expression", "such as '@(web and not www-2)'", goes_on=True)
+        every = itertools.chain(completing.groups(), [opening], self._known_targets())
         return (offer for offer in every if offer.text not in named)
 
     def _operands(self, here: Next) -> Next:
@@ -199,19 +198,25 @@ class Completer:
         if before.count('"') % 2 or before.endswith('"'):
             return here
         if not _OPERAND.search(before):
-            return here.end(word, [LineOffer("and", "word", "in both"), LineOffer("or", "word", "in one or the other")])
-        negation = LineOffer("not", "word", "all others")
+            return here.end(word, [Offer("and", "word", "in both"), Offer("or", "word", "in one or the other")])
+        negation = Offer("not", "word", "all others")
         named = (_in_expression(offer, here.quote) for offer in self._known_targets())
-        return here.end(word, itertools.chain(offers.groups(), [negation], filter(None, named)))
+        return here.end(word, itertools.chain(completing.groups(), [negation], filter(None, named)))
 
     # What is known
 
-    def _known_targets(self) -> list[LineOffer]:
+    def _of(self, kind: Wanted) -> Iterable[Offer]:
+        """Return what the grammar and the names of the deployment offer of a kind."""
+        self._known_targets()
+        return completing.offers([kind], self._names)
+
+    def _known_targets(self) -> list[Offer]:
         """Return tags and systems, then instances. Of 10,000 the list is made once."""
         inventory = self._known()
         if inventory is not self._inventory:
             self._inventory = inventory
-            self._targets = list(offers.targets(inventory)) if inventory is not None else []
+            self._names = names_of(inventory) if inventory is not None else Names()
+            self._targets = list(completing.targets(self._names))
         return self._targets
 
     def _known(self) -> Inventory | None:
@@ -219,25 +224,17 @@ class Completer:
         hive = self._session.current
         return hive.loaded if hive is not None else None
 
-    def _systems(self) -> Iterable[LineOffer]:
-        inventory = self._known()
-        return offers.systems(inventory) if inventory is not None else ()
-
-    def _instances(self, end: str) -> Iterable[LineOffer]:
-        inventory = self._known()
-        return offers.instances(inventory, end) if inventory is not None else ()
-
-    def _runs(self) -> Iterable[LineOffer]:
+    def _runs(self) -> Iterable[Offer]:
         hive = self._session.current
         try:
-            return offers.runs(self._session.folder({}) if hive is None else hive.state_dir)
+            return completing.runs(self._session.folder({}) if hive is None else hive.state_dir)
         except OptionError:  # a home folder of nobody: the command says so
             _log.debug("there is no folder with runs", exc_info=True)
             return ()
 
-    def _digest(self) -> Iterable[LineOffer]:
+    def _digest(self) -> Iterable[Offer]:
         plan = self._session.plan
-        return [LineOffer(plan.digest, "plan", f"the {plan.verb} that was shown last")] if plan is not None else ()
+        return [Offer(plan.digest, "plan", f"the {plan.verb} that was shown last")] if plan is not None else ()
 
 
 class _Nothing(Sequence[SimpleCompletion]):
@@ -256,12 +253,12 @@ class _Nothing(Sequence[SimpleCompletion]):
         raise IndexError(index)
 
 
-def _kind_of(offer: LineOffer) -> str:
+def _kind_of(offer: Offer) -> str:
     """Return what a page shows beside an offer, in a colour of its own: a word, as JupyterLab has no place for more."""
     return offer.kind
 
 
-def _about(offer: LineOffer) -> str:
+def _about(offer: Offer) -> str:
     """Return what a terminal shows beside an offer."""
     return offer.about or offer.kind
 
@@ -272,11 +269,18 @@ def _name_of(place: Place) -> str:
 
 def _steps(here: Next) -> Next:
     """Return the steps that can be left out, after those that are named already."""
-    *named, word = here.value.split(",")
-    return here.end(word, [LineOffer(step, "step") for step in STEPS if step not in named])
+    return here.end(here.value.rpartition(",")[2], completing.steps(here.value))
 
 
-def _in_expression(offer: LineOffer, quote: str) -> LineOffer | None:
+def _commands_of(group: click.Group) -> Iterable[Offer]:
+    """Return the commands of a group; those of `%hive` are known without any of them being imported."""
+    if group is hive_group:
+        return completing.commands(ABOUTS)
+    shown = {name: one.help or "" for name, one in group.commands.items() if not one.hidden}
+    return completing.commands(shown)
+
+
+def _in_expression(offer: Offer, quote: str) -> Offer | None:
     """Return a name as it stands in an expression; None where it would have to be quoted twice."""
     if _PLAIN.fullmatch(offer.text) and offer.text not in _RESERVED:
         return offer
@@ -285,7 +289,7 @@ def _in_expression(offer: LineOffer, quote: str) -> LineOffer | None:
     return msgspec.structs.replace(offer, text=f'"{offer.text}"', name=offer.text)
 
 
-def _written(offer: LineOffer, found: Next, *, closed: bool) -> str:
+def _written(offer: Offer, found: Next, *, closed: bool) -> str:
     """Return an offer as it is written in the line: in the quotes that are open, or that it needs."""
     text = offer.text
     if found.bare or (not found.quote and _PLAIN.fullmatch(text)):

@@ -8,9 +8,10 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.completing import targets
+from nixhive_nb.commands.names import names_of
 from nixhive_nb.deployment.expressions import KNOWN_GROUPS
 from nixhive_nb.deployment.inventory import Instance, Inventory
-from nixhive_nb.notebook.offers import targets
 from nixhive_nb.plan.options import STEPS, TYPES
 
 NAMES = ["db", "web", "www", "db-1", "www-1", "www-2"]
@@ -180,7 +181,7 @@ class TestTargets:
     def test_names_that_would_be_something_else_are_written_so_that_they_are_not(self):
         tags = ("@home", "-x", "", "two words")
         one = Inventory(source="x", instances={"a": Instance(name="a", system="s", tags=tags)})
-        assert [offer.text for offer in targets(one)] == ["\\@home", "s", "two words", "a"]
+        assert [offer.text for offer in targets(names_of(one))] == ["\\@home", "s", "two words", "a"]
 
 
 class TestQuotes:
