@@ -46,7 +46,8 @@ PATH=$(readlink -f /run/current-system)/sw/bin:/run/wrappers/bin:/nix/var/nix/pr
 # Ends before anything is begun where the host lacks a program that it cannot do without. Each NixOS has them.
 look_for_programs() {
   lacks=
-  for program in cat flock grep head mkdir mkfifo mv readlink rm sed sleep timeout tr wc; do
+  if [ -d /run/systemd/system ]; then starts=systemd-run; else starts=setsid; fi
+  for program in cat flock grep head mkdir mkfifo mv readlink rm sed sleep timeout tr wc "$starts"; do
     command -v "$program" >/dev/null || lacks="$lacks $program"
   done
   [ -n "$lacks" ] || return 0
