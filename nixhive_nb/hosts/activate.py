@@ -282,7 +282,9 @@ class Activation:
                     return
             except HiveError as error:
                 _log.info("%s: the word is tried again in %g s: %s", self._order.instance, _PAUSE, error)
-                self._unreached = str(error)
+                # While it goes back its sshd may be restarted: what new connections say then is of that.
+                if not (self._goes_back and self._unreached):
+                    self._unreached = str(error)
                 if not told:
                     self._tell.line(f"no new connection: {error}")
                 told = True

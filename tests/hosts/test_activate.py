@@ -33,6 +33,7 @@ class Hosts:
         self.lines = lines
         self.begun = ""
         """The words that began an activation."""
+        self.going_back = False
 
     async def remote(self, _instance, words, *, seconds, on_line=None, stdin=None):
         said = ""
@@ -42,12 +43,13 @@ class Hosts:
             self.begun = words
             for line in self.lines:
                 on_line(line)
+                self.going_back = self.going_back or " back " in line
                 await asyncio.sleep(0.01)
         return RemoteResult(exited=0, stdout=said, stderr="", seconds=0.0)
 
     @contextlib.asynccontextmanager
     async def fresh(self, _instance, *, urgent=False):
-        raise ConnectionFailed("the login of user root was refused.")
+        raise ConnectionFailed("Connection refused" if self.going_back else "the login of user root was refused.")
         yield
 
     def line(self, text):
@@ -86,7 +88,8 @@ def test_a_host_that_is_unchanged_with_failed_units_says_so():
     assert (result.outcome, result.warning) == ("unchanged", "1 unit failed: x.service")
 
 
-def test_why_no_word_came_is_told(monkeypatch):
+def test_why_no_word_came_is_told_as_it_was_before_the_host_went_back(monkeypatch):
+    """On the way back its sshd is restarted, which refuses connections for another reason."""
     monkeypatch.setattr(activate, "_PAUSE", 0.001)
     why = "no word came within 8 s"
     lines = ended(f"rolled-back 0 {why}", "nixhive ab12 tested 0", f"nixhive ab12 back {why}")
