@@ -12,7 +12,7 @@ from IPython.core.formatters import DisplayFormatter
 from IPython.lib.pretty import pretty
 
 from nixhive_nb import frames
-from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.display import Record
 from nixhive_nb.run.engine import Run
 from nixhive_nb.run.journal import Journal
 from nixhive_nb.run_report import RunReport

@@ -21,9 +21,9 @@ from nixhive_nb.commands.planning import PLANNED
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.line import Quote, typed_before
-from nixhive_nb.notebook.live import in_kernel
 from nixhive_nb.notebook.offers import Offer
 from nixhive_nb.notebook.place import Place, slot_after
+from nixhive_nb.notebook.private import in_kernel
 from nixhive_nb.plan.options import STEPS
 
 if TYPE_CHECKING:

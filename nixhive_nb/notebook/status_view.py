@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.notebook.bundle import Bundle
+from nixhive_nb.notebook.display import Bundle
 from nixhive_nb.plan.status import STANDINGS, Standing, standings
 from nixhive_nb.util import html
 from nixhive_nb.util.text import count_text, seconds_text, size_text, table_text

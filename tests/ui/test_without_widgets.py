@@ -13,8 +13,8 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
+from nixhive_nb.notebook.display import Record
 from nixhive_nb.notebook.picker import picker_for
-from nixhive_nb.notebook.record import Record
 from nixhive_nb.run_report import RunReport
 from tests.notebook.conftest import EVAL_CONFIG, write_hive
 from tests.notebook.values import deployed
