@@ -41,7 +41,7 @@ WITH_MAKE := setpriv --pdeathsig TERM
 WORKERS ?= $(if $(TESTS),0,6)
 PYTEST = $(WITH_MAKE) $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
 LOWEST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow"
-FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow and not nix"
+FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow and not nix and not waits"
 
 # What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
 GIVE_BACK = if [ "$$(id -u)" = 0 ]; then find . -xdev -user 0 -exec chown -h --reference=Makefile {} +; fi
@@ -70,7 +70,7 @@ endif
 
 .PHONY: test-fast
 test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no browser, no server, under a minute
-	@$(WITH_MAKE) $(PY) -m pytest $(FAST) $(TESTS) </dev/null
+	@NIXHIVE_TEST_FAST=1 $(WITH_MAKE) $(PY) -m pytest $(FAST) $(TESTS) </dev/null
 
 .PHONY: test-lowest
 test-lowest: setup ## The tests without fleets and browsers on Python 3.11, with every dependency at its floor
@@ -95,6 +95,10 @@ lint: setup ## Check the style, the types, who imports whom, what is declared an
 	@found=$$($(DEPTRY) tests tools benchmarks docs --ignore DEP002,DEP004 2>&1) || { echo "$$found"; exit 1; }
 	@$(VENV)/bin/vulture
 	@$(GIVE_BACK)
+
+.PHONY: measures
+measures: root setup ## Count the files, lines and hops of the code, before and now, into docs/architecture.md (needs root)
+	@$(WITH_MAKE) tools/apart $(PY) tools/measures.py --write $(TREES) </dev/null; status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: setup
 setup: $(READY) ## Make .venv with everything that Python needs

@@ -48,7 +48,7 @@ def measure(folder: Path, rounds: int) -> None:
     quietly([*PROGRAM, "deploy", "--yes", "portico", "*"], folder)
     hive = Hive.load(folder / "example", state=folder / ".hive.state")
     (folder / "ssh_config").write_text(hive.ssh_config())
-    frame = hive.deploy("portico", "*")
+    frame = hive.deploy("portico", "*").frame
     results = dict(zip(frame.index, frame["path"], strict=True))
     print(f"{len(results)} hosts, {rounds} rounds; median seconds")
 

@@ -1,53 +1,180 @@
 """NixOS fleets from a notebook: `%load_ext nixhive_nb`, then `%hive`; or `Hive` from Python; or `nix-hive`.
 
-Importing this package is cheap: pandas, Fabric and IPython are imported when they are needed.
+Importing this package is cheap: pandas, Fabric and IPython are imported when they are needed. What a runbook needs is
+here, its types too: no other module of this package is promised to stay as it is.
 """
 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import (
+    ChecksFailed,
     ConnectionFailed,
     DeploymentError,
     HiveError,
     HostKeyError,
     LinkLost,
+    Locked,
     MissingProgram,
     NixError,
+    NoAnswer,
     OptionError,
+    OwnLimit,
+    PlanStale,
+    Refused,
+    RolledBack,
     RunFailed,
     StateError,
     StepFailed,
     TargetError,
+    TookTooLong,
 )
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
+    from nixhive_nb.deployment.targets import Pattern, Targets, Wave
+    from nixhive_nb.handle import RunHandle
     from nixhive_nb.hive import Hive
+    from nixhive_nb.plan.events import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
+    from nixhive_nb.plan.facts import CheckResult, HostFacts, Seen, Wanted
+    from nixhive_nb.plan.options import How
+    from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
+    from nixhive_nb.plan.status import Standing
+    from nixhive_nb.plan.step import Step
+    from nixhive_nb.plan.terms import Terms
+    from nixhive_nb.run.carry import Follow, Note
+    from nixhive_nb.run.engine import Run
+    from nixhive_nb.run.everywhere import Listener, RunInterrupted
+    from nixhive_nb.run.limits import Limits
+    from nixhive_nb.run.once import Claim, Done
+    from nixhive_nb.run.report import InstanceRecord, Report, StepRecord, SystemRecord
+    from nixhive_nb.run.waiting import Waiting
+    from nixhive_nb.view.timeline import Timeline
 
     __version__: str
 
 __all__ = [
+    "Check",
+    "CheckResult",
+    "ChecksFailed",
+    "Claim",
     "ConnectionFailed",
     "DeploymentError",
+    "Done",
+    "Event",
+    "Follow",
     "Hive",
     "HiveError",
+    "HostFacts",
     "HostKeyError",
+    "How",
+    "Instance",
+    "InstanceRecord",
+    "Inventory",
+    "Limits",
     "LinkLost",
+    "Listener",
+    "Locked",
     "MissingProgram",
     "NixError",
+    "NoAnswer",
+    "Note",
     "OptionError",
+    "Options",
+    "Outcome",
+    "OwnLimit",
+    "Pattern",
+    "Plan",
+    "PlanStale",
+    "Refused",
+    "Report",
+    "Result",
+    "RolledBack",
+    "Run",
     "RunFailed",
+    "RunHandle",
+    "RunInterrupted",
+    "Seen",
+    "Standing",
     "StateError",
+    "Step",
+    "StepEnded",
     "StepFailed",
+    "StepLine",
+    "StepProgress",
+    "StepRecord",
+    "StepStarted",
+    "Stopping",
+    "Survey",
+    "System",
+    "SystemRecord",
+    "Target",
     "TargetError",
+    "Targets",
+    "Terms",
+    "Timeline",
+    "TookTooLong",
+    "Verb",
+    "Waiting",
+    "Wanted",
+    "Wave",
     "__version__",
     "load_ipython_extension",
     "unload_ipython_extension",
 ]
+
+_LATER = {
+    "Check": "deployment.inventory",
+    "CheckResult": "plan.facts",
+    "Claim": "run.once",
+    "Done": "run.once",
+    "Event": "plan.events",
+    "Follow": "run.carry",
+    "Hive": "hive",
+    "HostFacts": "plan.facts",
+    "How": "plan.options",
+    "Instance": "deployment.inventory",
+    "InstanceRecord": "run.report",
+    "Inventory": "deployment.inventory",
+    "Limits": "run.limits",
+    "Listener": "run.everywhere",
+    "Note": "run.carry",
+    "Options": "plan.plan",
+    "Outcome": "plan.events",
+    "Pattern": "deployment.targets",
+    "Plan": "plan.plan",
+    "Report": "run.report",
+    "Result": "plan.events",
+    "Run": "run.engine",
+    "RunHandle": "handle",
+    "RunInterrupted": "run.everywhere",
+    "Seen": "plan.facts",
+    "Standing": "plan.status",
+    "Step": "plan.step",
+    "StepEnded": "plan.events",
+    "StepLine": "plan.events",
+    "StepProgress": "plan.events",
+    "StepRecord": "run.report",
+    "StepStarted": "plan.events",
+    "Stopping": "plan.events",
+    "Survey": "plan.plan",
+    "System": "deployment.inventory",
+    "SystemRecord": "run.report",
+    "Target": "plan.plan",
+    "Targets": "deployment.targets",
+    "Terms": "plan.terms",
+    "Timeline": "view.timeline",
+    "Verb": "plan.plan",
+    "Waiting": "run.waiting",
+    "Wanted": "plan.facts",
+    "Wave": "deployment.targets",
+}
+"""Where that is which is imported when it is asked for."""
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
@@ -67,10 +194,8 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def __getattr__(name: str) -> object:
-    if name == "Hive":
-        from nixhive_nb.hive import Hive  # noqa: PLC0415 - see above
-
-        return Hive
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - see above
 

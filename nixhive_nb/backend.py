@@ -114,11 +114,11 @@ class NixSsh:
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""
         performers = {
-            "look": self._look,
+            "probe": self._probe,
             "instantiate": self._builds.instantiate,
-            "measure": self._measure,
-            "realise": self._builds.realise,
+            "missing": self._missing,
             "build": self._builds.build,
+            "register": self._builds.register,
             "sign": self._builds.sign,
             "push": self._push,
             "fetch": self._fetch,
@@ -128,14 +128,14 @@ class NixSsh:
         }
         return await performers[step.kind](step, tell)
 
-    async def _look(self, step: Step, _tell: Tell) -> Result:
+    async def _probe(self, step: Step, _tell: Tell) -> Result:
         facts = self._facts[step.instance] = await self._ask(step.instance)
         return Result(outcome="unchanged", path=facts.current, facts=facts)
 
     async def _ask(self, instance: str) -> HostFacts:
         return parse_facts((await self._lines.remote(instance, FACTS, seconds=LOOK_SECONDS)).stdout)
 
-    async def _measure(self, step: Step, _tell: Tell) -> Result:
+    async def _missing(self, step: Step, _tell: Tell) -> Result:
         """Find out what an instance lacks; nothing can be told of a system that is not built yet."""
         built = await self._builds.known(step.system, step.path)
         if built is None:

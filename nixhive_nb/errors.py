@@ -29,10 +29,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.util.redaction import redact
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
+
+    from nixhive_nb.run.report import Report
 
 
 class HiveError(Exception):
@@ -44,6 +46,8 @@ class HiveError(Exception):
     log: tuple[str, ...]
 
     def __init__(self, message: str, *, log: Sequence[str] = ()) -> None:
+        from nixhive_nb.util.redaction import redact  # noqa: PLC0415 - its patterns are most of what an import costs
+
         super().__init__(redact(message))
         self.log = tuple(map(redact, log))
 
@@ -139,11 +143,17 @@ class PlanStale(HiveError):  # noqa: N818 - see above
 
 
 class RunFailed(HiveError):  # noqa: N818 - see above
-    """A run ended, and not every instance is as wanted.
+    """A run ended, and not every instance is as wanted."""
 
-    `report` is the `nixhive_nb.run_report.RunReport` (or the DataFrame of a `run`) that tells which.
-    """
+    report: Report | None
+    """It tells which, and why; None where a `run`, `ssh` or `scp` failed."""
 
-    def __init__(self, message: str, report: object = None) -> None:
+    def __init__(self, message: str, report: Report | None = None, *, frame: pd.DataFrame | None = None) -> None:
         super().__init__(message)
         self.report = report
+        self._frame = frame
+
+    @property
+    def frame(self) -> pd.DataFrame | None:
+        """The table that the command would have given: of its report, or of a `run`; None where it gives none."""
+        return self._frame if self.report is None else self.report.frame

@@ -292,14 +292,15 @@ def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str
 def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
     """Return the runs that a journal tells of.
 
-    Index `run`; `started` (datetime64), `seconds` (float64), `verb`, `source`, `digest`, `who`, `program`, `reason`,
-    `state` (str), `interrupted` (boolean), `instances` (Int64), and an Int64 column for each outcome: how many ended
-    so (`done`, `warned`, `unchanged`, `rolled_back` …).
+    Index `run`; `started` (datetime64), `seconds` (float64), `verb`, `command` (str, as it was typed), `source`,
+    `digest`, `who`, `program`, `reason`, `state` (str), `interrupted` (boolean), `instances` (Int64), and an Int64
+    column for each outcome: how many ended so (`done`, `warned`, `unchanged`, `rolled_back` …).
     """
     types = {
         "started": TIME,
         "seconds": "float64",
         "verb": "str",
+        "command": "str",
         "source": "str",
         "digest": "str",
         "who": "str",

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.practice import start
 from tests.programs import codename, versions
+from tests.speed import examples
 
 # Whoever checks notebooks by their schema loads this, which takes a second, to check URLs that no notebook has.
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -18,7 +19,9 @@ sys.modules.setdefault("rfc3987_syntax", None)
 pytest_plugins = ("tests.evidence", "tests.real", "tests.side_by_side")
 
 # A busy machine is no reason to fail: nothing here is timed.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "untimed", max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("untimed")
 
 

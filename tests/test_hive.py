@@ -78,7 +78,7 @@ def test_it_stays_the_same_deployment_when_the_current_folder_is_another(folder,
 
 def test_a_build_gives_results_roots_and_state(folder):
     with Hive.load() as hive:
-        frame = hive.build()
+        frame = hive.build().frame
     assert list(frame.index) == ["odd", "www"]
     assert set(frame["outcome"]) == {"done"}
     assert set(frame["how"]) == {"built"}
@@ -92,14 +92,14 @@ def test_a_build_gives_results_roots_and_state(folder):
 def test_what_is_built_already_is_present_the_second_time(folder):
     with Hive.load() as hive:
         hive.build("www")
-        frame = hive.build("www")
+        frame = hive.build("www").frame
     assert list(frame["how"]) == ["present"]
     assert list(frame["outcome"]) == ["unchanged"]
 
 
 def test_without_realise_a_result_is_known_and_not_built(folder):
     with Hive.load() as hive:
-        frame = hive.build("www", no=["realise"])
+        frame = hive.build("www", no=["realise"]).frame
     (result,) = frame["result"]
     assert list(frame["how"]) == ["instantiated"]
     assert frame.loc["www", "derivation"].endswith(".drv")
@@ -110,11 +110,11 @@ def test_without_realise_a_result_is_known_and_not_built(folder):
 
 def test_without_build_a_known_result_is_taken_and_an_unknown_one_is_built(folder):
     with Hive.load() as hive:
-        known = hive.build("www").loc["www", "result"]
+        known = hive.build("www").frame.loc["www", "result"]
         (folder / "hive.nix").write_text(
             (folder / "hive.nix").read_text().replace('marker.text = "', 'marker.text = "new ')
         )
-        frame = hive.build("*", no=["build"])
+        frame = hive.build("*", no=["build"]).frame
     assert frame.loc["www", ["how", "result"]].tolist() == ["kept", known]
     assert frame.loc["odd", "how"] == "built"
 
@@ -150,8 +150,8 @@ def test_one_system_that_does_not_build_fails_with_its_builders_last_lines(folde
     ("call", "error", "said"),
     [
         (lambda hive: hive.deploy("wwww-1"), TargetError, "Near: www-1"),
-        (lambda hive: hive.deploy("*", type="swich"), OptionError, "-t swich"),
-        (lambda hive: hive.build(no=["bild"]), OptionError, "--no bild"),
+        (lambda hive: hive.deploy("*", type="swich"), OptionError, "type='swich' is not one of switch, boot"),
+        (lambda hive: hive.build(no=["bild"]), OptionError, "no=.'bild'. is not a list of steps"),
         (lambda hive: hive.push("*", no=["realise"]), OptionError, "goes with build alone"),
     ],
 )
@@ -194,7 +194,7 @@ def test_failed_is_of_the_last_run_that_ended_and_never_who_is_worked_on(folder)
 def test_a_run_that_cannot_begin_does_not_seem_to_go_on(folder, monkeypatch):
     with Hive.load() as hive:
         plan = hive.plan("build", "www")
-        monkeypatch.setattr("nixhive_nb.hive.Access", None)  # nothing can be reached
+        monkeypatch.setattr("nixhive_nb.workspace.Access", None)  # nothing can be reached
         hive.close()
         held = []
         for begin in (hive.execute, hive.begin):
@@ -249,10 +249,9 @@ def test_what_a_state_file_says_is_not_believed_as_it_is(folder, text):
     """E6: it may come with a repository, and goes to Nix and to hosts: what is no path counts as not there."""
     (folder / ".hive.state").write_text(text.format(store="/nix/store", name="a" * 32 + "-nixos") + "\n")
     warned = []
-    with Hive.load() as hive:
-        hive.warn = warned.append
+    with Hive.load(warn=warned.append) as hive:
         assert hive.systems().loc["www", ["result", "derivation"]].tolist() == ["", ""]
-        frame = hive.build("www", no=["build"])
+        frame = hive.build("www", no=["build"]).frame
     assert list(frame["how"]) == ["built"]
     warned = [text for text in warned if text.startswith("The state file")]
     assert len(warned) == 1
@@ -276,7 +275,7 @@ def test_the_root_of_a_system_stays_in_its_folder_whatever_its_name(folder, name
     text = (folder / "hive.nix").read_text().replace("systems.odd", f'systems."{name}"')
     (folder / "hive.nix").write_text(text)
     with Hive.load() as hive:
-        (result,) = hive.build(f"{name}")["result"]
+        (result,) = hive.build(f"{name}").frame["result"]
         roots = hive.state_dir / "gcroots"
     (link,) = roots.iterdir()
     assert link.is_symlink()

@@ -106,8 +106,7 @@ def test_a_warning_of_an_evaluation_is_shown_once(folder):
     """N2: it stood in the log of the step alone."""
     (folder / "www.nix").write_text('{ lib, ... }: { networking.hostName = lib.warn "be careful" "www"; }')
     told = []
-    with Hive.load() as hive:
-        hive.warn = told.append
+    with Hive.load(warn=told.append) as hive:
         hive.build("www")
     assert told == ["be careful\n(in system www)"]
 
@@ -140,4 +139,4 @@ def test_a_module_that_is_named_gives_the_derivation_that_it_gives_alone(folder,
         check=True,
     )
     with Hive.load() as hive:
-        assert f'"{hive.build("www", no=["realise"]).loc["www", "derivation"]}"' == alone.stdout.strip()
+        assert f'"{hive.build("www", no=["realise"]).frame.loc["www", "derivation"]}"' == alone.stdout.strip()

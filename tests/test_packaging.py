@@ -69,6 +69,7 @@ def test_the_docs_tell_the_versions_that_are_promised():
     assert {one[1]: one[4] for one in wanted if one[4]} == {one[1]: str(newest[one[1]] + 1) for one in wanted if one[4]}
 
 
+@pytest.mark.slow
 def test_what_may_seem_dead_and_is_not_is_still_there():
     """Each name that vulture is to pass over is one that it would find."""
     names = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["vulture"]["ignore_names"]

@@ -51,8 +51,7 @@ def test_a_file_that_changes_in_the_middle_is_for_the_next_command(unheard, name
         (unheard / "hosts.json").write_text(json.dumps(["www-7"]))
         return ["www-1"]
 
-    with Hive.load() as hive:
-        hive.picked = picked
+    with Hive.load(picked=picked) as hive:
         with contextlib.suppress(HiveError):  # nobody listens there
             METHODS[name](hive)
         assert list(hive.loaded.instances) == ["www-1"]
@@ -120,8 +119,7 @@ def test_failed_leaves_out_and_names_who_is_gone(unheard):
     """D16: an instance that failed, and was taken out of the deployment since."""
     ended(noted(unheard, "deploy", "www-1", "www-2"), www_1="failed", www_2="failed")
     said = []
-    with Hive.load() as hive:
-        hive.warn = said.append
+    with Hive.load(warn=said.append) as hive:
         assert hive.targets("@failed").instances == ("www-1",)
     assert len(said) == 1
     assert "@failed is without www-2" in said[0]

@@ -20,6 +20,7 @@ import pytest
 from nixhive_nb import Hive, errors
 from nixhive_nb.commands import hive_group
 from nixhive_nb.notebook.settings import Hive as Settings
+from tests.test_public import documented
 
 pytestmark = pytest.mark.slow
 
@@ -147,9 +148,10 @@ def test_every_setting_is_named(site):
 def test_every_method_and_every_error_is_named(looked, site):
     places = looked[site / "reference" / "python.html"].places
     methods = [name for name in vars(Hive) if not name.startswith("_")]
-    assert {f"nixhive_nb.hive.Hive.{name}" for name in methods} <= places
+    assert {f"nixhive_nb.Hive.{name}" for name in methods} <= places
     kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.HiveError)]
     assert {f"nixhive_nb.errors.{one.__name__}" for one in kinds} <= places
+    assert {f"nixhive_nb.{name}" for name in documented()} <= places
 
 
 def test_the_quickstart_is_shown_as_it_is(site):

@@ -34,7 +34,12 @@ ROWS = [
 LISTED = {(file, name) for _, file, name in ROWS}
 IMPORTED_AS = {"ipython": "IPython"}
 
-PROMISED = {"_replace": "of a named tuple", "_esm": "of anywidget", "_css": "of anywidget"}
+PROMISED = {
+    "_replace": "of a named tuple",
+    "_esm": "of anywidget",
+    "_css": "of anywidget",
+    "_metadata": "of pandas, for classes made of a DataFrame",
+}
 """Names with an underscore that are documented. Those of IPython (`_repr_html_`) end in one as well."""
 
 

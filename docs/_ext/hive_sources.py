@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ELSEWHERE = re.compile(
-    r"\[(?P<text>[^\]]+)\]\((?:\.\./)+(?P<path>(?:notebooks/[\w-]+\.ipynb|example/|CHANGELOG\.md|README\.md))[^)]*\)"
+    r"\[(?P<text>[^\]]+)\]\((?:\.\./)+(?P<path>(?:notebooks/[\w-]+\.ipynb|example/|CHANGELOG\.md|CONTRIBUTING\.md|README\.md))[^)]*\)"
 )
+LINKED = ("contributing",)
+"""Pages that are files of the checkout's root, and lead to others from there."""
+FROM_ROOT = re.compile(r"\]\(docs/")
 PICTURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\((?P<path>images/[\w-]+)\.png\)$", re.MULTILINE)
 QUICKSTART = "notebooks/01-quickstart"
 EXECUTED = ROOT / "build" / "quickstart.ipynb"
@@ -36,7 +39,8 @@ def on_source(app: Sphinx, docname: str, source: list[str]) -> None:
         shown = quickstart(notebook) if docname == QUICKSTART else notebook
         source[0] = json.dumps(with_magics(shown))
     else:
-        source[0] = PICTURE.sub(picture, ELSEWHERE.sub(link, source[0]))
+        text = FROM_ROOT.sub("](", source[0]) if docname in LINKED else source[0]
+        source[0] = PICTURE.sub(picture, ELSEWHERE.sub(link, text))
 
 
 def with_magics(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +68,8 @@ def page(path: str) -> str:
     """Give the page of the site that shows a file of the checkout."""
     if path.startswith("notebooks/"):
         return f"/{path.removesuffix('.ipynb')}"
-    return {"example/": "/reference/example", "CHANGELOG.md": "/changes", "README.md": "/index"}[path]
+    shown = {"CHANGELOG.md": "/changes", "CONTRIBUTING.md": "/contributing", "README.md": "/index"}
+    return {**shown, "example/": "/reference/example"}[path]
 
 
 def quickstart(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from nixhive_nb.cli.telling import complain, tell, warn
 from nixhive_nb.commands import hive_group
-from nixhive_nb.commands.session import (
-    Already,
-    Choosing,
-    Ended,
-    Exited,
-    Known,
-    Listing,
-    Message,
-    Planned,
-    Ran,
-    Session,
-    Surveyed,
-    Told,
-    Value,
-)
 from nixhive_nb.errors import HiveError, of_system
-from nixhive_nb.frames import run_failures, status_frame
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import Caught
-from nixhive_nb.util.redaction import redact_words
-from nixhive_nb.util.text import seconds_text, strip_control
-from nixhive_nb.view.plan import plan_text
+from nixhive_nb.util.text import seconds_text
 from nixhive_nb.view.pulse import EVERY, beating, doing
-from nixhive_nb.view.report import report_text
-from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from nixhive_nb.commands.session import Session, Value
+    from nixhive_nb.run.engine import Run
+    from nixhive_nb.view.terminal import HostLines, HostOutputs
 
 _log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
+_TAB = "_NIX_HIVE_COMPLETE"
+"""The variable by which a shell asks what a word may become; its value says which shell."""
 _NOT_OURS = ("ssh", "scp")
 """Commands whose output is that of another program."""
 
@@ -58,6 +42,9 @@ def main(argv: list[str] | None = None, *, pulse: float = EVERY) -> None:
     printed; but 1 where standard output, which is what was asked for, cannot be written. Without a terminal there is a
     line at least every `pulse` seconds.
     """
+    asked = os.environ.get(_TAB)
+    if asked:
+        _complete(asked)
     streams.prepare()
     caught = Caught()
     words = sys.argv[1:] if argv is None else argv
@@ -67,8 +54,14 @@ def main(argv: list[str] | None = None, *, pulse: float = EVERY) -> None:
         status = 128 + caught.first
     lost = streams.failure()
     if lost:
-        _complain(f"standard output could not be written: {lost}.")
+        complain(f"standard output could not be written: {lost}.")
     sys.exit(status or bool(lost))
+
+
+def _complete(asked: str) -> NoReturn:
+    from nixhive_nb.commands.shells import complete  # noqa: PLC0415 - no command needs it
+
+    sys.exit(complete(hive_group, asked))
 
 
 def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextManager[object]:
@@ -85,16 +78,11 @@ def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextM
 
 def call(argv: list[str]) -> int:
     """Run one command and give its exit status."""
-    session = Session(
-        program="nix-hive",
-        follow=follow_in_terminal,
-        warn=_warn,
-        tell=_tell,
-        listen=_listener,
-        attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
-        ask=lambda question: click.confirm(question, default=False, err=True),
-    )
+    # Such a line shows the help, whatever else stands in it.
+    session = None if argv[:1] in ([], ["-h"], ["--help"]) else _session()
     if _log.isEnabledFor(logging.INFO):
+        from nixhive_nb.util.redaction import redact_words  # noqa: PLC0415 - only a log needs it
+
         _log.info("nix-hive in %s: %s", _here(), redact_words(argv))
     try:
         return _show(_command(argv, session))
@@ -103,26 +91,45 @@ def call(argv: list[str]) -> int:
     except click.UsageError as error:
         _log.info("wrong usage: %s", error.format_message())
         path = error.ctx.command_path if error.ctx is not None else "nix-hive"
-        _complain(f"{' '.join(error.format_message().split())} See {path} --help.")
+        complain(f"{' '.join(error.format_message().split())} See {path} --help.")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _log.info("interrupted", exc_info=True)
         if streams.reader_left():
             return 1
-        _complain("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     except (HiveError, OSError) as error:
         _log.info("failed: %s", error, exc_info=True)
-        _complain(str(of_system(error) if isinstance(error, OSError) else error))
+        complain(str(of_system(error) if isinstance(error, OSError) else error))
         return 1
     except Exception as error:
         _log.info("a bug in nixhive_nb: %r", error, exc_info=True)
         raise
     finally:
-        try:
-            session.close()
-        finally:
-            session.end_command()
+        if session is not None:
+            _end(session)
+
+
+def _session() -> Session:
+    from nixhive_nb.commands.session import Session  # noqa: PLC0415 - the list of the commands does not need it
+
+    return Session(
+        program="nix-hive",
+        follow=_follow,
+        warn=warn,
+        tell=tell,
+        listen=_listener,
+        attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
+        ask=lambda question: click.confirm(question, default=False, err=True),
+    )
+
+
+def _end(session: Session) -> None:
+    try:
+        session.close()
+    finally:
+        session.end_command()
 
 
 def _here() -> str:
@@ -132,92 +139,38 @@ def _here() -> str:
         return f"a folder that is gone ({error.strerror})"
 
 
+def _follow(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Show a run on standard error."""
+    from nixhive_nb.view.terminal import follow_in_terminal  # noqa: PLC0415 - rich, which only a run needs
+
+    return follow_in_terminal(run)
+
+
 def _listener(plain: bool) -> HostOutputs | HostLines:  # noqa: FBT001 - the session gives it so
     """Return what prints what hosts say. Who reads no more of it (`| head`) wants no more: that is an interrupt."""
+    from nixhive_nb.view.terminal import HostLines, HostOutputs  # noqa: PLC0415 - see above
+
     streams.when_reader_leaves(lambda: os.kill(os.getpid(), signal.SIGINT))
     return HostOutputs() if plain else HostLines()
 
 
-def _command(argv: list[str], session: Session) -> Value:
+def _command(argv: list[str], session: Session | None) -> Value:
     with hive_group.make_context("nix-hive", list(argv) or ["--help"], obj=session) as ctx:
-        session.words = tuple(argv)
+        if session is not None:
+            session.words = tuple(argv)
         value: Value = hive_group.invoke(ctx)
         return value
 
 
 def _show(value: Value) -> int:
-    match value:
-        case Listing():
-            _print_table(value.frame, value.records, value.nothing)
-            return 0 if value.ok else 1
-        case Surveyed():
-            _print_table(status_frame(value.survey), value.records)
-        case Known():
-            _print_json(value.document)
-        case Planned():
-            _show_plan(value)
-        case Ran():
-            return _show_run(value)
-        case Ended():
-            return _show_report(value)
-        case Exited():
-            return value.status
-        case Choosing():
-            _print_table(value.frame, value.records)
-        case Told() | Message() | Already():
-            _print(str(value.report) if isinstance(value, Told) else value.text)
-    return 0
+    """Print a value, and return the exit status that it stands for."""
+    from nixhive_nb.commands.session import Exited, Message  # noqa: PLC0415 - see above
 
-
-def _show_plan(planned: Planned) -> None:
-    if planned.records is not None:
-        _print_json(planned.records)
-        return
-    _print(plan_text(planned.plan))
-    _print("Nothing was changed.")
-
-
-def _show_report(ended: Ended) -> int:
-    _tell(report_text(ended.report))
-    if ended.document is not None:
-        _print_json(ended.document)
-    return 0 if ended.report.ok else 1
-
-
-def _show_run(ran: Ran) -> int:
-    if ran.records is not None:
-        _print_json(ran.records)
-    bad, rest = run_failures(ran.frame)
-    if not bad:
+    if isinstance(value, Message) and value.document is None:
+        streams.write(f"{value.text}\n")
         return 0
-    left_out = f", {rest} not tried" if rest else ""
-    _complain(("one instance failed" if bad == 1 else f"{bad} instances failed") + left_out)
-    return 1
+    if isinstance(value, Exited):
+        return value.status
+    from nixhive_nb.cli.show import show  # noqa: PLC0415 - tables and views, which text does not need
 
-
-def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]] | None, nothing: str = "") -> None:
-    if records is None:
-        _print(nothing if nothing and frame.empty else frame_text(frame))
-    else:
-        _print_json(records)
-
-
-def _print_json(value: object) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    _print(text if streams.can_show(text) else json.dumps(value, indent=2))
-
-
-def _print(text: str) -> None:
-    streams.write(text + "\n")
-
-
-def _warn(text: str) -> None:
-    _tell(f"warning: {text}")
-
-
-def _tell(text: str) -> None:
-    streams.write(strip_control(text) + "\n", error=True)
-
-
-def _complain(text: str) -> None:
-    _tell(f"nix-hive: {text}")
+    return show(value)

@@ -10,37 +10,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands.consent import ask_leave, check_agreed
+from nixhive_nb.commands.forms import document_of, nothing_done
 from nixhive_nb.commands.options import (
-    Whole,
-    activation,
+    Value,
     background,
     common,
     consent,
-    deploying,
     hive_of,
     how_of,
+    how_options,
+    json_also,
     left_out,
-    moving,
     must_name,
     not_empty,
     options_of,
     patterns,
     reason,
-    reboot_timeout,
     session_of,
-    wait,
-    waves,
 )
-from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message
+from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message, records_of
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.option_kinds import WholeNumber
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.text import count_text
+from nixhive_nb.view.tables import systems_table
 
 if TYPE_CHECKING:
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Hive, Plan
+    from nixhive_nb.hive import Hive
     from nixhive_nb.plan.options import How
+    from nixhive_nb.plan.plan import Plan
     from nixhive_nb.run.carry import Note
     from nixhive_nb.run.once import Claim, Done
 
@@ -64,7 +64,8 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
     """
     hive, no = hive_of(ctx), left_out(ctx)
     if "build" in no:
-        return Known(frame=hive.systems(*patterns), document=hive.document(remembered=True))
+        frame = hive.systems(*patterns)
+        return Known(frame=frame, table=systems_table(records_of(frame)), document=hive.document(remembered=True))
     session = session_of(ctx)
     plan = hive.plan("build", *patterns, follow=session.follow, no=no)
     report = hive.execute(plan, follow=session.follow, note=session.note(reason))
@@ -73,9 +74,10 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 
 @click.command()
 @patterns
-@moving
+@how_options("push")
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -86,19 +88,20 @@ def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any
     """
     ask_leave(ctx)
     hive = hive_of(ctx)
-    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how))
+    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how, "push"))
     return carry_out(ctx, hive, plan, reason)
 
 
 @click.command()
 @patterns
-@deploying
+@how_options("deploy")
 @click.option("--resume", metavar="[RUN]", is_flag=False, flag_value=_LAST, default=None, callback=not_empty,
               help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
 @click.option("--once", metavar="KEY", callback=not_empty,
               help="Do it, and nothing when a deploy (no dry-activate) with this KEY went well.")  # fmt: skip
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -124,21 +127,24 @@ def deploy(
     hive = hive_of(ctx)
     with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim:
         if claim is not None and claim.done is not None:
-            return _already(hive, str(once), claim.done)
-        plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how))
+            return _already(ctx, hive, str(once), claim.done)
+        plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how, "deploy"))
         if resume is not None and not plan.targets:
-            return Message(text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.")
+            return Message(
+                text=f"Nothing is left to do: {count_text(len(plan.left_out), 'instance')} as wanted.",
+                document=nothing_done(plan) if options_of(ctx).get("as_json") else None,
+            )
         return carry_out(ctx, hive, plan, reason, claim)
 
 
 @click.command()
 @patterns
-@click.option("--to", metavar="GENERATION", type=Whole(min=1),
-              help="The generation to go to.  [default: the one before]")  # fmt: skip
-@waves
-@activation
+@click.option("--to", metavar="GENERATION", type=Value(WholeNumber(1)),
+              help="The generation to go to.  [default: the one before; at least 1]")  # fmt: skip
+@how_options("rollback")
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -157,19 +163,16 @@ def rollback(
     named = must_name(patterns)
     ask_leave(ctx)
     hive, follow = hive_of(ctx), session_of(ctx).follow
-    plan = hive.plan("rollback", *named, to=to or 0, follow=follow, **how_of(ctx, how))
+    plan = hive.plan("rollback", *named, to=to or 0, follow=follow, **how_of(ctx, how, "rollback"))
     return carry_out(ctx, hive, plan, reason)
 
 
 @click.command()
 @patterns
-@click.option("--if-needed", "reboot_if_needed", is_flag=True,
-              help="Only those that boot another system, kernel, initrd, modules or parameters next.")  # fmt: skip
-@waves
-@wait
-@reboot_timeout
+@how_options("reboot")
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context
@@ -181,8 +184,7 @@ def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: A
     named = must_name(patterns)
     ask_leave(ctx)
     hive, follow = hive_of(ctx), session_of(ctx).follow
-    how["reboot"] = not how["reboot_if_needed"]
-    plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how))
+    plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how, "reboot"))
     return carry_out(ctx, hive, plan, reason)
 
 
@@ -193,14 +195,16 @@ def _deploy_plan(ctx: click.Context, hive: Hive, patterns: list[Pattern], resume
     return hive.plan("deploy", *patterns, follow=follow, **how)
 
 
-def _already(hive: Hive, key: str, done: Done) -> Already:
+def _already(ctx: click.Context, hive: Hive, key: str, done: Done) -> Already:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(done.ended))
     text = f"Nothing was done: --once {key} was done by run {done.run} on {when} ({' '.join(done.words)})."
     try:
-        return Already(text=text, report=hive.report(done.run))
+        report = hive.report(done.run)
     except OptionError:  # journals are not kept for ever
         _log.debug("no report of run %s", done.run, exc_info=True)
-        return Already(text=text, report=None)
+        report = None
+    known = document_of(report) if report is not None else {"run": done.run, "verb": "deploy", "ok": True}
+    return Already(text=text, report=report, document=known if options_of(ctx).get("as_json") else None)
 
 
 def carry_out(
@@ -214,7 +218,8 @@ def carry_out(
     note = session.note(reason)
     if options_of(ctx).get("background"):
         return _begin(session, hive, plan, note, claim, force=force)
-    return Ended(report=hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force))
+    report = hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force)
+    return Ended(report=report, document=document_of(report) if options_of(ctx).get("as_json") else None)
 
 
 def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None, *, force: bool) -> Begun:

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from nixhive_nb import lab as practice
-from nixhive_nb.commands.options import Whole, as_json, common, options_of, session_of
-from nixhive_nb.commands.session import Listing, Message, place_of, records_of
+from nixhive_nb.commands.options import Value, common, forms, listing_of, options_of, session_of
+from nixhive_nb.commands.session import Message, place_of, records_of
 from nixhive_nb.errors import HiveError
-from nixhive_nb.frames import lab_frame
+from nixhive_nb.plan.option_kinds import WholeNumber
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import count_text
+from nixhive_nb.view.tables import lab_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
+
+    from nixhive_nb.commands.session import Listing
+    from nixhive_nb.lab import Lab
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +41,9 @@ def lab_group(ctx: click.Context) -> Message | None:
 
 
 @lab_group.command()
-@click.option("-n", "web", metavar="N", type=Whole(min=0), default=3, show_default=True,
+@click.option("-n", "web", metavar="N", type=Value(WholeNumber()), default=3, show_default=True,
               help="How many web servers.")  # fmt: skip
-@click.option("--systemd", metavar="N", type=Whole(min=0), default=0, show_default=True,
+@click.option("--systemd", metavar="N", type=Value(WholeNumber()), default=0, show_default=True,
               help="How many more there are to be with a real systemd.")  # fmt: skip
 @common
 @click.pass_context
@@ -53,25 +57,28 @@ def up(ctx: click.Context, web: int, systemd: int) -> Message:
     """
     session = session_of(ctx)
     deployment = place_of(options_of(ctx).get("config") or session.config or "example")
-    with _lab_errors():
-        fleet = _fleet()
+    with _practice() as lab:
+        fleet = _fleet(lab)
         if fleet is not None and _serves(fleet, web, systemd, deployment):
             return Message(text=f"The practice fleet is up already: {count_text(len(fleet.instances), 'host')}.")
-        fleet = practice.Lab.up(web=web, systemd=systemd, deployment=deployment, keep=True, on_progress=session.tell)
+        fleet = lab.Lab.up(web=web, systemd=systemd, deployment=deployment, keep=True, on_progress=session.tell)
     return Message(
         text=f"The practice fleet is up: {count_text(len(fleet.instances), 'host')}. It stays until `lab down`."
     )
 
 
 @lab_group.command()
-@as_json
+@forms
 @common
-def status(*, as_json: bool) -> Listing:
+@click.pass_context
+def status(ctx: click.Context) -> Listing:
     """List its hosts as they are now."""
-    with _lab_errors():
-        hosts = practice.Lab.open().status()
+    from nixhive_nb.frames import lab_frame  # noqa: PLC0415 - what Tab does not need
+
+    with _practice() as lab:
+        hosts = lab.Lab.open().status()
     frame = lab_frame([msgspec.structs.asdict(host) for host in hosts])
-    return Listing(frame=frame, records=records_of(frame) if as_json else None)
+    return listing_of(ctx, frame, lab_table(records_of(frame)))
 
 
 @lab_group.command()
@@ -80,21 +87,22 @@ def down() -> Message:
 
     It also cleans up after one that broke.
     """
-    with _lab_errors():
-        fleet = _fleet()
+    with _practice() as lab:
+        fleet = _fleet(lab)
         if fleet is None:
             return Message(text="There is no practice fleet.")
         fleet.down()
     return Message(text="The practice fleet is down.")
 
 
-def _fleet() -> practice.Lab | None:
-    with swallowed(_log, "looking for the practice fleet", practice.NoFleet):
-        return practice.Lab.open()
+def _fleet(lab: ModuleType) -> Lab | None:
+    with swallowed(_log, "looking for the practice fleet", lab.NoFleet):
+        found: Lab = lab.Lab.open()
+        return found
     return None
 
 
-def _serves(fleet: practice.Lab, web: int, systemd: int, deployment: Path) -> bool:
+def _serves(fleet: Lab, web: int, systemd: int, deployment: Path) -> bool:
     """Return whether a fleet is up, has the web servers that are wanted, and its addresses stand in the deployment."""
     hosts = fleet.status()
     kinds = Counter(host.init for host in hosts if host.instance.startswith("www-"))
@@ -103,8 +111,11 @@ def _serves(fleet: practice.Lab, web: int, systemd: int, deployment: Path) -> bo
 
 
 @contextlib.contextmanager
-def _lab_errors() -> Iterator[None]:
+def _practice() -> Iterator[ModuleType]:
+    """Import the practice fleet, which these commands alone need, and give its errors as ours."""
+    from nixhive_nb import lab  # noqa: PLC0415 - see above
+
     try:
-        yield
-    except practice.LabError as error:
+        yield lab
+    except lab.LabError as error:
         raise HiveError(str(error)) from None

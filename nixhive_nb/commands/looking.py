@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from nixhive_nb.commands.bug_report import BugContext, write_report
+from nixhive_nb.commands.forms import document_of
 from nixhive_nb.commands.options import (
-    as_json,
     common,
+    form_of,
+    forms,
     hive_of,
+    json_also,
     left_out,
     listing_of,
     not_empty,
@@ -18,13 +21,21 @@ from nixhive_nb.commands.options import (
     patterns,
     session_of,
 )
-from nixhive_nb.commands.session import Choosing, Listing, Message, Surveyed, Told, place_of, records_of
+from nixhive_nb.commands.session import Choosing, Message, Told, place_of, records_of
 from nixhive_nb.errors import HiveError, of_system
-from nixhive_nb.frames import status_frame
+from nixhive_nb.frames import history_frame, status_frame
 from nixhive_nb.plan.twins import twins, warning
+from nixhive_nb.run import history
 from nixhive_nb.util.text import count_text, size_text
+from nixhive_nb.view.diff import diff_table
+from nixhive_nb.view.report import report_listing
+from nixhive_nb.view.status import status_table
+from nixhive_nb.view.tables import check_table, generations_table, history_table, instances_table, systems_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nixhive_nb.commands.session import Listing
     from nixhive_nb.deployment.targets import Pattern
 
 
@@ -47,23 +58,24 @@ def load(ctx: click.Context, path: str | None) -> Message:
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def instances(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+def instances(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     """List instances in the order of a deploy.
 
     Without a pattern: all of them.
     """
-    return listing_of(hive_of(ctx).instances(*patterns), as_json=as_json)
+    frame = hive_of(ctx).instances(*patterns)
+    return listing_of(ctx, frame, instances_table(records_of(frame)))
 
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def targets(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Choosing:
+def targets(ctx: click.Context, patterns: list[Pattern]) -> Choosing:
     """Choose instances.
 
     A notebook shows a picker: what is chosen in it is `@picked`, as in "deploy @picked". A terminal lists what there
@@ -71,28 +83,30 @@ def targets(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Ch
     """
     hive = hive_of(ctx)
     frame = hive.instances(*patterns)
-    return Choosing(frame=frame, standings=hive.standings, records=records_of(frame) if as_json else None)
+    table = instances_table(records_of(frame), hive.standings)
+    return Choosing(frame=frame, table=table, standings=hive.standings, form=form_of(ctx))
 
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def systems(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+def systems(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     """List systems with their last results.
 
     Patterns are for names of systems. Without one: all of them.
     """
-    return listing_of(hive_of(ctx).systems(*patterns), as_json=as_json)
+    frame = hive_of(ctx).systems(*patterns)
+    return listing_of(ctx, frame, systems_table(records_of(frame)))
 
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def status(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Surveyed:
+def status(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     """Ask hosts what they run.
 
     It says how each stands to what is wanted of it. Nothing is changed. With --no build the last results count as
@@ -101,75 +115,86 @@ def status(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Sur
     survey = hive_of(ctx).survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
     for names in twins(survey.seen):
         session_of(ctx).warn(warning(names))
-    return Surveyed(survey=survey, records=records_of(status_frame(survey)) if as_json else None)
+    return listing_of(ctx, status_frame(survey), status_table(survey))
 
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def generations(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+def generations(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     """List the generations of hosts.
 
     Those are what a rollback can go back to.
     """
-    return listing_of(hive_of(ctx).generations(*patterns), as_json=as_json)
+    frame = hive_of(ctx).generations(*patterns)
+    return listing_of(ctx, frame, generations_table(records_of(frame)))
 
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def check(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+def check(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     """Run the checks of hosts now.
 
     They stand in the deployment, in `checks` of systems and instances.
     """
     frame = hive_of(ctx).check(*patterns, follow=session_of(ctx).follow)
-    return Listing(
-        frame=frame, records=records_of(frame) if as_json else None, ok=bool(frame["ok"].fillna(value=False).all())
-    )
+    holds = bool(frame["ok"].fillna(value=False).all())
+    return listing_of(ctx, frame, check_table(records_of(frame)), ok=holds)
 
 
 @click.command()
 @patterns
-@as_json
+@forms
 @common
 @click.pass_context
-def diff(ctx: click.Context, patterns: list[Pattern], *, as_json: bool) -> Listing:
+def diff(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     """Show what changes in packages.
 
     The systems are built, and compared with what each host runs.
     """
-    frame = hive_of(ctx).diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
-    return listing_of(frame, as_json=as_json, nothing="No package differs.")
+    hive = hive_of(ctx)
+    frame = hive.diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    instances = hive.loaded.instances
+    systems = {name: instances[name].system for name in hive.targets(*patterns).instances}
+    return listing_of(ctx, frame, diff_table(records_of(frame), systems))
 
 
 @click.command(name="history")
 @click.argument("run_id", metavar="[RUN]", default="")
-@as_json
+@forms
 @common
 @click.pass_context
-def history_command(ctx: click.Context, run_id: str, *, as_json: bool) -> Listing:
+def history_command(ctx: click.Context, run_id: str) -> Listing:
     """List earlier runs, or what one did.
 
-    RUN is its id, or the end of it.
+    RUN is its id, or the end of it. The deployment need not evaluate.
     """
-    return listing_of(hive_of(ctx).history(run_id), as_json=as_json, nothing="No run is on record here.")
+    folder = _past(ctx)
+    if run_id:
+        report = history.report_of(history.find(folder, run_id))
+        return listing_of(ctx, report.frame, report_listing(report))
+    entries = history.runs(folder)
+    return listing_of(ctx, history_frame(entries), history_table(entries, empty="No run is on record here."))
 
 
 @click.command(name="report")
 @click.argument("run_id", metavar="[RUN]", default="")
+@json_also
 @common
 @click.pass_context
 def report_command(ctx: click.Context, run_id: str) -> Told:
     """Show the record of an earlier run.
 
     RUN is its id, or the end of it; without one, the last run. In a notebook its value has timeline() and timings().
+    The deployment need not evaluate.
     """
-    return Told(report=hive_of(ctx).report(run_id))
+    report = history.report_of(history.find(_past(ctx), run_id))
+    return Told(report=report, document=document_of(report) if options_of(ctx).get("as_json") else None)
 
 
 @click.command(name="bug-report")
@@ -202,15 +227,19 @@ def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
 
 
 @click.command()
-@as_json
+@forms
 @common
 @click.pass_context
-def runs(ctx: click.Context, *, as_json: bool) -> Listing:
+def runs(ctx: click.Context) -> Listing:
     """List the runs that go on.
 
     Those of this folder, and those that this notebook began in the background.
     """
     known = [run.run for run in session_of(ctx).background]
-    frame = hive_of(ctx).history()
-    goes_on = frame[(frame["state"] == "running") | frame.index.isin(known)]
-    return listing_of(goes_on, as_json=as_json, nothing="No run goes on.")
+    entries = [one for one in history.runs(_past(ctx)) if one.state == "running" or one.run in known]
+    return listing_of(ctx, history_frame(entries), history_table(entries, empty="No run goes on."))
+
+
+def _past(ctx: click.Context) -> Path:
+    """Return the folder of the journals that a command is about. Nothing is evaluated."""
+    return session_of(ctx).past(options_of(ctx))

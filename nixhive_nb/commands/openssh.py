@@ -72,6 +72,11 @@ def ssh_flag_takes_value(flag: str) -> bool:
     return flag[-1] in SSH_VALUED
 
 
+def in_place_of_host(words: Sequence[str]) -> bool:
+    """Return whether the word after these of an ssh command is the host: no value of a flag, and no command."""
+    return len(_behind_flags([*words, "HOST"])[1]) == 1
+
+
 def _has_command(words: Sequence[str]) -> bool:
     """Return whether the words of an ssh command hold more than flags and a host."""
     return len(_behind_flags(words)[1]) > 1

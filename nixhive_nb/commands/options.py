@@ -8,44 +8,85 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Listing, Session, records_of
-from nixhive_nb.plan.options import STEPS, TYPES
-from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, STALL_SECONDS
-from nixhive_nb.run.limits import Limits
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE
+from nixhive_nb.plan.option_kinds import OneOf, Text, YesNo
+from nixhive_nb.plan.options import OPTIONS, STEPS, Option, option
+from nixhive_nb.plan.options import options_of as plan_options_of
+from nixhive_nb.run.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import pandas as pd
 
+    from nixhive_nb.commands.session import Form, Listing, Session
+    from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive
-    from nixhive_nb.plan.options import How
+    from nixhive_nb.plan.option_kinds import Kind
+    from nixhive_nb.plan.options import Flag, How
+    from nixhive_nb.plan.plan import Verb
+    from nixhive_nb.view.listing import Table
 
 F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
 _OPTIONS = "nixhive_nb.commands.options"
-_DEFAULTS = Limits()
-
-
-class Whole(click.IntRange):
-    """A whole number in a range, by a name that people have for it."""
-
-    name = "whole number"
-
-
-class Number(click.FloatRange):
-    """A number in a range, by a name that people have for it."""
-
-    name = "number"
-
-
-_SECONDS = Number(min=0)
-_SIZE = re.compile(r"([0-9]{1,9})([kKmMgG]?)")
 _IPYTHON = re.compile(r"get_ipython|In|Out|exit|quit|_+|_\d+|_i+|_i\d+|_[iod]h|__\w+__")
+
+CONFIG = Option(
+    name="config",
+    kind=Text("a file or a folder"),
+    default=DEFAULT_CONFIG,
+    words=("-c", "--config"),
+    metavar="PATH",
+    help="The deployment: a file, or a folder with default.nix.",
+)
+STATE = Option(
+    name="state",
+    kind=Text("a file"),
+    default=DEFAULT_STATE,
+    words=("-s", "--state"),
+    metavar="PATH",
+    help="The state file.",
+)
+STATE_DIR = Option(
+    name="state_dir",
+    kind=Text("a folder"),
+    default=None,
+    metavar="FOLDER",
+    help="Where journals, outputs, --once keys and roots lie; a team shares one that is setgid (chmod 2770).",
+    usually=".hive if there is one, else below $XDG_STATE_HOME",
+)
+
+
+class Value(click.ParamType):  # type: ignore[type-arg] # as below
+    """A value as its kind reads it. What it is not is told in the words of that."""
+
+    def __init__(self, kind: Kind) -> None:
+        """Read values of a kind."""
+        self.kind = kind
+        self.name = kind.allowed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        """Return what a word stands for; a default is as it is to be."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.kind.read(value)
+        except ValueError as error:
+            self.fail(f"'{value}' is not {error}.", param, ctx)
+
+
+class _Choice(click.Choice):  # type: ignore[type-arg] # not generic in the oldest click that is promised
+    """One of some words, which completion offers."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        return Value(OneOf(tuple(self.choices))).convert(value, param, ctx)
 
 
 def session_of(ctx: click.Context) -> Session:
     """Return what the face keeps between commands."""
+    from nixhive_nb.commands.session import Session  # noqa: PLC0415 - the list of the commands does not need it
+
     session = ctx.find_root().obj
     if not isinstance(session, Session):
         raise TypeError("the grammar is called with a Session as its obj")
@@ -60,18 +101,29 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
 
 def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     """Return the deployment that a command is about: read now, and not again before the command has ended."""
+    from nixhive_nb.commands.names import note_names  # noqa: PLC0415 - once a deployment is loaded
+
     session = session_of(ctx)
     hive = session.hive(options_of(ctx), anew=anew)
-    session.warn_once(ctx.with_resource(hive.held()).warnings)
+    inventory = ctx.with_resource(hive.held())
+    note_names(hive.file, inventory)
+    session.warn_once(inventory.warnings)
     return hive
 
 
-def listing_of(frame: pd.DataFrame, *, as_json: bool, nothing: str = "") -> Listing:
-    """Return a table as a command gives it, with what `--json` prints where that is asked for.
+def listing_of(ctx: click.Context, frame: pd.DataFrame, table: Table, *, ok: bool = True) -> Listing:
+    """Return a listing as a command gives it, in the form that is asked for."""
+    from nixhive_nb.commands.session import Listing  # noqa: PLC0415 - see above
 
-    `nothing` is what is said of a table without rows.
-    """
-    return Listing(frame=frame, records=records_of(frame) if as_json else None, nothing=nothing)
+    return Listing(frame=frame, table=table, form=form_of(ctx), ok=ok)
+
+
+def form_of(ctx: click.Context) -> Form:
+    """Return the form in which a listing is asked for. Raises `click.UsageError` where that is more than one."""
+    asked: list[Form] = [form for form in ("wide", "json", "csv") if options_of(ctx).get(f"as_{form}")]
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{form}' for form in asked)} do not go together.")
+    return asked[0] if asked else "table"
 
 
 def must_name(patterns: Sequence[T]) -> Sequence[T]:
@@ -87,16 +139,22 @@ def left_out(ctx: click.Context) -> tuple[str, ...]:
     return found
 
 
-def how_of(ctx: click.Context, options: dict[str, Any]) -> How:
-    """Return the options of a deploy, as click gives them, as keywords of `Hive.plan`; those not given are left out."""
+def how_of(ctx: click.Context, options: dict[str, Any], verb: Verb) -> How:
+    """Return the options of a verb, as click gives them, as keywords of `Hive.plan`; those not given are left out.
+
+    Raises `OptionError` for those that do not go together.
+    """
     given = {name: value for name, value in options.items() if value is not None}
-    always, if_needed = given.pop("reboot", False), given.pop("reboot_if_needed", False)
-    if always or if_needed:
-        given["reboot"] = "always" if always else "if needed"
+    for one in OPTIONS:
+        named = [flag.value for flag in one.flags if given.pop(flag.name, False)]
+        if named or verb in one.implied:
+            given[one.name] = [*named, one.default_for(verb)][0]
     standard = session_of(ctx).confirm
-    if standard is not None and "confirm" in options:
+    if standard is not None and verb in option("confirm").verbs:
         given.setdefault("confirm", standard)
-    return cast("How", {**given, "no": left_out(ctx)})
+    how = cast("How", {**given, "no": left_out(ctx)})
+    plan_options_of(how, verb, as_words=True)
+    return how
 
 
 def not_empty(_ctx: click.Context, _param: click.Parameter, value: T) -> T:
@@ -136,6 +194,11 @@ def _out(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         check_out(ctx, ctx.command.name)
 
 
+def _patterns(ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> Sequence[Pattern]:
+    # A line that is being typed has no session.
+    return words if ctx.resilient_parsing else session_of(ctx).patterns(words)
+
+
 def _verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's way
     if value:
         session_of(ctx).be_verbose()
@@ -147,43 +210,26 @@ def check_out(ctx: click.Context, command: str | None) -> None:
         raise click.UsageError("--out goes with plan, or with %hive in a notebook.")
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    """Take a number of bytes, or of 1,024, 1,024² or 1,024³ of them: `500k`, `64M`, `1G`."""
-    if value is None:
-        return
-    found = _SIZE.fullmatch(value)
-    if found is None or not int(found[1]):
-        raise click.BadParameter(f"'{value}' is no size: write 500k, 64M or 1G.")
-    _remember(ctx, param, int(found[1]) << 10 * " kmg".index(found[2].lower() or " "))
+def check_dashes(words: Iterable[str], known: Collection[str]) -> None:
+    """Raise `click.UsageError` for a long option with one dash: `-canary 1` is `-c anary` to click."""
+    for word in words:
+        if word.startswith("-") and f"-{word.partition('=')[0]}" in known and not word.startswith("--"):
+            raise click.UsageError(f"{word} has one dash: write -{word}.")
+
+
+def long_words() -> set[str]:
+    """Return the long words of all options of a plan, and their flags."""
+    return {one.long for one in OPTIONS} | {flag.word for one in OPTIONS for flag in one.flags}
 
 
 def common(function: F) -> F:
     """Add the options that every command takes, before or after its word."""
     for decorate in reversed((
-        click.option("-c", "--config", metavar="PATH", expose_value=False, callback=_remember,
-                     help=f"The deployment: a file, or a folder with default.nix.  [default: {DEFAULT_CONFIG}]"),
-        click.option("-s", "--state", metavar="PATH", expose_value=False, callback=_remember,
-                     help=f"The state file.  [default: {DEFAULT_STATE}]"),
-        click.option("--state-dir", metavar="FOLDER", expose_value=False, callback=_remember,
-                     help="Where journals, outputs, --once keys and roots lie; a team shares one that is setgid "
-                          "(chmod 2770).  [default: .hive if there is one, else below $XDG_STATE_HOME]"),
-        click.option("--no", metavar="STEP[,STEP]", multiple=True, expose_value=False, callback=_steps,
-                     help="Leave steps out: build (take known results), realise (with build: instantiate only), "
-                          "confirm (set the profile, then switch), checks."),
-        click.option("--parallel", metavar="N", type=Whole(min=1), expose_value=False, callback=_remember,
-                     help=f"How many hosts to work on at once.  [default: {_DEFAULTS.parallel}]"),
-        click.option("--parallel-copies", "copies", metavar="N", type=Whole(min=1), expose_value=False,
-                     callback=_remember,
-                     help=f"How many copies may leave this machine at once.  [default: {_DEFAULTS.copies}]"),
-        click.option("--per-jump", metavar="N", type=Whole(min=1), expose_value=False, callback=_remember,
-                     help=f"How many hosts behind one jump host at once.  [default: {_DEFAULTS.per_jump}]"),
-        click.option("--per-store", metavar="N", type=Whole(min=1), expose_value=False, callback=_remember,
-                     help=f"How many hosts may read from one store at once.  [default: {_DEFAULTS.per_store}]"),
-        click.option("--max-output", "output", metavar="SIZE", expose_value=False, callback=_size,
-                     help="How much of what one host says to run is kept, such as 500k, 64M or 1G. Of more, the "
-                          f"beginning and the end are kept, and a log has it.  [default: {_DEFAULTS.output >> 20}M]"),
-        click.option("--max-log", "log", metavar="SIZE", expose_value=False, callback=_size,
-                     help=f"How long the log of one host may become.  [default: {_DEFAULTS.log >> 20}M]"),
+        _made(CONFIG, callback=_remember),
+        _made(STATE, callback=_remember),
+        _made(STATE_DIR, callback=_remember),
+        _made(option("no"), callback=_steps, multiple=True),
+        *(_made(one, callback=_remember) for one in LIMITS if not one.only_python),
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
         click.option("--verbose", is_flag=True, expose_value=False, callback=_verbose,
@@ -195,6 +241,46 @@ def common(function: F) -> F:
     return function
 
 
+def _made(one: Option, callback: Callable[..., Any] = not_empty, **more: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
+    """Return an option as click has it; what is remembered is not given to the command."""
+    names = (*one.spelt, one.name)
+    if isinstance(one.kind, YesNo):
+        return click.option(*names, is_flag=True, default=None, help=_help(one))
+    choices = _Choice(one.kind.words) if isinstance(one.kind, OneOf) else None
+    kind = choices or (str if callback is _steps or isinstance(one.kind, Text) else Value(one.kind))
+    return click.option(
+        *names, metavar=one.metavar or None, type=kind, help=_help(one), callback=callback,
+        expose_value=callback is not_empty, **more,
+    )  # fmt: skip
+
+
+def _help(one: Option) -> str:
+    """Return what an option is for, its default, and its range."""
+    usual = one.usually or (one.kind.word(one.default) if one.default else "")
+    notes = "; ".join(note for note in (f"default: {usual}" if usual else "", one.kind.range) if note)
+    return f"{one.help}  [{notes}]" if notes else one.help
+
+
+def _made_flag(flag: Flag, verbs: Sequence[str]) -> Callable[[F], F]:
+    """Return a flag as click has it; where a command is for several verbs, it says which it is for."""
+    others = "" if len(verbs) == 1 or "deploy" in flag.verbs else f"For a {flag.verbs[0]}: "
+    told = f"{others}{flag.help[0].lower()}{flag.help[1:]}" if others else flag.help
+    return click.option(flag.word, flag.name, is_flag=True, help=told)
+
+
+def how_options(*verbs: str) -> Callable[[F], F]:
+    """Add the options that the commands of some verbs take, as `OPTIONS` has them."""
+
+    def made() -> Iterator[Callable[[F], F]]:
+        for one in OPTIONS:
+            if one.flags:
+                yield from (_made_flag(flag, verbs) for flag in one.flags if {*flag.verbs} & {*verbs})
+            elif {*one.verbs} & {*verbs}:
+                yield _made(one)
+
+    return _together(*made())
+
+
 def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for one in reversed(decorators):
@@ -203,59 +289,6 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
     return decorate
 
-
-waves = _together(
-    click.option("--canary", metavar="N", type=Whole(min=0),
-                 help="N instances of each wave go first; if one fails, nothing follows."),
-    click.option("--batch", metavar="N|P%", callback=not_empty, help="Activate a wave in batches of so many."),
-    click.option("--max-failures", metavar="N|P%", callback=not_empty,
-                 help="With more failed instances, activate nothing more."),
-    click.option("--pause", metavar="SECONDS", type=_SECONDS, help="Wait between waves and batches."),
-)  # fmt: skip
-"""How the instances follow each other."""
-
-wait = click.option(
-    "--wait", metavar="SECONDS", type=_SECONDS,
-    help="Wait so long for somebody else's activation or reboot; without it, refuse.",
-)  # fmt: skip
-"""Whether another operator on the same host is waited for."""
-
-activation = _together(
-    click.option("--confirm", metavar="SECONDS", type=Number(min=1),
-                 help="A host that does not get our word over a new connection in this time goes back.  "
-                      f"[default: {CONFIRM:g}]"),
-    wait,
-    click.option("--activation-timeout", metavar="SECONDS", type=Number(min=1),
-                 help=f"How long one switch-to-configuration may take.  [default: {ACTIVATION_SECONDS:g}]"),
-)  # fmt: skip
-"""How one instance is activated."""
-
-moving = click.option(
-    "--stall-timeout", metavar="SECONDS", type=Number(min=1),
-    help=f"Give a transfer up that moves no byte for so long.  [default: {STALL_SECONDS:g}]",
-)  # fmt: skip
-"""How content is moved."""
-
-reboot_timeout = click.option(
-    "--reboot-timeout", metavar="SECONDS", type=Number(min=1),
-    help=f"How long a host may take to come back from a reboot.  [default: {REBOOT_SECONDS:g}]",
-)  # fmt: skip
-
-deploying = _together(
-    click.option("-t", "--type", type=click.Choice(TYPES),
-                 help="switch: now and at the next boot. boot: at the next boot. test: now only. dry-activate: only "
-                      "say what would happen.  [default: switch]"),
-    click.option("--force", is_flag=True, default=None, help="Activate also where the wanted system runs already."),
-    waves,
-    moving,
-    activation,
-    click.option("--reboot", is_flag=True, help="Reboot each instance afterwards."),
-    click.option("--reboot-if-needed", is_flag=True,
-                 help="Reboot those that run the new system only then, or have another kernel, initrd, modules or "
-                 "kernel parameters."),
-    reboot_timeout,
-)  # fmt: skip
-"""What a deploy takes."""
 
 consent = _together(
     click.option("--yes", is_flag=True, expose_value=False, callback=_remember,
@@ -272,6 +305,17 @@ background = click.option(
 
 reason = click.option("--reason", metavar="TEXT", default="", help="Why: it is noted in the journal.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-patterns = click.argument(
-    "patterns", nargs=-1, metavar="[PATTERN]...", callback=lambda ctx, _, words: session_of(ctx).patterns(words)
-)
+json_also = click.option(
+    "--json", "as_json", is_flag=True, expose_value=False, callback=_remember,
+    help="Print how it ended as JSON; the report goes to standard error.",
+)  # fmt: skip
+forms = _together(
+    click.option("--json", "as_json", is_flag=True, expose_value=False, callback=_remember,
+                 help="Print JSON: whole paths, plain numbers."),
+    click.option("--csv", "as_csv", is_flag=True, expose_value=False, callback=_remember,
+                 help="Print the same as CSV."),
+    click.option("--wide", "as_wide", is_flag=True, expose_value=False, callback=_remember,
+                 help="Show all columns, however wide the screen is."),
+)  # fmt: skip
+"""The forms of a listing; see `form_of`."""
+patterns = click.argument("patterns", nargs=-1, metavar="[PATTERN]...", callback=_patterns)

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands.changing import carry_out
+from nixhive_nb.commands.completing import PLANNED
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
-    Whole,
-    as_json,
+    Value,
     background,
     common,
     consent,
-    deploying,
+    form_of,
+    forms,
     hive_of,
     how_of,
+    how_options,
+    json_also,
     must_name,
     not_empty,
     options_of,
@@ -24,24 +27,19 @@ from nixhive_nb.commands.options import (
     session_of,
 )
 from nixhive_nb.commands.plan_file import read_plan, write_plan
-from nixhive_nb.commands.session import Begun, Ended, Planned, place_of, records_of
-from nixhive_nb.frames import plan_frame
+from nixhive_nb.commands.session import Begun, Ended, Planned, place_of
+from nixhive_nb.plan.option_kinds import WholeNumber
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
 
-PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
-"""What can be planned."""
-_ON_TRIAL: tuple[Verb, ...] = ("deploy", "rollback")
-"""Those that have a --confirm of their own."""
-
 
 @click.command(name="plan")
 @click.argument("words", nargs=-1, metavar="[deploy|push|build|rollback|reboot] [PATTERN]...")
-@click.option("--to", metavar="GENERATION", type=Whole(min=1), help="For a rollback: where to go.")
-@click.option("--if-needed", is_flag=True, help="For a reboot: only those that need one.")
-@deploying
-@as_json
+@click.option("--to", metavar="GENERATION", type=Value(WholeNumber(1)),
+              help="For a rollback: where to go.  [at least 1]")  # fmt: skip
+@how_options("deploy", "push", "rollback", "reboot")
+@forms
 @common
 @click.pass_context
 def plan_command(
@@ -49,9 +47,6 @@ def plan_command(
     /,
     words: tuple[str, ...],
     to: int | None,
-    *,
-    if_needed: bool,
-    as_json: bool,
     **how: Any,  # noqa: ANN401 - click's values
 ) -> Planned:
     """Show what would be done, and do nothing.
@@ -59,26 +54,20 @@ def plan_command(
     The verb is deploy, push, build, rollback or reboot; without one, deploy. Hosts are asked, and nothing is changed.
     `apply` carries exactly this plan out; in a terminal, --out FILE keeps it for that.
     """
-    session = session_of(ctx)
+    session, form = session_of(ctx), form_of(ctx)
     verb, rest = _verb(words)
     if verb in ("rollback", "reboot"):
         must_name(rest)
-    if if_needed and verb != "reboot":
+    if how["if_needed"] and verb != "reboot":
         raise click.UsageError(f"--if-needed goes with reboot: for {verb} it is --reboot-if-needed.")
-    how["reboot_if_needed"] = how["reboot_if_needed"] or if_needed
-    if verb == "reboot" and not how["reboot_if_needed"]:
-        how["reboot"] = True
-    if verb not in _ON_TRIAL and how["confirm"] is None:
-        del how["confirm"]  # the setting is not for them: the digest would be another one than theirs
     plan = hive_of(ctx).plan(
-        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how)
+        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
     )
     session.plan = plan
     out = options_of(ctx).get("out")
     if out and session.has_terminal:
         write_plan(plan, place_of(out))
-    records = [{**row, "digest": plan.whole_digest} for row in records_of(plan_frame(plan))]
-    return Planned(plan=plan, records=records if as_json else None)
+    return Planned(plan=plan, form=form)
 
 
 @click.command()
@@ -86,6 +75,7 @@ def plan_command(
 @click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
 @consent
 @background
+@json_also
 @reason
 @common
 @click.pass_context

@@ -8,15 +8,17 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nixhive_nb.commands.options import Number, as_json, common, hive_of, session_of
+from nixhive_nb.commands.options import Value, as_json, common, hive_of, session_of
 from nixhive_nb.commands.session import Ran, place_of, records_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hosts.command import check_name, is_name
+from nixhive_nb.plan.option_kinds import Decimal
 from nixhive_nb.util.log import cut_also
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_TIMEOUT = Decimal(least=0.0, above=True, unit="seconds")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
@@ -24,7 +26,7 @@ class _RunCommand(click.Command):
     """`run`: what follows the pattern is the command's own, but for `%%hive run`, whose command is the cell."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_interspersed_args = session_of(ctx).script is not None
+        ctx.allow_interspersed_args = not ctx.resilient_parsing and session_of(ctx).script is not None
         return super().parse_args(ctx, args)
 
 
@@ -64,6 +66,8 @@ class _File(click.File):
     """A file to read; `~` is the home folder, also where no shell has seen to that."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        if ctx is not None and ctx.resilient_parsing:
+            return None  # Tab opens nothing: it could be a pipe, or the keyboard
         named = str(place_of(value)) if isinstance(value, str) and value != "-" else value
         return super().convert(named, param, ctx)
 
@@ -79,7 +83,7 @@ def _content(ctx: click.Context, _param: click.Parameter, file: IO[bytes] | None
 
 def _option_of_run(ctx: click.Context, word: str) -> str:
     """Return the option of `run` that a word is, empty for any other word."""
-    names = {name for param in ctx.command.params if isinstance(param, click.Option) for name in param.opts}
+    names = {name for param in ctx.command.get_params(ctx) if isinstance(param, click.Option) for name in param.opts}
     name = word.partition("=")[0]
     return name if name in names and name != "--" else ""
 
@@ -99,8 +103,8 @@ def _options(function: F) -> F:
     """Add what says how a command is run."""
     for decorate in reversed((
         click.option("--sudo", is_flag=True, help="Run it as root, by sudo without a password."),
-        click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS",
-                     help="On each host, end it after so long."),
+        click.option("--timeout", type=Value(_TIMEOUT), metavar="SECONDS",
+                     help="On each host, end it after so long.  [more than 0]"),
         click.option("--each", is_flag=True, help="One host after the other, and none after one that fails."),
         click.option("--shell", metavar="PROGRAM", callback=_program,
                      help="What runs it, such as bash or 'python3 -u': it gets the script as a file.  "

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from nixhive_nb.deployment.places import places_of, trusted_mark
+from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
 from nixhive_nb.errors import OptionError
-from nixhive_nb.hive import Hive
-from nixhive_nb.run.carry import Note
-from nixhive_nb.run.limits import Limits
+from nixhive_nb.run.limits import LIMITS, Limits
 from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.log import log_as_environment_says, log_to, trouble, verbosely
 from nixhive_nb.util.said import one_line
@@ -27,35 +25,38 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from nixhive_nb.background import BackgroundRun
     from nixhive_nb.deployment.targets import Pattern
-    from nixhive_nb.hive import Plan
-    from nixhive_nb.plan.plan import Survey
+    from nixhive_nb.handle import RunHandle
+    from nixhive_nb.hive import Hive
+    from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.status import Standing
-    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.run.carry import Follow, Note
     from nixhive_nb.run.everywhere import Listener
-    from nixhive_nb.run_report import RunReport
+    from nixhive_nb.run.report import Report
+    from nixhive_nb.view.listing import Table
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_CONFIG = "hive.nix"
-DEFAULT_STATE = ".hive.state"
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
-LIMITS = ("parallel", "copies", "per_jump", "per_store", "output", "log")
-"""The options that are fields of `plan.limits.Limits`."""
+Form = Literal["table", "wide", "json", "csv"]
+"""How a listing is wanted: for a person, with all columns, or for a program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """A table. `records` is the same for `--json`, None when a table is wanted."""
+    """A listing: as a person reads it, and as a DataFrame. `form` says in which form it is wanted."""
 
     frame: pd.DataFrame
-    records: list[dict[str, Any]] | None = None
+    table: Table
+    form: Form = "table"
     ok: bool = True
     """False where the table tells of something that is not as it should be: a terminal then leaves with status 1."""
-    nothing: str = ""
-    """What is said in place of a table without rows."""
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Its rows as JSON objects."""
+        return records_of(self.frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +64,15 @@ class Known:
     """What is known without a build: as a table, and as the inventory object that a terminal prints."""
 
     frame: pd.DataFrame
+    table: Table
     document: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A build, push or deploy that ran. `document` is what a terminal prints of a build."""
+    """A build, push or deploy that ran. `document` is what a terminal prints of a build, and of others for `--json`."""
 
-    report: RunReport
+    report: Report
     document: dict[str, Any] | None = None
 
 
@@ -78,7 +80,7 @@ class Ended:
 class Begun:
     """A run that goes on in the background."""
 
-    run: BackgroundRun
+    run: RunHandle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,23 +88,24 @@ class Already:
     """What `--once` found done: nothing was done now. `report` is of the run that did it, if that is still known."""
 
     text: str
-    report: RunReport | None
+    report: Report | None
+    document: dict[str, Any] | None = None
+    """What `--json` prints in place of the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """The report of an earlier run."""
+    """The report of an earlier run. `document` is the same for `--json`."""
 
-    report: RunReport
+    report: Report
+    document: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choosing:
+class Choosing(Listing):
     """The instances to choose from: columns as in `frames.instances_frame`, and how they stood when last asked."""
 
-    frame: pd.DataFrame
     standings: dict[str, Standing]
-    records: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +113,17 @@ class Planned:
     """A plan that was not run."""
 
     plan: Plan
-    records: list[dict[str, Any]] | None = None
+    form: Form = "table"
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Its rows, each with the whole digest."""
+        return self.plan.frame.assign(digest=self.plan.whole_digest)
 
-@dataclass(frozen=True, kw_only=True)
-class Surveyed:
-    """How instances stand to what is wanted of them."""
-
-    survey: Survey
-    records: list[dict[str, Any]] | None = None
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The same as JSON objects."""
+        return records_of(self.frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +136,10 @@ class Ran:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """Text for a person."""
+    """Text for a person. `document` is what `--json` prints in place of it."""
 
     text: str
+    document: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +173,7 @@ def _plain(cell: object) -> object:
     return cell.isoformat() if hasattr(cell, "isoformat") else cell
 
 
-Value = Listing | Known | Ended | Begun | Already | Told | Choosing | Planned | Surveyed | Ran | Message | Exited | None
+Value = Listing | Known | Ended | Begun | Already | Told | Choosing | Planned | Ran | Message | Exited | None
 
 
 class Session:
@@ -211,7 +217,7 @@ class Session:
         """Gives the instances of `@picked`."""
         self.more_settings: Callable[[], dict[str, str]] = dict
         """Gives by name what else the face has for settings."""
-        self.background: list[BackgroundRun] = []
+        self.background: list[RunHandle] = []
         """The runs that were begun in the background, the oldest first."""
         self.script: str | None = None
         """The body of a `%%hive run` cell."""
@@ -252,19 +258,29 @@ class Session:
         places = (place_of(config).absolute(), place_of(state).absolute(), folder)
         known = self._hive
         if known is None or known.path != config or self._places != places or anew:
-            fresh = Hive.load(config, state=places[1], state_dir=folder, show_trace=bool(options.get("show_trace")))
+            from nixhive_nb.hive import Hive  # noqa: PLC0415 - what a help or a completion does not need
+
+            fresh = Hive.load(
+                config,
+                state=places[1],
+                state_dir=folder,
+                show_trace=bool(options.get("show_trace")),
+                warn=self.warn,
+                picked=self._now_picked,
+            )
             self._leave()
-            known = self._hive = fresh
+            known = fresh
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
-        known.limits = msgspec.structs.replace(
+        limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
-            **{name: options[name] for name in LIMITS if options.get(name)},
+            **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
-        known.warn = self.warn
-        known.picked = self.picked
-        known.show_trace = bool(options.get("show_trace"))
-        self._see_what_it_starts(known)
-        return known
+        self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))
+        self._see_what_it_starts(self._hive)
+        return self._hive
+
+    def _now_picked(self) -> Sequence[str]:
+        return self.picked()
 
     def _see_what_it_starts(self, hive: Hive) -> None:
         """Ask a person, once, whether a deployment may start programs of its own here. Raises `OptionError`."""
@@ -273,7 +289,7 @@ class Session:
         found = programs_of(hive.inventory)
         if not found:
             return
-        mark = trusted_mark(hive.places.deployment, found)
+        mark = trusted_mark(hive.file, found)
         if mark is not None and mark.exists():
             return
         name, words = next(iter(found.items()))
@@ -302,8 +318,24 @@ class Session:
         state_dir = options.get("state_dir") or self.state_dir
         return places_of(place_of(config), place_of(state), place_of(state_dir) if state_dir else None).folder
 
+    def past(self, options: dict[str, Any]) -> Path:
+        """Return the folder of journals, for a command about earlier runs.
+
+        Nothing is evaluated, and what is named is kept. Raises `DeploymentError` for a deployment that is not there and
+        has left nothing behind.
+        """
+        folder = self.folder(options)
+        config = options.get("config") or self.config or DEFAULT_CONFIG
+        if not folder.is_dir() and not place_of(config).exists():
+            self.hive(options)  # which says what is missing
+        for name in ("config", "state", "state_dir"):
+            setattr(self, name, options.get(name) or getattr(self, name))
+        return folder
+
     def note(self, reason: str) -> Note:
         """Return who asks for a run and why, for the journal."""
+        from nixhive_nb.run.carry import Note  # noqa: PLC0415 - the engine, which only a run needs
+
         return Note(program=f"{self.program} {self.place}".rstrip(), words=self.words, reason=strip_control(reason))
 
     def patterns(self, words: Sequence[str]) -> list[Pattern]:

@@ -7,12 +7,10 @@ user's own folder for state, by the absolute path of the deployment.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import pwd
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 _log = logging.getLogger(__name__)
 
+DEFAULT_CONFIG = "hive.nix"
+"""The deployment, where none is named."""
+DEFAULT_STATE = ".hive.state"
+"""The state file, where none is named."""
 BESIDE = ".hive"
 """The name of a folder that lies beside a state file or a deployment."""
 _OURS = "nixhive_nb"
@@ -79,6 +81,14 @@ def places_of(deployment: str | Path, state: str | Path, state_dir: str | Path |
     return Places(deployment=path, state=file, folder=next(iter(beside), last))
 
 
+def own_places(deployment: Path) -> Places | None:
+    """Return where the files of a deployment lie that no team shares; None for a user without a home."""
+    folder = _own_folder(deployment.absolute())
+    if folder is None:
+        return None
+    return Places(deployment=deployment.absolute(), state=folder / "hive.state", folder=folder)
+
+
 def trusted_mark(deployment: Path, words: Mapping[str, str]) -> Path | None:
     """Return the file that stands for the user's trust in a deployment that says these words; None without a home.
 
@@ -86,7 +96,7 @@ def trusted_mark(deployment: Path, words: Mapping[str, str]) -> Path | None:
     """
     home = _state_home()
     text = "\0".join([os.path.realpath(deployment), *(f"{name}\0{value}" for name, value in sorted(words.items()))])
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    digest = _sha256(text.encode("utf-8", "surrogateescape"))
     return home / _OURS / "trusted" / digest if home is not None else None
 
 
@@ -100,6 +110,8 @@ def _sweep_roots(folder: Path) -> None:
         try:
             gone = not os.path.lexists(mark.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n"))
             if gone and time.time() - roots.stat().st_mtime > _UNUSED:
+                import shutil  # noqa: PLC0415 - as above
+
                 shutil.rmtree(roots)
         except OSError:
             _log.debug("sweeping %s", roots, exc_info=True)  # there are none, or somebody else did it
@@ -113,8 +125,14 @@ def _own_folder(deployment: Path) -> Path | None:
     real = Path(os.path.realpath(deployment))
     real = real.parent if real.name == _DEFAULT_NIX else real
     told = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(real.parts[-2:])).strip("-.")[:_LONGEST]
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:_HASH]
+    digest = _sha256(os.fsencode(real))[:_HASH]
     return home / _OURS / f"{told}-{digest}"
+
+
+def _sha256(text: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
+    return hashlib.sha256(text).hexdigest()
 
 
 def _state_home() -> Path | None:

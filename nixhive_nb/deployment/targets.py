@@ -12,6 +12,7 @@ import msgspec
 from nixhive_nb.deployment import expressions as algebra
 from nixhive_nb.deployment.globs import compile_glob
 from nixhive_nb.errors import TargetError
+from nixhive_nb.util.order import natural
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ Pattern = str | Iterable[str]
 """A pattern, or several that make one wave together."""
 
 
-class TargetWave(msgspec.Struct, frozen=True):
-    """The instances that one pattern (or several together) added: in the order of the patterns, then of name."""
+class Wave(msgspec.Struct, frozen=True):
+    """The instances that one pattern (or several together) added: in their order, then as people count."""
 
     pattern: str
     instances: tuple[str, ...]
@@ -34,7 +35,7 @@ class TargetWave(msgspec.Struct, frozen=True):
 class Targets(msgspec.Struct, frozen=True):
     """What a command is to reach: a wave for each pattern that added something. An instance is in one wave."""
 
-    waves: tuple[TargetWave, ...] = ()
+    waves: tuple[Wave, ...] = ()
 
     @property
     def instances(self) -> tuple[str, ...]:
@@ -64,9 +65,9 @@ def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), gro
         wave: list[str] = []
         for pattern in group:
             found = selection.named_by(pattern)
-            wave += sorted(found - seen)
+            wave += sorted(found - seen, key=natural)
             seen |= found
-        waves.append(TargetWave(", ".join(group), tuple(wave)))
+        waves.append(Wave(", ".join(group), tuple(wave)))
     return Targets(tuple(wave for wave in waves if wave.instances))
 
 
@@ -126,7 +127,7 @@ def select_systems(inventory: Inventory, patterns: Sequence[str] = ()) -> tuple[
     Raises `TargetError` for a malformed pattern, and for one that hits nothing.
     """
     if not patterns:
-        return tuple(inventory.systems)
+        return tuple(sorted(inventory.systems, key=natural))
     selected: dict[str, None] = {}
     for pattern in patterns:
         if algebra.is_expression(pattern):
@@ -136,7 +137,7 @@ def select_systems(inventory: Inventory, patterns: Sequence[str] = ()) -> tuple[
         hits = _matching(pattern, inventory.systems)
         if not hits:
             raise _no_match(pattern, inventory.systems, f"system of {inventory.source}")
-        selected |= dict.fromkeys(sorted(hits))
+        selected |= dict.fromkeys(sorted(hits, key=natural))
     return tuple(selected)
 
 

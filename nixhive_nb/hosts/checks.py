@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from nixhive_nb.errors import HiveError
 from nixhive_nb.hosts.facts import FAILED_UNITS, parse_failed_units
 from nixhive_nb.plan.facts import CheckResult
-from nixhive_nb.ssh.opener import SESSIONS
-from nixhive_nb.ssh.probe import BROKEN, ProbeChannel, Tunnel, dial_here, explain, http_status, parse_url
+from nixhive_nb.ssh.config import SESSIONS
+from nixhive_nb.ssh.probe import ProbeChannel, Tunnel, broken, dial_here, explain, http_status, parse_url
 from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.text import strip_control
 
@@ -139,7 +139,7 @@ class _Site:
                 return look(opened)
             except TimeoutError:
                 raise
-            except BROKEN as error:
+            except broken() as error:
                 return explain(error, where)
 
         try:

@@ -59,7 +59,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Builds:
-    """The steps `instantiate`, `realise`, `build` and `sign` of one run."""
+    """The steps `instantiate`, `build`, `register` and `sign` of one run."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Builds:
             return dict.fromkeys(systems, ())
         return {system: await taken([system]) for system in systems}
 
-    async def realise(self, step: Step, tell: Tell) -> Result:
+    async def build(self, step: Step, tell: Tell) -> Result:
         """Build every derivation of the run in one `nix-store --realise`, so that Nix schedules them together."""
         wanted = {system: self._wanted[system] for system in step.systems if system in self._wanted}
         if not wanted:
@@ -203,7 +203,7 @@ class Builds:
         reason = f"{', '.join(broken)} failed" if broken else said
         raise StepFailed(reason, log=[line for error in log.errors for line in error.splitlines()])
 
-    async def build(self, step: Step, _tell: Tell) -> Result:
+    async def register(self, step: Step, _tell: Tell) -> Result:
         """Return the verdict on one system: rooted, measured and remembered, or why not."""
         system = step.system
         if system in self._failed:

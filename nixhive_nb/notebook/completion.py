@@ -16,8 +16,8 @@ import msgspec
 from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.completing import PLANNED
 from nixhive_nb.commands.openssh import ssh_flag_takes_value
-from nixhive_nb.commands.planning import PLANNED
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.line import Quote, typed_before

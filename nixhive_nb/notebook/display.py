@@ -1,4 +1,4 @@
-"""What a cell shows: what all of it has in common, lines about the work, the record of a run, and a plan."""
+"""What a cell shows: what all of it has in common, lines about the work, listings, the record of a run, a plan."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 
 from IPython.display import display
 
+from nixhive_nb.notebook.private import in_kernel
 from nixhive_nb.util import html
 from nixhive_nb.util.text import strip_control
-from nixhive_nb.view.plan import most_telling, plan_facts, plan_rows, plan_table, plan_text, plan_ways, rest_text, title
+from nixhive_nb.view.listing_html import listing_html
+from nixhive_nb.view.listing_text import listing_text
+from nixhive_nb.view.plan import plan_listing, plan_text
 from nixhive_nb.view.plan_picture import svg
-from nixhive_nb.view.plan_rows import InstanceRow
 from nixhive_nb.view.record import MAGIC, ROWS, record_html
 from nixhive_nb.view.report import report_text
+from nixhive_nb.view.screen import ENDLESS, Screen, screen_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable
 
     from IPython.display import DisplayHandle
 
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.run.report import Report
-    from nixhive_nb.view.plan import Row
-    from nixhive_nb.view.plan_rows import Fate
+    from nixhive_nb.view.listing import Table
 
-PLAN_ROWS = 50
+TABLE_ROWS = 50
+"""A notebook keeps what it shows, whatever the size of the fleet."""
 _NOTHING = "Nothing was changed."
-_NUMBERS = ("wave", "lacks", "generation")
-_DIM = ("system", "now → wanted", "result")
-_COLOURS: dict[Fate, str] = {"act": "", "nothing": html.DIM, "unreachable": html.BAD, "broken": html.BAD}
 
 
 class Bundle(ABC):
@@ -142,64 +142,44 @@ class Record(Bundle):
         return record_html(self.report)
 
 
+class ListingView(Bundle):
+    """A listing of which a cell shows the beginning; the value of the command has all of it."""
+
+    def __init__(self, table: Table, *, wide: bool = False) -> None:
+        """Show `table`; `wide` has all its columns."""
+        self.table = table.cut(TABLE_ROWS)
+        self.wide = wide
+
+    def text(self) -> str:
+        """Return it as a table of text, in a terminal fitted to that."""
+        return listing_text(self.table, screen(), wide=self.wide)
+
+    def html(self) -> str:
+        """Return it as a table."""
+        return listing_html(self.table, wide=self.wide)
+
+
+def screen() -> Screen:
+    """Return what text is shown on: a terminal where this is one, without its colours; else what has no width."""
+    return ENDLESS if in_kernel() else Screen(width=screen_of().width)
+
+
 class PlanView(Bundle):
     """A plan that was not run."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Show `plan`."""
+    def __init__(self, plan: Plan, *, wide: bool = False) -> None:
+        """Show `plan`; `wide` has all columns of its table."""
         self.plan = plan
+        self.wide = wide
 
     def text(self) -> str:
         """Return it as a table of text."""
-        return f"{plan_text(self.plan, most=PLAN_ROWS)}\n{_NOTHING}"
+        return f"{plan_text(self.plan, most=TABLE_ROWS, screen=screen(), wide=self.wide)}\n{_NOTHING}"
 
     def html(self) -> str:
         """Return it as a table, with the picture below where that has something to tell."""
-        plan = self.plan
-        rows = plan_rows(plan)
-        shown = most_telling(rows, PLAN_ROWS)
-        parts = [html.head(html.escaped(title(plan)), map(html.escaped, plan_facts(plan, rows)))]
-        if ways := plan_ways(plan):
-            parts.append(f"<div>{html.dim(html.escaped(' · '.join(ways)))}</div>")
-        parts.append(_table(plan, shown))
-        if len(shown) < len(rows):
-            parts.append(html.note(html.escaped(rest_text(plan, rows, shown))))
-        parts += [
-            f"<div>{html.coloured(html.WARN, '⚠ warning')} {html.escaped(text, most=2000)}</div>"
-            for text in plan.warnings
-        ]
-        return "".join([*parts, *_picture(plan), html.note(_NOTHING)])
-
-
-def _table(plan: Plan, rows: Sequence[Row]) -> str:
-    header, table = plan_table(plan, rows)
-    cells = ["".join(_cell(name, texts, row) for name in header) for row, texts in zip(rows, table, strict=True)]
-    return html.table([(name, name in _NUMBERS) for name in header], cells)
-
-
-def _cell(name: str, texts: Mapping[str, str], row: Row) -> str:
-    text = html.escaped(texts[name])
-    if about := _whole(name, row):
-        text = f'<span title="{html.escaped(about)}">{text}</span>'
-    return html.cell(
-        html.coloured(colour, text) if (colour := _colour(name, texts, row)) else text, number=name in _NUMBERS
-    )
-
-
-def _colour(name: str, texts: Mapping[str, str], row: Row) -> str:
-    if name == "what will happen":
-        return _COLOURS[row.fate]
-    if name == "reboot":
-        return html.WARN if texts[name] == "needed" else html.DIM
-    return html.DIM if name in _DIM else ""
-
-
-def _whole(name: str, row: Row) -> str:
-    """Return the whole of what a cell shows in short, for those who point at it."""
-    if isinstance(row, InstanceRow):
-        shown = {"now → wanted": " → ".join(filter(None, (row.current, row.wanted))), "what will happen": row.store}
-        return shown.get(name, "")
-    return row.wanted if name == "result" else ""
+        table = listing_html(plan_listing(self.plan, most=TABLE_ROWS), wide=self.wide)
+        return "".join([table, *_picture(self.plan), html.note(_NOTHING)])
 
 
 def _picture(plan: Plan) -> Iterable[str]:

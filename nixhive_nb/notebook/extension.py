@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from nixhive_nb.background import BackgroundRun
-from nixhive_nb.hive import Plan
+from nixhive_nb.handle import RunHandle
 from nixhive_nb.notebook.completion import MATCHER, Completer
 from nixhive_nb.notebook.display import PlanView
 from nixhive_nb.notebook.follow.run import follow
@@ -15,6 +14,7 @@ from nixhive_nb.notebook.magics import HiveMagics
 from nixhive_nb.notebook.pages import pages
 from nixhive_nb.notebook.private import drop_magics, in_kernel, magics_of
 from nixhive_nb.notebook.settings import Hive, settings_for
+from nixhive_nb.plan.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def load(shell: InteractiveShell) -> None:
     for event, call in _EVENTS.items():
         parts.events.register(event, call)
     displays: Any = shell.display_formatter
-    displays.ipython_display_formatter.for_type(BackgroundRun, _show_run)
+    displays.ipython_display_formatter.for_type(RunHandle, _show_run)
     magics.greeting.begin()
     html, plain = _formatters(shell)
     html.for_type(Plan, lambda plan: PlanView(plan).html())
@@ -56,7 +56,7 @@ def unload(shell: InteractiveShell) -> None:
     for formatter in _formatters(shell):
         formatter.pop(Plan, None)
     displays: Any = shell.display_formatter
-    displays.ipython_display_formatter.pop(BackgroundRun, None)
+    displays.ipython_display_formatter.pop(RunHandle, None)
     for event, call in _EVENTS.items():
         parts.events.unregister(event, call)
     drop_magics(shell, HiveMagics, _MAGIC)
@@ -66,7 +66,7 @@ def unload(shell: InteractiveShell) -> None:
     magics.leave()
 
 
-def _show_run(run: BackgroundRun) -> None:
+def _show_run(run: RunHandle) -> None:
     """Show a run in the background in the cell that asks for it: how it goes, and in the end its record."""
     if not in_kernel():
         raise NotImplementedError  # a terminal has a line for it

@@ -15,7 +15,8 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.commands.options import options_of
-from nixhive_nb.commands.session import DEFAULT_CONFIG, Session
+from nixhive_nb.commands.session import Session
+from nixhive_nb.deployment.places import DEFAULT_CONFIG
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
 from nixhive_nb.notebook.answer import answer_to
 from nixhive_nb.notebook.display import Notice, show
@@ -159,6 +160,7 @@ class HiveMagics(Magics):
           ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
           ssh-config                         print that configuration
           lab up|status|down                 a practice fleet on this machine
+          completion bash|zsh|fish           print what makes Tab complete in a shell
           help [COMMAND]                     show the help
 
         PATTERN is a name of an instance, of a system, or a tag, or a glob of one: '*', "*" and * are the same.
@@ -171,7 +173,7 @@ class HiveMagics(Magics):
 
         `df = %hive build` gives a DataFrame, `p = %hive plan` the Plan; `--out NAME` puts it into a variable, also when
         hosts failed; `--json` gives plain Python lists. Hosts that fail raise RunFailed, so that Run All stops; its
-        `report` tells all.
+        `report` and `frame` tell all.
 
         Tab completes commands, options, names, groups, files and variables; `%hive deploy?` is the help of a command.
         Settings: `%config Hive`.
@@ -251,7 +253,7 @@ class HiveMagics(Magics):
         except RunInterrupted as error:
             out = options_of(ctx).get("out")
             if out:
-                self._shell.user_ns[out] = error.report
+                self._shell.user_ns[out] = error.frame
             raise
         return value
 
@@ -272,6 +274,8 @@ class HiveMagics(Magics):
             raise answer.failure
         if out or (alone and quiet):
             return None
+        if alone and answer.alone is not None:
+            return answer.alone
         if not alone or answer.shown is None:
             return answer.value
         answer.show()

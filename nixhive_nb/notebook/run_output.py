@@ -179,7 +179,7 @@ def failure_of(frame: pd.DataFrame) -> RunFailed | None:
             lines.append(strip_control(f"  {row['instance']}  {status}  {said[: html.MOST_TEXT]}").rstrip())
     if count > MOST_FAILURES:
         lines.append(f"  … and {count - MOST_FAILURES} more")
-    return RunFailed("\n".join(lines), frame)
+    return RunFailed("\n".join(lines), frame=frame)
 
 
 def _grouped(rows: Iterable[dict[str, Any]]) -> list[AlikeHosts]:

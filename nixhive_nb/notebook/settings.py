@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from IPython.core.error import UsageError
-from traitlets import Enum, Float, Int, TraitError, Unicode
+from traitlets import Enum, TraitError, TraitType, Unicode
 from traitlets.config import Configurable
 
-from nixhive_nb.commands.session import DEFAULT_CONFIG, DEFAULT_STATE, Policy
-from nixhive_nb.plan.plan import CONFIRM
-from nixhive_nb.run.limits import Limits
+from nixhive_nb.commands.options import CONFIG, STATE, STATE_DIR
+from nixhive_nb.commands.session import Policy
+from nixhive_nb.plan.option_kinds import Decimal, OneOf
+from nixhive_nb.plan.options import option
+from nixhive_nb.run.limits import LIMITS
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,78 +21,89 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
+    from nixhive_nb.plan.option_kinds import Kind
+    from nixhive_nb.plan.options import Option
+
 FASTEST = 5.0
 """Updates a second: more of them and a browser falls behind."""
+_PARALLEL = next(one for one in LIMITS if one.name == "parallel")
+_CONFIRM = option("confirm")
 
 
-class Count(Int):  # type: ignore[type-arg]
-    """A whole number; True is none."""
+class _Setting(TraitType[Any, Any]):
+    """A value of a kind that an option may have."""
 
-    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
-        """Return the number. Raises `TraitError`."""
-        if isinstance(value, bool):
-            self.error(obj, value)
-        return super().validate(obj, value)
+    def __init__(self, kind: Kind, default: object, *, help: str) -> None:  # noqa: A002 - as in traitlets
+        """Have a default; where that is None, None is allowed."""
+        super().__init__(default, allow_none=default is None, help=help)
+        self.kind = kind
+        self.tag(config=True)
 
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401, ARG002 - as in traitlets
+        """Return the value as options have it. Raises `TraitError`."""
+        return checked(f"Hive.{self.name}", self.kind, value)
 
-class Number(Float):  # type: ignore[type-arg]
-    """A number that can be counted with: infinity, nan and True are none."""
-
-    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
-        """Return the number. Raises `TraitError`."""
-        if isinstance(value, bool):
-            self.error(obj, value)
-        found = super().validate(obj, value)
-        if not math.isfinite(found):
-            raise TraitError(f"The value of the '{self.name}' trait of a Hive instance should be a number, not {found}")
-        return found
+    def from_string(self, s: str) -> Any:  # noqa: ANN401 - as in traitlets
+        """Return what a word of a command line stands for, as in `ipython --Hive.parallel=4`. Raises `ValueError`."""
+        return None if self.allow_none and s == "None" else self.kind.read(s)
 
 
-class Name(Unicode):  # type: ignore[type-arg]
+class Count(_Setting):
+    """A whole number."""
+
+
+class Number(_Setting):
+    """A number."""
+
+
+class Name(_Setting):
     """The name of a file or folder."""
 
-    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401 - as in traitlets
-        """Return the name. Raises `TraitError`."""
-        found = super().validate(obj, value)
-        if not found:
-            raise TraitError(f"The value of the '{self.name}' trait of a Hive instance should not be empty")
-        return found
+
+class Choice(Enum):  # type: ignore[type-arg]
+    """One of some words."""
+
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ANN401, ARG002 - as in traitlets
+        """Return the word. Raises `TraitError`."""
+        return checked(f"Hive.{self.name}", OneOf(tuple(self.values or ())), value)
+
+
+def checked(name: str, kind: Kind, value: object) -> object:
+    """Return the value of a setting. Raises `TraitError`, which names it as the user wrote it."""
+    try:
+        return kind.value(value)
+    except ValueError as error:
+        raise TraitError(f"{name} = {value!r} is not {error}.") from None
+
+
+def _help(one: Option) -> str:
+    """Return the help of an option, with how it is spelt."""
+    return f"{one.help.removesuffix('.')}, as {one.spelt[0]}."
 
 
 class Hive(Configurable):
     """The settings of `%hive`. An option of a command goes before them."""
 
     # `config` would be the better name, but every Configurable has that already: all values that were configured.
-    deployment = Name(DEFAULT_CONFIG, help="The deployment, as -c: a file, or a folder with default.nix.").tag(
-        config=True
-    )
-    state = Name(DEFAULT_STATE, help="The state file, as -s.").tag(config=True)
-    state_dir = Name(
-        None,
-        allow_none=True,
-        help="Where journals, outputs, --once keys and roots lie, as --state-dir. None: .hive if there is one, else "
-        "below $XDG_STATE_HOME.",
-    ).tag(config=True)
-    parallel = Count(Limits().parallel, min=1, help="How many hosts to work on at once, as --parallel.").tag(
-        config=True
-    )
+    deployment = Name(CONFIG.kind, CONFIG.default, help=_help(CONFIG))
+    state = Name(STATE.kind, STATE.default, help=_help(STATE))
+    state_dir = Name(STATE_DIR.kind, None, help=f"{_help(STATE_DIR)} None: {STATE_DIR.usually}.")
+    parallel = Count(_PARALLEL.kind, _PARALLEL.default, help=_help(_PARALLEL))
     confirm = Number(
-        None,
-        allow_none=True,
-        min=1,
-        help="Seconds after which a host goes back that got no word from us over a new connection, as --confirm. "
-        f"None is {CONFIRM:g}.",
-    ).tag(config=True)
+        _CONFIRM.kind, None, help=f"{_help(_CONFIRM)} In seconds; None is {_CONFIRM.kind.word(_CONFIRM.default)}."
+    )
     refresh = Number(
-        4.0, min=0.1, max=FASTEST, help=f"How often a second a run is shown anew, at most {FASTEST:g} times."
-    ).tag(config=True)
-    widgets = Enum(
+        Decimal(least=0.1, most=FASTEST),
+        4.0,
+        help=f"How often a second a run is shown anew, at most {FASTEST:g} times.",
+    )
+    widgets = Choice(
         ("auto", "own", "none"),
         "auto",
         help="How to choose targets and follow runs. own: by widgets. none: by tables. auto: own where a person "
         "is there, none elsewhere. Pages that cannot show them have tables.",
     ).tag(config=True)
-    policy = Enum(
+    policy = Choice(
         get_args(Policy),
         "attended",
         help="When a command that changes hosts needs --yes or --plan DIGEST. attended: where no person is there, as "
@@ -117,7 +130,9 @@ class Hive(Configurable):
         known = self.trait_names(config=True)
         for name in names:
             if name not in known:
-                raise TraitError(f"Hive has no setting '{name}': {', '.join(known)}.")
+                hint = near(name, known)
+                meant = f" Did you mean {' or '.join(hint)}?" if hint else ""
+                raise TraitError(f"Hive has no setting '{name}'.{meant} There are {', '.join(known)}.")
 
 
 def settings_for(shell: InteractiveShell) -> Hive:

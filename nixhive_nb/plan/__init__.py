@@ -1,1 +1,1 @@
-"""The plan: steps as values, what makes them, what runs them, and what they tell."""
+"""The plan: steps as values, what makes them, and what they tell."""

@@ -1,17 +1,19 @@
-"""The steps that make systems: evaluate, build, sign."""
+"""The steps that make systems (evaluate, build, sign), and those that do something on one host."""
 
 from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.routes import login_locks
+from nixhive_nb.plan.step import Step, step_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
-    from nixhive_nb.plan.plan import Survey
+    from nixhive_nb.plan.plan import Survey, Target
+    from nixhive_nb.plan.step import Kind
 
 
 def instantiate_steps(inventory: Inventory, systems: Iterable[str]) -> list[Step]:
@@ -19,7 +21,7 @@ def instantiate_steps(inventory: Inventory, systems: Iterable[str]) -> list[Step
     ordered = sorted(systems, key=lambda system: (inventory.include_paths(system), system))
     groups = (tuple(group) for _, group in groupby(ordered, key=inventory.include_paths))
     return [
-        Step(id=f"instantiate:{'+'.join(group)}", kind="instantiate", systems=group, locks=("evaluate",))
+        Step(id=step_id("instantiate", *group), kind="instantiate", systems=group, locks=("evaluate",))
         for group in groups
     ]
 
@@ -34,8 +36,8 @@ def build_steps(
 ) -> list[Step]:
     """Return the steps from the expressions to a verdict on each system.
 
-    What is known is taken as it is. What a survey has evaluated is not evaluated again; where that failed, the `build`
-    step fails with what was said then.
+    What is known is taken as it is. What a survey has evaluated is not evaluated again; where that failed, the step
+    `register` fails with what was said then.
     """
     evaluated = {one.system: one for one in survey.wanted} if survey else {}
     new = [system for system in systems if not known.get(system)]
@@ -43,12 +45,13 @@ def build_steps(
     before = tuple(step.id for step in steps)
     buildable = tuple(system for system in new if system not in evaluated or not evaluated[system].error)
     if realise and buildable:
-        steps.append(Step(id="realise", kind="realise", systems=buildable, after=before))
-        before = ("realise",)
+        build = Step(id=step_id("build"), kind="build", systems=buildable, after=before)
+        steps.append(build)
+        before = (build.id,)
     steps += [
         Step(
-            id=f"build:{system}",
-            kind="build",
+            id=step_id("register", system),
+            kind="register",
             systems=(system,),
             path=known.get(system, ""),
             after=before if system in buildable else (),
@@ -58,6 +61,18 @@ def build_steps(
     return steps
 
 
+def host_step(inventory: Inventory, target: Target, kind: Kind) -> Step:
+    """Return the step that does something on one instance, over a login."""
+    return Step(
+        id=step_id(kind, target.instance),
+        kind=kind,
+        systems=(target.system,),
+        instance=target.instance,
+        wave=target.wave,
+        locks=login_locks(inventory.instances[target.instance]),
+    )
+
+
 def sign_step(system: str) -> Step:
     """Return the step that signs the closure of a system."""
-    return Step(id=f"sign:{system}", kind="sign", systems=(system,), needs=(f"build:{system}",))
+    return Step(id=step_id("sign", system), kind="sign", systems=(system,), needs=(step_id("register", system),))

@@ -50,14 +50,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     previous: str = ""
     """What the instance ran before the step."""
     facts: HostFacts | None = None
-    """For `look`."""
+    """For `probe`."""
     wanted: tuple[Wanted, ...] = ()
     """For `instantiate`."""
     checks: tuple[CheckResult, ...] = ()
     inhibited: tuple[str, ...] = ()
-    """For `measure`: what keeps the host from switching to it without a reboot."""
+    """For `missing`: what keeps the host from switching to it without a reboot."""
     reboot: bool | None = None
-    """Whether the instance needs a reboot now; for `measure`, would need one. None where that is not known."""
+    """Whether the instance needs a reboot now; for `missing`, would need one. None where that is not known."""
 
 
 class StepStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -103,3 +103,8 @@ class Stopping(msgspec.Struct, frozen=True, kw_only=True, tag="stopping"):
 
 
 Event = Stopping | StepStarted | StepProgress | StepLine | StepEnded
+
+
+def because_of(step: str) -> str:
+    """Return the reason of a step that is skipped since another one failed."""
+    return f"because of {step}"

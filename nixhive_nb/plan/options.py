@@ -1,149 +1,301 @@
-"""How a verb is to be carried out, in the words of a user → the options of a plan."""
+"""The options of a plan, each declared once; and from what a user wrote to `Options`, and back.
+
+An option is a row of `OPTIONS`: its keyword, what it may be, its default, its help, which commands take it, and how it
+is spelt there. What else there is of it is made from the row: the option of `click` (`commands/options.py`), what
+Python takes and refuses (`options_of`), the setting of a notebook where it has one (`notebook/settings.py`), the words
+that do a run again (`command_words`), and the table in `docs/reference/options.md` (`tools/options_page.py`).
+
+To add one: a row here, and the field of `Options` that the engine reads. `How` is its type for a checker; a test tells
+where it is missing there. The limits (`--parallel` and its like) are rows of the same kind, in `run/limits.py`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, cast, get_args
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
+
+import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.plan import ACTIVATION_SECONDS, CONFIRM, REBOOT_SECONDS, STALL_SECONDS, Options, Reboot, SwitchType
+from nixhive_nb.plan.option_kinds import Decimal, Kind, OneOf, Share, SomeOf, WholeNumber, YesNo
+from nixhive_nb.plan.plan import Options, Reboot, SwitchType
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
     from nixhive_nb.plan.plan import Verb
 
 TYPES: tuple[SwitchType, ...] = get_args(SwitchType)
-REBOOTS: tuple[Reboot, ...] = get_args(Reboot)
 STEPS = ("build", "realise", "confirm", "checks")
 """What `--no` can leave out."""
+_SECONDS = Decimal(least=0.0, unit="seconds")
+_SOME_SECONDS = Decimal(least=1.0, unit="seconds")
+_USUAL = Options()
+
+
+class Flag(msgspec.Struct, frozen=True, kw_only=True):
+    """A flag that stands for one value of an option."""
+
+    word: str
+    value: str
+    verbs: tuple[str, ...]
+    help: str
+
+    @property
+    def name(self) -> str:
+        """How the flag is called in Python."""
+        return self.word.removeprefix("--").replace("-", "_")
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """One option: all that there is to know of it."""
+
+    name: str
+    """The keyword in Python."""
+    kind: Any
+    """What it may be: a `Kind`."""
+    default: object
+    help: str
+    verbs: tuple[str, ...] = ()
+    """The commands that take it; none means every command. `plan` takes those of each verb."""
+    words: tuple[str, ...] = ()
+    """How it is spelt, the long word last; where that is not its name with dashes."""
+    metavar: str = ""
+    """What stands for the value in a help."""
+    field: str = ""
+    """The field of `Options` or `Limits`, where it has another name; `-` where it is not one field."""
+    flags: tuple[Flag, ...] = ()
+    """Where each value has a flag of its own; the first that is given counts."""
+    implied: Mapping[str, str] = {}
+    """The default of a verb that has another one."""
+    usually: str = ""
+    """The default in words, where it is no value."""
+    only_python: bool = False
+    """Whether no command takes it."""
+
+    @property
+    def spelt(self) -> tuple[str, ...]:
+        """The words for it, the long one last."""
+        return self.words or (f"--{self.name.replace('_', '-')}",)
+
+    @property
+    def long(self) -> str:
+        """The long word for it."""
+        return self.spelt[-1]
+
+    def default_for(self, verb: str) -> object:
+        """Return what it is where nothing is said."""
+        return self.implied.get(verb, self.default)
+
+    def checked(self, given: object, written: str = "") -> Any:  # noqa: ANN401 - each has a type of its own
+        """Return a value as options have it. Raises `OptionError`; `written` is what the user wrote."""
+        kind: Kind = self.kind
+        try:
+            return kind.value(given)
+        except ValueError as error:
+            raise OptionError(f"{written or f'{self.name}={given!r}'} is not {error}.") from None
+
+    def words_for(self, value: object, verb: str) -> list[str]:
+        """Return the words of a command line that give it a value; none where that is what it is anyway."""
+        if value == self.default_for(verb):
+            return []
+        if self.flags:
+            return [flag.word for flag in self.flags if flag.value == value and verb in flag.verbs]
+        return [self.long] if isinstance(value, bool) else [self.long, self.kind.word(value)]
 
 
 class How(TypedDict, total=False):
-    """The keywords of `plan`, `deploy` and their like. Durations are seconds."""
+    """The keywords of `plan`, `deploy` and their like: those of `OPTIONS`."""
 
     type: str
-    """switch, boot, test or dry-activate."""
     force: bool
-    """Activate also where the wanted system runs already."""
     no: Collection[str]
-    """Steps to leave out: build (take known results), realise (with build: instantiate only), confirm, checks."""
-    confirm: float
-    """How long a host waits for our word before it goes back to what it ran."""
-    wait: float
-    """How long to wait for another activation on the same host."""
-    activation_timeout: float
-    """How long one switch-to-configuration may take."""
-    stall_timeout: float
-    """How long a transfer may move no byte before it is given up."""
     canary: int
-    """How many instances of each wave go first."""
     batch: int | str
-    """How many instances of a wave are activated together: N or "P%"."""
     max_failures: int | str
-    """With more failed instances nothing more is activated: N or "P%"."""
     pause: float
-    """Seconds between two waves or batches."""
+    stall_timeout: float
+    confirm: float
+    wait: float
+    activation_timeout: float
     reboot: str
-    """never, if needed, or always."""
     reboot_timeout: float
-    """How long a host may take to come back."""
 
 
-_NUMBERS = ("confirm", "wait", "activation_timeout", "stall_timeout", "canary", "pause", "reboot_timeout")
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="type",
+        kind=OneOf(TYPES),
+        default=_USUAL.type,
+        verbs=("deploy",),
+        words=("-t", "--type"),
+        help="switch: now and at the next boot. boot: at the next boot. test: now only. dry-activate: only say what "
+        "would happen.",
+    ),
+    Option(
+        name="force",
+        kind=YesNo(),
+        default=_USUAL.force,
+        verbs=("deploy",),
+        help="Activate also where the wanted system runs already.",
+    ),
+    Option(
+        name="no",
+        kind=SomeOf(STEPS, "steps that can be left out"),
+        default=(),
+        metavar="STEP[,STEP]",
+        field="-",  # it is `realise`, `checks` and `confirm` there, and what is known in place of builds
+        help="Leave steps out: build (take known results), realise (with build: instantiate only), confirm (set the "
+        "profile, then switch), checks.",
+    ),
+    Option(
+        name="canary",
+        kind=WholeNumber(),
+        default=_USUAL.canary,
+        verbs=("deploy", "rollback", "reboot"),
+        metavar="N",
+        help="N instances of each wave go first; if one fails, nothing follows.",
+    ),
+    Option(
+        name="batch",
+        kind=Share(1),
+        default=_USUAL.batch,
+        verbs=("deploy", "rollback", "reboot"),
+        metavar="N|P%",
+        help="Activate a wave in batches of so many.",
+    ),
+    Option(
+        name="max_failures",
+        kind=Share(),
+        default=_USUAL.max_failures,
+        verbs=("deploy", "rollback", "reboot"),
+        metavar="N|P%",
+        help="With more failed instances, activate nothing more.",
+    ),
+    Option(
+        name="pause",
+        kind=_SECONDS,
+        default=_USUAL.pause,
+        verbs=("deploy", "rollback", "reboot"),
+        metavar="SECONDS",
+        help="Wait between waves and batches.",
+    ),
+    Option(
+        name="stall_timeout",
+        kind=_SOME_SECONDS,
+        default=_USUAL.stall,
+        verbs=("push", "deploy"),
+        metavar="SECONDS",
+        field="stall",
+        help="Give a transfer up that moves no byte for so long.",
+    ),
+    Option(
+        name="confirm",
+        kind=_SOME_SECONDS,
+        default=_USUAL.confirm,
+        verbs=("deploy", "rollback"),
+        metavar="SECONDS",
+        help="A host that does not get our word over a new connection in this time goes back.",
+    ),
+    Option(
+        name="wait",
+        kind=_SECONDS,
+        default=_USUAL.wait,
+        verbs=("deploy", "rollback", "reboot"),
+        metavar="SECONDS",
+        help="Wait so long for somebody else's activation or reboot; without it, refuse.",
+    ),
+    Option(
+        name="activation_timeout",
+        kind=_SOME_SECONDS,
+        default=_USUAL.activation,
+        verbs=("deploy", "rollback"),
+        metavar="SECONDS",
+        field="activation",
+        help="How long one switch-to-configuration may take.",
+    ),
+    Option(
+        name="reboot",
+        kind=OneOf(get_args(Reboot)),
+        default=_USUAL.reboot,
+        verbs=("deploy", "reboot"),
+        help="Whether instances are rebooted.",
+        implied={"reboot": "always"},
+        flags=(
+            Flag(word="--reboot", value="always", verbs=("deploy",), help="Reboot each instance afterwards."),
+            Flag(
+                word="--reboot-if-needed",
+                value="if needed",
+                verbs=("deploy",),
+                help="Reboot those that run the new system only then, or have another kernel, initrd, modules or "
+                "kernel parameters.",
+            ),
+            Flag(
+                word="--if-needed",
+                value="if needed",
+                verbs=("reboot",),
+                help="Only those that boot another system, kernel, initrd, modules or parameters next.",
+            ),
+        ),
+    ),
+    Option(
+        name="reboot_timeout",
+        kind=_SOME_SECONDS,
+        default=_USUAL.reboot_timeout,
+        verbs=("deploy", "reboot"),
+        metavar="SECONDS",
+        help="How long a host may take to come back from a reboot.",
+    ),
+)
+"""Each option once. In this order a help lists them."""
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+_SINGLE = {option.name: option.field or option.name for option in OPTIONS if option.field != "-"}
+"""The field of `Options` for each keyword that is one."""
 
 
-def options_of(how: How, verb: Verb) -> Options:
-    """Return the options of a plan. Raises `OptionError` for a value that makes no sense."""
-    unknown = sorted(set(how) - set(How.__annotations__))
+def option(name: str) -> Option:
+    """Return an option by its keyword."""
+    return _BY_NAME[name]
+
+
+def options_of(how: How, verb: Verb, *, as_words: bool = False) -> Options:
+    """Return the options of a plan. Raises `OptionError` for a value that makes no sense.
+
+    A mistake is named as a keyword, and with `as_words` as the words of a command line.
+    """
+    unknown = sorted(set(how) - set(_BY_NAME))
     if unknown:
-        raise OptionError(f"{unknown[0]}: there is no such option. There are {', '.join(How.__annotations__)}.")
-    for name in _NUMBERS:
-        if name in how:
-            _check_number(name, how[name])  # type: ignore[literal-required] # they are all of them keywords of `How`
-    no = tuple(how.get("no", ()))
-    return Options(
-        type=cast("SwitchType", _one_of("-t", how.get("type", "switch"), TYPES)),
-        force=how.get("force", False),
-        realise="realise" not in _left_out(no, verb),
-        confirm=0.0 if "confirm" in no else _seconds("--confirm", how.get("confirm", CONFIRM), least=1.0),
-        checks="checks" not in no,
-        wait=_seconds("--wait", how.get("wait", 0.0)),
-        activation=_seconds("--activation-timeout", how.get("activation_timeout", ACTIVATION_SECONDS), least=1.0),
-        stall=_seconds("--stall-timeout", how.get("stall_timeout", STALL_SECONDS), least=1.0),
-        reboot=cast("Reboot", _one_of("reboot", how.get("reboot", "never"), REBOOTS)),
-        reboot_timeout=_seconds("--reboot-timeout", how.get("reboot_timeout", REBOOT_SECONDS), least=1.0),
-        canary=_canary(how.get("canary", 0)),
-        batch=str(how.get("batch", "")),
-        max_failures=str(how.get("max_failures", "")),
-        pause=_seconds("--pause", how.get("pause", 0.0)),
-    )
-
-
-def _check_number(name: str, value: object) -> None:
-    """Raise `OptionError` for what is no number."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise OptionError(f"{name}={value!r}: it must be a number.")
-
-
-def _left_out(no: Collection[str], verb: Verb) -> Collection[str]:
-    unknown = sorted(set(no) - set(STEPS))
-    if unknown:
-        raise OptionError(f"--no {unknown[0]}: no such step can be left out. It is one of {', '.join(STEPS)}.")
+        raise OptionError(_no_option(unknown[0], _BY_NAME))
+    given: dict[str, Any] = {name: _checked(_BY_NAME[name], value, as_words=as_words) for name, value in how.items()}
+    no = given.pop("no", ())
     if "realise" in no and verb != "build":
-        raise OptionError(f"--no realise goes with build alone: {verb} needs results that exist.")
-    return no
-
-
-def _one_of(option: str, value: str, known: Collection[str]) -> str:
-    if value not in known:
-        raise OptionError(f"{option} {value}: there is no such value. It is one of {', '.join(known)}.")
-    return value
-
-
-def _seconds(option: str, value: float, *, least: float = 0.0) -> float:
-    if not least <= value < float("inf"):
-        raise OptionError(f"{option} {value:g}: it must be at least {least:g} seconds.")
-    return float(value)
-
-
-def _canary(value: int) -> int:
-    if value < 0:
-        raise OptionError(f"--canary {value}: it must be at least 0.")
-    return value
-
-
-def command_words(options: Options, no: Collection[str], verb: Verb) -> list[str]:
-    """Return the words of a command line that lead to these options; what is as usual is left out."""
-    usual = words_of(Options(), ())
-    words: list[str] = []
-    for name, value in words_of(options, no).items():
-        if value == usual.get(name) or (verb == "reboot" and name == "reboot" and value == "always"):
-            continue
-        words.append(f"--{name.replace('_', '-')}")
-        if name == "reboot":
-            if_needed = "--if-needed" if verb == "reboot" else "--reboot-if-needed"
-            words[-1] = if_needed if value == "if needed" else "--reboot"
-        elif name == "no":
-            words.append(",".join(no))
-        elif not isinstance(value, bool):
-            words.append(f"{value:g}" if isinstance(value, float) else str(value))
-    return words
+        written = "--no realise" if as_words else f"no={how['no']!r}"
+        raise OptionError(f"{written} goes with build alone: {verb} needs results that exist.")
+    usual = {one.name: one.default_for(verb) for one in OPTIONS if one.implied}
+    values = {_SINGLE[name]: value for name, value in (usual | given).items()}
+    found = msgspec.structs.replace(_USUAL, **values, realise="realise" not in no, checks="checks" not in no)
+    return msgspec.structs.replace(found, confirm=0.0) if "confirm" in no else found
 
 
 def words_of(options: Options, no: Collection[str]) -> How:
     """Return the keywords that lead to these options; `no` are the steps that were left out."""
-    return How(
-        type=options.type,
-        force=options.force,
-        no=tuple(no),
-        confirm=options.confirm or CONFIRM,
-        wait=options.wait,
-        activation_timeout=options.activation,
-        stall_timeout=options.stall,
-        canary=options.canary,
-        batch=options.batch,
-        max_failures=options.max_failures,
-        pause=options.pause,
-        reboot=options.reboot,
-        reboot_timeout=options.reboot_timeout,
-    )
+    how = {name: getattr(options, field) for name, field in _SINGLE.items()}
+    return cast("How", {**how, "confirm": options.confirm or _USUAL.confirm, "no": tuple(no)})
+
+
+def command_words(options: Options, no: Collection[str], verb: Verb) -> list[str]:
+    """Return the words of a command line that lead to these options; what is as usual is left out."""
+    how: Mapping[str, object] = words_of(options, no)
+    return [word for one in OPTIONS for word in one.words_for(how[one.name], verb)]
+
+
+def _checked(one: Option, given: object, *, as_words: bool) -> object:
+    return one.checked(given, f"{one.long} {one.kind.word(given)}" if as_words else "")
+
+
+def _no_option(name: str, known: Iterable[str]) -> str:
+    hint = near(name, known)
+    meant = f" Did you mean {' or '.join(hint)}?" if hint else ""
+    return f"{name}: there is no such option.{meant} There are {', '.join(known)}."

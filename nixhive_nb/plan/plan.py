@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -12,7 +11,16 @@ from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.terms import Terms
 from nixhive_nb.util.said import Whole
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
+ON_INSTANCES: tuple[Verb, ...] = ("push", "deploy", "rollback", "reboot")
+"""Verbs whose runs end with an outcome for each instance: `@failed` are those that are not as wanted."""
+BRINGING: tuple[Verb, ...] = ("push", "deploy")
+"""Verbs that bring systems to instances, and so need what these evaluate to."""
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
 Reboot = Literal["never", "if needed", "always"]
 CONFIRM = 30.0
@@ -79,7 +87,10 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run will do. Steps stand in an order in which they could run one by one."""
+    """What a run will do: a plain value, which pickles, and compares by its content. `Hive.apply` carries it out.
+
+    Steps stand in an order in which they could run one by one. What shows it is imported when it is asked for.
+    """
 
     verb: Verb
     source: str
@@ -111,10 +122,37 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path of the state file."""
     state_dir: str = ""
     """That of the folder for journals and the like, where one was named."""
+    noted: str = ""
+    """The digest under which it was noted, where it is read otherwise now: without its secrets, or by a newer version.
+    Never believed of what a file says: whoever reads one sets it."""
 
     def __repr__(self) -> str:
         subjects = f"{len(self.targets)} instances" if self.targets else f"{len(self.systems)} systems"
         return f"Plan({self.digest}: {self.verb} of {self.source}, {subjects}, {len(self.steps)} steps)"
+
+    def __str__(self) -> str:
+        from nixhive_nb.view.plan import plan_text  # noqa: PLC0415 - see above
+
+        return plan_text(self)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """It as a DataFrame; columns as in `frames.plan_frame`."""
+        from nixhive_nb.frames import plan_frame  # noqa: PLC0415 - see above
+
+        return plan_frame(self)
+
+    def mermaid(self) -> str:
+        """Return the picture of waves and relays as Mermaid text."""
+        from nixhive_nb.view.plan_picture import mermaid  # noqa: PLC0415 - see above
+
+        return mermaid(self)
+
+    def svg(self) -> str:
+        """Return the picture of waves and relays as a static SVG."""
+        from nixhive_nb.view.plan_picture import svg  # noqa: PLC0415 - see above
+
+        return svg(self)
 
     @property
     def digest(self) -> str:
@@ -127,22 +165,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
         What changes by itself (uptime, free space) is not in it, nor are the words that asked for it.
         """
-        facts = {
-            "verb": self.verb,
-            "deployment": self.deployment,
-            "systems": self.systems,
-            "targets": self.targets,
-            "steps": self.steps,
-            "options": self.options,
-            "allowed": self.allowed,
-            "terms": self.terms,
-            "wanted": [(one.system, one.derivation, one.path, one.error) for one in self.wanted],
-            "seen": [
-                (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted))
-                for one in self.seen
-            ],
-        }
-        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
+        return self.noted or digest_of(self, self.steps)
 
     def own_steps(self) -> dict[str, tuple[str, ...]]:
         """Return the ids of the steps on each instance itself, in the order in which they run."""
@@ -155,3 +178,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def seen_of(self, instance: str) -> Seen | None:
         """Return an instance as it was when the plan was made, None when it was not asked."""
         return next((one for one in self.seen if one.instance == instance), None)
+
+
+def digest_of(plan: Plan, steps: Sequence[object]) -> str:
+    """Return what `Plan.whole_digest` says of a plan whose steps stand so in JSON."""
+    facts = {
+        "verb": plan.verb,
+        "deployment": plan.deployment,
+        "systems": plan.systems,
+        "targets": plan.targets,
+        "steps": steps,
+        "options": plan.options,
+        "allowed": plan.allowed,
+        "terms": plan.terms,
+        "wanted": [(one.system, one.derivation, one.path, one.error) for one in plan.wanted],
+        "seen": [
+            (one.instance, one.facts and (one.facts.current, one.facts.profile, one.facts.booted)) for one in plan.seen
+        ],
+    }
+    import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()

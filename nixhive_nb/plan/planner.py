@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.building import build_steps, sign_step
+from nixhive_nb.plan.building import build_steps, host_step, sign_step
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
-from nixhive_nb.plan.routes import ALL, fetch_locks, login_locks, relies_on
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.routes import ALL, fetch_locks, relies_on
+from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.plan.survey import seen_among, targets_of, wanted_among
 from nixhive_nb.plan.terms import terms_of
 from nixhive_nb.plan.twins import one_by_one, twins, warning
@@ -82,7 +82,7 @@ def plan_transfer(
     chosen = numbered(chosen, parts) if parts else chosen
     systems = tuple(dict.fromkeys(target.system for target in chosen))
     steps = build_steps(inventory, systems, known or {}, survey, realise=True)
-    ready = {system: f"build:{system}" for system in systems}
+    ready = {system: step_id("register", system) for system in systems}
     if inventory.signing_key:
         signs = [sign_step(system) for system in systems]
         steps += signs
@@ -176,7 +176,7 @@ def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Ste
             pairs[target.store][target.system] = None
     return [
         Step(
-            id=f"push:{system}>{store}",
+            id=step_id("push", system, store),
             kind="push",
             systems=(system,),
             store=store,
@@ -189,9 +189,9 @@ def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Ste
 
 
 def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) -> Step:
-    push = (f"push:{target.system}>{target.store}",) if target.store else ()
+    push = (step_id("push", target.system, target.store),) if target.store else ()
     return Step(
-        id=f"fetch:{target.instance}",
+        id=step_id("fetch", target.instance),
         kind="fetch",
         systems=(target.system,),
         instance=target.instance,
@@ -207,44 +207,33 @@ def _activations(inventory: Inventory, targets: Sequence[Target], options: Optio
     copies: dict[str, list[str]] = defaultdict(list)
     for target in targets:
         for host in relies_on(inventory.instances[target.instance]):
-            copies[host].append(f"fetch:{target.instance}")
+            copies[host].append(step_id("fetch", target.instance))
     own = {}
     for target in targets:
-        step = _own_step(inventory, target, "activate")
-        fetched = msgspec.structs.replace(step, needs=(f"fetch:{target.instance}",))
+        step = host_step(inventory, target, "activate")
+        fetched = msgspec.structs.replace(step, needs=(step_id("fetch", target.instance),))
         # A reboot in the middle of copies from a host, or through it, would cut them.
         own[target.instance] = _with_reboot(fetched, options, after=tuple(copies[target.instance]))
     return own
 
 
 def _rollback_step(inventory: Inventory, target: Target, goal: Goal) -> Step:
-    step = _own_step(inventory, target, "activate")
+    step = host_step(inventory, target, "activate")
     return msgspec.structs.replace(step, path=goal.path, generation=goal.generation)
 
 
 def _reboot_step(inventory: Inventory, target: Target) -> Step:
     # It is about no system: what the next boot starts is what the instance must run then.
-    return msgspec.structs.replace(_own_step(inventory, target, "reboot"), systems=())
+    return msgspec.structs.replace(host_step(inventory, target, "reboot"), systems=())
 
 
 def _with_reboot(activate: Step, options: Options, after: tuple[str, ...] = ()) -> tuple[Step, ...]:
     if options.reboot == "never":
         return (activate,)
     reboot = msgspec.structs.replace(
-        activate, id=f"reboot:{activate.instance}", kind="reboot", needs=(activate.id,), after=after
+        activate, id=step_id("reboot", activate.instance), kind="reboot", needs=(activate.id,), after=after
     )
     return activate, reboot
-
-
-def _own_step(inventory: Inventory, target: Target, kind: Literal["activate", "reboot"]) -> Step:
-    return Step(
-        id=f"{kind}:{target.instance}",
-        kind=kind,
-        systems=(target.system,),
-        instance=target.instance,
-        wave=target.wave,
-        locks=login_locks(inventory.instances[target.instance]),
-    )
 
 
 def _signing_warning(inventory: Inventory, targets: Sequence[Target]) -> Iterable[str]:

@@ -50,7 +50,7 @@ def unusual_options(plan: Plan) -> str:
     if plan.verb == "survey":
         return "a survey is no plan to carry out"
     try:
-        options_of(words_of(plan.options, plan.no), plan.verb)
+        options_of(words_of(plan.options, plan.no), plan.verb, as_words=True)
     except OptionError as error:
         return str(error)
     return ""

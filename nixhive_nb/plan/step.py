@@ -9,11 +9,11 @@ import msgspec
 from nixhive_nb.util.said import Whole
 
 Kind = Literal[
-    "look",
+    "probe",
     "instantiate",
-    "measure",
-    "realise",
+    "missing",
     "build",
+    "register",
     "sign",
     "push",
     "fetch",
@@ -21,15 +21,15 @@ Kind = Literal[
     "reboot",
     "pause",
     "check",
-    "wave",
+    "gate",
 ]
 """What a step does, in the order in which a deploy meets them.
 
-look         ask one instance what it runs; changes nothing
+probe        ask one instance what it runs; changes nothing
 instantiate  evaluate systems that share their include paths, in one process
-measure      find out what one instance lacks of its wanted system; changes nothing
-realise      build every derivation, in one `nix-store --realise`
-build        the verdict on one system: its result is there, rooted and remembered
+missing      find out what one instance lacks of its wanted system; changes nothing
+build        build every derivation, in one `nix-store --realise`
+register     the verdict on one system: its result is there, rooted and remembered
 sign         sign the closure of one system with the deployment's key
 push         bring one system to one store
 fetch        bring one system to one instance
@@ -37,8 +37,43 @@ activate     make one instance run it, its checks included
 reboot       reboot one instance (or only if that is needed), and see that it runs what it should
 pause        wait between two waves
 check        see, at the end of a wave, that the checks of one instance still hold
-wave         no work: every instance of a wave has come to its end
+gate         no work: every instance of a wave has come to its end
 """
+CHANGING: tuple[Kind, ...] = ("activate", "reboot")
+"""Kinds that change what an instance runs: held back by failures, and never cut off by a first stop."""
+MOVING: tuple[Kind, ...] = ("push", "fetch")
+"""Kinds that move content."""
+
+_SEPARATORS: dict[Kind, str] = {"instantiate": "+", "push": ">"}
+"""What stands between the names where a step is about several. In a name it stands behind a backslash."""
+
+
+class StepId(msgspec.Struct, frozen=True):
+    """What a step does, and to what: a plan has one step of each such pair. Only `str` knows how it is spelt."""
+
+    kind: Kind
+    subject: tuple[str, ...] = ()
+    """An instance, a system, or a part of a plan. Of `instantiate` the systems, of `push` the system and the store."""
+
+    def __str__(self) -> str:
+        separator = _SEPARATORS.get(self.kind, "")
+        names = separator.join(_escaped(name, separator) for name in self.subject)
+        return f"{self.kind}:{names}" if self.subject else self.kind
+
+
+def step_id(kind: Kind, *subject: str) -> str:
+    """Return the id of the step that does this to that."""
+    return str(StepId(kind, subject))
+
+
+def stage(kind: Kind) -> Kind:
+    """Return the part of a run that people take a step for: a system is built when it is rooted and remembered too."""
+    return "build" if kind == "register" else kind
+
+
+def _escaped(name: str, separator: str) -> str:
+    """Return a name that cannot be taken for several: no two tuples of names give the same text."""
+    return name.replace("\\", r"\\").replace(separator, f"\\{separator}") if separator else name
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +92,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """For `pause`."""
     strict: bool = False
-    """For `wave`: if one of its instances failed, no later wave is begun, whatever else is allowed (a canary)."""
+    """For `gate`: if one of its instances failed, no later wave is begun, whatever else is allowed (a canary)."""
     wave: Whole = 0
     needs: tuple[str, ...] = ()
     """Steps that must have succeeded; if one did not, this step is skipped."""

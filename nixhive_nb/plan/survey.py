@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nixhive_nb.deployment.stores import store_names
-from nixhive_nb.plan.building import instantiate_steps
+from nixhive_nb.plan.building import host_step, instantiate_steps
 from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target
-from nixhive_nb.plan.routes import login_locks
-from nixhive_nb.plan.step import Step
 from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.plan.step import Step
 
 
 def targets_of(inventory: Inventory, targets: Targets) -> tuple[Target, ...]:
@@ -51,13 +52,13 @@ def plan_survey(
     chosen = targets_of(inventory, targets)
     systems = tuple(dict.fromkeys(target.system for target in chosen))
     taken = {system: known[system] for system in systems if known and known.get(system)}
-    steps = [_look_step(inventory, target) for target in chosen]
-    looks = {step.instance: step.id for step in steps}
+    steps = [host_step(inventory, target, "probe") for target in chosen]
+    probes = {step.instance: step.id for step in steps}
     evaluations = instantiate_steps(inventory, [one for one in systems if one not in taken]) if evaluate else []
     steps += evaluations
     if measure:
         groups = {system: step.id for step in evaluations for system in step.systems}
-        steps += [_measure_step(inventory, target, taken, looks, groups) for target in chosen]
+        steps += [_missing_step(inventory, target, taken, probes, groups) for target in chosen]
     return Plan(
         verb="survey",
         source=inventory.source,
@@ -89,13 +90,8 @@ def plan_checks(inventory: Inventory, targets: Targets) -> Plan:
         systems=(),
         targets=chosen,
         steps=tuple(
-            Step(
-                id=f"check:{target.instance}",
-                kind="check",
-                instance=target.instance,
-                wave=target.wave,
-                locks=login_locks(inventory.instances[target.instance]),
-            )
+            # Whatever system it runs.
+            msgspec.structs.replace(host_step(inventory, target, "check"), systems=())
             for target in chosen
         ),
     )
@@ -138,33 +134,17 @@ def wanted_among(survey: Survey | None, systems: Iterable[str]) -> tuple[Wanted,
     return tuple(one for one in survey.wanted if one.system in names) if survey else ()
 
 
-def _look_step(inventory: Inventory, target: Target) -> Step:
-    return Step(
-        id=f"look:{target.instance}",
-        kind="look",
-        systems=(target.system,),
-        instance=target.instance,
-        wave=target.wave,
-        locks=login_locks(inventory.instances[target.instance]),
-    )
-
-
-def _measure_step(
+def _missing_step(
     inventory: Inventory,
     target: Target,
     known: Mapping[str, str],
-    looks: Mapping[str, str],
+    probes: Mapping[str, str],
     groups: Mapping[str, str],
 ) -> Step:
-    return Step(
-        id=f"measure:{target.instance}",
-        kind="measure",
-        systems=(target.system,),
-        instance=target.instance,
+    return msgspec.structs.replace(
+        host_step(inventory, target, "missing"),
         store=target.store,
         path=known.get(target.system, ""),
-        wave=target.wave,
-        needs=(looks[target.instance],) if looks else (),
+        needs=(probes[target.instance],) if probes else (),
         after=(groups[target.system],) if target.system in groups else (),
-        locks=login_locks(inventory.instances[target.instance]),
     )

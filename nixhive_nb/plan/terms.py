@@ -6,13 +6,10 @@ rule would find. Those that say where a host is are kept as they are, for a pers
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING
 
 import msgspec
-
-from nixhive_nb.plan.routes import relies_on, store_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,6 +37,8 @@ def terms_of(inventory: Inventory, names: Iterable[str]) -> Terms:
 
     Instances that they are reached through, that they read from and that build for them take part as well.
     """
+    from nixhive_nb.plan.routes import relies_on  # noqa: PLC0415 - names, and ways of ssh, which no help needs
+
     known = inventory.instances
     found: dict[str, Instance] = {}
     rest = [*names, *_builders(inventory.build_flags)]
@@ -95,9 +94,13 @@ def _changes(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
 
 def _builders(flags: Iterable[str]) -> Iterator[str]:
     """Yield the hosts that builds may go to, as `--builders` names them."""
+    from nixhive_nb.plan.routes import store_host  # noqa: PLC0415 - see above
+
     for flag in flags:
         yield from filter(None, map(store_host, re.split(r"[\s;]+", flag)))
 
 
 def _hash(value: object) -> str:
+    import hashlib  # noqa: PLC0415 - as below
+
     return hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:_HASH]

@@ -7,7 +7,6 @@ no work: what comes later needs it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan.building import host_step
+from nixhive_nb.plan.option_kinds import Share
 from nixhive_nb.plan.plan import Target
-from nixhive_nb.plan.routes import login_locks, relies_on
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.routes import relies_on
+from nixhive_nb.plan.step import Step, step_id
+from nixhive_nb.util.order import natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Options
 
-_AMOUNT = re.compile(r"([0-9]{1,9})(%?)")
 _WHOLE = 100
 
 
@@ -44,7 +45,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gate(self) -> str:
         """The id of the step that ends it."""
-        return f"wave:{self.name}"
+        return step_id("gate", self.name)
 
 
 def allowed_failures(text: str, targets: int) -> int | None:
@@ -94,11 +95,11 @@ def gated(
         checks = _check_steps(inventory, part, options, last) if is_followed else []
         steps += checks
         ends = (*last.values(), *(step.id for step in checks))
-        steps.append(Step(id=part.gate, kind="wave", wave=part.wave, strict=part.strict, needs=gate[:1], after=ends))
+        steps.append(Step(id=part.gate, kind="gate", wave=part.wave, strict=part.strict, needs=gate[:1], after=ends))
         gate = (part.gate,)
         if options.pause and is_followed:
             pause = Step(
-                id=f"pause:{part.name}", kind="pause", wave=part.wave, seconds=options.pause, needs=(part.gate,)
+                id=step_id("pause", part.name), kind="pause", wave=part.wave, seconds=options.pause, needs=(part.gate,)
             )
             steps.append(pause)
             gate = (part.gate, pause.id)
@@ -112,19 +113,14 @@ def _check_steps(inventory: Inventory, part: Part, options: Options, last: Mappi
     if not checked or not options.checks or not runs_it:
         return []
     # One step that waits for all, so that there is not an edge from each to each.
-    settled = Step(id=f"settled:{part.name}", kind="wave", wave=part.wave, after=tuple(last.values()))
+    settled = Step(
+        id=step_id("gate", f"{part.name} before its checks"), kind="gate", wave=part.wave, after=tuple(last.values())
+    )
     return [
         settled,
         *(
-            Step(
-                id=f"check:{target.instance}",
-                kind="check",
-                systems=(target.system,),
-                instance=target.instance,
-                wave=part.wave,
-                needs=(last[target.instance],),
-                after=(settled.id,),
-                locks=login_locks(inventory.instances[target.instance]),
+            msgspec.structs.replace(
+                host_step(inventory, target, "check"), needs=(last[target.instance],), after=(settled.id,)
             )
             for target in checked
         ),
@@ -166,14 +162,13 @@ def _batch_size(text: str, wave: int) -> int:
 
 def _amount(option: str, text: str, *, least: int) -> tuple[int, bool]:
     """Read `N` or `P%`: the number, and whether it is a share."""
-    found = _AMOUNT.fullmatch(text.strip())
-    number, share = (int(found[1]), bool(found[2])) if found else (-1, False)
-    if number < least or (share and number > _WHOLE):
+    try:
+        return Share(least).split(text)
+    except ValueError:
         raise OptionError(
             f"{option} {text}: it must be a number of at least {least}, or a share of at most 100%: {option} 10, "
             f"or {option} 25%."
-        )
-    return number, share
+        ) from None
 
 
 def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> list[Target]:
@@ -189,7 +184,7 @@ def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> li
         if name in ordered:
             return
         trail.append(name)
-        for leader in sorted(relied[name]):
+        for leader in sorted(relied[name], key=natural):
             if leader in trail:
                 relied[name].discard(leader)
             else:

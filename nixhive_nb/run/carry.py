@@ -50,17 +50,18 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     """The words of the command."""
     reason: str = ""
 
-    def header(self, *, source: str, deployment: Path) -> Header:
-        """Return what a journal begins with. `source` is the deployment as the user named it."""
-        return Header(
-            who=user_name(),
-            program=self.program,
-            words=self.words,
-            reason=self.reason,
-            versions=_versions(),
-            source=source,
-            deployment=str(deployment),
-        )
+
+def header_of(note: Note, *, source: str, deployment: Path) -> Header:
+    """Return what a journal begins with. `source` is the deployment as the user named it."""
+    return Header(
+        who=user_name(),
+        program=note.program,
+        words=note.words,
+        reason=note.reason,
+        versions=_versions(),
+        source=source,
+        deployment=str(deployment),
+    )
 
 
 def carry_out(
@@ -78,8 +79,21 @@ def carry_out(
     interrupt then goes on up.
     """
     with under_way(plan, backend, limits=limits, follow=follow, journal=journal, warn=warn) as run:
-        _wait(run)
+        wait_or_stop(run)
     return run.report()
+
+
+def wait_or_stop(run: Run) -> None:
+    """Wait until a run has ended. An interrupt stops it, a second one leaves it; then it goes on up."""
+    try:
+        wait_awake(run.wait)
+    except KeyboardInterrupt:
+        try:
+            run.stop()
+            wait_awake(run.wait)
+        except KeyboardInterrupt:
+            _leave(run)
+        raise
 
 
 @contextlib.contextmanager
@@ -172,18 +186,6 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         **({"nix": nix[0]} if nix else {}),
     }
-
-
-def _wait(run: Run) -> None:
-    try:
-        wait_awake(run.wait)
-    except KeyboardInterrupt:
-        try:
-            run.stop()
-            wait_awake(run.wait)
-        except KeyboardInterrupt:
-            _leave(run)
-        raise
 
 
 def _leave(run: Run) -> None:

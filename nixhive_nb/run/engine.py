@@ -17,8 +17,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import HiveError, LinkLost, Locked, Refused, RolledBack, StepFailed, of_system
-from nixhive_nb.plan.events import GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
-from nixhive_nb.run.gates import TOUCHES, Policy
+from nixhive_nb.plan.events import (
+    GOOD,
+    Outcome,
+    Result,
+    StepEnded,
+    StepLine,
+    StepProgress,
+    StepStarted,
+    Stopping,
+    because_of,
+)
+from nixhive_nb.plan.step import CHANGING
+from nixhive_nb.run.gates import Policy
 from nixhive_nb.run.hearing import Hearing, OnEvent
 from nixhive_nb.run.limits import Limits, Locks
 from nixhive_nb.run.report import Report, Tally
@@ -126,7 +137,7 @@ class Run:
     def stop(self) -> None:
         """Start nothing more, end builds and copies, and let running activations and reboots come to their end."""
         self.stopping = True
-        self._engine.stop(lambda step: step.kind not in TOUCHES)
+        self._engine.stop(lambda step: step.kind not in CHANGING)
 
     def abandon(self) -> None:
         """Leave at once. What was being activated or rebooted has an unknown end."""
@@ -282,10 +293,10 @@ class _Engine:
         cause = next((end for end in missing if end.outcome != "cancelled"), None)
         if cause:
             root = cause.cause or cause.step
-            return self._unbegun(step, "skipped", f"because of {root}", root)
+            return self._unbegun(step, "skipped", because_of(root), root)
         if missing or self._stopping:
             return self._unbegun(step, "cancelled", _STOPPED)
-        if step.kind == "wave":
+        if step.kind == "gate":
             closed = self._policy.verdict(step)
             return self._unbegun(step, "failed" if closed else "done", closed)
         refusal = self._policy.refusal(step)
@@ -300,7 +311,7 @@ class _Engine:
             result = await self._work(step)
         except asyncio.CancelledError:
             # An activation that is left in its middle has an end that we do not know.
-            return self._ended(step, "unknown" if step.kind in TOUCHES else "cancelled", _STOPPED)
+            return self._ended(step, "unknown" if step.kind in CHANGING else "cancelled", _STOPPED)
         except HiveError as error:
             ended = self._ended(step, _outcome_of(error, step), str(error), error.log)
             found = error.result if isinstance(error, StepFailed) else None
@@ -347,7 +358,7 @@ def _outcome_of(error: HiveError, step: Step) -> Outcome:
             return "refused"
         case Locked():
             return "locked"
-        case LinkLost() if step.kind in TOUCHES:
+        case LinkLost() if step.kind in CHANGING:
             return "unknown"
         case _:
             return "failed"

@@ -55,8 +55,8 @@ class RunInterrupted(KeyboardInterrupt):
     def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
         super().__init__()
         self.rows = rows
-        self.report: Any = None
-        """The same rows as `frames.run_frame`, set by `Hive.run`."""
+        self.frame: Any = None
+        """The same rows as `frames.run_frame`, a DataFrame; set by `Hive.run`."""
 
 
 class Listener:

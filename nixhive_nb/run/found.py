@@ -48,13 +48,13 @@ def _evaluated(step: Step, record: StepRecord) -> dict[str, Wanted]:
 
 
 def _seen(report: Report, instance: str) -> Seen:
-    look, measure = report.steps.get(f"look:{instance}"), report.steps.get(f"measure:{instance}")
-    measured = measure.result if measure and measure.outcome in GOOD else None
-    facts = look.result.facts if look and look.result else None
+    probe, missing = report.record_of("probe", instance), report.record_of("missing", instance)
+    measured = missing.result if missing and missing.outcome in GOOD else None
+    facts = probe.result.facts if probe and probe.result else None
     return Seen(
         instance=instance,
         facts=facts,
-        error="" if facts or not look else look.reason,
+        error="" if facts or not probe else probe.reason,
         # Of a system that is not built yet, nothing can be told.
         moves=measured.size if measured and measured.path else None,
         reboot=measured.reboot if measured else None,

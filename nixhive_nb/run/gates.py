@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import BAD, GOOD
+from nixhive_nb.plan.step import CHANGING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -12,9 +13,6 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.events import StepEnded
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.step import Step
-
-TOUCHES = ("activate", "reboot")
-"""Kinds of steps that change what an instance runs: held back by failures, and never cut off by a first stop."""
 
 
 class Policy:
@@ -40,14 +38,14 @@ class Policy:
 
     def refusal(self, step: Step) -> str:
         """Return why a step must not be begun after what has failed; empty when it may be."""
-        return self._too_many() if step.kind in TOUCHES else ""
+        return self._too_many() if step.kind in CHANGING else ""
 
     def verdict(self, gate: Step) -> str:
         """Return why a gate stays closed; empty when what comes after it may be begun."""
         return self._broken_check(gate) or (self._not_as_wanted(gate) if gate.strict else "") or self._too_many()
 
     def _was_broken(self, cause: str) -> bool:
-        return bool(cause) and self._steps[cause].kind != "wave" and self._ended[cause].outcome in BAD
+        return bool(cause) and self._steps[cause].kind != "gate" and self._ended[cause].outcome in BAD
 
     def _too_many(self) -> str:
         count = len(self._failed)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.events import StepEnded, StepStarted, Stopping
+from nixhive_nb.plan.events import StepEnded, StepStarted, Stopping, because_of
+from nixhive_nb.plan.formats import noted_plan
 from nixhive_nb.plan.options import How, words_of
 from nixhive_nb.plan.plan import Plan, Verb
 from nixhive_nb.plan.sound import flaw_of
+from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.journal import RUNS, End, Head, is_locked
 from nixhive_nb.run.report import Tally
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from nixhive_nb.plan.step import Step
     from nixhive_nb.run.report import Report
@@ -38,7 +41,6 @@ _TAIL = 8192
 """Where in a file its last line begins, at most this far from the end, if that is an `end` line."""
 _MOST_LINE = 256 * 2**20
 """The longest line that is read at once, in bytes: the plan of 100,000 hosts is shorter."""
-_TOUCHES = ("activate", "reboot")
 _KILLED = "the run was killed"
 _GAP = "the journal does not tell how it ended"
 
@@ -56,6 +58,8 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     words: tuple[str, ...] = ()
     verb: str
+    asked: tuple[str, ...] = ()
+    """The patterns, as far as the plan tells."""
     source: str
     digest: str
     reason: str = ""
@@ -70,23 +74,18 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
         """How long it took; None for one that has no end, 0 where the clock was put back by more than that."""
         return None if self.ended is None else max(0.0, self.ended - self.started)
 
+    @property
+    def command(self) -> str:
+        """What was asked for: the words as they were typed, or for a run from Python the verb and the patterns."""
+        return shlex.join(self.words or (self.verb, *self.asked))
+
 
 class _Brief(msgspec.Struct, frozen=True):
     """What a list of runs needs of a plan."""
 
     verb: str
     targets: tuple[msgspec.Raw, ...] = ()
-
-
-class _Noted(Plan, frozen=True, kw_only=True):
-    """A plan that was noted without its secrets, or by another version: it keeps the digest that it had."""
-
-    noted: str = ""
-
-    @property
-    def whole_digest(self) -> str:
-        """The digest that stands in the journal."""
-        return self.noted
+    patterns: tuple[tuple[str, ...], ...] = ()
 
 
 def runs(folder: Path) -> tuple[RunEntry, ...]:
@@ -175,6 +174,7 @@ def _entry(file: Path) -> RunEntry | None:
         program=head.program,
         words=head.words,
         verb=plan.verb,
+        asked=tuple(",".join(wave) for wave in plan.patterns),
         source=head.source,
         digest=head.digest,
         reason=head.reason,
@@ -195,19 +195,20 @@ def _counts(entry: RunEntry) -> dict[str, int]:
 
 
 def _read(entry: RunEntry) -> tuple[list[Line], Plan]:
-    """Return the lines of a journal that can be read, and its plan."""
+    """Return the lines of a journal that can be read, and its plan, in the words of this version."""
     try:
         lines = list(_lines(Path(entry.path)))
     except OSError as error:
         raise OptionError(f"The journal {entry.path} cannot be read: {error.strerror}.") from None
     head = lines[0] if lines else None
+    ids: dict[str, str] = {}
     try:
-        plan = _noted(head) if isinstance(head, Head) else None
+        plan, ids = _noted(head) if isinstance(head, Head) else (None, ids)
     except _UNREADABLE:
         _log.debug("cannot read the plan in %s", entry.path, exc_info=True)
         plan = None
     if plan is not None and not (flaw := flaw_of(plan)):
-        return lines, plan
+        return [_renamed(line, ids) for line in lines] if ids else lines, plan
     if plan is not None:
         _log.debug("the plan in %s is none of ours: %s", entry.path, flaw)
     raise OptionError(
@@ -215,11 +216,22 @@ def _read(entry: RunEntry) -> tuple[list[Line], Plan]:
     )
 
 
-def _noted(head: Head) -> Plan:
-    plan = msgspec.json.decode(head.plan, type=Plan)
-    if plan.digest == head.digest:
-        return plan
-    return msgspec.structs.replace(msgspec.json.decode(head.plan, type=_Noted), noted=head.digest)
+def _noted(head: Head) -> tuple[Plan, dict[str, str]]:
+    """Return the plan of a journal, with the digest that it had, and the new id of each step that has another."""
+    plan, ids = noted_plan(head.plan, head.format, Plan)
+    return plan if plan.digest == head.digest else msgspec.structs.replace(plan, noted=head.digest), ids
+
+
+def _renamed(line: Line, ids: Mapping[str, str]) -> Line:
+    """Return a line about a step that has another id by now."""
+    match line:
+        case StepStarted():
+            return msgspec.structs.replace(line, step=ids.get(line.step, line.step))
+        case StepEnded():
+            cause = ids.get(line.cause, line.cause)
+            reason = because_of(cause) if cause and line.reason == because_of(line.cause) else line.reason
+            return msgspec.structs.replace(line, step=ids.get(line.step, line.step), cause=cause, reason=reason)
+    return line
 
 
 def _report(lines: Iterable[Line], plan: Plan, started: float, state: str) -> Report:
@@ -264,7 +276,7 @@ def _forward(
 
 def _lost(step: Step, when: float, *, begun: bool, killed: bool) -> StepEnded:
     """Return the end of a step that has none in the journal."""
-    unknown = begun and (step.kind in _TOUCHES or not killed)
+    unknown = begun and (step.kind in CHANGING or not killed)
     return StepEnded(
         time=when, step=step.id, outcome="unknown" if unknown else "cancelled", reason=_KILLED if killed else _GAP
     )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nixhive_nb.plan.events import StepEnded, StepLine, StepProgress
+from nixhive_nb.plan.formats import FORMAT
 from nixhive_nb.run.logs import log_file
 from nixhive_nb.util.files import make_folder, private_opener
 from nixhive_nb.util.kept import LOGGED, full_note
@@ -72,6 +73,8 @@ class Head(Header, frozen=True, kw_only=True, tag="run"):
     time: Moment
     digest: str
     plan: msgspec.Raw
+    format: Whole = 1
+    """How the plan and the steps are spelt: see `plan.formats`. Journals of the first format have no number."""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
@@ -125,7 +128,9 @@ class Journal:
         except OSError as error:  # a file system that cannot
             journal._fail(file, error)
         known = {name: getattr(header, name) for name in header.__struct_fields__}
-        journal._write(Head(run=run, time=now, digest=plan.digest, plan=msgspec.Raw(_encoded(plan)), **known))
+        journal._write(
+            Head(format=FORMAT, run=run, time=now, digest=plan.digest, plan=msgspec.Raw(_encoded(plan)), **known)
+        )
         journal._sync()
         return journal
 

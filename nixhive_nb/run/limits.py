@@ -7,10 +7,10 @@ from itertools import count
 
 import msgspec
 
-from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.option_kinds import Size, WholeNumber
+from nixhive_nb.plan.options import Option
+from nixhive_nb.plan.step import MOVING, Step
 from nixhive_nb.util.kept import KEPT, LOGGED
-
-_CONTENT = ("fetch", "push")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +32,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     log: int = LOGGED
     """Bytes of the log of one host: of a `run` that says more than is kept, and of a run that is noted."""
 
+    def __post_init__(self) -> None:
+        """Take numbers alone. Raises `OptionError`."""
+        for one in LIMITS:
+            msgspec.structs.force_setattr(self, one.name, one.checked(getattr(self, one.name)))
+
     def of(self, lock: str) -> int:
         """Return how many steps may hold a lock: `all`, `evaluate`, `jump:NAME`, `relay:URL`, `store:URL`."""
         if lock == "all":
@@ -42,6 +47,67 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             return self.per_jump
         # Two copies to one store at once would both send the paths that they share.
         return self.per_store if lock.startswith("relay:") else 1
+
+
+_USUAL = {field.name: field.default for field in msgspec.structs.fields(Limits)}
+_SOME = WholeNumber(1)
+
+LIMITS: tuple[Option, ...] = (
+    Option(
+        name="parallel",
+        kind=_SOME,
+        default=_USUAL["parallel"],
+        metavar="N",
+        help="How many hosts to work on at once.",
+    ),
+    Option(
+        name="copies",
+        kind=_SOME,
+        default=_USUAL["copies"],
+        words=("--parallel-copies",),
+        metavar="N",
+        help="How many copies may leave this machine at once.",
+    ),
+    Option(
+        name="per_jump",
+        kind=_SOME,
+        default=_USUAL["per_jump"],
+        metavar="N",
+        help="How many hosts behind one jump host at once.",
+    ),
+    Option(
+        name="per_store",
+        kind=_SOME,
+        default=_USUAL["per_store"],
+        metavar="N",
+        help="How many hosts may read from one store at once.",
+    ),
+    Option(
+        name="evaluations",
+        kind=_SOME,
+        default=_USUAL["evaluations"],
+        only_python=True,
+        help="How many evaluations of systems at once: each may take a gigabyte of memory.",
+    ),
+    Option(
+        name="output",
+        kind=Size(),
+        default=_USUAL["output"],
+        words=("--max-output",),
+        metavar="SIZE",
+        help="How much of what one host says to run is kept, such as 500k, 64M or 1G. Of more, the beginning and the "
+        "end are kept, and a log has it.",
+    ),
+    Option(
+        name="log",
+        kind=Size(),
+        default=_USUAL["log"],
+        words=("--max-log",),
+        metavar="SIZE",
+        help="How long the log of one host may become.",
+    ),
+)
+"""Each limit once, as `plan.options.OPTIONS` has the options of a plan."""
 
 
 class _Turn(msgspec.Struct, kw_only=True):
@@ -99,7 +165,7 @@ class Locks:
             lock = turn.locks[turn.taken]
             free = self._free.setdefault(lock, self._limits.of(lock))
             if not free:
-                entry = (turn.step.kind in _CONTENT, next(self._arrivals), turn)
+                entry = (turn.step.kind in MOVING, next(self._arrivals), turn)
                 heappush(self._queues.setdefault(lock, []), entry)
                 return False
             self._free[lock] = free - 1

@@ -5,33 +5,38 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
+from nixhive_nb.errors import RunFailed
 from nixhive_nb.plan.events import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Plan, Target
+from nixhive_nb.plan.step import CHANGING, Kind, stage, step_id
 from nixhive_nb.run.logs import log_file
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import pandas as pd
+
     from nixhive_nb.plan.events import Event
     from nixhive_nb.plan.step import Step
+    from nixhive_nb.view.timeline import Timeline
 
 LOG_LINES = 20
 """How many of the last lines of a step a report keeps."""
 WORST_FIRST: tuple[Outcome, ...] = (*BAD, "skipped", "cancelled")
 """The outcomes that leave an instance otherwise than it is wanted."""
-_CHANGING = ("activate", "reboot")
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How one step went. `outcome` is None while it runs; `started` is None for one that was never begun."""
 
     step: str
-    kind: str
+    kind: Kind
     subject: str
     instance: str = ""
     """The instance that it ran on, or for; empty for what was done once for several."""
@@ -61,7 +66,7 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
     """The worst of its own steps; None while they are under way."""
     failed_step: str = ""
-    """The kind of step that is the cause: build, push, fetch, activate, wave (a gate) …; empty where all is well."""
+    """The stage that is the cause: build, push, fetch, activate, gate …; empty where all is well."""
     reason: str = ""
     path: str = ""
     previous: str = ""
@@ -99,7 +104,11 @@ class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did."""
+    """What a run did: `deploy`, `push`, `build`, `rollback`, `reboot` and `apply` return one.
+
+    It is a plain value: it pickles, and compares by its content. A cell shows its record, `print` all of it as text.
+    What shows it is imported when it is asked for.
+    """
 
     plan: Plan
     started: float
@@ -107,6 +116,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, StepRecord]
     journal: str = ""
     """The absolute path of its journal; empty for a run that is not noted."""
+
+    def record_of(self, kind: Kind, *subject: str) -> StepRecord | None:
+        """Return how the step went that does this to that; None where the plan has no such step."""
+        return self.steps.get(step_id(kind, *subject))
 
     @property
     def ok(self) -> bool:
@@ -138,7 +151,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def systems(self) -> tuple[SystemRecord, ...]:
         """Return a record for each system of the plan, in its order."""
-        return tuple(self._system(name) for name in self.plan.systems if f"build:{name}" in self.steps)
+        found = ((name, self.record_of("register", name)) for name in self.plan.systems)
+        return tuple(self._system(name, record) for name, record in found if record is not None)
 
     def instances(self) -> tuple[InstanceRecord, ...]:
         """Return a record for each targeted instance, in the order of the targets."""
@@ -150,11 +164,59 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         found = (record.reason for record in self.steps.values() if record.outcome in GOOD and record.reason)
         return tuple(dict.fromkeys(found))
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """How it ended; columns as in `frames.build_frame` for a build, else as in `frames.outcome_frame`."""
+        from nixhive_nb.frames import build_frame, outcome_frame  # noqa: PLC0415 - see above
+
+        return build_frame(self) if self.plan.verb == "build" else outcome_frame(self)
+
+    def timings(self) -> pd.DataFrame:
+        """Return when each step ran that was begun; columns as in `frames.timings_frame`."""
+        from nixhive_nb.frames import timings_frame  # noqa: PLC0415 - see above
+
+        return timings_frame(self)
+
+    def timeline(self) -> Timeline:
+        """Return a static picture of what ran when, for each system, store and instance."""
+        from nixhive_nb.view.timeline import Timeline  # noqa: PLC0415 - see above
+
+        return Timeline.of(self)
+
+    def raise_if_failed(self) -> Self:
+        """Return it when every instance (of a build: every system) is as it is wanted. Raises `RunFailed` else."""
+        from nixhive_nb.view.report import failure_text  # noqa: PLC0415 - see above
+
+        if not self.ok:
+            raise RunFailed(failure_text(self), self)
+        return self
+
+    def __str__(self) -> str:
+        from nixhive_nb.view.report import report_text  # noqa: PLC0415 - see above
+
+        return strip_control(report_text(self))
+
+    def __repr__(self) -> str:
+        from nixhive_nb.view.report import headline  # noqa: PLC0415 - see above
+
+        return f"Report({' '.join(filter(None, [self.plan.verb, self.run]))}: {strip_control(headline(self))})"
+
+    def _repr_html_(self) -> str:
+        from nixhive_nb.view.record import record_html  # noqa: PLC0415 - see above
+
+        return record_html(self)
+
+    def _repr_pretty_(self, printer: _Printer, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
+        from nixhive_nb.view.record import ROWS  # noqa: PLC0415 - see above
+        from nixhive_nb.view.report import report_text  # noqa: PLC0415 - see above
+
+        # A notebook keeps this, whatever the size of the run.
+        printer.text(strip_control(report_text(self, most=ROWS)))
+
     def _subjects(self) -> Iterable[InstanceRecord | SystemRecord]:
         return self.systems() if self.plan.verb == "build" else self.instances()
 
-    def _system(self, name: str) -> SystemRecord:
-        record = self.steps[f"build:{name}"]
+    def _system(self, name: str, record: StepRecord) -> SystemRecord:
         result = record.result or Result()
         return SystemRecord(
             system=name,
@@ -170,12 +232,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _build_seconds(self, system: str) -> float | None:
-        """Return the seconds from the start of the realisation to the verdict on a system."""
-        realise, build = self.steps.get("realise"), self.steps.get(f"build:{system}")
-        if build is None or build.ended is None:
+        """Return the seconds from the start of the build to the verdict on a system."""
+        build, register = self.record_of("build"), self.record_of("register", system)
+        if register is None or register.ended is None:
             return None
-        start = realise.started if realise is not None and realise.started is not None else build.started
-        return None if start is None else max(0.0, build.ended - start)
+        start = build.started if build is not None and build.started is not None else register.started
+        return None if start is None else max(0.0, register.ended - start)
 
     def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
         own = [self.steps[name] for name in steps]
@@ -183,8 +245,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         root = self.steps[last.cause] if last and last.cause else last
         outcome = _outcome(own)
         bad = outcome not in (*GOOD, None)
-        fetch = self.steps.get(f"fetch:{target.instance}")
+        fetch = self.record_of("fetch", target.instance)
         moved = (fetch and fetch.result) or Result()
+        activate = self.record_of("activate", target.instance)
         results = [record.result for record in own if record.result]
         return InstanceRecord(
             instance=target.instance,
@@ -192,7 +255,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             wave=target.wave,
             batch=target.batch,
             outcome=outcome,
-            failed_step=root.kind if root and bad else "",
+            failed_step=stage(root.kind) if root and bad else "",
             reason=_reason(last, root),
             path=moved.path or next((result.path for result in results if result.path), ""),
             previous=next((result.previous for result in results if result.previous), ""),
@@ -200,7 +263,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             sent=moved.sent,
             build=self._build_seconds(target.system),
             transfer=fetch.seconds if fetch else None,
-            activate=self._seconds_of(f"activate:{target.instance}"),
+            activate=activate.seconds if activate else None,
             checks=next((result.checks for result in reversed(results) if result.checks), ()),
             reboot=next((result.reboot for result in reversed(results) if result.reboot is not None), None),
             log=root.log if root else (),
@@ -210,9 +273,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def _log_file(self, record: StepRecord | None) -> str:
         return str(log_file(Path(self.journal), record.instance)) if record and self.journal else ""
 
-    def _seconds_of(self, step: str) -> float | None:
-        record = self.steps.get(step)
-        return record.seconds if record else None
+
+class _Printer(Protocol):
+    def text(self, text: str) -> None: ...
 
 
 def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
@@ -221,7 +284,7 @@ def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
     worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), None)
     if worst or None in outcomes:
         return worst
-    changing = [record.outcome for record in own if record.kind in _CHANGING] or [record.outcome for record in own]
+    changing = [record.outcome for record in own if record.kind in CHANGING] or [record.outcome for record in own]
     return next((outcome for outcome in ("warned", "done") if outcome in changing), "unchanged")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.plan.events import Outcome
+from nixhive_nb.plan.step import MOVING, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.step import Step
     from nixhive_nb.run.report import Report, StepRecord
 
-_MOVING = ("push", "fetch")
-
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """When one step ran."""
 
     step: str
-    kind: str
+    kind: Kind
     instance: str
     """Empty for what was done once for several."""
     subject: str
@@ -81,7 +80,7 @@ def _queued(report: Report, step: Step, started: float) -> float | None:
 
 
 def _moved(record: StepRecord) -> int | None:
-    if record.kind not in _MOVING:
+    if record.kind not in MOVING:
         return None
     present = record.result is not None and record.result.how == "present"
     # Progress is not noted in the journal: of a run that was read from there, what left this machine is known alone.

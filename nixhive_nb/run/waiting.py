@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.run.gates import TOUCHES
+from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.util.text import seconds_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def waiting_for(report: Report) -> Waiting:
     going = [
         record
         for record in report.steps.values()
-        if record.kind in TOUCHES and record.started is not None and record.outcome is None
+        if record.kind in CHANGING and record.started is not None and record.outcome is None
     ]
     left = [_longest(record.kind, report.plan.options) - (report.ended - (record.started or 0.0)) for record in going]
     return Waiting(instances=tuple(one.instance for one in going), seconds=max(0.0, *left) if left else 0.0)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+SESSIONS = 8
+"""Commands at a time in one connection: sshd allows 10 sessions (`MaxSessions`)."""
 CONNECT_TIMEOUT = 10
 """Seconds for a connection, where neither the deployment nor the user says otherwise."""
 

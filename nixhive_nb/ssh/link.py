@@ -15,8 +15,8 @@ import msgspec
 
 from nixhive_nb.errors import LinkLost
 from nixhive_nb.ssh.bound import bound
+from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.marks import WORDS, MarkedOutput
-from nixhive_nb.ssh.opener import SESSIONS
 from nixhive_nb.util.kept import ANSWER
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control

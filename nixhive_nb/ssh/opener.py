@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
-SESSIONS = 8
-"""Commands at a time in one connection: sshd allows 10 sessions (`MaxSessions`)."""
 _TRIES = 10
 _AUTH_TIMEOUT = 30.0
 _CHANNEL_TIMEOUT = 15.0

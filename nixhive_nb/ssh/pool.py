@@ -19,8 +19,9 @@ import paramiko
 from invoke.exceptions import ThreadException
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
+from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.fabric import Call
-from nixhive_nb.ssh.opener import SESSIONS, Attempt, LinkLimits, Opened, Opener, Slot
+from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.ssh.transport import Cancelled
 from nixhive_nb.ssh.watchdog import Watchdog

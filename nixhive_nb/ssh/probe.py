@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
-import paramiko
 
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import paramiko
     from _typeshed import WriteableBuffer
 
     from nixhive_nb.ssh.transport import Transport
@@ -28,8 +28,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BROKEN = (OSError, EOFError, paramiko.SSHException, http.client.HTTPException, ValueError)
-"""What looking raises where the answer is not to be had."""
 _CHUNK = 16384
 _PORTS = {"http": 80, "https": 443}
 
@@ -45,6 +43,13 @@ class Channel(Protocol):
 
     def close(self) -> object:
         """End it; any number of times."""
+
+
+def broken() -> tuple[type[Exception], ...]:
+    """Return what looking raises where the answer is not to be had."""
+    import paramiko  # noqa: PLC0415 - an import of a fifth of a second, for what connects alone
+
+    return (OSError, EOFError, paramiko.SSHException, http.client.HTTPException, ValueError)
 
 
 class Tunnel:
@@ -93,12 +98,12 @@ class ProbeChannel:
         with self._lock:
             self._closed = True
             channel = self._channel
-        with swallowed(_log, "ending a probe", *BROKEN):
+        with swallowed(_log, "ending a probe", *broken()):
             if isinstance(channel, socket.socket):
                 # Closing alone does not wake a thread that is reading.
                 channel.shutdown(socket.SHUT_RDWR)
         if channel is not None:
-            with swallowed(_log, "closing a probe", *BROKEN):
+            with swallowed(_log, "closing a probe", *broken()):
                 channel.close()
 
 
@@ -158,7 +163,7 @@ def http_status(channel: Channel, url: Url) -> int:
 
 
 def explain(error: Exception, where: str) -> str:
-    """Return in words for a person why `where` gave no answer. `error` is one of `BROKEN`."""
+    """Return in words for a person why `where` gave no answer. `error` is one of `broken()`."""
     return _of_tls(error, where) or _of_network(error, where)
 
 

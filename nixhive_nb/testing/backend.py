@@ -81,11 +81,11 @@ class Simulated:
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""
         performers = {
-            "look": self._look,
+            "probe": self._probe,
             "instantiate": self._instantiate,
-            "measure": self._measure,
-            "realise": self._realise,
+            "missing": self._missing,
             "build": self._build,
+            "register": self._register,
             "sign": self._sign,
             "push": self._push,
             "fetch": self._fetch,
@@ -106,11 +106,11 @@ class Simulated:
             one.answer(self._now())
         return host
 
-    async def _look(self, step: Step, _tell: Tell) -> Result:
+    async def _probe(self, step: Step, _tell: Tell) -> Result:
         host = await self._reached(step)
         return Result(outcome="unchanged", path=host.current, facts=host.facts(self._now()))
 
-    async def _measure(self, step: Step, _tell: Tell) -> Result:
+    async def _missing(self, step: Step, _tell: Tell) -> Result:
         host = await self._reached(step)
         path = self._path(step)
         if path not in self._fleet.built:
@@ -132,7 +132,7 @@ class Simulated:
         path = self._world.path(system)
         return Wanted(system=system, path=path, derivation=f"{path}.drv")
 
-    async def _realise(self, step: Step, tell: Tell) -> Result:
+    async def _build(self, step: Step, tell: Tell) -> Result:
         wanted = [system for system in step.systems if not self._wanted[system].error]
         for number, system in enumerate(wanted, start=1):
             if self._wanted[system].path not in self._fleet.built:
@@ -143,7 +143,7 @@ class Simulated:
             raise StepFailed(f"{', '.join(broken)} failed")
         return Result()
 
-    async def _build(self, step: Step, _tell: Tell) -> Result:
+    async def _register(self, step: Step, _tell: Tell) -> Result:
         wanted = self._wanted.get(step.system)
         if wanted and wanted.error:
             raise StepFailed(wanted.error, log=wanted.log)

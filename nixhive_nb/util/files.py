@@ -6,13 +6,10 @@ Beside it: names for files, and the ends of long ones.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import stat
-import tempfile
 from pathlib import Path
-from urllib.parse import quote
 
 from nixhive_nb.util.swallowed import swallowed
 
@@ -30,11 +27,15 @@ def file_name(name: str) -> str:
 
     Names are told apart by it, and an ordinary one stays as it is.
     """
+    from urllib.parse import quote  # noqa: PLC0415 - as below
+
     plain = quote(name.encode("utf-8", "surrogatepass"), safe="")
     if plain.startswith("."):
         plain = f"%2E{plain[1:]}"
     if len(plain) <= MOST_NAME:
         return plain
+    import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
     digest = hashlib.sha256(plain.encode()).hexdigest()
     return f"{plain[: MOST_NAME - 33]}-{digest[:32]}"
 
@@ -53,6 +54,8 @@ def write_whole(file: Path, content: bytes, *, shared: bool = False) -> None:
     With `shared` it keeps the mode and the group of one that its group can write, and a new one is the team's in its
     folder.
     """
+    import tempfile  # noqa: PLC0415 - as above
+
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
     try:
         with open(handle, "wb") as temporary:  # noqa: PTH123 - a descriptor; mkstemp made it for us alone (0600)

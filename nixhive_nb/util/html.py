@@ -87,6 +87,11 @@ def cell(content: str, *, number: bool = False, prose: bool = False) -> str:
     return f'<td style="{_NUMBER if number else _PROSE if prose else _CELL}">{content}</td>'
 
 
+def across(content: str, columns: int) -> str:
+    """Return the one cell of a row, as wide as so many columns."""
+    return f'<td colspan="{columns}" style="{_PROSE};padding-top:8px">{content}</td>'
+
+
 def table(header: Sequence[tuple[str, bool]], rows: Iterable[str]) -> str:
     """Return a table. `header` holds (title as HTML, whether of numbers); a row is its cells as HTML."""
     titles = "".join(

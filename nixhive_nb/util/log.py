@@ -14,17 +14,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import stat
 import sys
 import threading
 import time
 from collections import deque
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb.util.redaction import SHORTEST, redact
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
@@ -62,11 +59,15 @@ _known = _Known()
 
 def cut_also(values: Iterable[str]) -> None:
     """Have these values cut from the log from now on, wherever they stand: variables of a `run`."""
+    from nixhive_nb.util.redaction import SHORTEST  # noqa: PLC0415 - as below
+
     _known.values.extend(value for value in values if len(value) >= SHORTEST and value not in _known.values)
 
 
 def without_secrets(text: str) -> str:
     """Return a text as the log has it: without secrets, those of `cut_also` among them, and terminal control."""
+    from nixhive_nb.util.redaction import redact  # noqa: PLC0415 - its patterns are most of what an import costs
+
     return redact(strip_control(text), *_known.values)
 
 
@@ -206,6 +207,9 @@ def _follow() -> str:
             _add(_known.file)
         except (OSError, ValueError, RuntimeError) as error:  # the last one for the home folder of nobody
             return f"{named}: {getattr(error, 'strerror', None) or str(error).rstrip('.')}. Nothing is logged there."
+    import platform  # noqa: PLC0415 - with the next one a fifth of what a help takes
+    from importlib.metadata import version  # noqa: PLC0415
+
     _log.info("the log begins: nixhive_nb %s, Python %s", version(NAME), platform.python_version())
     return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +13,8 @@ _MOST = 3
 
 def near(word: str, names: Iterable[str]) -> list[str]:
     """Return at most three of the names, those most like the word first, equally like ones in order of name."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     matcher = difflib.SequenceMatcher(autojunk=False)
     matcher.set_seq2(word.casefold())
     found: list[tuple[float, str]] = []

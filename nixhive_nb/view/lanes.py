@@ -12,9 +12,11 @@ import msgspec
 
 from nixhive_nb.plan.events import BAD, GOOD, Outcome
 from nixhive_nb.plan.routes import store_host
+from nixhive_nb.plan.step import stage
 from nixhive_nb.run.timings import Timing, timings_of
 from nixhive_nb.util.text import count_text, seconds_text, size_text
-from nixhive_nb.view.report import SYMBOLS, details, headline, outcome_text
+from nixhive_nb.view.report import details, headline, outcome_text
+from nixhive_nb.view.words import OUTCOMES, STEPS, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,22 +30,7 @@ OTHERS = 8
 """How many systems, and how many stores."""
 WAVES = 20
 """Not more than `INSTANCES`: each has a lane."""
-WORDS = {
-    "instantiate": "evaluate",
-    "look": "ask",
-    "measure": "compare",
-    "build": "build",
-    "sign": "sign",
-    "push": "push",
-    "fetch": "fetch",
-    "activate": "activate",
-    "check": "check",
-    "reboot": "reboot",
-    "pause": "pause",
-    "wait": "wait",
-}
-"""What a span shows, in words. `wait` is for a limit, when all that must come first had ended."""
-_SYSTEM = ("instantiate", "build", "sign")
+_SYSTEM = ("instantiate", "register", "sign")
 _SHORT, _LEAST = 0.01, 0.1
 """Which part of the whole time a wait must have been to be shown, and how many seconds."""
 _REASON = 120
@@ -52,8 +39,7 @@ _REASON = 120
 class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Something that went on from `start` to `end`, in seconds from the start of the run."""
 
-    kind: str
-    """One of `WORDS`."""
+    kind: Shown
     start: float
     end: float
     outcome: Outcome | None = "done"
@@ -80,8 +66,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     def words(self) -> str:
         """What was done and how long it took: `fetch 3.0 s, activate 2.2 s`."""
         return ", ".join(
-            f"{WORDS[span.kind]} {seconds_text(span.end - span.start)}"
-            + ("" if span.outcome in GOOD else f" {SYMBOLS[span.outcome]}")
+            f"{STEPS[span.kind].name} {seconds_text(span.end - span.start)}"
+            + ("" if span.outcome in GOOD else f" {OUTCOMES[span.outcome].symbol}")
             for span in self.spans
         )
 
@@ -137,10 +123,10 @@ def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> 
         if timing.kind in _SYSTEM:
             for system in timing.systems:
                 own[system].append(timing)
-    realise = next((timing for timing in timings if timing.kind == "realise"), None)
-    built = {step.systems[0]: step for step in report.plan.steps if step.kind == "build"}
-    if realise is not None:
-        own |= {name: _with_realise(own[name], built.get(name), realise) for name in realise.systems}
+    build = next((timing for timing in timings if timing.kind == "build"), None)
+    verdicts = {step.system: step for step in report.plan.steps if step.kind == "register"}
+    if build is not None:
+        own |= {name: _with_build(own[name], verdicts.get(name), build) for name in build.systems}
     names = [name for name in dict.fromkeys([*report.plan.systems, *own]) if name in own]
     outcomes = {record.system: record for record in report.systems()}
     found = []
@@ -158,20 +144,20 @@ def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> 
     return found
 
 
-def _with_realise(own: Sequence[Timing], build: Step | None, realise: Timing) -> list[Timing]:
-    """Return the steps of a system with the one process that builds all systems as the first part of its own build."""
-    verdict = next((timing for timing in own if timing.kind == "build"), None)
-    if build is None or realise.step not in (*build.needs, *build.after):
+def _with_build(own: Sequence[Timing], register: Step | None, build: Timing) -> list[Timing]:
+    """Return the steps of a system with the one process that builds all systems as the first part of its verdict."""
+    verdict = next((timing for timing in own if timing.kind == "register"), None)
+    if register is None or build.step not in (*register.needs, *register.after):
         return [*own]
-    whole = verdict or realise
-    end = None if whole.end is None else max(realise.start, whole.end)
+    whole = verdict or build
+    end = None if whole.end is None else max(build.start, whole.end)
     joined = msgspec.structs.replace(
         whole,
         kind="build",
-        start=realise.start,
+        start=build.start,
         end=end,
-        seconds=None if end is None else end - realise.start,
-        queued=realise.queued,
+        seconds=None if end is None else end - build.start,
+        queued=build.queued,
     )
     return sorted([joined, *(one for one in own if one is not verdict)], key=lambda timing: timing.start)
 
@@ -286,25 +272,26 @@ def _spans(timings: Iterable[Timing], seconds: float) -> tuple[Span, ...]:
             start = timing.start - timing.queued
             about = _when("wait", start, timing.start)
             found.append(Span(kind="wait", start=start, end=timing.start, about=about))
-        if timing.kind in WORDS:
+        if STEPS[stage(timing.kind)].letter:
             found.append(_span(timing, seconds))
     return tuple(found)
 
 
 def _span(timing: Timing, seconds: float) -> Span:
     end = seconds if timing.end is None else timing.end
-    words = [_when(timing.kind, timing.start, end, timing.outcome)]
+    kind = stage(timing.kind)
+    words = [_when(kind, timing.start, end, timing.outcome)]
     if timing.moved:
         words.append(size_text(timing.moved))
     if timing.reason:
         words.append(timing.reason[:_REASON])
-    return Span(kind=timing.kind, start=timing.start, end=end, outcome=timing.outcome, about=", ".join(words))
+    return Span(kind=kind, start=timing.start, end=end, outcome=timing.outcome, about=", ".join(words))
 
 
-def _when(kind: str, start: float, end: float, outcome: Outcome | None = "done") -> str:
+def _when(kind: Shown, start: float, end: float, outcome: Outcome | None = "done") -> str:
     how = "" if outcome == "done" else f" ({outcome or 'running'})"
-    return f"{WORDS[kind]}{how}: {start:.1f} s to {end:.1f} s"
+    return f"{STEPS[kind].name}{how}: {start:.1f} s to {end:.1f} s"
 
 
 def _outcome_text(outcome: Outcome | None) -> str:
-    return f"{SYMBOLS[outcome]} {outcome or 'running'}"
+    return f"{OUTCOMES[outcome].symbol} {outcome or 'running'}"

@@ -6,47 +6,57 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.routes import store_host
-from nixhive_nb.util.text import count_text, seconds_text, size_text, strip_control, table_text
-from nixhive_nb.view.plan_rows import InstanceRow, SystemRow, instance_rows, system_rows
+from nixhive_nb.util.text import count_text, seconds_text, size_text, strip_control
+from nixhive_nb.view import listing as listings
+from nixhive_nb.view.listing import Cell, Column, Ink, Table, listing, path_cell, short_path
+from nixhive_nb.view.listing_text import listing_text
+from nixhive_nb.view.plan_rows import Fate, InstanceRow, SystemRow, instance_rows, system_rows
+from nixhive_nb.view.screen import ENDLESS
+from nixhive_nb.view.words import FATES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.view.screen import Screen
 
     Row = InstanceRow | SystemRow
 
-_STORE = "/nix/store/"
-_HASH = 32
-"""How long the hash in the name of a store path is."""
-_SHOWN = 8
-_TO_DO = {
-    "build": "to build",
-    "push": "to bring there",
-    "deploy": "to activate",
-    "rollback": "to roll back",
-    "reboot": "to reboot",
-    "survey": "to look at",
-}
-_FATES = {"nothing": "nothing to do", "unreachable": "unreachable", "broken": "cannot be evaluated"}
 _ATTENTION = ("unreachable", "broken", "act", "nothing")
-_OPTIONAL = ("now → wanted", "generation", "lacks", "reboot", "result")
-"""Columns that are left out when nothing is known for them."""
+_TONES: dict[Fate, Ink] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad"}
+_BUILT = (Column("system"), Column("what will happen", prose=True), Column("result", rank=1, cut=True))
+_TOUCHED = (
+    Column("wave", number=True),
+    Column("instance"),
+    Column("system", rank=4),
+    Column("what will happen", prose=True),
+    Column("now → wanted", rank=2, cut=True),
+    Column("lacks", rank=1, number=True),
+    Column("reboot", rank=3),
+    Column("generation", rank=5, number=True),
+)
 
 
-def plan_text(plan: Plan, *, most: int | None = None) -> str:
+def plan_text(plan: Plan, *, most: int | None = None, screen: Screen = ENDLESS, wide: bool = False) -> str:
     """Return a whole plan as text; with `most`, that many rows, and the rest counted."""
+    return listing_text(plan_listing(plan, most=most), screen, wide=wide)
+
+
+def plan_listing(plan: Plan, *, most: int | None = None) -> Table:
+    """Return a plan as a listing; with `most`, that many rows, and the rest counted."""
     rows = plan_rows(plan)
     shown = most_telling(rows, most)
-    lines = [f"{title(plan)}  ({' · '.join(plan_facts(plan, rows))})"]
-    if words := plan_ways(plan):
-        lines.append(" · ".join(words))
-    header, table = plan_table(plan, shown)
-    lines.append(table_text(header, [[row[name] for name in header] for row in table]))
-    if len(shown) < len(rows):
-        lines.append(rest_text(plan, rows, shown))
-    lines += [f"warning: {strip_control(warning)}" for warning in plan.warnings]
-    return "\n".join(lines)
+    columns = _BUILT if plan.verb == "build" else _TOUCHED
+    split = any(target.batch > 1 for target in plan.targets)
+    rest = [Cell(rest_text(plan, rows, shown), "dim")] if len(shown) < len(rows) else []
+    return Table(
+        headline=title(plan, rows),
+        facts=tuple(plan_facts(plan, rows)),
+        ways=tuple(plan_ways(plan)),
+        columns=columns,
+        sections=listing([_row(plan, row, split=split) for row in shown]),
+        notes=(*rest, *(Cell(f"warning: {strip_control(warning)}", "warn") for warning in plan.warnings)),
+    )
 
 
 def plan_rows(plan: Plan) -> Sequence[Row]:
@@ -61,9 +71,14 @@ def most_telling(rows: Sequence[Row], most: int | None) -> Sequence[Row]:
     return sorted(rows, key=lambda row: _ATTENTION.index(row.fate))[:most]
 
 
-def title(plan: Plan) -> str:
-    """Return what a plan is called."""
-    return f"Plan {plan.digest}"
+def title(plan: Plan, rows: Sequence[Row]) -> str:
+    """Return what a plan is called, and first of all whether it changes nothing."""
+    return f"{'No changes. ' if is_idle(rows) else ''}Plan {plan.digest}"
+
+
+def is_idle(rows: Sequence[Row]) -> bool:
+    """Return whether nothing of a plan is left to do."""
+    return bool(rows) and all(row.fate == "nothing" for row in rows)
 
 
 def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
@@ -76,8 +91,7 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
         if batches > len({target.wave for target in plan.targets}):
             facts.append(count_text(batches, "batch", "batches"))
     facts += _systems(plan)
-    pushes = sum(1 for step in plan.steps if step.kind == "push")
-    if pushes:
+    if pushes := _pushes(plan, rows):
         facts.append(count_text(pushes, "push to a store", "pushes to stores"))
     return facts + _bytes([row for row in rows if isinstance(row, InstanceRow)])
 
@@ -85,7 +99,7 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
 def counts_text(plan: Plan, rows: Sequence[Row]) -> str:
     """Return how many rows have which fate: `4 to activate, 2 nothing to do, 1 unreachable`."""
     counts: Counter[str] = Counter(row.fate for row in rows)
-    words = {"act": _TO_DO[plan.verb], **_FATES}
+    words = {fate: VERBS[plan.verb].to_do if fate == "act" else known.words for fate, known in FATES.items()}
     return ", ".join(f"{counts[fate]} {text}" for fate, text in words.items() if counts[fate]) or "nothing to do"
 
 
@@ -114,17 +128,6 @@ def plan_ways(plan: Plan) -> list[str]:
     return found
 
 
-def plan_table(plan: Plan, rows: Sequence[Row]) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the titles of the columns that say something, and the rows as text by these titles."""
-    if plan.verb == "build":
-        names = ["system", "what will happen", "result"]
-    else:
-        names = ["wave", "instance", "system", "what will happen", "now → wanted", "lacks", "reboot", "generation"]
-    split = any(target.batch > 1 for target in plan.targets)
-    table = [_cells(plan, row, split=split) for row in rows]
-    return [name for name in names if name not in _OPTIONAL or any(row[name] for row in table)], table
-
-
 def rest_text(plan: Plan, rows: Sequence[Row], shown: Sequence[Row]) -> str:
     """Return the line for rows that are not shown: `… and 950 more: 940 to activate, 10 nothing to do`."""
     left = sorted(rows, key=lambda row: _ATTENTION.index(row.fate))[len(shown) :]
@@ -144,13 +147,6 @@ def reboot_text(needed: bool | None) -> str:  # noqa: FBT001 - three answers, no
     return "" if needed is None else "needed" if needed else "no"
 
 
-def short_path(path: str) -> str:
-    """Return a store path in short: `9k2fabcd…-nixos-system-www`."""
-    name = strip_control(path.removeprefix(_STORE))
-    key, dash, rest = name.partition("-")
-    return f"{key[:_SHOWN]}…-{rest}" if dash and len(key) == _HASH else name
-
-
 def change_text(current: str, wanted: str) -> str:
     """Return what runs and what will run in short; of equal names the second is its hash alone."""
     now, then = short_path(current), short_path(wanted)
@@ -162,33 +158,51 @@ def change_text(current: str, wanted: str) -> str:
     return f"{now} → {key}…" if mark and now.endswith(f"{mark}{name}") else f"{now} → {then}"
 
 
-def _cells(plan: Plan, row: Row, *, split: bool) -> dict[str, str]:
-    """Return the text of a row by the titles of the columns; `split`: name the batch beside the wave."""
+def _row(plan: Plan, row: Row, *, split: bool) -> listings.Row:
+    """Return the cells of a row below the titles of the columns; `split`: name the batch beside the wave."""
+    deed = Cell(deed_text(plan, row), _TONES[row.fate])
     if isinstance(row, SystemRow):
-        return {
-            "system": strip_control(row.system),
-            "what will happen": deed_text(plan, row),
-            "result": short_path(row.wanted),
-        }
-    return {
-        "wave": f"{row.wave}.{row.batch}" if split else str(row.wave),
-        "instance": strip_control(row.instance),
-        "system": strip_control(row.system),
-        "what will happen": deed_text(plan, row),
-        "now → wanted": change_text(row.current, row.wanted),
-        "lacks": size_text(row.moves),
-        "reboot": reboot_text(row.reboot),
-        "generation": "" if row.generation is None else str(row.generation),
-    }
+        return listings.Row((Cell(strip_control(row.system)), deed, path_cell(row.wanted)), row.fate)
+    reboot = reboot_text(row.reboot)
+    cells = (
+        Cell(f"{row.wave}.{row.batch}" if split else str(row.wave)),
+        Cell(strip_control(row.instance)),
+        Cell(strip_control(row.system), "dim"),
+        Cell(deed.text, deed.tone, strip_control(row.store)),
+        Cell(change_text(row.current, row.wanted), "dim", " → ".join(filter(None, (row.current, row.wanted)))),
+        Cell(size_text(row.moves)),
+        Cell(reboot, "warn" if row.reboot else "dim"),
+        Cell("" if row.generation is None else str(row.generation)),
+    )
+    return listings.Row(cells, row.fate)
 
 
 def _systems(plan: Plan) -> list[str]:
+    """Return how many systems are to be built: those of which it is not known that they are built."""
     if plan.verb not in ("build", "push", "deploy"):
         return []
-    known = sum(1 for step in plan.steps if step.kind == "build" and step.path)
+    known = {system for step in plan.steps if step.kind == "register" and step.path for system in step.systems}
+    measured = {target.system for target in plan.targets if _is_measured(plan, target.instance)}
     verb = "build" if plan.options.realise else "instantiate"
-    new = len(plan.systems) - known
-    return [f"{count_text(new, 'system')} to {verb}", *([f"{known} as last built"] if known else [])]
+    new = len(set(plan.systems) - known - measured)
+    facts = [f"{count_text(new, 'system')} to {verb}"] if new else []
+    return [*facts, *([f"{len(known)} as last built"] if known else [])]
+
+
+def _is_measured(plan: Plan, instance: str) -> bool:
+    """Return whether it is known what an instance lacks of its system: that is so only where it is built."""
+    seen = plan.seen_of(instance)
+    return seen is not None and seen.moves is not None
+
+
+def _pushes(plan: Plan, rows: Sequence[Row]) -> int:
+    """Return how many systems are to be brought to stores: those from which an instance needs something."""
+    needed = {
+        (row.system, row.store)
+        for row in rows
+        if isinstance(row, InstanceRow) and row.fate != "nothing" and row.moves != 0
+    }
+    return sum(1 for step in plan.steps if step.kind == "push" and (step.system, step.store) in needed)
 
 
 def _bytes(rows: Sequence[InstanceRow]) -> list[str]:

@@ -15,22 +15,14 @@ import msgspec
 
 from nixhive_nb.util.text import count_text, strip_control
 from nixhive_nb.view.plan_scene import Scene, scene_of
+from nixhive_nb.view.words import FATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.plan.plan import Plan
-    from nixhive_nb.view.plan_rows import Fate
-    from nixhive_nb.view.plan_scene import Box, Column, Group, Relay
+    from nixhive_nb.view.plan_scene import Box, Relay, SceneColumn, SceneGroup
 
-_MARKS: dict[Fate, str] = {"act": "", "nothing": "= ", "unreachable": "✕ ", "broken": "! "}
-_FILLS: dict[Fate, str] = {"act": "#4a6890", "nothing": "#6c747e", "unreachable": "#b0404a", "broken": "#8a6200"}
-_WORDS: dict[Fate, str] = {
-    "act": "something is done",
-    "nothing": "nothing to do",
-    "unreachable": "unreachable",
-    "broken": "cannot be evaluated",
-}
 _INK = "#757d87"
 _SOURCE = "#56606c"
 _MARGIN = 12
@@ -64,8 +56,8 @@ def mermaid(plan: Plan) -> str:
     for number, column in enumerate(scene.columns):
         lines += _mermaid_column(number, column)
     lines += [f"  wave{number} ~~~ wave{number + 1}" for number in range(len(scene.columns) - 1)]
-    for fate, fill in _FILLS.items():
-        lines.append(f"  classDef {fate} fill:{fill},stroke:{fill},color:#fff")
+    for fate, words in FATES.items():
+        lines.append(f"  classDef {fate} fill:{words.fill},stroke:{words.fill},color:#fff")
     return "\n".join([*lines, ""])
 
 
@@ -180,7 +172,7 @@ def _draw_columns(drawing: _Drawing, scene: Scene, top: float) -> list[_Spot]:
     return spots
 
 
-def _draw_column(drawing: _Drawing, column: Column, origins: Sequence[str], x: float, top: float) -> _Spot:
+def _draw_column(drawing: _Drawing, column: SceneColumn, origins: Sequence[str], x: float, top: float) -> _Spot:
     drawing.words(x + _PAD, top + 17, column.title, bold=True)
     width, y = _wide(column.title), top + _HEAD
     for group, origin in zip(column.groups, origins, strict=True):
@@ -193,7 +185,7 @@ def _draw_column(drawing: _Drawing, column: Column, origins: Sequence[str], x: f
     return spot
 
 
-def _draw_boxes(drawing: _Drawing, group: Group, x: float, top: float) -> tuple[float, float]:
+def _draw_boxes(drawing: _Drawing, group: SceneGroup, x: float, top: float) -> tuple[float, float]:
     """Draw the boxes of a group, and give where they end: to the right, and below."""
     texts = [_box_text(box) for box in group.boxes]
     deep = max(_DEEP, -(-len(texts) // _ACROSS))
@@ -201,12 +193,12 @@ def _draw_boxes(drawing: _Drawing, group: Group, x: float, top: float) -> tuple[
     for number, (box, text) in enumerate(zip(group.boxes, texts, strict=True)):
         across, down = divmod(number, deep)
         at = x + across * (width + 6), top + down * _STEP
-        drawing.box(at, text, _FILLS[box.fate], about=f"{box.label}: {box.about}", width=width)
+        drawing.box(at, text, FATES[box.fate].fill, about=f"{box.label}: {box.about}", width=width)
     across = -(-len(texts) // deep)
     return x + across * (width + 6) - 6, top + min(len(texts), deep) * _STEP + 4
 
 
-def _draw_sources(drawing: _Drawing, column: Column, spot: _Spot, here: _Spot, relays: Sequence[_Spot]) -> None:
+def _draw_sources(drawing: _Drawing, column: SceneColumn, spot: _Spot, here: _Spot, relays: Sequence[_Spot]) -> None:
     """Draw an arrow to a column from each place that its instances get their systems from."""
     sources = sorted({-1 if one is None else one for group in column.groups for one in group.sources})
     for number, source in enumerate(sources, start=1):
@@ -221,15 +213,15 @@ def _draw_sources(drawing: _Drawing, column: Column, spot: _Spot, here: _Spot, r
 def _draw_legend(drawing: _Drawing, scene: Scene, y: float) -> float:
     x = float(_MARGIN)
     there = {box.fate for column in scene.columns for group in column.groups for box in group.boxes}
-    for fate in (one for one in _FILLS if one in there):
-        drawing.parts.append(f'<rect x="{x:.1f}" y="{y + 5:.1f}" width="11" height="11" rx="2" fill="{_FILLS[fate]}"/>')
-        text = f"{_MARKS[fate]}{_WORDS[fate]}"
+    for words in (words for fate, words in FATES.items() if fate in there):
+        drawing.parts.append(f'<rect x="{x:.1f}" y="{y + 5:.1f}" width="11" height="11" rx="2" fill="{words.fill}"/>')
+        text = f"{words.symbol} {words.words}".lstrip()
         drawing.words(x + 17, y + 15, text)
         x += 17 + len(text) * _LETTER + 16
     return x
 
 
-def _origins(scene: Scene, column: Column) -> list[str]:
+def _origins(scene: Scene, column: SceneColumn) -> list[str]:
     """Get for each group of a column where it gets its system from, in words; nothing where there is one way only."""
     if not scene.relays:
         return [""] * len(column.groups)
@@ -238,7 +230,7 @@ def _origins(scene: Scene, column: Column) -> list[str]:
     return [f"from {', '.join(sources)}" for sources in found]
 
 
-def _mermaid_column(number: int, column: Column) -> Iterable[str]:
+def _mermaid_column(number: int, column: SceneColumn) -> Iterable[str]:
     yield f'  subgraph wave{number}["{_quoted(column.title)}"]'
     boxes = [(one, box) for one, group in enumerate(column.groups) for box in group.boxes]
     for at, (_, box) in enumerate(boxes):
@@ -250,7 +242,7 @@ def _mermaid_column(number: int, column: Column) -> Iterable[str]:
 
 
 def _box_text(box: Box) -> str:
-    return f"{_MARKS[box.fate]}{_cut(box.label)}"
+    return f"{FATES[box.fate].symbol} {_cut(box.label)}".lstrip()
 
 
 def _systems(relay: Relay) -> str:

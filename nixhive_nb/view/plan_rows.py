@@ -97,7 +97,7 @@ def instance_rows(plan: Plan) -> tuple[InstanceRow, ...]:
 
 def _is_known(step: Step) -> bool:
     """Return whether a step takes a result that an earlier build gave."""
-    return step.kind == "build" and bool(step.path)
+    return step.kind == "register" and bool(step.path)
 
 
 def _system_row(name: str, wanted: Wanted | None, known: str, verb: str) -> SystemRow:

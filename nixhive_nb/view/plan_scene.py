@@ -42,7 +42,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     fate: Fate
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class SceneGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Instances of one wave that run one system and get it from one place."""
 
     system: str
@@ -51,11 +51,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     boxes: tuple[Box, ...]
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class SceneColumn(msgspec.Struct, frozen=True, kw_only=True):
     """A wave, a batch of one, or several of them in short."""
 
     title: str
-    groups: tuple[Group, ...]
+    groups: tuple[SceneGroup, ...]
 
 
 class Relay(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     about: str
     relays: tuple[Relay, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[SceneColumn, ...]
 
 
 def scene_of(plan: Plan) -> Scene:
@@ -84,7 +84,7 @@ def scene_of(plan: Plan) -> Scene:
     # What reads from a store beyond the last that is shown is counted with that.
     relay_of = {store: min(number, RELAYS - 1) for number, store in enumerate(stores)}
     stages = _stages(rows)
-    columns: tuple[Column, ...] = ()
+    columns: tuple[SceneColumn, ...] = ()
     for most in ONE_BY_ONE:
         columns = tuple(_column(plan, title, stage, relay_of, most) for title, stage in stages)
         if sum(len(group.boxes) for column in columns for group in column.groups) <= BOXES:
@@ -130,24 +130,24 @@ def _stages(rows: Iterable[InstanceRow]) -> list[tuple[str, Stage]]:
     return [*titled[: STAGES - 1], (f"waves {waves[STAGES - 1][0]} to {waves[-1][0]}", rest)]
 
 
-def _column(plan: Plan, title: str, stage: Stage, relay_of: Mapping[str, int], most: int) -> Column:
+def _column(plan: Plan, title: str, stage: Stage, relay_of: Mapping[str, int], most: int) -> SceneColumn:
     groups: dict[tuple[str, int | None], list[InstanceRow]] = {}
     for row in stage:
         groups.setdefault((row.system, relay_of.get(row.store)), []).append(row)
     found = [
-        Group(system=strip_control(system), sources=(relay,), boxes=tuple(_boxes(plan, rows, most)))
+        SceneGroup(system=strip_control(system), sources=(relay,), boxes=tuple(_boxes(plan, rows, most)))
         for (system, relay), rows in groups.items()
     ]
     if len(found) > GROUPS:
         found = [*found[: GROUPS - 1], _others(plan, list(groups.items())[GROUPS - 1 :])]
-    return Column(title=title, groups=tuple(found))
+    return SceneColumn(title=title, groups=tuple(found))
 
 
-def _others(plan: Plan, groups: Sequence[tuple[tuple[str, int | None], list[InstanceRow]]]) -> Group:
+def _others(plan: Plan, groups: Sequence[tuple[tuple[str, int | None], list[InstanceRow]]]) -> SceneGroup:
     """Return the groups beyond those that are shown, as one."""
     rows = [row for _, group in groups for row in group]
     systems = len({row.system for row in rows})
-    return Group(
+    return SceneGroup(
         system=f"{systems} more systems",
         sources=tuple(dict.fromkeys(source for (_, source), _ in groups)),
         boxes=tuple(_counted(plan, found, "") for found in _by_fate(rows)),

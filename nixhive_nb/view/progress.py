@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
 from nixhive_nb.plan.events import BAD
+from nixhive_nb.plan.step import CHANGING, MOVING, Kind, stage
+from nixhive_nb.run.report import WORST_FIRST
 from nixhive_nb.util.text import seconds_text, size_text
+from nixhive_nb.view.words import OUTCOMES, STEPS, VERBS, Counted, Tone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,52 +19,20 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.step import Step
     from nixhive_nb.run.report import Report, StepRecord
 
-_TITLES = {
-    "build": "Building",
-    "push": "Pushing",
-    "deploy": "Deploying",
-    "rollback": "Rolling back",
-    "reboot": "Rebooting",
-    "survey": "Looking",
-}
-_ENDS = {
-    "failed": "✕ {kind} failed",
-    "rolled back": "↶ {kind} rolled back",
-    "refused": "✕ {kind} refused",
-    "locked": "✕ {kind} locked out",
-    "unknown": "? {kind} ended unknown",
-}
-_DOING = {
-    "look": "asking",
-    "instantiate": "evaluating",
-    "measure": "comparing",
-    "realise": "building",
-    "build": "measuring",
-    "sign": "signing",
-    "push": "pushing",
-    "fetch": "fetching",
-    "activate": "activating",
-    "reboot": "rebooting",
-    "pause": "pausing",
-    "check": "checking",
-}
 _MINUTE = 60
-_MOVING = ("push", "fetch")
-_CHANGING = ("activate", "reboot")
-_FATES = ("done", "unchanged", "failed", "skipped", "cancelled", "running", "waiting")
 _Move = tuple[int | None, bool]
 """Bytes (None when not known), and whether that is exact: otherwise it is no more than that."""
 _ALWAYS = ("done", "failed", "running", "waiting")
 """Fates that are counted also where there are none."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ProgressRow(msgspec.Struct, frozen=True, kw_only=True):
     """A step that runs, or one that ended badly."""
 
     id: str
     """It stays while one step of an instance follows another."""
     step: str
-    kind: str
+    kind: Kind
     name: str
     """The instance, store or systems that the step is about."""
     state: str
@@ -80,7 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         """How far it is: `27.1 of 60.2 MB`, or for a build `3 of 12`; empty when that is not known."""
         if not self.moved and not self.expected:
             return ""
-        if self.kind == "realise":
+        if self.kind == "build":
             return f"{self.moved} of {self.expected}"
         return amount_text(self.moved, self.expected or None, at_most=self.at_most)
 
@@ -90,12 +61,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.failed or not self.expected else min(1.0, self.moved / self.expected)
 
     @property
-    def style(self) -> str:
-        """A colour name; the words of `state` say the same."""
-        return "red" if self.failed else "blue"
+    def tone(self) -> Tone:
+        """Its colour; the words of `state` say the same."""
+        return "bad" if self.failed else "run"
 
 
-class Wave(msgspec.Struct, frozen=True, kw_only=True):
+class WaveProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How the instances of a wave, or of a batch of one, are. What was skipped counts as failed."""
 
     label: str
@@ -119,8 +90,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     fraction: float
     """Steps that ended, and parts of those that tell how far they are, of all: from 0 to 1."""
-    waves: tuple[Wave, ...]
-    rows: tuple[Row, ...]
+    waves: tuple[WaveProgress, ...]
+    rows: tuple[ProgressRow, ...]
     """Failed steps first, then those that run."""
     counts: str
 
@@ -186,16 +157,16 @@ def _span_text(seconds: float) -> str:
 def progress_of(report: Report) -> Progress:
     """Return where a run is by what is known now."""
     now = report.ended
-    steps = [record for record in report.steps.values() if record.kind != "wave"]
+    steps = [record for record in report.steps.values() if record.kind != "gate"]
     own = report.plan.own_steps()
     fates = {name: _fate([report.steps[step] for step in ids]) for name, ids in own.items()}
     moves = _moves(report)
     sizes = [size for size, _ in moves.values()]
     return Progress(
-        title=_TITLES[report.plan.verb],
+        title=VERBS[report.plan.verb].title,
         done=sum(1 for record in steps if record.outcome is not None),
         total=len(steps),
-        moved=sum(record.moved for record in steps if record.kind in _MOVING),
+        moved=sum(record.moved for record in steps if record.kind in MOVING),
         to_move=None if None in sizes else sum(size or 0 for size in sizes),
         at_most=not all(exact for _, exact in moves.values()),
         seconds=now - report.started,
@@ -206,7 +177,9 @@ def progress_of(report: Report) -> Progress:
     )
 
 
-def _rows(report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move], now: float) -> tuple[Row, ...]:
+def _rows(
+    report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move], now: float
+) -> tuple[ProgressRow, ...]:
     """Return failed steps, then those that run. An instance has one row, unless several of its steps failed."""
     rows = {} if report.plan.verb == "survey" else {step.id: step.instance for step in report.plan.steps}
     names = {step: f"instance:{instance}" for step, instance in rows.items() if instance}
@@ -224,7 +197,7 @@ def _rows(report: Report, steps: Sequence[StepRecord], moves: Mapping[str, _Move
     )
 
 
-def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: float | None = None) -> Row:
+def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: float | None = None) -> ProgressRow:
     bad = record.outcome is not None
     until = record.ended or now
     told = record.started is not None and record.expected > 0
@@ -232,12 +205,12 @@ def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: f
     last = record.log[-1] if record.log else ""
     if pause is not None:
         last = f"{seconds_text(pause)} before the next begins"
-    return Row(
+    return ProgressRow(
         id=name,
         step=record.step,
         kind=record.kind,
         name=record.subject or record.step,
-        state=_ENDS[record.outcome].format(kind=record.kind) if record.outcome else f"● {_DOING[record.kind]}",
+        state=_state(record),
         failed=bad,
         moved=record.moved,
         expected=0 if bad else expected or 0,
@@ -247,6 +220,13 @@ def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: f
     )
 
 
+def _state(record: StepRecord) -> str:
+    """Return what a step does, or how it ended badly, with its symbol."""
+    words = OUTCOMES[record.outcome]
+    deed = f"{stage(record.kind)} {words.ended}" if record.outcome else STEPS[record.kind].doing
+    return f"{words.symbol} {deed}"
+
+
 def _part(record: StepRecord) -> float:
     """Return how much of a step is done, from 0 to 1."""
     if record.outcome is not None:
@@ -254,36 +234,36 @@ def _part(record: StepRecord) -> float:
     return min(1.0, record.moved / record.expected) if record.expected else 0.0
 
 
-def _fate(own: Sequence[StepRecord]) -> str:
-    """Return how an instance stands, in a word of `_FATES`."""
+def _fate(own: Sequence[StepRecord]) -> Counted:
+    """Return as what an instance is counted."""
     outcomes = {record.outcome for record in own}
-    for outcome, fate in (*((bad, "failed") for bad in BAD), ("skipped", "skipped"), ("cancelled", "cancelled")):
-        if outcome in outcomes:
-            return fate
+    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), None)
+    if worst is not None:
+        return OUTCOMES[worst].counted
     if None in outcomes:
         return "running" if any(record.outcome is None and record.started is not None for record in own) else "waiting"
-    changing = [record.outcome for record in own if record.kind in _CHANGING] or list(outcomes)
+    changing = [record.outcome for record in own if record.kind in CHANGING] or list(outcomes)
     return "unchanged" if all(outcome == "unchanged" for outcome in changing) else "done"
 
 
-def _counts(report: Report, steps: Sequence[StepRecord], fates: Mapping[str, str]) -> str:
+def _counts(report: Report, steps: Sequence[StepRecord], fates: Mapping[str, Counted]) -> str:
     """Count the targets of a plan; where it has none, or is a survey, its steps."""
     is_counted = bool(report.plan.targets) and report.plan.verb != "survey"
     targets = [fates[target.instance] for target in report.plan.targets if target.instance in fates]
     counted = targets if is_counted else [_fate([record]) for record in steps]
     found = Counter(counted)
-    words = [f"{found[fate]} {fate}" for fate in _FATES if found[fate] or fate in _ALWAYS]
+    words = [f"{found[fate]} {fate}" for fate in get_args(Counted) if found[fate] or fate in _ALWAYS]
     return f"{'instances' if is_counted else 'steps'}: {' · '.join(words)}"
 
 
-def _waves(report: Report, fates: Mapping[str, str]) -> tuple[Wave, ...]:
+def _waves(report: Report, fates: Mapping[str, Counted]) -> tuple[WaveProgress, ...]:
     batched = {target.wave for target in report.plan.targets if target.batch > 1}
     found: dict[str, Counter[str]] = {}
     for target in report.plan.targets:
         label = f"wave {target.wave}" + (f", batch {target.batch}" if target.wave in batched else "")
         found.setdefault(label, Counter())[fates.get(target.instance, "waiting")] += 1
     return tuple(
-        Wave(
+        WaveProgress(
             label=label,
             done=fate["done"] + fate["unchanged"],
             failed=fate["failed"] + fate["skipped"],
@@ -297,7 +277,7 @@ def _moves(report: Report) -> dict[str, _Move]:
     """Return what each step that moves content moves all in all."""
     measured = {one.instance: one.moves for one in report.plan.seen}
     return {
-        step.id: _move(report, step, measured.get(step.instance)) for step in report.plan.steps if step.kind in _MOVING
+        step.id: _move(report, step, measured.get(step.instance)) for step in report.plan.steps if step.kind in MOVING
     }
 
 
@@ -308,7 +288,7 @@ def _move(report: Report, step: Step, measured: int | None) -> _Move:
     if measured is not None:
         return max(measured, record.moved), True
     # The verdict on a system tells how large its closure is. A step that tells no less than that knows no better.
-    built = report.steps.get(f"build:{step.system}")
+    built = report.record_of("register", step.system)
     closure = built.result.size if built is not None and built.result is not None else 0
     if record.expected and record.expected != closure:
         return record.expected, True

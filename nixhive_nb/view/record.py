@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
+from nixhive_nb.plan.step import Kind, stage
 from nixhive_nb.run.logs import short_file
 from nixhive_nb.run.report import InstanceRecord, SystemRecord
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text, size_text
-from nixhive_nb.view.plan import short_path
+from nixhive_nb.view.listing import short_path
 from nixhive_nb.view.report import (
     again_text,
     details,
@@ -22,6 +23,7 @@ from nixhive_nb.view.report import (
     several,
     tail,
 )
+from nixhive_nb.view.words import OUTCOMES, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,22 +35,11 @@ GROUPS = 10
 """How many reasons are shown, each with the last lines of one instance that has it."""
 MAGIC = "%hive"
 
-_SPANS = (("build", html.WARN), ("fetch", html.RUN), ("activate", html.OK), ("reboot", html.AWAY))
-_NAMES = {"fetch": "transfer"}
+_SPANS: tuple[Kind, ...] = ("build", "fetch", "activate", "reboot")
+_NAMES: dict[Kind, str] = {"fetch": "transfer"}
 _DURATIONS = ("build", "transfer", "activate")
 _OPTIONAL = ("how", *_DURATIONS)
 """Columns that are left out when they are empty."""
-_COLOURS = {
-    "done": html.OK,
-    "warned": html.WARN,
-    "unchanged": html.DIM,
-    "rolled back": html.BAD,
-    "failed": html.BAD,
-    "refused": html.BAD,
-    "locked": html.BAD,
-    "unknown": html.BAD,
-    None: html.RUN,
-}
 
 
 def record_html(report: Report) -> str:
@@ -72,7 +63,7 @@ def record_html(report: Report) -> str:
 
 def outcome_html(record: InstanceRecord | SystemRecord) -> str:
     """Return how it ended, in words and in colour."""
-    colour = _COLOURS.get(record.outcome, html.DIM)
+    colour = OUTCOMES[record.outcome].colour
     text = html.coloured(colour, html.escaped(outcome_text(record)))
     needs_reboot = isinstance(record, InstanceRecord) and record.reboot
     return f"{text} · {html.coloured(html.WARN, 'reboot needed')}" if needs_reboot else text
@@ -116,16 +107,18 @@ def _instances(report: Report, records: Iterable[InstanceRecord | SystemRecord])
     # A rollback or a reboot moves nothing.
     header = ["instance", "outcome", *(name for name in _OPTIONAL if any(row[name] for row in rows)), axis]
     cells = ["".join(html.cell(row[name], number=name in _DURATIONS) for name in header) for row in rows]
-    there = {step.kind for step in report.plan.steps}
-    legend = [(_NAMES.get(kind, kind), colour) for kind, colour in _SPANS if kind in there]
+    there = {stage(step.kind) for step in report.plan.steps}
+    legend = [(_NAMES.get(kind, kind), STEPS[kind].colour) for kind in _SPANS if kind in there]
     words = [f"{html.coloured(colour, '■')} {name}" for name, colour in [*legend, ("failed", html.BAD)]]
     return html.table([(name, name in _DURATIONS) for name in header], cells) + html.note(" &ensp;".join(words))
 
 
 def _spans(report: Report, record: InstanceRecord) -> Iterable[html.LanePart]:
     """Return when what was done for an instance, in seconds from the start of the run."""
-    for kind, colour in _SPANS:
-        step = report.steps.get(f"{kind}:{record.system if kind == 'build' else record.instance}")
+    for kind in _SPANS:
+        step = (
+            report.record_of("register", record.system) if kind == "build" else report.record_of(kind, record.instance)
+        )
         if step is None or step.ended is None:
             continue
         duration = record.build if kind == "build" else step.seconds
@@ -135,7 +128,7 @@ def _spans(report: Report, record: InstanceRecord) -> Iterable[html.LanePart]:
         end = max(start, step.ended - report.started)
         bad = step.outcome not in GOOD
         title = f"{kind}{' failed' if bad else ''}: {start:.1f} s to {end:.1f} s"
-        yield html.LanePart(start=start, end=end, colour=html.BAD if bad else colour, title=title)
+        yield html.LanePart(start=start, end=end, colour=html.BAD if bad else STEPS[kind].colour, title=title)
 
 
 def _failures(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> Iterable[str]:

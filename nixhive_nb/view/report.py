@@ -9,44 +9,40 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.options import command_words
+from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES
 from nixhive_nb.run.logs import short_file
 from nixhive_nb.run.report import WORST_FIRST, InstanceRecord, SystemRecord
-from nixhive_nb.util.text import seconds_text, size_text, strip_control, table_text
+from nixhive_nb.util.text import seconds_text, size_text, strip_control
+from nixhive_nb.view.listing import Cell, Column, Row, Table, listing, path_cell, plain
+from nixhive_nb.view.listing_text import listing_text, wrapped
+from nixhive_nb.view.screen import ENDLESS
+from nixhive_nb.view.words import OUTCOMES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nixhive_nb.run.report import Report
+    from nixhive_nb.view.screen import Screen
 
-SYMBOLS = {
-    "done": "✓",
-    "warned": "⚠",
-    "unchanged": "=",
-    "rolled back": "↶",
-    "failed": "✕",
-    "refused": "✕",
-    "locked": "✕",
-    "unknown": "?",
-    "skipped": "⊘",
-    "cancelled": "⊘",
-    None: "●",
-}
-_DONE_WORDS = {
-    "build": "built",
-    "push": "pushed",
-    "deploy": "deployed",
-    "rollback": "rolled back",
-    "reboot": "rebooted",
-    "survey": "looked at",
-}
 NIX_HIVE = "nix-hive"
 _SOURCE = "hive.nix"
 """The deployment that a terminal takes when none is named."""
-_ON_INSTANCES = ("push", "deploy", "rollback", "reboot")
-"""Verbs after which `@failed` are the instances that are not as wanted."""
-_MOVING = ("push", "deploy")
-"""Verbs that bring systems to instances."""
-_WORDS: dict[str, str] = {"warned": "done, with warnings"}
+_BUILT = (
+    Column("system"),
+    Column("outcome", prose=True),
+    Column("how", rank=3),
+    Column("size", rank=1, number=True),
+    Column("result", rank=2, cut=True),
+)
+_TOUCHED = (Column("instance"), Column("outcome", prose=True), Column("path", rank=1, cut=True))
+_MOVED = (
+    Column("instance"),
+    Column("outcome", prose=True),
+    Column("how", rank=1, cut=True),
+    Column("transfer", rank=2, number=True),
+    Column("activate", rank=3, number=True),
+    Column("sent", rank=4, number=True),
+)
 MOST_FAILURES = 10
 LINES = 60
 """How many lines of logs are shown in all where space is short; each log has at least `FEWEST`."""
@@ -62,7 +58,7 @@ def headline(report: Report) -> str:
     unchanged, warned = counts.get("unchanged", 0), counts.get("warned", 0)
     good = sum(counts.pop(outcome, 0) for outcome in GOOD)
     dry = report.plan.verb == "deploy" and report.plan.options.type == "dry-activate"
-    what = "looked at, nothing activated" if dry else _DONE_WORDS[report.plan.verb]
+    what = "looked at, nothing activated" if dry else VERBS[report.plan.verb].done
     parts = [f"{good} of {total} {what}"]
     if unchanged and report.plan.verb != "survey":
         parts.append(f"{unchanged} unchanged" if unchanged < total else "all unchanged")
@@ -78,7 +74,7 @@ def details(report: Report) -> str:
     """Return the facts that stand beside the headline: when, how long, which plan and run, what left this machine."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.started))
     parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
-    if report.plan.verb in _MOVING:
+    if report.plan.verb in BRINGING:
         parts.append(f"{size_text(report.sent)} left this machine")
     if report.run:
         parts.append(f"run {report.run}")
@@ -93,13 +89,13 @@ def ordered(report: Report) -> Sequence[InstanceRecord | SystemRecord]:
 
 def outcome_text(record: InstanceRecord | SystemRecord) -> str:
     """Return an outcome with its symbol, and the step at which it failed."""
-    words = _WORDS.get(record.outcome or "running", record.outcome or "running")
+    words = OUTCOMES[record.outcome].words
     step = record.failed_step if isinstance(record, InstanceRecord) else ""
     if step and record.outcome == "failed":
         words += f" at {step}"
     if record.outcome == "done" and record.reason:
         words += ", with a warning"
-    return f"{SYMBOLS[record.outcome]} {words}"
+    return f"{OUTCOMES[record.outcome].symbol} {words}"
 
 
 def again_text(report: Report, program: str) -> str:
@@ -108,7 +104,7 @@ def again_text(report: Report, program: str) -> str:
     `program` is what stands before its words, such as `%hive`, which knows of the deployment by itself.
     """
     plan = report.plan
-    if plan.verb not in _ON_INSTANCES or report.ok or not report.run:
+    if plan.verb not in ON_INSTANCES or report.ok or not report.run:
         return ""
     words = ["--resume", report.run.rpartition("-")[2]] if plan.verb == "deploy" else _again_words(report)
     if program == NIX_HIVE and plan.source != _SOURCE:
@@ -124,24 +120,40 @@ def _again_words(report: Report) -> list[str]:
     return [*few, *command_words(report.plan.options, report.plan.no, report.plan.verb), *to]
 
 
-def report_text(report: Report, *, most: int | None = None, program: str = NIX_HIVE) -> str:
+def report_text(
+    report: Report, *, most: int | None = None, program: str = NIX_HIVE, screen: Screen = ENDLESS, wide: bool = False
+) -> str:
     """Return a whole report as text; with `most`, that many rows, and a few reasons with a few lines each.
 
     `program` is what a user calls to do it again.
     """
-    records, said = ordered(report), _said(report)
+    said = _said(report)
     few = said if most is None else said[:MOST_FAILURES]
-    lines = [f"{headline(report)}  ({details(report)})", table_text(*_table(report, records[:most]))]
-    if most is not None and len(records) > most:
-        lines.append(rest_text(records[most:]))
+    lines = [listing_text(report_listing(report, most=most), screen, wide=wide)]
     for title, log, file in few:
         shown = log if most is None else tail(log, len(few))
-        lines += [title, *(f"  | {line}" for line in shown), *([f"  whole log: {file}"] if file else [])]
+        lines += [*wrapped(title, screen.width), *(f"  | {strip_control(line)}" for line in shown)]
+        lines += [f"  whole log: {strip_control(file)}"] if file else []
     if len(said) > len(few):
         lines.append(f"… and {len(said) - len(few)} more reasons")
     if again := again_text(report, program):
-        lines.append(f"Again, for what failed: {again}")
+        lines.append(f"Again, for what failed: {strip_control(again)}")
     return "\n".join(lines)
+
+
+def report_listing(report: Report, *, most: int | None = None) -> Table:
+    """Return how a run ended as a listing; with `most`, that many rows, and the rest counted."""
+    records = ordered(report)
+    columns, rows = _rows(report, records[:most])
+    rest = [Cell(rest_text(records[most:]), "dim")] if most is not None and len(records) > most else []
+    return Table(
+        headline=headline(report),
+        tone="ok" if report.ok else "bad",
+        facts=tuple(details(report).split(" · ")),
+        columns=columns,
+        sections=listing(rows),
+        notes=tuple(rest),
+    )
 
 
 def _said(report: Report) -> list[tuple[str, Sequence[str], str]]:
@@ -200,29 +212,40 @@ def failure_text(report: Report) -> str:
     return "\n".join([headline(report), *shown])
 
 
-def _table(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> tuple[list[str], list[list[str]]]:
+def _rows(report: Report, records: Sequence[InstanceRecord | SystemRecord]) -> tuple[tuple[Column, ...], list[Row]]:
+    """Return the columns that fit what a run did, and a row for each record."""
     if report.plan.verb == "build":
         rows = [
-            [record.system, outcome_text(record), record.how, size_text(record.size), record.result]
+            [
+                Cell(record.system),
+                _outcome(record),
+                Cell(record.how),
+                Cell(size_text(record.size)),
+                path_cell(record.result),
+            ]
             for record in records
             if isinstance(record, SystemRecord)
         ]
-        return ["system", "outcome", "how", "size", "result"], rows
+        return _BUILT, [Row(tuple(cells)) for cells in rows]
     instances = [record for record in records if isinstance(record, InstanceRecord)]
-    if report.plan.verb not in _MOVING:
-        return ["instance", "outcome", "path"], [[one.instance, outcome_text(one), one.path] for one in instances]
+    if report.plan.verb not in BRINGING:
+        return _TOUCHED, [Row((Cell(one.instance), _outcome(one), path_cell(one.path))) for one in instances]
     rows = [
         [
-            one.instance,
-            outcome_text(one),
-            one.how,
-            seconds_text(one.transfer),
-            seconds_text(one.activate),
-            size_text(one.sent),
+            Cell(one.instance),
+            _outcome(one),
+            Cell(plain(one.how)),
+            Cell(seconds_text(one.transfer)),
+            Cell(seconds_text(one.activate)),
+            Cell(size_text(one.sent)),
         ]
         for one in instances
     ]
-    return ["instance", "outcome", "how", "transfer", "activate", "sent"], rows
+    return _MOVED, [Row(tuple(cells)) for cells in rows]
+
+
+def _outcome(record: InstanceRecord | SystemRecord) -> Cell:
+    return Cell(plain(outcome_text(record)), OUTCOMES[record.outcome].tone)
 
 
 def name_of(record: InstanceRecord | SystemRecord) -> str:

@@ -19,18 +19,19 @@ from nixhive_nb.run.everywhere import Listener, untried
 from nixhive_nb.run.waiting import waiting_for
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import wait_awake
-from nixhive_nb.util.text import strip_control, table_text
+from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.progress import Meter, progress_of
 from nixhive_nb.view.pulse import doing
 from nixhive_nb.view.report import report_text
+from nixhive_nb.view.screen import screen_of
+from nixhive_nb.view.words import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pandas as pd
-
     from nixhive_nb.plan.events import Event
     from nixhive_nb.run.engine import Run
+    from nixhive_nb.run.report import Report
     from nixhive_nb.view.progress import Progress
 
 PER_SECOND = 4
@@ -41,7 +42,7 @@ MOST_SHORT = 3
 MOST_NAME = 24
 """How far the names of hosts are filled up, so that what stands after them lines up."""
 _LEAVE = "Interrupt again to leave at once."
-_QUIET = ("wave",)
+_QUIET = ("gate",)
 _CHUNK = 65536
 
 
@@ -54,8 +55,13 @@ def follow_in_terminal(run: Run) -> Iterator[None]:
     except KeyboardInterrupt:
         if run.plan.verb == "survey":
             raise
-        streams.write(strip_control(report_text(run.report())) + "\n", error=True)
+        tell_report(run.report())
         raise
+
+
+def tell_report(report: Report) -> None:
+    """Print on standard error how a run ended, in the colours of a terminal that has some."""
+    streams.write(report_text(report, screen=screen_of(error=True)) + "\n", error=True)
 
 
 @contextlib.contextmanager
@@ -140,14 +146,6 @@ class HostOutputs(Listener):
             _print_failure(ready)
 
 
-def frame_text(frame: pd.DataFrame) -> str:
-    """Return a DataFrame as a table of text, whole: index first, empty cells for what is missing."""
-    header = [str(frame.index.name or ""), *map(str, frame.columns)]
-    plain = frame.astype(object)
-    rows = [list(map(_cell, row)) for row in plain.where(plain.notna(), "").itertuples()]
-    return table_text(header, rows)
-
-
 def _print_stream(row: dict[str, Any], stream: str) -> None:
     """Print what a host said, from its log where that is more than its row has."""
     whole = row.get("whole", {}).get(stream)
@@ -165,10 +163,6 @@ def _print_failure(row: dict[str, Any], name: str = "") -> None:
         streams.write(f"!! {name}{strip_control(row['error'])}\n", error=True)
     elif row["exit_code"]:
         streams.write(f"!! {name}exit status {row['exit_code']}\n", error=True)
-
-
-def _cell(value: object) -> str:
-    return strip_control(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
 def _tell(run: Run, kinds: Mapping[str, str], event: Event) -> None:
@@ -208,7 +202,9 @@ def _view(run: Run, meter: Meter) -> Group:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for row in progress.rows[:ROWS]:
         # Each as a Text: in a plain string rich takes what stands in brackets for markup.
-        table.add_row(_words(row.name), Text(row.state, style=row.style), Text(row.amount), _words(row.line, MOST_LINE))
+        table.add_row(
+            _words(row.name), Text(row.state, style=STYLES[row.tone]), Text(row.amount), _words(row.line, MOST_LINE)
+        )
     return Group(
         _head(progress, rate), table, Text(stopping_text(run) if run.stopping else progress.counts, style="dim")
     )

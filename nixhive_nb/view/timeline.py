@@ -9,48 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.events import BAD
 from nixhive_nb.util import html
 from nixhive_nb.util.files import write_whole
 from nixhive_nb.util.text import strip_control, table_text
-from nixhive_nb.view.lanes import WORDS, Lanes, lanes_of
+from nixhive_nb.view.lanes import Lanes, lanes_of
+from nixhive_nb.view.words import OUTCOMES, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nixhive_nb.plan.events import Outcome
     from nixhive_nb.run.report import Report
     from nixhive_nb.view.lanes import Group, Lane, Span
+    from nixhive_nb.view.words import Shown
 
-_COLOURS = {
-    "instantiate": "rgb(140,105,200)",
-    "look": "rgb(140,105,200)",
-    "measure": "rgb(140,105,200)",
-    "build": html.WARN,
-    "sign": "rgb(150,120,60)",
-    "push": html.RUN,
-    "fetch": html.RUN,
-    "activate": html.OK,
-    "check": "rgb(0,150,165)",
-    "reboot": html.AWAY,
-    "pause": "rgb(128,128,128)",
-    "wait": "",
-}
-_LEGEND = {**WORDS, "wait": "wait for a free place"}
-_LETTERS = {
-    "instantiate": "e",
-    "look": "l",
-    "measure": "m",
-    "build": "b",
-    "sign": "s",
-    "push": "p",
-    "fetch": "f",
-    "activate": "a",
-    "check": "c",
-    "reboot": "r",
-    "pause": "-",
-    "wait": ".",
-}
 _WIDTH = 420
 _HEIGHT = 12
 _COLUMNS = 60
@@ -66,14 +37,17 @@ _LAST = 0.9
 _ENDS = (".html", ".htm")
 
 
-class Timeline(Lanes, frozen=True, kw_only=True):
+class Timeline:
     """What ran when. A cell shows it as a picture, `print` as text; `save` writes a page that stands alone."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        """Use `Report.timeline`."""
+        self._lanes = lanes
 
     @classmethod
     def of(cls, report: Report) -> Timeline:
         """Return the timeline of a run."""
-        lanes = lanes_of(report)
-        return cls(**{name: getattr(lanes, name) for name in lanes.__struct_fields__})
+        return cls(lanes_of(report))
 
     def save(self, path: str | Path) -> None:
         """Write it as a page (`.html`) that any browser shows, whole or not at all.
@@ -83,22 +57,22 @@ class Timeline(Lanes, frozen=True, kw_only=True):
         file = Path(path)
         if file.suffix.lower() not in _ENDS:
             raise OptionError(f"A timeline is saved as a page: {file.name} would have to end in .html.")
-        write_whole(file, _page(self).encode())
+        write_whole(file, _page(self._lanes).encode())
 
     def __str__(self) -> str:
-        return strip_control(_text(self))
+        return strip_control(_text(self._lanes))
 
     def __repr__(self) -> str:
-        return f"Timeline({strip_control(self.title)})"
+        return f"Timeline({strip_control(self._lanes.title)})"
 
     def _repr_html_(self) -> str:
-        return _html(self)
+        return _html(self._lanes)
 
-    def _repr_pretty_(self, printer: _Printer, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
+    def _repr_pretty_(self, printer: _TextPrinter, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's protocol
         printer.text(str(self))
 
 
-class _Printer(Protocol):
+class _TextPrinter(Protocol):
     def text(self, text: str) -> None: ...
 
 
@@ -127,7 +101,7 @@ def _group_html(group: Group, seconds: float, step: float) -> Iterable[str]:
         spans = [_span_html(span) for span in lane.spans]
         yield (
             html.cell(html.escaped(lane.name, most=_NAME))
-            + html.cell(html.coloured(_colour(lane.outcome), html.escaped(lane.ended)))
+            + html.cell(html.coloured(OUTCOMES[lane.outcome].colour, html.escaped(lane.ended)))
             + html.cell(html.lane(spans, seconds, width=_WIDTH, height=_HEIGHT, tick=step))
             + html.cell(html.dim(html.escaped(lane.words)))
         )
@@ -137,7 +111,7 @@ def _span_html(span: Span) -> html.LanePart:
     return html.LanePart(
         start=span.start,
         end=span.end,
-        colour=html.BAD if span.is_bad else _COLOURS[span.kind],
+        colour=html.BAD if span.is_bad else STEPS[span.kind].colour,
         title=html.escaped(span.about),
         mark="✕" if span.is_bad else "",
     )
@@ -147,17 +121,11 @@ def _legend_html(lanes: Lanes) -> Iterable[str]:
     """Return a colour and its words for each that occurs."""
     words: dict[str, list[str]] = {}
     for kind in _kinds(lanes):
-        words.setdefault(_COLOURS[kind], []).append(_LEGEND[kind])
+        words.setdefault(STEPS[kind].colour, []).append(_legend(kind))
     for colour, names in words.items():
         yield f"{html.coloured(colour, '■') if colour else '▭'} {', '.join(names)}"
     if _has_bad(lanes):
         yield f"{html.coloured(html.BAD, '■ ✕')} failed"
-
-
-def _colour(outcome: Outcome | None) -> str:
-    if outcome in BAD:
-        return html.BAD
-    return {"done": html.OK, "warned": html.WARN, None: html.RUN}.get(outcome, html.DIM)
 
 
 def _page(lanes: Lanes) -> str:
@@ -173,7 +141,7 @@ def _text(lanes: Lanes) -> str:
     ticks = _ticks(lanes.seconds)
     header = ["", "", f" {_ruler(ticks, lanes.seconds)}", ""]
     rows = [row for group in lanes.groups for row in _group_text(group, lanes.seconds)]
-    legend = [f"{_LETTERS[kind]} {_LEGEND[kind]}" for kind in _kinds(lanes)]
+    legend = [f"{STEPS[kind].letter} {_legend(kind)}" for kind in _kinds(lanes)]
     lines = [f"{lanes.title}  ({lanes.facts})", table_text(header, rows), *filter(None, [lanes.rest])]
     return "\n".join([*lines, " · ".join([*legend, *(["✕ failed"] if _has_bad(lanes) else [])])])
 
@@ -189,7 +157,7 @@ def _lane_text(lane: Lane, seconds: float) -> str:
     for span in lane.spans:
         first = min(int(span.start / seconds * _COLUMNS), _COLUMNS - 1)
         last = max(first, min(round(span.end / seconds * _COLUMNS), _COLUMNS) - 1)
-        cells[first : last + 1] = _LETTERS[span.kind] * (last + 1 - first)
+        cells[first : last + 1] = STEPS[span.kind].letter * (last + 1 - first)
         if span.is_bad:
             cells[last] = "✕"
     return "".join(cells)
@@ -216,9 +184,13 @@ def _moment(when: float) -> str:
     return f"{when // _HOUR:g} h" + (f" {when % _HOUR // _MINUTE:g} min" if when % _HOUR else "")
 
 
-def _kinds(lanes: Lanes) -> list[str]:
+def _kinds(lanes: Lanes) -> list[Shown]:
     there = {span.kind for span in _every(lanes)}
-    return [kind for kind in WORDS if kind in there]
+    return [kind for kind in STEPS if kind in there]
+
+
+def _legend(kind: Shown) -> str:
+    return STEPS[kind].legend or STEPS[kind].name
 
 
 def _has_bad(lanes: Lanes) -> bool:

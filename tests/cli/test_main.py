@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from nixhive_nb.util.text import strip_control
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +82,8 @@ def test_options_stand_before_or_after_the_command(folder, words):
 def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
     (folder / "hive.nix").write_text((folder / "hive.nix").read_text().replace("tags", "tgas", 1))
     ended = nix_hive(folder, "instances")
-    assert ended.stdout.splitlines()[0].split()[:2] == ["instance", "system"]
+    assert ended.stdout.splitlines()[0] == "3 instances, 2 systems"
+    assert ended.stdout.splitlines()[1].split()[:2] == ["instance", "system"]
     assert "did you mean `tags`?" in ended.stderr
 
 
@@ -92,12 +96,12 @@ def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
             "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1, www-2",
         ),
         (["deploy", "--yes", "[a"], 1, "[a"),
-        (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of 'switch', 'boot', 'test', 'dry-activate'"),
+        (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of switch, boot, test, dry-activate"),
         (["build", "--no", "bild"], 2, "'bild' is not a step that can be left out"),
         (["deploy", "--yes", "--no", "realise", "*"], 1, "--no realise goes with build alone"),
         (["depoy", "*"], 2, "No such command 'depoy'"),
         (["instances", "-c", "gone.nix"], 1, "gone.nix"),
-        (["deploy", "--parallel", "0", "*"], 2, "0 is not in the range"),
+        (["deploy", "--parallel", "0", "*"], 2, "'0' is not a whole number of at least 1"),
         (["run", "web"], 2, "run needs a command"),
         (["instances", "--out", "df"], 2, "--out goes with plan"),
     ],
@@ -247,4 +251,79 @@ def test_a_person_at_a_terminal_is_asked_before_a_deployment_starts_a_program(fo
 def test_a_size_that_is_none_is_refused(folder, option, size):
     ended = nix_hive(folder, "run", option, size, "www-1", "true")
     assert ended.returncode == 2
-    assert f"'{size}' is no size: write 500k, 64M or 1G." in ended.stderr
+    assert f"'{size}' is not a size, such as 500k, 64M or 1G." in ended.stderr
+
+
+def test_a_listing_is_csv_with_a_header_and_whole_values(folder):
+    ended = nix_hive(folder, "instances", "web", "--csv")
+    assert ended.stdout.splitlines() == [
+        "instance,system,store,tags,wave,address,jump",
+        "www-1,www,,web,1,www-1,portico",
+        "www-2,www,,web,1,www-2,portico",
+    ]
+    assert nix_hive(folder, "plan", "--csv").stdout.splitlines()[0].startswith("instance,wave,batch,")
+
+
+def test_wide_has_the_columns_that_matter_less(folder):
+    assert "include paths" not in nix_hive(folder, "systems").stdout
+    (folder / "hive.nix").write_text((folder / "hive.nix").read_text().replace("{", '{ paths.nixpkgs = "/own";', 1))
+    assert "nixpkgs=/own" in nix_hive(folder, "systems", "--wide").stdout
+
+
+def test_forms_do_not_go_together(folder):
+    ended = nix_hive(folder, "instances", "--json", "--csv")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--json and --csv do not go together" in ended.stderr
+
+
+def test_what_a_run_did_is_json_on_standard_output_and_a_report_beside_it(folder):
+    ended = nix_hive(folder, "deploy", "--yes", "www-1", "--json")
+    assert ended.returncode == 1
+    known = json.loads(ended.stdout)
+    assert (known["verb"], known["ok"], known["counts"]) == ("deploy", False, {"skipped": 1})
+    assert [row["instance"] for row in known["instances"]] == ["www-1"]
+    assert "0 of 1 deployed" in ended.stderr
+    told = nix_hive(folder, "report", "--json")
+    assert json.loads(told.stdout)["run"] == known["run"]
+    assert "0 of 1 deployed" in told.stderr
+
+
+def test_the_past_needs_no_deployment_that_evaluates(folder):
+    """F3."""
+    nix_hive(folder, "deploy", "--yes", "www-1")
+    (folder / "hive.nix").write_text("syntax error here (")
+    assert nix_hive(folder, "instances").returncode == 1
+    for gone in (False, True):
+        if gone:
+            (folder / "hive.nix").unlink()
+        listed = nix_hive(folder, "history")
+        assert listed.returncode == 0, listed.stderr
+        assert "deploy --yes www-1" in listed.stdout
+        (run,) = json.loads(nix_hive(folder, "history", "--json").stdout)
+        assert run["command"] == "deploy --yes www-1"
+        assert "0 of 1 deployed" in nix_hive(folder, "history", run["run"]).stdout
+        assert "0 of 1 deployed" in nix_hive(folder, "report").stdout
+        assert nix_hive(folder, "runs").stdout == "No run goes on.\n"
+
+
+def test_a_deployment_that_never_was_is_told_by_what_looks_at_the_past(folder):
+    ended = nix_hive(folder, "history", "-c", "fleet")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "There is no fleet" in ended.stderr
+    assert nix_hive(folder, "history").stdout == "No run is on record here.\n"
+
+
+def test_a_terminal_of_80_columns_has_colours_and_no_line_that_breaks(folder, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    _, shown = typed(folder, "", "systems")
+    assert "\x1b[33mnot built yet\x1b[0m" in shown
+    _, shown = typed(folder, "", "deploy", "--yes", "www-1")
+    report = shown[shown.rindex("0 of 1 deployed") :]
+    assert re.search(r"\x1b\[2m⊘ skipped\x1b\[0m", report)
+    told = strip_control(report).splitlines()
+    assert max(len(line) for line in told if not line.startswith(("  |", "  whole log"))) <= 80
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in typed(folder, "", "systems")[1]

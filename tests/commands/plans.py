@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nixhive_nb.hive import Plan
+from nixhive_nb.plan.plan import Plan
 
 
 def a_plan(folder):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import click
 import pytest
 
+from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import DeploymentError, OptionError
-from nixhive_nb.plan.options import options_of
+from nixhive_nb.plan.options import OPTIONS, How, command_words, options_of
+from nixhive_nb.run.limits import LIMITS
+
+VERBS = ("push", "deploy", "rollback", "reboot")
 
 
 @pytest.mark.parametrize(
@@ -79,10 +83,46 @@ def test_a_long_option_with_one_dash_is_named(invoke, word):
         invoke("deploy", "--yes", word, "1", "www")
 
 
-@pytest.mark.parametrize(("option", "what"), [("--canary", "whole number"), ("--pause", "number")])
-def test_what_is_no_number_is_told_in_words_that_people_have(invoke, option, what):
-    with pytest.raises(click.UsageError, match=f"'one' is not a valid {what}"):
-        invoke("deploy", "--yes", option, "one", "www")
+@pytest.mark.parametrize("words", [["-canary", "1", "deploy", "www"], ["-c", "hive.nix", "-canary=1", "deploy", "www"]])
+def test_a_long_option_with_one_dash_before_the_command_is_named(invoke, words):
+    with pytest.raises(click.UsageError, match="has one dash: write --canary"):
+        invoke(*words)
+
+
+def test_a_value_may_follow_its_short_option_at_once(invoke):
+    """`-cNAME` is `-c NAME` as ever."""
+    assert list(invoke("-chive.nix", "instances").frame.index) == ["www-1"]
+    assert list(invoke("instances", "-chive.nix").frame.index) == ["www-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--canary", "one"], "'--canary': 'one' is not a whole number of at least 0."),
+        (["--canary", "-1"], "'--canary': '-1' is not a whole number of at least 0."),
+        (["--pause", "one"], "'--pause': 'one' is not a number of seconds, at least 0."),
+        (["--confirm", "nan"], "'--confirm': 'nan' is not a number of seconds, at least 1."),
+        (["--wait=inf"], "'--wait': 'inf' is not a number of seconds, at least 0."),
+        (["--batch", "x"], "'--batch': 'x' is not a number of at least 1, or a share of at most 100%, such as 2"),
+        (["--batch", "0"], "'--batch': '0' is not a number of at least 1, or a share"),
+        (["--max-failures", "101%"], "'--max-failures': '101%' is not a number of at least 0, or a share"),
+        (["--parallel", "0"], "'--parallel': '0' is not a whole number of at least 1."),
+        (["--max-log", "much"], "'--max-log': 'much' is not a size, such as 500k, 64M or 1G."),
+        (["-t", "swich"], "'--type': 'swich' is not one of switch, boot, test, dry-activate."),
+        (["--no", "bild"], "'--no': 'bild' is not a step that can be left out: build, realise, confirm, checks."),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_a_bad_value_is_told_with_its_option_and_with_what_is_allowed(invoke, words, said):
+    """F9: no range words of click's."""
+    with pytest.raises(click.UsageError) as caught:
+        invoke("deploy", "--yes", *words, "www")
+    assert said in caught.value.format_message()
+
+
+def test_a_mistake_that_only_the_verb_shows_is_told_in_words(invoke):
+    with pytest.raises(OptionError, match=r"^--no realise goes with build alone: deploy needs"):
+        invoke("deploy", "--yes", "--no", "realise", "www")
 
 
 def test_help_of_a_command_that_is_not_there_names_the_one_that_is_near(invoke):
@@ -102,7 +142,63 @@ def test_a_path_that_lost_its_backslashes_wants_quotes(invoke):
         invoke("instances", "-c", "C:Usersmefleet")
 
 
-@pytest.mark.parametrize("name", ["canary", "pause", "confirm"])
-def test_a_keyword_that_wants_a_number_says_so(name):
-    with pytest.raises(OptionError, match=f"{name}='one': it must be a number"):
-        options_of({name: "one"}, "deploy")
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_each_option_is_taken_by_the_commands_of_its_verbs(option):
+    """Each option once: a row of the table is an option of `click`, with the help, default and range of the row."""
+    for verb in option.verbs or ("build", *VERBS):
+        for command in (verb, "plan"):
+            found = {word: one for one in hive_group.commands[command].params for word in one.opts}
+            if option.flags:
+                words = [flag.word for flag in option.flags if verb in flag.verbs]
+                assert words
+                assert all(found[word].is_flag for word in words)
+                continue
+            assert set(option.spelt) <= set(found)
+            told = found[option.long].help
+            assert told.startswith(option.help)
+            assert option.kind.range in told
+            assert not option.default or f"default: {option.kind.word(option.default)}" in told
+    for verb in set(VERBS) - set(option.verbs or VERBS):
+        words = {word for one in hive_group.commands[verb].params for word in one.opts}
+        assert not words & ({*option.spelt} | {flag.word for flag in option.flags})
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
+def test_each_limit_is_an_option_of_every_command_or_of_python_alone(limit, invoke):
+    found = {word: one for one in hive_group.params for word in one.opts}
+    assert (limit.long in found) is not limit.only_python
+    if not limit.only_python:
+        word = "3" if limit.metavar == "N" else "3k"
+        invoke("instances", limit.long, word)
+        assert getattr(invoke.session.current.limits, limit.name) == limit.kind.read(word)
+
+
+def _other_values():
+    """Return each option with a value that is not its default."""
+    values = {
+        "type": "boot",
+        "force": True,
+        "no": ("confirm", "checks"),
+        "canary": 2,
+        "batch": "25%",
+        "max_failures": "3",
+        "reboot": "if needed",
+    }
+    return {option.name: values.get(option.name, 1234567.5) for option in OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"), [(option.name, verb) for option in OPTIONS for verb in option.verbs or VERBS]
+)
+def test_the_words_that_do_a_run_again_lead_to_the_same_options(invoke, name, verb):
+    """Words → click → keywords → options → the same words."""
+    value = _other_values()[name]
+    options = options_of({name: value}, verb)
+    no = value if name == "no" else ()
+    words = command_words(options, no, verb)
+    assert words
+    with pytest.raises(invoke.Reached) as reached:
+        invoke(verb, *words, "www", attended=True)
+    how = {key: given for key, given in reached.value.how.items() if key in How.__annotations__}
+    assert options_of(how, verb) == options
+    assert command_words(options_of(how, verb), how["no"], verb) == words

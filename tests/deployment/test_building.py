@@ -47,7 +47,7 @@ def write(folder, **attributes):
 
 def builds(folder):
     with Hive.load(folder / "hive.nix") as hive:
-        return hive.build("www").loc["www", "outcome"] in ("done", "unchanged")
+        return hive.build("www").frame.loc["www", "outcome"] in ("done", "unchanged")
 
 
 @pytest.mark.parametrize("module", ['{ networking.hostName = "x"; }', "./mods/www.nix", "import ./mods/www.nix"])
@@ -110,7 +110,7 @@ def test_a_nixpkgs_that_was_built_and_collected_is_built_again(folder):
         path = hive.inventory.paths[0].partition("=")[2]
         assert Path(path).is_dir()
         assert process.run(["nix-store", "--delete", path]).status == 0
-        assert hive.build("www").loc["www", "outcome"] in ("done", "unchanged")
+        assert hive.build("www").frame.loc["www", "outcome"] in ("done", "unchanged")
         assert Path(path).is_dir()
 
 
@@ -150,4 +150,4 @@ def test_settings_of_nix_that_restrict_an_evaluation(folder, monkeypatch, settin
         name = "links/hive.nix"
     with Hive.load(name) as hive:
         assert list(hive.instances().index) == ["www-1"]
-        assert hive.build("www").loc["www", "outcome"] in ("done", "unchanged")
+        assert hive.build("www").frame.loc["www", "outcome"] in ("done", "unchanged")

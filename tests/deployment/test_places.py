@@ -65,15 +65,15 @@ def test_a_system_that_takes_its_own_folder_is_the_same_one_the_second_time(here
     """Case 8: it was another one after each run, since each run left something in that folder."""
     deployment(here, TAKES[how])
     with Hive.load() as hive:
-        first = hive.build()
+        first = hive.build().frame
         plan = hive.plan("build", "www")
-        second = hive.build()
+        second = hive.build().frame
         hive.apply(plan)
         assert dict(first["result"]) == dict(second["result"]) == dict(hive.systems()["result"])
     assert set(second["outcome"]) == {"unchanged"}
     assert {path.name for path in here.iterdir()} == {"hive.nix"}
     with Hive.load() as again:  # another process
-        assert again.build("*", no=["build"]).loc["www", "result"] == first.loc["www", "result"]
+        assert again.build("*", no=["build"]).frame.loc["www", "result"] == first.loc["www", "result"]
 
 
 def test_nothing_of_ours_is_in_a_store(here):
@@ -82,7 +82,7 @@ def test_nothing_of_ours_is_in_a_store(here):
     with Hive.load() as hive:
         for _ in range(2):
             hive.build()
-        result = hive.build().loc["www", "result"]
+        result = hive.build().frame.loc["www", "result"]
     closure = process.run(["nix-store", "--query", "--requisites", result]).stdout.split()
     held = [path for one in closure if one.endswith("-fleet") for path in Path(one).rglob("*")]
     assert [path.name for path in held] == ["hive.nix"]
@@ -94,8 +94,7 @@ def test_what_lies_in_the_folder_all_the_same_is_warned_of(here, name):
     deployment(here)
     (here / name).mkdir()
     said = []
-    with Hive.load(state_dir=None if name == ".hive" else name) as hive:
-        hive.warn = said.append
+    with Hive.load(state_dir=None if name == ".hive" else name, warn=said.append) as hive:
         assert hive.state_dir == here / name
         hive.build("odd")
         assert said == []
@@ -112,11 +111,10 @@ def test_a_filter_that_keeps_ours_out_is_seen(here):
     (here / ".hive").mkdir()
     (here / ".hive.state").write_text("")
     said = []
-    with Hive.load() as hive:
-        hive.warn = said.append
-        first = hive.build()
+    with Hive.load(warn=said.append) as hive:
+        first = hive.build().frame
         assert dict(read_state(here / ".hive.state").results) == dict(first["result"])
-        assert set(hive.build()["outcome"]) == {"unchanged"}
+        assert set(hive.build().frame["outcome"]) == {"unchanged"}
     assert said == []
 
 
@@ -126,10 +124,9 @@ def test_the_state_file_of_old_is_read_and_left_as_it_is_where_it_would_change_t
     old = "(r0|www|/nix/store/00000000000000000000000000000000-old)\n"
     (here / ".hive.state").write_text(old)
     said = []
-    with Hive.load() as hive:
-        hive.warn = said.append
-        first = hive.build("www").loc["www", "result"]
-        assert hive.build("www").loc["www", ["result", "outcome"]].tolist() == [first, "unchanged"]
+    with Hive.load(warn=said.append) as hive:
+        first = hive.build("www").frame.loc["www", "result"]
+        assert hive.build("www").frame.loc["www", ["result", "outcome"]].tolist() == [first, "unchanged"]
         assert hive.systems().loc["www", "result"] == first
     assert (here / ".hive.state").read_text() == old
     assert str(here / ".hive.state") in said[0]
@@ -144,9 +141,9 @@ def test_results_go_back_to_the_state_file_when_no_system_takes_the_folder_any_m
         deployment(here, '"nothing"')
         hive.build("www")  # of the other it is not known yet
         assert not (here / ".hive.state").exists()
-        results = dict(hive.build()["result"])
+        results = dict(hive.build().frame["result"])
         assert read_state(here / ".hive.state").results == results
-        assert not hive.places.kept_state.exists()
+        assert not places_of(hive.file, hive.state_file).kept_state.exists()
 
 
 def test_a_deployment_has_one_folder_whatever_leads_to_it(here, tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
-from nixhive_nb.deployment.targets import Targets, TargetWave, select_instances, select_systems
+from nixhive_nb.deployment.targets import Targets, Wave, select_instances, select_systems
 from nixhive_nb.errors import TargetError
+from nixhive_nb.util.order import natural
 
 
 def inventory(**instances: str) -> Inventory:
@@ -45,8 +46,8 @@ def refusal(found: Inventory, *patterns: str) -> str:
 def test_portico_first_then_everything_else() -> None:
     assert select_instances(EXAMPLE, ["portico", "*"]) == Targets(
         (
-            TargetWave("portico", ("portico",)),
-            TargetWave("*", ("backup", "www-1", "www-10", "www-11", "www-2")),
+            Wave("portico", ("portico",)),
+            Wave("*", ("backup", "www-1", "www-2", "www-10", "www-11")),
         )
     )
 
@@ -61,7 +62,7 @@ def test_no_pattern_means_all_in_one_wave() -> None:
         ("www-1", ("www-1",)),
         ("www-1?", ("www-10", "www-11")),
         ("storage", ("backup",)),
-        ("w[e]b", ("www-1", "www-10", "www-2")),
+        ("w[e]b", ("www-1", "www-2", "www-10")),
         ("eu", ("www-1", "www-10")),
         ("[^wp]*", ("backup", "www-1", "www-10")),
     ],
@@ -135,13 +136,24 @@ def test_waves_part_what_is_hit_in_order(found: Inventory, patterns: list[str]) 
     alone = [select_instances(found, [pattern]).instances for pattern in patterns]
     expected = list(dict.fromkeys(name for names in alone for name in names))
     assert list(targets.instances) == expected
-    assert all(wave.instances == tuple(sorted(wave.instances)) for wave in targets.waves)
+    assert all(wave.instances == tuple(sorted(wave.instances, key=natural)) for wave in targets.waves)
     assert all(wave.instances for wave in targets.waves)
 
 
 def test_a_list_of_patterns_makes_one_wave_in_its_order() -> None:
     targets = select_instances(EXAMPLE, [["www-2", "backup"], "*"])
     assert targets.waves == (
-        TargetWave("www-2, backup", ("www-2", "backup")),
-        TargetWave("*", ("portico", "www-1", "www-10", "www-11")),
+        Wave("www-2, backup", ("www-2", "backup")),
+        Wave("*", ("portico", "www-1", "www-10", "www-11")),
     )
+
+
+def test_a_person_counts_hosts():
+    """www-2 stands before www-10, in what a pattern names and in systems."""
+    names = [f"www-{number}" for number in (1, 2, 9, 10, 11, 20)]
+    systems = {name: System(name=name, platform="x86_64-linux") for name in reversed(names)}
+    instances = {name: Instance(name=name, system=name) for name in reversed(names)}
+    fleet = Inventory(source="hive.nix", systems=systems, instances=instances)
+    assert list(select_instances(fleet).instances) == names
+    assert list(select_systems(fleet)) == names
+    assert list(select_systems(fleet, ["www-*"])) == names

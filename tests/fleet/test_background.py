@@ -43,9 +43,14 @@ def change(fleet):
 
 
 @pytest.fixture
-def hive(fleet, monkeypatch):
+def warned():
+    return []
+
+
+@pytest.fixture
+def hive(fleet, monkeypatch, warned):
     monkeypatch.chdir(fleet.folder)
-    with Hive.load("example") as one:
+    with Hive.load("example", warn=warned.append) as one:
         yield one
 
 
@@ -76,10 +81,8 @@ def test_a_run_in_the_background_goes_on_while_other_things_are_done(fleet, hive
     assert fleet.runs("www-1") == report.instances()[0].path
 
 
-def test_a_second_run_on_the_same_instances_warns_before_it_begins(fleet, hive, change, monkeypatch):
+def test_a_second_run_on_the_same_instances_warns_before_it_begins(fleet, hive, change, warned):
     change(waits=True)
-    warned = []
-    monkeypatch.setattr(hive, "warn", warned.append)
     first = hive.begin(hive.plan("deploy", "www-1", confirm=60.0))
     await_gate(fleet, "www-1")
     assert hive.begin(hive.plan("deploy", "depot")).wait(60).ok

@@ -32,7 +32,7 @@ def test_the_deploy_succeeds_and_says_so(first):
 
 
 def test_each_system_is_built_once(first):
-    built = [line for line in first.stderr.splitlines() if line.startswith("build:") and "started" not in line]
+    built = [line for line in first.stderr.splitlines() if line.startswith("register:") and "started" not in line]
     assert sorted(line.split(":")[1] for line in built) == ["depot", "portico", "www"]
     assert len([line for line in first.stderr.splitlines() if line.startswith("push:www>") and "started" in line]) == 1
 
@@ -88,7 +88,7 @@ def test_results_are_kept_from_being_collected(practice, inventory):
 def test_the_python_api_gives_a_frame(practice, first, monkeypatch):
     monkeypatch.chdir(practice.folder)
     with Hive.load("example") as hive:
-        frame = hive.deploy("portico", "*")
+        frame = hive.deploy("portico", "*").frame
         assert list(frame.index) == ["portico", "depot", "www-1", "www-2", "www-3"]
         assert set(frame["outcome"]) == {"unchanged"}
         answers = hive.run("web", "hostname")
@@ -101,7 +101,7 @@ def test_no_build_deploys_what_the_last_build_gave(practice, inventory):
     before = motd.read_text()
     ended = practice.nix_hive("deploy", "-c", "example", "--no", "build", "portico", "*")
     assert ended.returncode == 0, ended.stderr
-    assert "realise" not in ended.stderr
+    assert "build: started" not in ended.stderr
     assert "instantiate" not in ended.stderr
     assert motd.read_text() == before
 

@@ -38,13 +38,13 @@ def test_an_interrupt_in_a_build_ends_the_build(blocked, tmp_path, gate):
       }};
     }}""")
     process = blocked.begin("build")
-    read_until(process, "realise: started")
+    read_until(process, "build: started")
     # Opening the pipe for writing returns when the builder has opened it for reading: it runs.
     writer = os.open(gate, os.O_WRONLY)
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "realise: cancelled" in rest
+    assert "build: cancelled" in rest
     # Nobody reads any more: the builder is gone.
     with pytest.raises(BrokenPipeError):
         os.write(writer, b"x\n")

@@ -178,7 +178,7 @@ def test_a_host_that_others_change_while_we_build_is_refused(fleet, change, gate
         f'builder = "/bin/sh"; args = [ "-c" "read line < {gate}; echo $line > $out" ]; }}) ];'
     )
     ours = fleet.begin(*COMMAND, "depot")
-    read_until(ours, "realise: started")
+    read_until(ours, "build: started")
     writer = os.open(gate, os.O_WRONLY)
     change()
     theirs = fleet.nix_hive(*COMMAND, "depot")

@@ -48,16 +48,16 @@ def changed(fleet):
 
 
 def test_a_plan_tells_what_runs_what_is_wanted_and_what_must_move(fleet, hive, changed):
-    same = hive.plan("deploy", "*", measure=True).table()
+    same = hive.plan("deploy", "*", measure=True).frame
     assert set(same["action"]) == {"nothing: it runs and boots this system"}
     assert set(same["moves"]) == {0}
     changed(f"Nobody has built this: {secrets.token_hex(8)}.")
-    new = hive.plan("deploy", "web", measure=True).table()
+    new = hive.plan("deploy", "web", measure=True).frame
     assert set(new["current"]) == {fleet.runs("www-1")}
     assert (new["wanted"] != new["current"]).all()
     assert new["moves"].isna().all()  # it is not built yet
     hive.build("www")
-    built = hive.plan("deploy", "web", measure=True).table()
+    built = hive.plan("deploy", "web", measure=True).frame
     assert (built["moves"] > 0).all()
 
 
@@ -80,11 +80,11 @@ def test_another_kernel_needs_a_reboot(fleet, hive, changed):
     page = fleet.example / "www.nix"
     page.write_text(page.read_text().replace("{ lib, ... }:", "{ lib, pkgs, ... }:", 1))
     hive.build("www")
-    assert hive.plan("deploy", "www-1", measure=True).table()["reboot"].tolist() == [True]
+    assert hive.plan("deploy", "www-1", measure=True).frame["reboot"].tolist() == [True]
     hive.deploy("www-1")
     assert hive.status("www-1")["state"].tolist() == ["reboot needed"]
     boot = fleet.lab.exec("www-1", ["cat", "/proc/sys/kernel/random/boot_id"])
-    assert hive.reboot("web", reboot="if needed")["outcome"].tolist() == ["done", "unchanged"]
+    assert hive.reboot("web", reboot="if needed").frame["outcome"].tolist() == ["done", "unchanged"]
     assert fleet.lab.exec("www-1", ["cat", "/proc/sys/kernel/random/boot_id"]) != boot
     assert hive.status("www-1")["state"].tolist() == ["in sync"]
 
@@ -92,7 +92,7 @@ def test_another_kernel_needs_a_reboot(fleet, hive, changed):
 def test_a_plan_is_applied_as_it_was_shown_also_from_a_pickle(fleet, hive, changed):
     changed("From a plan.")
     plan = pickle.loads(pickle.dumps(hive.plan("deploy", "web")))
-    frame = plan.apply()
+    frame = hive.apply(plan).frame
     assert set(frame["outcome"]) == {"done"}
     assert fleet.runs("www-1") == fleet.boots("www-1") == {one.system: one.path for one in plan.wanted}["www"]
 
@@ -109,9 +109,9 @@ def test_a_plan_is_refused_when_something_has_changed(fleet, hive, changed, what
         said = "www-1: it runs "
     before = fleet.runs("www-2")
     with pytest.raises(PlanStale, match=said):
-        plan.apply()
+        hive.apply(plan)
     assert fleet.runs("www-2") == before
-    assert set(plan.apply(force=True)["outcome"]) <= {"done", "unchanged"}
+    assert set(hive.apply(plan, force=True).frame["outcome"]) <= {"done", "unchanged"}
 
 
 def test_a_plan_of_a_build_is_refused_when_a_derivation_has_changed(hive, changed):
@@ -119,7 +119,7 @@ def test_a_plan_of_a_build_is_refused_when_a_derivation_has_changed(hive, change
     plan = hive.plan("build", "www")
     changed("Changed since.")
     with pytest.raises(PlanStale, match="system www: it evaluates to"):
-        plan.apply()
+        hive.apply(plan)
 
 
 def test_a_plan_may_wait_in_a_file(fleet, changed):
@@ -162,7 +162,7 @@ def test_a_rollback_goes_to_the_generation_before_and_to_one_that_is_named(fleet
     hive.deploy("www-1")
     second = fleet.runs("www-1")
     assert second != first
-    frame = hive.rollback("www-1")
+    frame = hive.rollback("www-1").frame
     assert frame["outcome"].tolist() == ["done"]
     assert fleet.runs("www-1") == fleet.boots("www-1") == first
     assert hive.generations("www-1").query("current")["number"].iloc[0] == start_at
@@ -175,7 +175,7 @@ def test_a_rollback_goes_to_the_generation_before_and_to_one_that_is_named(fleet
 
 def test_a_reboot_comes_back_with_what_it_boots(fleet, hive):
     before = fleet.lab.exec("depot", ["cat", "/proc/sys/kernel/random/boot_id"])
-    frame = hive.reboot("depot")
+    frame = hive.reboot("depot").frame
     assert frame["outcome"].tolist() == ["done"]
     assert fleet.lab.exec("depot", ["cat", "/proc/sys/kernel/random/boot_id"]) != before
     assert fleet.runs("depot") == fleet.boots("depot")
@@ -190,17 +190,17 @@ def test_a_switch_that_takes_effect_at_the_next_reboot_says_so(fleet, hive, chan
     before = fleet.runs("www-1")
     with pytest.raises(RunFailed, match="by a reboot only"):
         hive.deploy("www-1", type="test")
-    frame = hive.deploy("www-1")
+    frame = hive.deploy("www-1").frame
     assert frame["outcome"].tolist() == ["warned"]
     assert "takes effect at the next reboot" in frame["reason"].iloc[0]
     assert fleet.runs("www-1") == before != fleet.boots("www-1")
     assert hive.status("www-1")["state"].tolist() == ["boots it next"]
-    assert hive.plan("reboot", "www-1", reboot="if needed").table()["action"].tolist() == ["reboot"]
-    assert hive.reboot("www-1", reboot="if needed")["outcome"].tolist() == ["done"]
+    assert hive.plan("reboot", "www-1", reboot="if needed").frame["action"].tolist() == ["reboot"]
+    assert hive.reboot("www-1", reboot="if needed").frame["outcome"].tolist() == ["done"]
     assert fleet.runs("www-1") == fleet.boots("www-1") != before
     # The way back is of the same kind.
     page.write_text(original)
-    frame = hive.deploy("www-1", reboot="if needed")
+    frame = hive.deploy("www-1", reboot="if needed").frame
     assert (frame["outcome"].tolist(), frame["reason"].tolist()) == (["done"], [""])
     assert fleet.runs("www-1") == before
 
@@ -211,7 +211,7 @@ def test_other_kernel_parameters_need_a_reboot(fleet, hive, changed):
     changed("Other parameters.", 'boot.kernelParams = [ "quiet" ];')
     hive.deploy("www-1")
     assert hive.status("www-1")["state"].tolist() == ["reboot needed"]
-    assert hive.reboot("www-1", reboot="if needed")["outcome"].tolist() == ["done"]
+    assert hive.reboot("www-1", reboot="if needed").frame["outcome"].tolist() == ["done"]
     assert hive.status("www-1")["state"].tolist() == ["in sync"]
 
 
@@ -246,12 +246,12 @@ def test_a_specialisation_that_runs_is_named_and_left_only_for_another_system(fl
     try:
         assert hive.status("www-1")["state"].tolist() == ["in sync"]
         assert hive.status("www-1")["specialisation"].tolist() == ["calm"]
-        assert hive.deploy("www-1")["outcome"].tolist() == ["unchanged"]
+        assert hive.deploy("www-1").frame["outcome"].tolist() == ["unchanged"]
         assert fleet.runs("www-1") == special
         changed("Another system.")
         plan = hive.plan("deploy", "www-1")
-        assert plan.table()["action"].tolist() == ["activate, leave specialisation calm"]
-        plan.apply()
+        assert plan.frame["action"].tolist() == ["activate, leave specialisation calm"]
+        hive.apply(plan)
     finally:
         fleet.lab.exec("www-1", ["sh", "-c", f"rm -f {folder}/calm; chmod u-w {folder}"])
     assert special != fleet.runs("www-1") == fleet.boots("www-1") != base
@@ -326,7 +326,7 @@ def test_a_host_that_is_down_is_unreachable_and_the_others_are_planned(fleet, hi
         assert hive.targets("@unreachable").instances == ("www-2",)
         status = hive.status("web")
         assert status["state"].tolist() == ["in sync", "unreachable"]
-        action = hive.plan("deploy", "web").table()["action"]
+        action = hive.plan("deploy", "web").frame["action"]
         assert action["www-2"].startswith("unreachable: ")
     finally:
         fleet.lab.start_host("www-2")

@@ -205,7 +205,7 @@ def test_a_program_that_is_killed_in_a_build(fleet, changed, gate):
         f'builder = "/bin/sh"; args = [ "-c" "read line < {gate}; echo $line > $out" ]; }}) ];'
     )
     process = fleet.begin(*COMMAND)
-    read_until(process, "realise: started")
+    read_until(process, "build: started")
     writer = os.open(gate, os.O_WRONLY)
     killed(process)
     # D3: the build ends with it. Nobody reads any more.

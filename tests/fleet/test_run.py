@@ -356,7 +356,7 @@ class TestInANotebook:
             ("--stdin-from -", "a notebook has no standard input"),
             ("--shell '\"'", "No closing quotation"),
             ("--shell ''", "wants the name of a program"),
-            ("--timeout 0", "0.0 is not in the range"),
+            ("--timeout 0", "'0' is not a number of seconds, more than 0"),
         ],
     )
     def test_a_mistake_is_one_line(self, notebook, line, words):

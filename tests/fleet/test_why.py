@@ -43,7 +43,7 @@ def test_the_refused_login_is_named_with_each_key_that_was_tried(log):
 
 
 def test_the_host_that_is_down_is_named_with_what_its_jump_host_says(log):
-    assert re.search(r"step look:www-2: failed: www-2 .*cannot be reached from", log)
+    assert re.search(r"step probe:www-2: failed: www-2 .*cannot be reached from", log)
 
 
 def test_the_failed_copy_is_named_with_the_words_of_nix(log):

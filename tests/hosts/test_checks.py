@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from nixhive_nb.deployment.inventory import Check
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 from nixhive_nb.hosts.checks import describe, longest, run_checks
+from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import Lines
-from nixhive_nb.ssh.opener import SESSIONS
 from nixhive_nb.ssh.pool import RemoteResult
 from nixhive_nb.testing.clock import VirtualClock
 from tests.sshd import eventually, is_running

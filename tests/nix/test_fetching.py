@@ -91,6 +91,7 @@ def test_what_moves_nothing_is_ended_with_all_that_it_started(host, nix_store):
     eventually(lambda: not alive_in(group), "the end of the group")
 
 
+@pytest.mark.waits
 def test_what_moves_slowly_is_not_ended(host):
     """N4: a byte now and then is enough."""
     ended = host(fetching.fetch(PATH, ROOT, stall=2), "for i in 1 2 3 4 5 6; do read x </proc/version; sleep 0.6; done")

@@ -52,6 +52,7 @@ def test_what_moves_nothing_is_ended(tmp_path):
         os.kill(int(file.read_text()), 0)
 
 
+@pytest.mark.waits
 def test_what_a_child_moves_counts():
     """N4: ssh moves what Nix gave it long ago."""
     child = "while :; do head -c 100000 /dev/zero > /dev/null; sleep 0.1; done"
@@ -59,6 +60,7 @@ def test_what_a_child_moves_counts():
     assert ended.status == 0
 
 
+@pytest.mark.waits
 def test_where_nothing_can_be_read_the_long_limit_holds(monkeypatch):
     """N4."""
     monkeypatch.setattr(Traffic, "of", classmethod(lambda _cls, _pid: None))
@@ -66,6 +68,7 @@ def test_where_nothing_can_be_read_the_long_limit_holds(monkeypatch):
         asyncio.run(run(["sleep", "60"], stall=1, limit=3))
 
 
+@pytest.mark.waits
 def test_what_another_nix_brings_to_the_host_counts_and_is_told():
     """N4."""
     there = iter(range(10_000))

@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 import pytest
 
 from nixhive_nb.frames import run_frame
-from nixhive_nb.notebook.display import Notice, PlanView, Record
+from nixhive_nb.notebook.display import ListingView, Notice, PlanView, Record
 from nixhive_nb.notebook.follow.run import ProgressView
 from nixhive_nb.notebook.run_output import RunOutput, failure_of
-from nixhive_nb.notebook.status_view import StatusView
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Survey, Target
 from nixhive_nb.util import html
 from nixhive_nb.view.progress import progress_of
 from nixhive_nb.view.record import ROWS
+from nixhive_nb.view.status import status_table
 from tests.notebook.values import Story, build_plan, deploy_plan, deployed, inventory
 
 NASTY = "\x1b[31m<script>alert('x')</script>\x1b]0;title\x07\u202e & \"quoted\""
@@ -86,14 +86,14 @@ def nasty_views():
     live = Story(deploy_plan(one))
     live.begin("fetch:www-1", line=NASTY)
     builds = Story(build_plan(one))
-    builds.end("build:www", how=NASTY, path=NASTY)
+    builds.end("register:www", how=NASTY, path=NASTY)
     row = {"instance": NASTY, "exit_code": 3, "seconds": 1.0, "stdout": NASTY, "stderr": NASTY, "error": NASTY}
     return [
         Record(story.rest()),
         Record(builds.rest({"instantiate:portico+www": NASTY})),
         Record(Story(warned).rest()),
         PlanView(warned),
-        StatusView(nasty_survey()),
+        ListingView(status_table(nasty_survey())),
         ProgressView(progress_of(live.tally.report())),
         RunOutput([row], 1),
         Notice(NASTY),
@@ -156,7 +156,7 @@ class TestRecord:
         assert all(float(left) + float(width) <= 100.1 for left, width in places)
 
     def test_a_build_has_its_own_columns(self):
-        found = read(Record(Story(build_plan()).rest({"build:www": "builder failed"}))).text
+        found = read(Record(Story(build_plan()).rest({"register:www": "builder failed"}))).text
         assert "1 of 2 built, 1 failed" in found
         for word in ("how", "size", "result", "61.4 MB", "/nix/store/abc-portico", "builder failed"):
             assert word in found
@@ -199,7 +199,7 @@ class TestProgressView:
 
     def test_builds_are_counted_not_measured(self):
         story = Story(build_plan())
-        story.begin("realise", 3, 12)
+        story.begin("build", 3, 12)
         assert "3 of 12" in read(ProgressView(progress_of(story.tally.report()))).text
 
     def test_rows_are_limited(self):

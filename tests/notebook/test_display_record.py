@@ -102,7 +102,7 @@ class TestLogs:
 
     def test_what_failed_for_several_is_in_the_log_of_this_machine(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        record = Record(noted(deployed({"build:www": "builder failed"}), tmp_path))
+        record = Record(noted(deployed({"register:www": "builder failed"}), tmp_path))
         assert f".hive/runs/{RUN}/build.log" in record.text()
         assert "www-1.log" not in record.text()
 
@@ -171,8 +171,8 @@ class TestAgain:
 
 def test_nothing_takes_less_than_no_time_when_the_clock_was_put_back():
     tally = Tally(deploy_plan(), started=1000.0)
-    tally.add(StepStarted(time=1001.0, step="realise"))
-    for kind, subject in (("build", "www"), ("fetch", "www-1"), ("activate", "www-1")):
+    tally.add(StepStarted(time=1001.0, step="build"))
+    for kind, subject in (("register", "www"), ("fetch", "www-1"), ("activate", "www-1")):
         tally.add(StepStarted(time=1040.0, step=f"{kind}:{subject}"))
         tally.add(StepEnded(time=980.0, step=f"{kind}:{subject}", outcome="done", result=Result()))
     markup = Record(tally.report()).html()
@@ -182,8 +182,8 @@ def test_nothing_takes_less_than_no_time_when_the_clock_was_put_back():
 
 def test_a_build_takes_no_less_than_no_time_either():
     tally = Tally(build_plan(), started=1000.0)
-    tally.add(StepStarted(time=1040.0, step="realise"))
-    tally.add(StepEnded(time=980.0, step="build:www", outcome="done", result=Result()))
+    tally.add(StepStarted(time=1040.0, step="build"))
+    tally.add(StepEnded(time=980.0, step="register:www", outcome="done", result=Result()))
     assert not re.search(r"-\d+\.\d s", Record(tally.report()).html())
 
 

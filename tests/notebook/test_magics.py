@@ -92,6 +92,45 @@ class TestValues:
         assert "Usage: %hive run" in shell.out
 
 
+class TestListings:
+    def test_a_cell_shows_a_listing_and_has_its_frame(self, shell):
+        frame = shell.run("%hive instances web")
+        assert list(frame.index) == ["www-1", "www-2"]
+        assert "2 instances, 1 system" in shell.out
+        html = frame._repr_mimebundle_()["text/html"]
+        assert "2 instances, 1 system" in html
+        assert "dataframe" not in html
+        assert type(frame[frame["system"] == "www"]) is pd.DataFrame
+
+    def test_one_that_is_assigned_is_a_plain_frame(self, shell):
+        shell.run("df = %hive instances web")
+        assert type(shell["df"]) is pd.DataFrame
+
+    def test_nothing_is_told_in_a_sentence(self, shell):
+        assert list(shell.run("%hive runs").index) == []
+        assert "No run goes on." in shell.out
+
+    def test_csv_is_a_text(self, shell):
+        shell.run("text = %hive systems --csv")
+        assert shell["text"].splitlines()[0] == "system,platform,instances,paths,result,derivation"
+
+    def test_wide_has_all_columns(self, shell):
+        assert "include paths" not in shell.run("%hive systems")._repr_mimebundle_()["text/plain"]
+        assert "include paths" in shell.run("%hive systems --wide")._repr_mimebundle_()["text/plain"]
+
+    def test_the_past_needs_no_deployment_that_evaluates(self, shell, folder):
+        """F3."""
+        shell.attempt("%hive deploy www-1 --yes")
+        (folder / "hive.nix").write_text("syntax error here (")
+        assert shell.run("%hive history")["command"].tolist() == ["deploy www-1 --yes"]
+        assert "0 of 1 deployed" in str(shell.run("%hive report"))
+
+    def test_a_deployment_that_the_past_was_asked_of_is_kept(self, shell, folder):
+        (folder / "own.nix").write_text("{ }")
+        shell.run("%hive history -c own.nix")
+        assert list(shell.run("%hive systems").index) == []
+
+
 class TestVariables:
     def test_lists_and_frames_are_several_targets(self, shell):
         shell.run("hosts = ['www-2', 'db-1']\ndf = %hive instances web")

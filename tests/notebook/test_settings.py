@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets import TraitError
 from traitlets.config import Config
+from traitlets.config.loader import DeferredConfigString
 
 from nixhive_nb import lab
+from nixhive_nb.commands.options import CONFIG, STATE, STATE_DIR
 from nixhive_nb.notebook.settings import Hive, settings_of
+from nixhive_nb.plan.options import option
+from nixhive_nb.run.limits import LIMITS
 from tests.notebook.conftest import Shell
 
 
@@ -91,19 +96,23 @@ def test_the_settings_explain_themselves(shell):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("parallel = 0", "should not be less than 1"),
-        ("parallel = 'many'", "expected an int"),
-        ("refresh = 50", "should not be greater than 5"),
-        ("parallel = True", "expected an int"),
-        ("refresh = float('nan')", "a number"),
-        ("confirm = 0.1", "should not be less than 1"),
-        ("confirm = float('nan')", "a number"),
-        ("confirm = float('inf')", "a number"),
-        ("deployment = ''", "should not be empty"),
-        ("state = ''", "should not be empty"),
-        ("widgets = 'nice'", "['auto', 'own', 'none']"),
-        ("policy = 'never'", "['attended', 'always', 'free']"),
-        ("paralel = 4", "Hive has no setting 'paralel': confirm, deployment, log, parallel"),
+        ("parallel = 0", "Hive.parallel = 0 is not a whole number of at least 1."),
+        ("parallel = 'many'", "Hive.parallel = 'many' is not a whole number of at least 1."),
+        ("parallel = 2.5", "Hive.parallel = 2.5 is not a whole number of at least 1."),
+        ("refresh = 50", "Hive.refresh = 50 is not a number, from 0.1 to 5."),
+        ("parallel = True", "Hive.parallel = True is not a whole number"),
+        ("parallel = None", "Hive.parallel = None is not a whole number"),
+        ("refresh = float('nan')", "Hive.refresh = nan is not a number, from 0.1 to 5."),
+        ("confirm = 0.1", "Hive.confirm = 0.1 is not a number of seconds, at least 1."),
+        ("confirm = float('nan')", "Hive.confirm = nan is not a number of seconds, at least 1."),
+        ("confirm = float('inf')", "Hive.confirm = inf is not a number of seconds, at least 1."),
+        ("deployment = ''", "Hive.deployment = '' is not a file or a folder: it must not be empty."),
+        ("deployment = 3", "Hive.deployment = 3 is not a file or a folder."),
+        ("state = ''", "Hive.state = '' is not a file: it must not be empty."),
+        ("state_dir = ''", "Hive.state_dir = '' is not a folder: it must not be empty."),
+        ("widgets = 'nice'", "Hive.widgets = 'nice' is not one of auto, own, none."),
+        ("policy = 'never'", "Hive.policy = 'never' is not one of attended, always, free."),
+        ("paralel = 4", "Hive has no setting 'paralel'. Did you mean parallel? There are confirm, deployment, log"),
     ],
 )
 def test_a_bad_value_is_one_line_and_changes_nothing(shell, caplog, setting, said):
@@ -128,6 +137,37 @@ def test_a_bad_value_in_a_configuration_file_is_one_line_at_the_load(folder):
     assert "parallel" in str(error)
     assert "\n" not in str(error)
     assert "HiveMagics" not in one.ip.magics_manager.registry
+
+
+def test_a_setting_that_is_an_option_has_its_default_and_its_help():
+    """Each option once: what it is and may be stands in the table of options."""
+    for name, one in {
+        "deployment": CONFIG,
+        "state": STATE,
+        "state_dir": STATE_DIR,
+        "parallel": next(one for one in LIMITS if one.name == "parallel"),
+        "confirm": option("confirm"),
+    }.items():
+        trait = Hive.class_traits()[name]
+        assert trait.kind == one.kind
+        assert trait.default_value in (one.default, None)
+        assert one.help.rstrip(".") in trait.help
+        assert f"as {one.spelt[0]}." in trait.help
+    assert "30" in Hive.confirm.help
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "value"), [("parallel", "7", 7), ("confirm", "60", 60.0), ("confirm", "None", None)]
+)
+def test_a_setting_may_be_a_word_of_a_command_line(name, word, value):
+    """As in `ipython --Hive.parallel=7`."""
+    words = DeferredConfigString(word)
+    assert getattr(Hive(config=Config({"Hive": {name: words}})), name) == value
+
+
+def test_a_word_of_a_command_line_that_is_wrong_is_told_as_any_value():
+    with pytest.raises(TraitError, match=r"Hive\.parallel = 'x' is not a whole number of at least 1\."):
+        Hive(config=Config({"Hive": {"parallel": DeferredConfigString("x")}}))
 
 
 def test_settings_hold_over_a_reload(configured):

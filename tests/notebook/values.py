@@ -69,7 +69,7 @@ class Story:
                 bad[step.id] = bad[cause]
                 self.end(step.id, "skipped", f"because of {bad[cause]}", cause=bad[cause], seconds=0)
             else:
-                how = {"fetch": "from relay", "build": "built"}.get(step.kind, "")
+                how = {"fetch": "from relay", "register": "built"}.get(step.kind, "")
                 self.end(step.id, how=how, path=f"/nix/store/abc-{step.system}", size=61_400_000, seconds=0.5)
         return self.tally.report()
 

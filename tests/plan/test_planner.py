@@ -24,9 +24,9 @@ EXAMPLE = inventory(
 def test_a_system_is_built_signed_and_pushed_once_however_many_run_it():
     names = [step.id for step in deploy(EXAMPLE, "portico", "*").steps]
     assert len(names) == len(set(names))
-    assert [name for name in names if name.startswith(("build:", "sign:", "push:"))] == [
-        "build:portico",
-        "build:www",
+    assert [name for name in names if name.startswith(("register:", "sign:", "push:"))] == [
+        "register:portico",
+        "register:www",
         "sign:portico",
         "sign:www",
         "push:www>ssh://portico",
@@ -73,19 +73,19 @@ def test_systems_with_the_same_include_paths_share_one_evaluation():
     instances = [instance(name, name) for name in ("a", "b", "c")]
     plan = plan_build(inventory(*instances, paths={"b": ("nixpkgs=/other",)}), ["a", "b", "c"], Options())
     assert [step.systems for step in plan.steps if step.kind == "instantiate"] == [("a", "c"), ("b",)]
-    assert [step.systems for step in plan.steps if step.kind == "realise"] == [("a", "b", "c")]
+    assert [step.systems for step in plan.steps if step.kind == "build"] == [("a", "b", "c")]
 
 
 def test_a_known_result_is_neither_evaluated_nor_built():
     plan = plan_build(EXAMPLE, ["portico", "www"], Options(), {"www": "/nix/store/x-www"})
     steps = by_id(plan)
-    assert steps["build:www"].path == "/nix/store/x-www"
-    assert steps["realise"].systems == ("portico",)
-    assert steps["build:www"].after == ()
+    assert steps["register:www"].path == "/nix/store/x-www"
+    assert steps["build"].systems == ("portico",)
+    assert steps["register:www"].after == ()
 
 
 def test_instantiating_alone_realises_nothing():
-    assert "realise" not in by_id(plan_build(EXAMPLE, ["www"], Options(realise=False)))
+    assert "build" not in by_id(plan_build(EXAMPLE, ["www"], Options(realise=False)))
 
 
 def test_without_a_key_nothing_is_signed_and_the_cost_is_told_once():
@@ -102,7 +102,7 @@ def test_without_relays_a_missing_key_is_no_matter():
 
 def test_a_push_activates_nothing():
     plan = plan_transfer(EXAMPLE, select_instances(EXAMPLE, ["*"]), "push", Options())
-    assert {step.kind for step in plan.steps} == {"instantiate", "realise", "build", "sign", "push", "fetch"}
+    assert {step.kind for step in plan.steps} == {"instantiate", "build", "register", "sign", "push", "fetch"}
 
 
 def test_copies_count_against_their_relay_and_every_login_against_the_jump_hosts():
@@ -128,12 +128,12 @@ class TestWithASurvey:
         plan = deploy(EXAMPLE, "*", survey=SURVEY)
         steps = by_id(plan)
         assert not [step for step in plan.steps if step.kind == "instantiate"]
-        assert steps["realise"].systems == ("portico",)
-        assert steps["build:www"].after == ()
+        assert steps["build"].systems == ("portico",)
+        assert steps["register:www"].after == ()
         assert (plan.wanted, plan.seen) == (SURVEY.wanted, SURVEY.seen)
 
     def test_where_nothing_can_be_built_nothing_is_realised(self):
-        assert "realise" not in by_id(deploy(EXAMPLE, "www", survey=SURVEY))
+        assert "build" not in by_id(deploy(EXAMPLE, "www", survey=SURVEY))
 
     def test_a_host_that_did_not_answer_keeps_its_steps(self):
         assert {"fetch:www-1", "activate:www-1"} <= set(by_id(deploy(EXAMPLE, "*", survey=SURVEY)))
@@ -149,7 +149,7 @@ class TestWithASurvey:
 
     def test_a_build_takes_it_too(self):
         plan = plan_build(EXAMPLE, ["portico"], Options(), survey=SURVEY)
-        assert [step.id for step in plan.steps] == ["realise", "build:portico"]
+        assert [step.id for step in plan.steps] == ["build", "register:portico"]
 
 
 def test_what_is_left_out_has_no_steps_and_its_relay_gets_nothing():
@@ -184,7 +184,7 @@ class TestReboots:
         steps = by_id(plan)
         assert steps["reboot:a"].after == ("reboot:door",)
         assert "reboot:cache" not in waits_for(plan, "reboot:a")
-        assert {step.kind for step in plan.steps} == {"reboot", "wave"}
+        assert {step.kind for step in plan.steps} == {"reboot", "gate"}
         assert (plan.verb, plan.systems) == ("reboot", ())
 
 
@@ -197,7 +197,7 @@ class TestRollback:
         plan = plan_rollback(EXAMPLE, targets, Options(batch="1"), GOALS, SURVEY)
         steps = by_id(plan)
         assert (steps["activate:www-1"].path, steps["activate:www-1"].generation) == ("/nix/store/www-1-old", 7)
-        assert {step.kind for step in plan.steps} == {"activate", "wave"}
+        assert {step.kind for step in plan.steps} == {"activate", "gate"}
         assert "activate:portico" in waits_for(plan, "activate:www-1")
         assert "activate:www-1" in waits_for(plan, "activate:www-2")
 

@@ -14,11 +14,12 @@ from nixhive_nb.plan.events import BAD, GOOD, Outcome, StepEnded, StepStarted
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
 from nixhive_nb.plan.resume import confirmed
+from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.limits import Limits
 from tests.plan.fleets import by_id, cases, deploy, fleet_of, in_order, ran, surveyed
+from tests.speed import examples
 
-TOUCHES = ("activate", "reboot")
-few = settings(max_examples=80, deadline=None)
+few = settings(max_examples=examples(80), deadline=None)
 
 
 def made(case):
@@ -98,7 +99,7 @@ def test_a_wave_never_starts_before_the_one_ahead_is_settled(case):
     _, events = ran(plan, fleet)
     at = in_order(events)
     place = {target.instance: (target.wave, target.batch) for target in plan.targets}
-    own = [step for step in plan.steps if step.kind in (*TOUCHES, "check")]
+    own = [step for step in plan.steps if step.kind in (*CHANGING, "check")]
     for late in own:
         if at[late.id][0] is None or late.kind == "check":
             continue
@@ -117,7 +118,7 @@ def test_nothing_is_activated_past_max_failures(case):
         if isinstance(event, StepEnded) and event.outcome in BAD:
             failed.add(steps[event.step].instance)
             failed.discard("")
-        elif isinstance(event, StepStarted) and steps[event.step].kind in TOUCHES:
+        elif isinstance(event, StepStarted) and steps[event.step].kind in CHANGING:
             assert plan.allowed is None or len(failed) <= plan.allowed
 
     ran(plan, fleet, listener=watch)
@@ -129,7 +130,7 @@ def test_after_a_canary_or_a_check_that_failed_nothing_later_is_touched(case):
     plan, fleet = made(case)
     report, events = ran(plan, fleet)
     at = in_order(events)
-    order = [step.id for step in plan.steps if step.kind == "wave" and step.id.startswith("wave:")]
+    order = [step.id for step in plan.steps if step.kind == "gate" and "before its checks" not in step.id]
     place = {target.instance: (target.wave, target.batch) for target in plan.targets}
     gates = {gate: max(place[steps.instance] for steps in members(plan, gate)) for gate in order}
     for gate in order:
@@ -140,7 +141,7 @@ def test_after_a_canary_or_a_check_that_failed_nothing_later_is_touched(case):
         if is_closed:
             assert report.steps[gate].outcome in ("failed", "skipped")
             for step in plan.steps:
-                if step.kind in TOUCHES and place[step.instance] > gates[gate]:
+                if step.kind in CHANGING and place[step.instance] > gates[gate]:
                     assert at[step.id][0] is None
 
 
@@ -167,7 +168,7 @@ def test_cancel_at_any_event_leaves_no_step_running_and_begins_none(case, moment
     assert begun_after == []
     assert watched.running == []
     if not at_once:
-        assert not watched.cut & set(TOUCHES), "only a second interrupt may cut an activation"
+        assert not watched.cut & set(CHANGING), "only a second interrupt may cut an activation"
 
 
 class Watched:

@@ -20,10 +20,10 @@ from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.sound import flaw_of, unusual_options
 from nixhive_nb.plan.step import Step
 from nixhive_nb.run import history
-from nixhive_nb.run_report import RunReport
 from tests.commands.plans import a_plan
 from tests.notebook.values import build_plan, deploy_plan
 from tests.run.test_history import PLAN, noted, story
+from tests.speed import examples
 from tests.util.test_said import ODD
 
 ODDITIES = st.one_of(
@@ -74,15 +74,15 @@ def told(folder):
     frame.to_html()
     for entry in history.runs(folder):
         with contextlib.suppress(OptionError):
-            report = RunReport.of(history.report_of(entry))
+            report = history.report_of(entry)
             texts = [str(report), repr(report), report._repr_html_(), report.timeline()._repr_html_()]
-            texts += [report.table().to_string(), report.timings().to_string()]
+            texts += [report.frame.to_string(), report.timings().to_string()]
             assert not any("\x1b" in text or "<script" in text for text in texts)
         with contextlib.suppress(OptionError):
             history.request_of(entry)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_a_journal_in_which_anything_is_changed_is_told_as_far_as_it_makes_sense(lines, tmp_path_factory, data):
     """E2, E9: the same for what lies in a folder that others write, as for what a host says."""
@@ -192,9 +192,11 @@ def test_options_that_no_command_has_are_told(options, flaw):
 def test_a_plan_file_that_holds_an_option_is_refused_though_its_digest_fits(tmp_path):
     """E6, and the kind: whoever writes such a file writes its digest, too. With --force nothing else is compared."""
     plan = a_plan(tmp_path)
-    step = Step(id="build:www", kind="build", systems=("www",), path="--option")
+    step = Step(id="register:www", kind="register", systems=("www",), path="--option")
     write_plan(msgspec.structs.replace(plan, steps=(step,)), tmp_path / "p")
-    with pytest.raises(OptionError, match=r"the path of step build:www is none: '--option'\. Make one: plan --out\."):
+    with pytest.raises(
+        OptionError, match=r"the path of step register:www is none: '--option'\. Make one: plan --out\."
+    ):
         read_plan(tmp_path / "p")
     write_plan(msgspec.structs.replace(plan, options=Options(wait=-1.0)), tmp_path / "p")
     with pytest.raises(OptionError, match=r"holds no plan that this program would make: --wait -1"):

@@ -26,21 +26,21 @@ def survey_plan(known=None, **asked):
 
 def test_it_asks_each_instance_through_its_jump_hosts_and_evaluates_each_group():
     plan = survey_plan()
-    assert {step.kind for step in plan.steps} == {"look", "instantiate"}
-    assert by_id(plan)["look:b"].locks == ("all", "jump:a")
+    assert {step.kind for step in plan.steps} == {"probe", "instantiate"}
+    assert by_id(plan)["probe:b"].locks == ("all", "jump:a")
     assert by_id(plan)["instantiate:one+two"].systems == ("one", "two")
 
 
 def test_the_evaluation_can_be_left_out():
-    assert {step.kind for step in survey_plan(evaluate=False).steps} == {"look"}
+    assert {step.kind for step in survey_plan(evaluate=False).steps} == {"probe"}
 
 
 def test_an_instance_is_measured_when_it_answered_and_its_system_is_evaluated():
     steps = by_id(survey_plan({"one": "/nix/store/kept"}, measure=True))
-    assert steps["measure:b"].needs == ("look:b",)
-    assert steps["measure:b"].after == ("instantiate:two",)
-    assert (steps["measure:a"].path, steps["measure:a"].systems) == ("/nix/store/kept", ("one",))
-    assert steps["measure:a"].after == ()
+    assert steps["missing:b"].needs == ("probe:b",)
+    assert steps["missing:b"].after == ("instantiate:two",)
+    assert (steps["missing:a"].path, steps["missing:a"].systems) == ("/nix/store/kept", ("one",))
+    assert steps["missing:a"].after == ()
 
 
 def test_what_is_found_is_told_and_what_is_not_with_the_reason():

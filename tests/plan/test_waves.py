@@ -45,29 +45,29 @@ def test_each_wave_is_cut_by_itself():
 
 def test_gates_are_named_after_their_wave_and_where_it_is_cut_after_the_part():
     plan = deploy(TEN, "h0", "*", batch="5")
-    assert [step.id for step in plan.steps if step.kind == "wave"] == ["wave:1", "wave:2.1", "wave:2.2"]
+    assert [step.id for step in plan.steps if step.kind == "gate"] == ["gate:1", "gate:2.1", "gate:2.2"]
 
 
 def test_what_comes_later_needs_the_gate_ahead_and_each_gate_the_one_before():
     steps = by_id(deploy(TEN, "*", batch="5"))
     assert steps["activate:h0"].needs == ("fetch:h0",)
-    assert steps["activate:h5"].needs == ("fetch:h5", "wave:1.1")
-    assert steps["wave:1.2"].needs == ("wave:1.1",)
-    assert set(steps["wave:1.1"].after) == {f"activate:h{number}" for number in range(5)}
+    assert steps["activate:h5"].needs == ("fetch:h5", "gate:1.1")
+    assert steps["gate:1.2"].needs == ("gate:1.1",)
+    assert set(steps["gate:1.1"].after) == {f"activate:h{number}" for number in range(5)}
 
 
 def test_a_canary_alone_has_a_strict_gate():
     plan = deploy(TEN, "h0", "*", canary=1, batch="3")
-    gates = {step.id: step.strict for step in plan.steps if step.kind == "wave"}
-    assert gates == {"wave:1": True, "wave:2.1": True, "wave:2.2": False, "wave:2.3": False, "wave:2.4": False}
+    gates = {step.id: step.strict for step in plan.steps if step.kind == "gate"}
+    assert gates == {"gate:1": True, "gate:2.1": True, "gate:2.2": False, "gate:2.3": False, "gate:2.4": False}
 
 
 def test_pauses_stand_between_gates_and_none_at_the_end():
     steps = by_id(deploy(TEN, "h0", "*", batch="5", pause=30.0))
     pauses = {name: step.seconds for name, step in steps.items() if step.kind == "pause"}
     assert pauses == {"pause:1": 30.0, "pause:2.1": 30.0}
-    assert steps["pause:1"].needs == ("wave:1",)
-    assert steps["activate:h1"].needs == ("fetch:h1", "wave:1", "pause:1")
+    assert steps["pause:1"].needs == ("gate:1",)
+    assert steps["activate:h1"].needs == ("fetch:h1", "gate:1", "pause:1")
 
 
 class TestLeaders:
@@ -98,7 +98,7 @@ class TestChecks:
         steps = by_id(plan)
         assert steps["check:a"].needs == ("activate:a",)
         assert "activate:b" in waits_for(plan, "check:a")
-        assert "check:a" in steps["wave:1"].after
+        assert "check:a" in steps["gate:1"].after
         assert "check:b" not in steps
 
     def test_the_last_wave_has_none(self):

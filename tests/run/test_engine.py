@@ -17,6 +17,7 @@ from nixhive_nb.plan.step import Step
 from nixhive_nb.run.engine import Run
 from nixhive_nb.run.limits import Limits
 from nixhive_nb.testing.clock import VirtualClock
+from tests.speed import examples
 
 GOOD = ("done", "unchanged")
 
@@ -78,7 +79,7 @@ def plans(draw):
 ENDS = st.sampled_from(["done", "unchanged", HiveError("no"), LinkLost("gone"), ValueError("a bug")])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(plans(), st.dictionaries(st.integers(0, 11).map("s{}".format), ENDS), st.integers(1, 4), st.integers(1, 3))
 def test_any_plan_ends_with_each_step_in_one_outcome(plan, ends, parallel, per_jump):
     limits = Limits(parallel=parallel, per_jump=per_jump)

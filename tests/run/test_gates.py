@@ -31,8 +31,8 @@ FOUR = inventory(*[instance(name) for name in "abcd"])
 def test_a_canary_that_fails_holds_back_all_that_follows_and_is_named():
     report = ended(FOUR, "*", canary=1, hosts={"a": BROKEN})
     assert outcomes(report) == {"a": "rolled back", "b": "skipped", "c": "skipped", "d": "skipped"}
-    assert reasons(report)["d"].startswith("wave:1.1 failed: canary a: activate rolled back: switch-to-configuration")
-    assert {one.failed_step for one in report.instances()} == {"activate", "wave"}
+    assert reasons(report)["d"].startswith("gate:1.1 failed: canary a: activate rolled back: switch-to-configuration")
+    assert {one.failed_step for one in report.instances()} == {"activate", "gate"}
 
 
 def test_content_moves_ahead_of_a_closed_gate():
@@ -43,7 +43,7 @@ def test_content_moves_ahead_of_a_closed_gate():
 def test_a_closed_gate_closes_all_gates_after_it():
     report = ended(FOUR, "a", "b", "c", "d", canary=1, hosts={"b": BROKEN})
     assert outcomes(report) == {"a": "done", "b": "rolled back", "c": "skipped", "d": "skipped"}
-    assert report.steps["wave:4"].cause == "wave:2"
+    assert report.steps["gate:4"].cause == "gate:2"
 
 
 def test_without_a_canary_or_a_limit_a_failure_holds_nothing_back():
@@ -62,7 +62,7 @@ class TestChecks:
         report = ended(self.INV, "a", "b", hosts={"a": HostModel(faults=("breaks later",))})
         assert outcomes(report) == {"a": "failed", "b": "skipped"}
         assert report.steps["activate:a"].outcome == "done"
-        assert reasons(report)["b"] == "wave:1 failed: a: check failed: a check does not hold."
+        assert reasons(report)["b"] == "gate:1 failed: a: check failed: a check does not hold."
 
     def test_one_that_holds_opens_it(self):
         assert ended(self.INV, "a", "b").ok
@@ -77,7 +77,7 @@ class TestMaxFailures:
     def test_past_it_no_later_wave_is_begun(self):
         report = ended(FOUR, "a", "b", "*", max_failures="1", hosts={"a": BROKEN, "b": BROKEN})
         assert outcomes(report) == {"a": "rolled back", "b": "rolled back", "c": "skipped", "d": "skipped"}
-        assert reasons(report)["d"] == "wave:2 failed: 2 instances failed, more than the 1 allowed"
+        assert reasons(report)["d"] == "gate:2 failed: 2 instances failed, more than the 1 allowed"
 
     def test_as_many_as_are_allowed_hold_nothing_back(self):
         report = ended(FOUR, "a", "*", max_failures="25%", hosts={"a": BROKEN})
@@ -97,11 +97,11 @@ class TestMaxFailures:
     def test_those_that_are_held_back_do_not_count_as_failed(self):
         report = ended(FOUR, "a", "b", "c", "d", max_failures="1", canary=1, hosts={"a": BROKEN})
         assert "canary" in reasons(report)["d"]
-        assert report.steps["wave:1"].reason.startswith("canary a")
+        assert report.steps["gate:1"].reason.startswith("canary a")
 
     @pytest.mark.parametrize(("allowed", "outcome"), [("1", "skipped"), ("2", "done")])
     def test_an_instance_whose_system_is_not_built_counts_as_failed(self, allowed, outcome):
         inv = inventory(instance("a"), instance("b", "two"), instance("c", "two"))
         report = ended(inv, "*", max_failures=allowed, unbuildable=("two",))
         assert outcomes(report) == {"a": outcome, "b": "skipped", "c": "skipped"}
-        assert reasons(report)["b"].startswith("build:two failed")
+        assert reasons(report)["b"].startswith("register:two failed")

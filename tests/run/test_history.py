@@ -21,6 +21,7 @@ from nixhive_nb.run.journal import End, Journal
 from nixhive_nb.run.report import Tally
 from tests.notebook.values import build_plan, deploy_plan
 from tests.run.test_journal import HEADER
+from tests.speed import stride
 
 PLAN = msgspec.structs.replace(deploy_plan(), patterns=(("portico",), ("www-1", "www-*")), no=("checks",))
 STEPS = [step.id for step in PLAN.steps]
@@ -182,7 +183,9 @@ def test_a_journal_that_is_cut_anywhere_tells_what_stands_before_the_cut(tmp_pat
     head = whole.index(b"\n")
     seen = set()
     # Inside of the first line every 97th byte will do: it is long, and nothing can be told before its end.
-    for size in (*range(0, head, 97), *range(head, len(whole) + 1)):
+    ends = {at + by for at, byte in enumerate(whole) if byte == ord("\n") for by in (-1, 0, 1)}
+    sizes = sorted({*range(0, head, 97), *range(head, len(whole), stride(11)), *ends, len(whole)})
+    for size in sizes:
         file.write_bytes(whole[:size])
         lines = list(history._lines(file))
         assert lines == every[: len(lines)]

@@ -117,7 +117,7 @@ def test_each_event_is_with_the_kernel_at_once_but_for_output_and_progress(begin
 def test_a_journal_is_for_the_eyes_of_its_user_alone(begin):
     journal = begin()
     journal.heard(StepLine(time=1.0, step="fetch:www-1", text="copying"))
-    journal.heard(StepLine(time=1.0, step="realise", text="building"))
+    journal.heard(StepLine(time=1.0, step="build", text="building"))
     logs = journal.log_of("www-1").parent
     assert (mode(journal.path.parent), mode(logs)) == (0o700, 0o700)
     assert {mode(file) for file in [journal.path, *logs.iterdir()]} == {0o600}
@@ -129,27 +129,27 @@ def test_what_an_instance_said_is_in_a_log_of_its_own(begin):
     journal.heard(StepLine(time=0.0, step="fetch:www-1", text="copying"))
     journal.heard(StepLine(time=60.0, step="activate:www-1", text="starting units"))
     journal.heard(StepEnded(time=61.0, step="activate:www-1", outcome="failed", reason="exit 1"))
-    journal.heard(StepLine(time=0.0, step="realise", text="building"))
+    journal.heard(StepLine(time=0.0, step="build", text="building"))
     assert journal.log_of("www-1").read_text().splitlines() == [
         "1970-01-01T00:00:00Z fetch: copying",
         "1970-01-01T00:01:00Z activate: starting units",
         "1970-01-01T00:01:01Z activate: failed: exit 1",
     ]
-    assert (journal.log_of("www-1").parent / "build.log").read_text() == "1970-01-01T00:00:00Z realise: building\n"
+    assert (journal.log_of("www-1").parent / "build.log").read_text() == "1970-01-01T00:00:00Z build: building\n"
 
 
 @pytest.mark.parametrize("name", ["build", "../../up", "..", "a/b", "a b", "ä", "%62uild"])
 def test_no_name_of_an_instance_leads_to_another_file(begin, name):
     target = Target(instance=name, system="one", store="", wave=1)
-    steps = (Step(id="fetch", kind="fetch", instance=name), Step(id="realise", kind="realise", systems=("one",)))
+    steps = (Step(id="fetch", kind="fetch", instance=name), Step(id="build", kind="build", systems=("one",)))
     journal = begin(Plan(verb="push", source="x", systems=("one",), targets=(target,), steps=steps))
     journal.heard(StepLine(time=1.0, step="fetch", text="from the host"))
-    journal.heard(StepLine(time=1.0, step="realise", text="from here"))
+    journal.heard(StepLine(time=1.0, step="build", text="from here"))
     logs = journal.path.with_suffix("")
     assert len(list(logs.iterdir())) == 2
     assert journal.log_of(name).parent == logs
     assert journal.log_of(name).read_text().endswith(" fetch: from the host\n")
-    assert (logs / "build.log").read_text().endswith(" realise: from here\n")
+    assert (logs / "build.log").read_text().endswith(" build: from here\n")
     assert not journal.failure
 
 

@@ -54,6 +54,7 @@ def pushed(site, tmp_path, told, server):
     return asyncio.run(push())
 
 
+@pytest.mark.nix
 def test_a_copy_that_is_hung_up_on_before_the_login_goes_on_when_there_is_room(site, tmp_path):
     server = site.sshd(extra=FULL)
     with socket.create_connection((server.address, server.port)) as first:
@@ -64,6 +65,7 @@ def test_a_copy_that_is_hung_up_on_before_the_login_goes_on_when_there_is_room(s
     assert [line for line in told.lines if "hung up before the login: it is tried again" in line]
 
 
+@pytest.mark.nix
 def test_one_that_finds_no_room_at_all_says_why(site, tmp_path, monkeypatch):
     monkeypatch.setattr(knock, "TRIES", 2)
     server = site.sshd(extra=FULL)

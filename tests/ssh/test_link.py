@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from nixhive_nb.errors import ConnectionFailed
 from nixhive_nb.hosts.checks import _Site
+from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import Lines
-from nixhive_nb.ssh.opener import SESSIONS
 from tests.sshd import eventually, is_running, public
 
 pytestmark = pytest.mark.nix

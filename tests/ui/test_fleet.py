@@ -287,7 +287,7 @@ def test_a_handle_of_a_run_in_the_background_shows_how_it_goes_and_ends_as_its_r
         expect(book.output(cell).locator(".hive-tracker")).to_have_count(0)
     book.run(3)
     expect(book.output(3)).to_contain_text("1 of 1 deployed")
-    assert "BackgroundRun(" not in book.output(2).inner_text()
+    assert "RunHandle(" not in book.output(2).inner_text()
 
 
 def test_a_kernel_that_is_restarted_leaves_the_word_that_tells_how_the_run_ended(lab, fleet, gates):

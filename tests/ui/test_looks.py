@@ -12,7 +12,6 @@ from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 
 from nixhive_nb.notebook.display import Record
-from nixhive_nb.run_report import RunReport
 from tests.notebook.values import deployed
 
 pytestmark = pytest.mark.ui
@@ -49,7 +48,7 @@ WIDE = "(shown) => shown.scrollWidth - shown.clientWidth"
 def notebook():
     """A notebook with a record: some hosts are done, one failed with a long line, and the log says more."""
     report = deployed({"fetch:www-2": "The disk is full."})
-    views = [Record(report), RunReport.of(report).timeline()]
+    views = [Record(report), report.timeline()]
     bundles = [DisplayFormatter().format(view)[0] for view in views]
     outputs = [nbformat.v4.new_output("display_data", bundle) for bundle in bundles]
     cells = [nbformat.v4.new_code_cell("%hive deploy", outputs=[output]) for output in outputs]

@@ -15,7 +15,6 @@ from playwright.sync_api import expect
 
 from nixhive_nb.notebook.display import Record
 from nixhive_nb.notebook.picker import picker_for
-from nixhive_nb.run_report import RunReport
 from tests.notebook.conftest import EVAL_CONFIG, write_hive
 from tests.notebook.values import deployed
 from tests.ui.shown import rows
@@ -144,7 +143,7 @@ def test_a_run_without_widgets_moves_and_its_record_is_the_same_when_it_is_opene
 def test_in_a_notebook_from_somebody_else_the_record_and_the_table_of_a_picker_are_read(lab, tmp_path):
     report = deployed({"fetch:www-2": "The disk is full."})
     picker = picker_for(rows(3), picked=["www-1"], widgets="own")
-    shown = [DisplayFormatter().format(view) for view in (Record(report), RunReport.of(report).timeline(), picker)]
+    shown = [DisplayFormatter().format(view) for view in (Record(report), report.timeline(), picker)]
     outputs = [nbformat.v4.new_output("display_data", data) for data, _ in shown]
     picker.close()
     cells = [nbformat.v4.new_code_cell("…", outputs=[output]) for output in outputs]

@@ -49,6 +49,7 @@ def child(place):
         one.kill()
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_what_we_started_ends_with_us_also_what_ignores_a_sigterm(child, number, monkeypatch, place):
     program, folder = child
@@ -75,6 +76,7 @@ def test_a_watcher_that_somebody_killed_is_replaced(tmp_path):
     assert process.run(["echo", "on"]).stdout == "on\n"
 
 
+@pytest.mark.waits
 def test_a_fork_of_ours_does_not_keep_what_we_started_alive(child):
     code = CHILD.replace(
         "begun = lambda", "if os.fork() == 0:\n    import time\n    time.sleep(30)\n    os._exit(0)\nbegun = lambda"

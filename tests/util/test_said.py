@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nixhive_nb import frames
+from nixhive_nb.commands.forms import csv_of
 from nixhive_nb.commands.session import records_of
 from nixhive_nb.errors import ConnectionFailed, NixError
 from nixhive_nb.hosts import activation, closures
@@ -23,9 +24,13 @@ from nixhive_nb.plan.facts import Generation, HostFacts, Seen
 from nixhive_nb.plan.plan import Survey, Target
 from nixhive_nb.ssh import host_keys, resolve
 from nixhive_nb.ssh.pool import RemoteResult
-from nixhive_nb.ssh.probe import BROKEN, http_status, parse_url
+from nixhive_nb.ssh.probe import broken, http_status, parse_url
 from nixhive_nb.util import said
-from nixhive_nb.view.terminal import frame_text
+from nixhive_nb.view.listing_html import listing_html
+from nixhive_nb.view.listing_text import listing_text
+from nixhive_nb.view.status import status_table
+from nixhive_nb.view.tables import generations_table
+from tests.speed import examples
 
 ODD = (
     *("0", "-1", "+1", "1_000", " 1", "1e9", "nan", "inf", "-inf", "1e400", "0x10", "", " ", "\0", "\ud800"),
@@ -64,9 +69,10 @@ def survey_of(*facts):
     )
 
 
-def shown(frame):
+def shown(frame, *tables):
     """Have a table in all the forms that a face gives it."""
-    text = frame_text(frame) + frame.to_string() + frame.to_html()
+    text = frame.to_string() + frame.to_html() + csv_of(frame)
+    text += "".join(listing_text(table) + listing_html(table) for table in tables)
     text += json.dumps(records_of(frame), ensure_ascii=False, allow_nan=True)
     text.encode()
 
@@ -84,7 +90,7 @@ def test_what_python_would_take_for_a_number_is_none_here(text):
     assert said.whole(text) is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ANSWERS)
 @example(f"generation=system-{'9' * 40}-link\nuptime={'9' * 400}\ndf=/dev/sda 1 2 {'9' * 60} 3% /nix\n")
 @example("generation=system-\u0663-link\ndf=/dev/sda 1 2 \u0663 3% /nix\nuptime=\u0663\n")
@@ -92,13 +98,14 @@ def test_the_facts_of_any_host_make_a_status(answer):
     """E2: a generation beyond 64 bits raised `OverflowError` in the table of all."""
     facts = parse_facts(answer)
     good = HostFacts(current=STORE, generation=4, uptime=3.0, free=5)
-    frame = frames.status_frame(survey_of(facts, good))
+    survey = survey_of(facts, good)
+    frame = frames.status_frame(survey)
     assert list(frame["generation"])[1] == 4
-    shown(frame)
+    shown(frame, status_table(survey))
     parse_failed_units(answer)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ANSWERS)
 @example(f"generation=system-1-link {10**30} {STORE} 24.05\n")
 @example(f"generation=system-{10**30}-link 7 {STORE} 24.05\n")
@@ -108,7 +115,7 @@ def test_the_generations_of_any_host_make_a_table(answer):
     good = Generation(number=3, path=STORE, created=1000.0)
     frame = frames.generations_frame({"odd": parse_generations(answer), "web": (good,)}, {})
     assert list(frame["number"])[-1] == 3
-    shown(frame)
+    shown(frame, generations_table(records_of(frame)))
 
 
 def test_a_generation_with_a_date_that_is_in_no_calendar_is_listed_without_one():
@@ -117,7 +124,7 @@ def test_a_generation_with_a_date_that_is_in_no_calendar_is_listed_without_one()
     assert (found.number, found.path, found.created) == (7, STORE, None)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.one_of(st.integers(), st.none()), st.one_of(st.floats(), st.none()))
 @example(2**63, 1e300)
 @example(1, 9_300_000_000.5)  # after 2262, where nanoseconds end
@@ -126,7 +133,8 @@ def test_the_tables_themselves_hold_whatever_number_comes(number, when):
     """E2: the last gate, whichever reader let it pass."""
     bad = Generation(number=number, path=STORE, created=when)  # type: ignore[arg-type]
     facts = HostFacts(generation=number, free=number, uptime=when)
-    shown(frames.generations_frame({"odd": (bad,)}, {}))
+    frame = frames.generations_frame({"odd": (bad,)}, {})
+    shown(frame, generations_table(records_of(frame)))
     shown(frames.status_frame(survey_of(facts)))
     shown(frames.run_frame([{"instance": "odd", "exit_code": number, "seconds": when}]))
 
@@ -164,7 +172,7 @@ def test_an_end_that_makes_no_sense_is_never_a_success(line):
     assert repr(line) in outcome.why
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ANSWERS)
 def test_the_sizes_of_a_store_are_numbers_or_an_error(answer):
     """E2: the same in `diff`."""
@@ -309,7 +317,7 @@ def test_the_answer_to_a_probe_is_a_status_or_one_of_the_known_failures(data):
     """E2: a server answers what it likes; none of it ends the check of the others."""
     try:
         status = http_status(Answered(data), parse_url("http://www/"))
-    except BROKEN:
+    except broken():
         return
     assert 0 <= status < 1000
 

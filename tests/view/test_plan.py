@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from nixhive_nb.plan.plan import Options
-from nixhive_nb.view.plan import change_text, plan_text, short_path
+from nixhive_nb.view.listing import short_path
+from nixhive_nb.view.plan import change_text, plan_text
+from nixhive_nb.view.screen import Screen
 from tests.notebook.values import build_plan, deploy_plan, inventory
 from tests.plan.looked import looked, path
 
@@ -75,3 +77,32 @@ def test_paths_are_short():
     assert change_text(path("a", "www"), path("a", "www")) == "aaaaaaaa…-nixos-system-www-24.05"
     assert change_text("", path("b", "www")) == "→ bbbbbbbb…-nixos-system-www-24.05"
     assert change_text(path("a", "www"), path("b", "db")).endswith(" → bbbbbbbb…-nixos-system-db-24.05")
+
+
+def test_a_plan_with_nothing_to_do_says_so_first():
+    """F7: all is built, pushed and run already."""
+    plan = looked(fresh=("portico", "www-1", "www-2", "www-3"))
+    head = plan_text(plan).splitlines()[0]
+    assert head == f"No changes. Plan {plan.digest}  (deploy example/ · 4 nothing to do · 2 waves)"
+    assert not plan_text(looked(fresh=("portico",))).startswith("No changes")
+
+
+def test_only_what_is_not_known_to_be_built_is_to_be_built():
+    """F7: what an instance lacks is known only where its system is built."""
+    plan = looked()
+    assert "to build" not in plan_text(plan)
+    unbuilt = [msgspec.structs.replace(one, moves=None) if one.instance == "portico" else one for one in plan.seen]
+    assert "1 system to build · 1 push to a store" in plan_text(msgspec.structs.replace(plan, seen=tuple(unbuilt)))
+
+
+def test_only_what_an_instance_needs_is_to_be_pushed():
+    """F7: a store from which nobody needs anything gets nothing."""
+    assert "1 push to a store" in plan_text(looked(fresh=("www-1", "www-2")))
+    assert "push" not in plan_text(looked(fresh=("www-1", "www-2", "www-3")))
+
+
+def test_a_plan_fits_80_columns():
+    lines = plan_text(looked(away=("www-2",)), screen=Screen(width=80)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "unreachable: no route to host" in "\n".join(lines)
+    assert "fetch from portico, activate" in "\n".join(lines)

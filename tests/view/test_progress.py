@@ -49,7 +49,7 @@ def told():
 
 class TestBytes:
     def test_before_anything_is_known_there_are_steps_alone(self, told):
-        progress = told.begin("realise").progress()
+        progress = told.begin("build").progress()
         assert progress.to_move is None
         assert progress.facts() == f"0 of {progress.total} steps · 00:00"
 
@@ -60,7 +60,7 @@ class TestBytes:
         assert "about" not in progress.facts(rate=MB)
 
     def test_the_closure_is_the_most_that_those_who_wait_can_move(self, told):
-        progress = told.end("build:one", size=100 * MB).move("fetch:a", 20 * MB, 60 * MB).progress()
+        progress = told.end("register:one", size=100 * MB).move("fetch:a", 20 * MB, 60 * MB).progress()
         assert (progress.to_move, progress.at_most) == (260 * MB, True)
         assert "20.0 of at most 260.0 MB · 1.0 MB/s, at most 4 min to move" in progress.facts(rate=MB)
 
@@ -71,16 +71,16 @@ class TestBytes:
         assert "80.0 of 120.0 MB · 10.0 MB/s, about 4 s to move" in progress.facts(rate=10 * MB)
 
     def test_who_tells_the_size_of_the_closure_alone_may_move_less(self, told):
-        progress = told.end("build:one", size=60 * MB).move("fetch:a", 20 * MB, 60 * MB).progress()
+        progress = told.end("register:one", size=60 * MB).move("fetch:a", 20 * MB, 60 * MB).progress()
         assert progress.at_most
         assert [row.amount for row in progress.rows] == ["20.0 of at most 60.0 MB"]
 
     def test_what_was_measured_counts_before_it_moves(self):
         seen = tuple(Seen(instance=name, moves=5 * MB) for name in "abc")
         plan = deploy(FLEET, "*", survey=Survey(seen=seen))
-        progress = Told(plan).end("build:one", size=100 * MB).progress()
+        progress = Told(plan).end("register:one", size=100 * MB).progress()
         assert (progress.to_move, progress.at_most) == (15 * MB, False)
-        told = Told(plan).end("build:one", size=100 * MB).move("fetch:a", MB, 100 * MB)
+        told = Told(plan).end("register:one", size=100 * MB).move("fetch:a", MB, 100 * MB)
         assert [row.amount for row in told.progress().rows] == ["1.0 of 5.0 MB"]
 
     def test_what_was_there_already_moves_nothing(self, told):
@@ -135,7 +135,7 @@ class TestRows:
 
     def test_parts_of_steps_count_for_the_bar_of_the_run(self, told):
         before = told.progress()
-        after = told.end("realise").move("fetch:a", 1, 2).progress()
+        after = told.end("build").move("fetch:a", 1, 2).progress()
         assert before.fraction == 0
         assert after.fraction == pytest.approx(1.5 / after.total)
 

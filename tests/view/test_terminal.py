@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import pandas as pd
 import pytest
 
 from nixhive_nb.errors import StepFailed
 from nixhive_nb.run.engine import Run
 from nixhive_nb.util.text import strip_control
-from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, frame_text
+from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal
 from tests.plan.fleets import deploy, instance, inventory
 
 SAID = "\x1b]0;evil\x07 \x1b[31m[bold red]see [/nix/store/x] now\x9b2J"
@@ -103,11 +102,6 @@ def test_how_a_host_failed_is_told_without_terminal_control(listener, capsys):
     one.hosts(["www-1"], "x")
     one.ended({**FAILED_ROW, "error": f"www-1: {SAID}"})
     assert capsys.readouterr().err.splitlines()[-1] == f"!! www-1:  {SHOWN}"
-
-
-def test_a_table_holds_no_terminal_control():
-    frame = pd.DataFrame({"tags": [("web", SAID)], "error": [SAID]}, index=["www-1"])
-    assert frame_text(frame).splitlines()[-1] == f"www-1  web, {SHOWN}   {SHOWN}"
 
 
 def assert_is_tame(shown):

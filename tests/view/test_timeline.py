@@ -57,10 +57,10 @@ def one_by_one(number, *failing, size=1):
 def put_back(seconds=60.0):
     """A run in which the clock was put back while a host was fetching."""
     tally = Tally(deploy_plan(), started=1000.0)
-    tally.add(StepStarted(time=1001.0, step="realise"))
-    tally.add(StepEnded(time=1031.0, step="realise", outcome="done", result=Result()))
+    tally.add(StepStarted(time=1001.0, step="build"))
+    tally.add(StepEnded(time=1031.0, step="build", outcome="done", result=Result()))
     tally.add(StepStarted(time=1032.0, step="fetch:www-1"))
-    tally.add(StepEnded(time=1040.0 - seconds, step="build:www", outcome="done", result=Result()))
+    tally.add(StepEnded(time=1040.0 - seconds, step="register:www", outcome="done", result=Result()))
     tally.add(StepEnded(time=1040.0 - seconds, step="fetch:www-1", outcome="done", result=Result()))
     tally.add(StepStarted(time=1040.0 - seconds, step="activate:www-1"))
     tally.add(StepEnded(time=1045.0 - seconds, step="activate:www-1", outcome="failed", reason="no luck"))
@@ -84,7 +84,7 @@ class TestTimings:
         found = {timing.step for timing in timings_of(rolled())}
         assert "fetch:www-2" in found
         assert "activate:www-2" not in found
-        assert not any(step.startswith("wave") for step in found)
+        assert not any(step.startswith("gate") for step in found)
 
     def test_a_wait_for_a_limit_is_told_from_a_wait_for_others(self):
         found = {timing.step: timing for timing in timings_of(rolled())}
@@ -98,7 +98,7 @@ class TestTimings:
         plan = deploy_plan()
         tally = Tally(plan, started=0.0)
         ends = {
-            "realise": Result(),
+            "build": Result(),
             "fetch:www-1": Result(path="/a"),
             "fetch:www-2": Result(outcome="unchanged", how="present"),
             "fetch:www-3": Result(sent=7),
@@ -106,12 +106,12 @@ class TestTimings:
         }
         for step, result in ends.items():
             tally.add(StepStarted(time=1.0, step=step))
-            if step in ("realise", "fetch:www-1"):
+            if step in ("build", "fetch:www-1"):
                 tally.add(StepProgress(time=1.5, step=step, done=3, expected=3))
             tally.add(StepEnded(time=2.0, step=step, outcome=result.outcome, result=result))
         found = {timing.step: timing.moved for timing in timings_of(tally.report())}
         moved = {"fetch:www-1": 3, "fetch:www-2": 0, "fetch:www-3": 7}
-        assert found == {"realise": None, "fetch:portico": None} | moved
+        assert found == {"build": None, "fetch:portico": None} | moved
 
     def test_nothing_takes_less_than_no_time_when_the_clock_was_put_back(self):
         found = {timing.step: timing for timing in timings_of(put_back())}
@@ -148,8 +148,8 @@ class TestLanes:
     def test_a_system_that_was_not_built_has_the_build_that_did_not_end(self):
         plan = deploy_plan()
         tally = Tally(plan, started=0.0)
-        tally.add(StepStarted(time=1.0, step="realise"))
-        tally.add(StepEnded(time=9.0, step="realise", outcome="cancelled", reason="the run was stopped"))
+        tally.add(StepStarted(time=1.0, step="build"))
+        tally.add(StepEnded(time=9.0, step="build", outcome="cancelled", reason="the run was stopped"))
         found = lane(lanes_of(tally.report()), "www").spans
         assert [(span.kind, span.start, span.end, span.outcome) for span in found] == [("build", 1.0, 9.0, "cancelled")]
 

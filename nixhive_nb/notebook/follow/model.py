@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from nixhive_nb.notebook.display import Bundle
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text
+from nixhive_nb.view.words import COLOURS, Tone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 ROWS = 20
 """How many rows the HTML shows. The widget shows a few more."""
 STOPPING = "Stopping…"
-_COLOURS = {"bad": html.BAD, "warn": html.WARN, "run": html.RUN, "ok": html.OK, "dim": html.DIM}
-
-Tone = Literal["bad", "warn", "run", "ok", "dim"]
-"""A colour, beside words that say the same. The time of a row that is `run` goes on by itself."""
 
 
 class TrackedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +140,7 @@ def _row(row: TrackedRow) -> str:
     bar = "" if row.fraction is None else html.bar(1000 * row.fraction, 1000)
     return (
         html.cell(html.escaped(row.name, most=60))
-        + html.cell(html.coloured(_COLOURS[row.tone], html.escaped(row.state)))
+        + html.cell(html.coloured(COLOURS[row.tone], html.escaped(row.state)))
         + html.cell(bar)
         + html.cell(html.escaped(row.amount), number=True)
         + html.cell(seconds_text(row.seconds), number=True)

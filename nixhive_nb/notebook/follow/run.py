@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.run.engine import Run
     from nixhive_nb.run.report import Report
-    from nixhive_nb.view.progress import Progress, Row
+    from nixhive_nb.view.progress import Progress, ProgressRow
 
 SURVEY_PAUSE = 1.0
 """Seconds after which a survey is shown while it goes on."""
@@ -173,12 +173,12 @@ def tracked_view(
     )
 
 
-def _tracked_row(row: Row) -> TrackedRow:
+def _tracked_row(row: ProgressRow) -> TrackedRow:
     return TrackedRow(
         id=row.id,
         name=row.name,
         state=row.state,
-        tone="bad" if row.failed else "run",
+        tone=row.tone,
         fraction=row.fraction,
         amount=row.amount,
         seconds=row.seconds,

@@ -311,11 +311,9 @@ class Tracker {
     while (this.waves.children.length > waves.length) this.waves.lastChild.remove();
     waves.forEach((wave, at) => {
       const item = this.waves.children[at] || this.waves.appendChild(node("li"));
-      const ended = wave.done + wave.failed >= wave.total;
-      const symbol = wave.failed ? "✕" : ended ? "✓" : wave.done ? "●" : "○";
       const failed = wave.failed ? `, ${wave.failed} failed` : "";
-      item.className = wave.failed ? "hive-bad" : ended ? "hive-ok" : wave.done ? "hive-run" : "hive-dim";
-      say(item, `${symbol} ${wave.label}: ${wave.done} of ${wave.total} done${failed}`);
+      item.className = `hive-${wave.tone}`;
+      say(item, `${wave.symbol} ${wave.label}: ${wave.done} of ${wave.total} done${failed}`);
     });
     this.waves.hidden = !waves.length;
   }

@@ -18,6 +18,7 @@ import traitlets
 from nixhive_nb.notebook.follow.model import PlainView, near
 from nixhive_nb.notebook.own_widget import OwnWidget, script, style
 from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.words import wave_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,11 @@ def state_of(view: TrackedView, *, blocking: bool, heard: int = 0) -> State:
         },
         "words": {"cancelling": _line(view.cancelling), "leaving": _line(view.leaving), "blocking": blocking},
         "waves": [
-            {"label": _line(wave.label), "done": wave.done, "failed": wave.failed, "total": wave.total}
+            {
+                **msgspec.structs.asdict(wave),
+                "label": _line(wave.label),
+                **msgspec.structs.asdict(wave_look(wave.done, wave.failed, wave.total)),
+            }
             for wave in waves
         ],
         "order": [row.id for row in rows],

@@ -8,6 +8,7 @@ import msgspec
 
 from nixhive_nb.util import html
 from nixhive_nb.util.text import strip_control
+from nixhive_nb.view.words import look_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,18 +18,6 @@ NAMED = 8
 HEADER = ("", "instance", "system", "tags", "via", "runs")
 
 _Text = TypeVar("_Text", str, tuple[str, ...])
-_TONES: dict[str, tuple[str, str]] = {
-    "in sync": ("✓", "ok"),
-    "reboot needed": ("⚠", "warn"),
-    "boots it next": ("◑", "warn"),
-    "mixture": ("✕", "bad"),
-    "outdated": ("◐", "warn"),
-    "never deployed": ("○", "warn"),
-    "unreachable": ("✕", "bad"),
-    "unknown": ("?", "bad"),
-}
-"""Symbol and tone of what an instance runs; other words stand back."""
-_COLOURS = {"ok": html.OK, "warn": html.WARN, "bad": html.BAD, "dim": html.DIM}
 
 
 class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,8 +82,8 @@ def _coded(values: Sequence[_Text]) -> tuple[list[_Text], list[int]]:
 
 
 def _run(text: str) -> dict[str, str]:
-    symbol, tone = _TONES.get(text, ("", "dim"))
-    return {"text": text, "symbol": symbol, "tone": tone}
+    look = look_of(text)
+    return {"text": text, "symbol": look.symbol, "tone": look.tone}
 
 
 def one_line(text: str) -> str:
@@ -108,23 +97,24 @@ def short(text: str, most: int = 60) -> str:
 
 
 def cells(row: PickerRow, mark: str) -> dict[str, str]:
-    """Return the texts of a row by column, and the tone of what it runs."""
-    run = _run(one_line(row.runs))
+    """Return the texts of a row by column, and the colour of what it runs."""
+    run = one_line(row.runs)
+    look = look_of(run)
     return {
         "": mark,
         "instance": one_line(row.instance),
         "system": one_line(row.system),
         "tags": " ".join(map(one_line, row.tags)),
         "via": one_line(row.via),
-        "runs": f"{run['symbol']} {run['text']}".strip(),
-        "tone": run["tone"],
+        "runs": f"{look.symbol} {run}".strip(),
+        "colour": look.colour,
     }
 
 
 def cell(name: str, row: dict[str, str]) -> str:
     """Return one of the texts of a row as a cell of HTML."""
     text = html.escaped(row[name], most=60)
-    colour = _COLOURS[row["tone"]] if name == "runs" else html.DIM if name == "tags" else ""
+    colour = row["colour"] if name == "runs" else html.DIM if name == "tags" else ""
     return html.cell(html.coloured(colour, text) if colour and text else text)
 
 

@@ -92,6 +92,10 @@ class TestMessages:
             page["rows"] = {name: rows[name] for name in page["order"]}
             assert page == state
 
+    def test_a_page_is_told_the_symbol_and_the_tone_of_each_wave(self):
+        state = state_of(view(waves=(wave(1, 1), wave(2, 0, 1, 3))), blocking=True)
+        assert [(one["symbol"], one["tone"]) for one in state["waves"]] == [("✓", "ok"), ("✕", "bad")]
+
     def test_a_snapshot_has_the_last_lines_of_each_row(self):
         told = Told(view(row("a"), row("b")), tail=lambda name: [f"{name} {number}" for number in range(99)])
         told.at(SNAPSHOT, view(row("b"), row("c")))

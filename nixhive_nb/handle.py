@@ -1,4 +1,4 @@
-"""A run in the background: a handle that waits, cancels and reports, while the notebook goes on."""
+"""The handle of a run: it waits, cancels and reports, whether its caller stays with it or goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -10,57 +10,43 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from nixhive_nb.errors import RunFailed
+from nixhive_nb.run.carry import wait_or_stop
 from nixhive_nb.run.waiting import Waiting, waiting_for
-from nixhive_nb.run_report import RunReport
 from nixhive_nb.util.interrupts import wait_awake
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.view.progress import progress_of
-from nixhive_nb.view.report import failure_text, headline
+from nixhive_nb.view.report import headline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.engine import Run
+    from nixhive_nb.run.report import Report
 
 _log = logging.getLogger(__name__)
 
 
 _LAST_SECONDS = 30.0
 """How long a run may take to end, beside what it waits for on hosts."""
-_going: weakref.WeakSet[BackgroundRun] = weakref.WeakSet()
+_going: weakref.WeakSet[RunHandle] = weakref.WeakSet()
 
 
-class BackgroundRun:
-    """A run that goes on while the notebook does other things. It has connections of its own.
+class RunHandle:
+    """A run that has begun. `Hive.begin` gives one that goes on while its caller does other things.
 
     When Python ends before it does, nothing more is started, and activations that run come to their end.
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        carried: AbstractContextManager[Run],
-        on_end: Callable[[BackgroundRun], None] = lambda _: None,
-    ) -> None:
-        """Begin: enter `carried` (see `running.under_way`) here, and leave it on a thread of ours when it has ended.
-
-        `on_end` is called on that thread, last of all. The caller holds interrupts back meanwhile.
-        """
+    def __init__(self, run_id: str, run: Run) -> None:
+        """Use `Hive.begin`."""
         self.run = run_id
         """The id of the run, as in `history`."""
+        self._run = run
         self._failure: BaseException | None = None
-        self._carried = carried
-        self._on_end = on_end
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._see_out, name=f"hive-background-{run_id}", daemon=True)
-        with contextlib.ExitStack() as failed:
-            self._run = failed.enter_context(carried)
-            self._thread.start()
-            failed.pop_all()
-            _going.add(self)
+        self._thread: threading.Thread | None = None
 
     @property
     def plan(self) -> Plan:
@@ -73,11 +59,11 @@ class BackgroundRun:
         return not self._ended.is_set()
 
     @property
-    def report(self) -> RunReport:
+    def report(self) -> Report:
         """What is known by now; all of it when the run has ended."""
-        return RunReport.of(self._run.report())
+        return self._run.report()
 
-    def wait(self, timeout: float | None = None) -> RunReport:
+    def wait(self, timeout: float | None = None) -> Report:
         """Wait until the run has ended, and give its report.
 
         `timeout` is in seconds. Raises `RunFailed` when not every instance is as wanted, and `TimeoutError`. An
@@ -85,13 +71,11 @@ class BackgroundRun:
         """
         if not wait_awake(self._ended.wait, timeout):
             raise TimeoutError(f"Run {self.run} still goes on after {timeout:g} seconds.")
-        self._thread.join()  # it has nothing more to do
+        if self._thread is not None:
+            self._thread.join()  # it has nothing more to do
         if self._failure is not None:
             raise self._failure
-        report = self.report
-        if not report.ok:
-            raise RunFailed(failure_text(report), report)
-        return report
+        return self.report.raise_if_failed()
 
     def cancel(self, *, now: bool = False) -> None:
         """Start nothing more, and let running activations come to their end; with `now` leave them at once.
@@ -103,7 +87,7 @@ class BackgroundRun:
         else:
             self._run.stop()
 
-    def show(self, follow: Callable[[Run], AbstractContextManager[None]]) -> None:
+    def show(self, follow: Follow) -> None:
         """Have it followed by one more, until it has ended."""
         with contextlib.ExitStack() as shown:
             shown.enter_context(follow(self._run))
@@ -116,12 +100,16 @@ class BackgroundRun:
 
         threading.Thread(target=end, name=f"hive-shown-{self.run}", daemon=True).start()
 
+    def waits_for(self) -> Waiting:
+        """Return what it waits for once it was cancelled."""
+        return waiting_for(self._run.report())
+
     def __repr__(self) -> str:
-        return f"BackgroundRun({self.run}: {self._in_short()})"
+        return f"RunHandle({self.run}: {self._in_short()})"
 
     def _in_short(self) -> str:
         try:
-            report = self.report
+            report = self._run.report()
         except Exception as error:  # noqa: BLE001 - what broke the run itself
             _log.debug("run %s is broken", self.run, exc_info=True)
             return f"broken, {type(error).__name__}: {error}"
@@ -130,25 +118,56 @@ class BackgroundRun:
         progress = progress_of(report)
         return f"{progress.title.lower()}, {progress.done} of {progress.total} steps"
 
-    def _see_out(self) -> None:
+    def stay(self) -> None:
+        """Stay with it until it has ended. An interrupt stops it, a second one leaves it; then it goes on up."""
+        wait_or_stop(self._run)
+
+    def is_over(self) -> None:
+        """Note that nothing of it goes on, and that all is shown and noted."""
+        self._ended.set()
+
+    def go_on(self, last: contextlib.ExitStack) -> None:
+        """Have a thread wait until it has ended, and close `last` then. The caller holds interrupts back meanwhile."""
+        self._thread = threading.Thread(
+            target=self._see_out, args=(last,), name=f"hive-background-{self.run}", daemon=True
+        )
+        self._thread.start()
+        _going.add(self)
+
+    def _see_out(self, last: contextlib.ExitStack) -> None:
         self._run.wait()
         try:
-            with contextlib.ExitStack() as last:
-                last.callback(self._on_end, self)
-                last.push(self._carried)
+            last.close()
         except BaseException as error:  # noqa: BLE001 - carried to whoever waits
             _log.debug("run %s is broken", self.run, exc_info=True)
             self._failure = error
         finally:
-            self._ended.set()
-
-    def waits_for(self) -> Waiting:
-        """Return what it waits for once it was cancelled."""
-        return waiting_for(self._run.report())
+            self.is_over()
 
 
-def going() -> list[BackgroundRun]:
-    """Return the runs of this Python that go on, the oldest first."""
+def in_foreground(carried: AbstractContextManager[RunHandle]) -> Report:
+    """Carry a run out here, and give its report, whatever the outcome. An interrupt stops it, and goes on up."""
+    with contextlib.ExitStack() as ended, carried as handle:
+        ended.callback(handle.is_over)
+        handle.stay()
+    return handle.report
+
+
+def in_background(carried: AbstractContextManager[RunHandle]) -> RunHandle:
+    """Begin a run here, and give its handle at once: `carried` is left on a thread of its own when it has ended.
+
+    The caller holds interrupts back meanwhile.
+    """
+    with contextlib.ExitStack() as failed:
+        last = failed.enter_context(contextlib.ExitStack())
+        handle = last.enter_context(carried)
+        handle.go_on(last)
+        failed.pop_all()  # the rest is for the end of the run
+        return handle
+
+
+def going() -> list[RunHandle]:
+    """Return the runs of this Python that go on in the background, the oldest first."""
     return sorted((run for run in _going if run.running), key=lambda run: run.run)
 
 

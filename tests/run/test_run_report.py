@@ -12,10 +12,10 @@ from IPython.core.formatters import DisplayFormatter
 from IPython.lib.pretty import pretty
 
 from nixhive_nb import frames
+from nixhive_nb.errors import RunFailed
 from nixhive_nb.notebook.display import Record
 from nixhive_nb.run.engine import Run
 from nixhive_nb.run.journal import Journal
-from nixhive_nb.run_report import RunReport
 from nixhive_nb.testing.world import HostModel, World
 from nixhive_nb.view.record import ROWS
 from tests.notebook import values
@@ -26,16 +26,7 @@ from tests.run.test_journal import HEADER
 
 @cache
 def failed():
-    return RunReport.of(deployed({"fetch:www-2": "disk full"}))
-
-
-def test_any_report_becomes_one_and_stays_one():
-    report = deployed()
-    mine = RunReport.of(report)
-    assert RunReport.of(mine) is mine
-    assert {name: getattr(mine, name) for name in report.__struct_fields__} == {
-        name: getattr(report, name) for name in report.__struct_fields__
-    }
+    return deployed({"fetch:www-2": "disk full"})
 
 
 def test_it_is_a_plain_value():
@@ -52,7 +43,7 @@ def test_a_cell_shows_its_record():
 
 def test_a_cell_keeps_little_of_a_large_one_and_print_shows_all():
     names = tuple(f"www-{number:04}" for number in range(999))
-    report = RunReport.of(deployed({f"fetch:{name}": f"no route to {name}" for name in names}, values.inventory(names)))
+    report = deployed({f"fetch:{name}": f"no route to {name}" for name in names}, values.inventory(names))
     found, _ = DisplayFormatter().format(report)
     assert len(found["text/plain"]) < 20_000
     assert f"… and {1000 - ROWS} more: {999 - ROWS} failed, 1 done" in found["text/plain"]
@@ -61,7 +52,7 @@ def test_a_cell_keeps_little_of_a_large_one_and_print_shows_all():
 
 
 def test_a_terminal_gets_no_control_from_it():
-    assert "\x1b" not in pretty(RunReport.of(deployed({"fetch:www-2": "\x1b[2Jdisk full"})))
+    assert "\x1b" not in pretty(deployed({"fetch:www-2": "\x1b[2Jdisk full"}))
 
 
 def test_its_timeline_has_html_and_text():
@@ -71,16 +62,16 @@ def test_its_timeline_has_html_and_text():
 
 
 def test_its_tables_are_those_of_the_frames():
-    assert failed().table().equals(frames.outcome_frame(failed()))
+    assert failed().frame.equals(frames.outcome_frame(failed()))
     assert failed().timings().equals(frames.timings_frame(failed()))
-    build = RunReport.of(Story(build_plan()).rest())
-    assert build.table().equals(frames.build_frame(build))
+    build = Story(build_plan()).rest()
+    assert build.frame.equals(frames.build_frame(build))
 
 
 def test_in_short_it_says_how_the_run_ended():
-    assert repr(failed()) == "RunReport(deploy: 3 of 4 deployed, 1 failed)"
+    assert repr(failed()) == "Report(deploy: 3 of 4 deployed, 1 failed)"
     named = msgspec.structs.replace(failed(), journal="/somewhere/20261122T211402Z-7f3a01.jsonl")
-    assert repr(named) == "RunReport(deploy 20261122T211402Z-7f3a01: 3 of 4 deployed, 1 failed)"
+    assert repr(named) == "Report(deploy 20261122T211402Z-7f3a01: 3 of 4 deployed, 1 failed)"
 
 
 def test_as_text_it_tells_a_terminal_how_to_do_it_again():
@@ -104,8 +95,24 @@ def test_the_logs_that_it_names_are_there(tmp_path):
     run.record(journal.heard)
     assert run.start().wait(60)
     journal.end(run.report(), interrupted=False)
-    report = RunReport.of(run.report())
+    report = run.report()
     assert report.run == journal.run
     files = {record.instance: record.log_file for record in report.instances()}
     assert "failed: No space left on device." in Path(files["b"]).read_text()
-    assert "build: failed: the builder of two failed" in Path(files["c"]).read_text()
+    assert "register: failed: the builder of two failed" in Path(files["c"]).read_text()
+
+
+def test_who_failed_raises_with_the_report_and_its_table():
+    with pytest.raises(RunFailed) as caught:
+        failed().raise_if_failed()
+    assert str(caught.value).startswith("3 of 4 deployed, 1 failed")
+    assert caught.value.report is failed()
+    assert caught.value.frame.equals(failed().frame)
+    well = deployed()
+    assert well.raise_if_failed() is well
+
+
+def test_the_failure_of_a_command_has_its_table_and_no_report():
+    frame = frames.run_frame([])
+    assert RunFailed("1 of 2 hosts failed.", frame=frame).frame is frame
+    assert RunFailed("It ended with exit status 1.").frame is None

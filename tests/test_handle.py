@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from nixhive_nb.background import BackgroundRun
+from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
 from nixhive_nb.run import engine
 from nixhive_nb.run.carry import under_way
 from nixhive_nb.run.limits import Limits
@@ -18,8 +18,8 @@ from tests.notebook.values import deploy_plan
 from tests.run.test_carry import Gated
 
 SCRIPT = """
-import asyncio, sys, threading
-from nixhive_nb.background import BackgroundRun
+import asyncio, contextlib, sys, threading
+from nixhive_nb.handle import RunHandle, in_background
 from nixhive_nb.run.limits import Limits
 from nixhive_nb.run.carry import under_way
 from nixhive_nb.plan.events import Result
@@ -42,36 +42,96 @@ class Slow:
     def close(self):
         say("closed")
 
-class Told(BackgroundRun):
+class Told(RunHandle):
     def cancel(self, **how):
         super().cancel(**how)
         say("cancelled")
 
+@contextlib.contextmanager
+def carried():
+    with under_way(deploy_plan(), Slow(), limits=Limits(), follow=None, journal=None) as run:
+        yield Told("it", run)
+
 began = threading.Event()
-run = Told("it", under_way(deploy_plan(), Slow(), limits=Limits(), follow=None, journal=None))
+run = in_background(carried())
 began.wait()
 """
 
 
-def begin(backend, **more):
-    carried = under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None)
-    return BackgroundRun("20261125T211402Z-7f3a91", carried, **more)
+ID = "20261125T211402Z-7f3a91"
 
 
-def test_who_has_to_be_told_of_the_end_is_told_also_when_it_could_not_be_shown():
-    backend, told = Gated(), []
+@contextlib.contextmanager
+def carried(backend):
+    with under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None) as run:
+        yield RunHandle(ID, run)
+
+
+def begin(backend):
+    return in_background(carried(backend))
+
+
+def test_what_breaks_at_the_end_is_told_to_who_waits():
+    backend = Gated()
     backend.open()
 
     @contextlib.contextmanager
     def shown_badly():
-        with under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None) as run:
-            yield run
+        with carried(backend) as handle:
+            yield handle
         raise OSError("no screen")
 
-    run = BackgroundRun("it", shown_badly(), told.append)
+    run = in_background(shown_badly())
     with pytest.raises(OSError, match="no screen"):
         run.wait(20)
-    assert told == [run]
+    assert not run.running
+
+
+def test_in_the_foreground_it_is_the_same_handle_and_its_report_is_given():
+    backend = Gated()
+    backend.open()
+    handles = []
+
+    @contextlib.contextmanager
+    def kept():
+        with carried(backend) as handle:
+            handles.append(handle)
+            yield handle
+
+    report = in_foreground(kept())
+    (handle,) = handles
+    assert report.ok
+    assert not handle.running
+    assert handle.wait(0) == report
+    assert going() == []
+
+
+def test_an_interrupt_in_the_foreground_stops_the_run_and_goes_on_up():
+    staying, handles = threading.Event(), []
+
+    class Stays(RunHandle):
+        def stay(self):
+            handles.append(self)
+            staying.set()
+            super().stay()
+
+    @contextlib.contextmanager
+    def kept():
+        with under_way(deploy_plan(), Gated(), limits=Limits(), follow=None, journal=None) as run:
+            yield Stays(ID, run)
+
+    def interrupt():
+        staying.wait(20)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        in_foreground(kept())
+    thread.join()
+    (handle,) = handles
+    assert not handle.running
+    assert handle.report.counts() == {"cancelled": 4}
 
 
 def test_an_interrupt_ends_the_waiting_alone():
@@ -91,7 +151,7 @@ def test_in_short_it_says_how_it_is_also_where_it_broke(monkeypatch):
     backend = Gated()
     run = begin(backend)
     assert backend.began.wait(10)
-    assert repr(run).startswith("BackgroundRun(20261125T211402Z-7f3a91: deploying, 0 of ")
+    assert repr(run).startswith("RunHandle(20261125T211402Z-7f3a91: deploying, 0 of ")
     backend.open()
     run.wait(20)
     assert "4 of 4 deployed" in repr(run)
@@ -102,11 +162,10 @@ def test_in_short_it_says_how_it_is_also_where_it_broke(monkeypatch):
     monkeypatch.setattr(engine.Policy, "note", broken)
     backend = Gated()
     backend.open()
-    carried = under_way(deploy_plan(), backend, limits=Limits(), follow=None, journal=None)
-    run = BackgroundRun("it", carried)
+    run = begin(backend)
     with pytest.raises(ZeroDivisionError):
         run.wait(20)
-    assert repr(run) == "BackgroundRun(it: broken, ZeroDivisionError: division by zero)"
+    assert repr(run) == f"RunHandle({ID}: broken, ZeroDivisionError: division by zero)"
 
 
 def test_where_no_thread_can_be_had_nothing_goes_on(monkeypatch):

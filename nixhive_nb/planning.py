@@ -1,0 +1,242 @@
+"""How plans are made: which instances are meant, a survey of them, and of both the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb import runs
+from nixhive_nb.deployment.load import check_platforms
+from nixhive_nb.deployment.targets import select_instances, select_systems
+from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, TargetError
+from nixhive_nb.hosts.generations import generations_of
+from nixhive_nb.plan.drift import differences
+from nixhive_nb.plan.events import GOOD
+from nixhive_nb.plan.options import How, options_of
+from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES, Options, Verb
+from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
+from nixhive_nb.plan.resume import confirmed, goals_of
+from nixhive_nb.plan.status import TO_DEPLOY, standings
+from nixhive_nb.plan.survey import plan_evaluation, plan_survey
+from nixhive_nb.run import history
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from nixhive_nb.deployment.targets import Pattern, Targets
+    from nixhive_nb.plan.plan import Plan, Survey
+    from nixhive_nb.plan.planner import Goal
+    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.workspace import Workspace
+
+_NAMED = 5
+"""How many instances a warning names."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for: with a survey of its targets it makes a plan, and later the same one again."""
+
+    verb: Verb
+    patterns: tuple[tuple[str, ...], ...]
+    """Each element is a wave; none stands for all."""
+    options: Options
+    no: tuple[str, ...] = ()
+    to: int = 0
+    """For a rollback: the generation; 0 for the one before."""
+    left_out: tuple[str, ...] = ()
+    """Instances that a resumed run leaves out."""
+
+    @classmethod
+    def of(cls, verb: Verb, patterns: Sequence[Pattern], how: How, *, to: int = 0) -> Request:
+        """Return what a user asks for. Raises `OptionError` for a value that makes no sense."""
+        asked = tuple((one,) if isinstance(one, str) else tuple(one) for one in patterns)
+        return cls(verb=verb, patterns=asked, options=options_of(how, verb), no=tuple(how.get("no", ())), to=to)
+
+    @classmethod
+    def behind(cls, plan: Plan) -> Request:
+        """Return what a plan was made of."""
+        return cls(
+            verb=plan.verb,
+            patterns=plan.patterns,
+            options=plan.options,
+            no=plan.no,
+            to=plan.to,
+            left_out=plan.left_out,
+        )
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a survey is to find out, beside how the hosts are."""
+
+    evaluate: bool = True
+    measure: bool = False
+    no: tuple[str, ...] = ()
+
+
+def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow: Follow | None = None) -> Plan:
+    """Return the plan of a request: the systems are evaluated and the hosts asked. Raises as `Hive.plan`."""
+    if request.verb == "build":
+        return _complete(work, request, _build_steps(work, request, follow))
+    targets = targets_of(work, request.patterns)
+    asked = Asked(evaluate=request.verb in BRINGING, measure=measure, no=request.no)
+    return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
+
+
+def resumed(work: Workspace, run: str = "", *, follow: Follow | None = None) -> Plan:
+    """Return the plan of what is left of a deploy or push; see `Hive.resume`."""
+    folder = work.places.folder
+    entry = history.find(folder, run) if run else history.last(folder, BRINGING)
+    if entry.state == "running":
+        raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
+    verb, patterns, how = history.request_of(entry)
+    if verb not in BRINGING:
+        raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
+    request = Request.of(verb, patterns, how)
+    targets = targets_of(work, request.patterns)
+    seen = survey(work, targets, Asked(measure=verb == "push", no=request.no), follow)
+    done = confirmed(seen, verb, request.options)
+    request = msgspec.structs.replace(request, left_out=tuple(sorted(done)))
+    return _complete(work, request, _steps(work, request, targets, seen))
+
+
+def check_fits(work: Workspace, plan: Plan, *, force: bool = False, follow: Follow | None = None) -> None:
+    """Raise `PlanStale` when a plan does not fit any more; see `Hive.check_fits`."""
+    if not work.serves(plan):
+        raise PlanStale(f"Plan {plan.digest} is for {plan.deployment}, and not for {work.reading.path}.")
+    work.check_there(plan)
+    if force:
+        return
+    changed = differences(plan, plan_of(work, Request.behind(plan), follow=follow))
+    if changed:
+        raise PlanStale(
+            "\n".join(
+                [
+                    f"Plan {plan.digest} does not fit any more:",
+                    *(f"  {line}" for line in changed),
+                    "Make a new plan, or apply this one all the same with --force.",
+                ]
+            )
+        )
+
+
+def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | None = None) -> Survey:
+    """Evaluate the systems of targets and ask these how they are, side by side, changing nothing."""
+    inventory, known = work.routed(targets), work.known(asked.no)
+    if asked.evaluate:
+        systems = dict.fromkeys(inventory.instances[name].system for name in targets.instances)
+        check_platforms(inventory, [name for name in systems if not known.get(name)])
+    options = options_of(How(), "survey")
+    plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
+    seen = runs.found(work, plan, follow)
+    if asked.evaluate:
+        work.standings.update(standings(seen))
+    return seen
+
+
+def flat(patterns: Sequence[Pattern]) -> list[str]:
+    """Return patterns one by one, where waves make no difference."""
+    return [name for one in patterns for name in ([one] if isinstance(one, str) else one)]
+
+
+def _complete(work: Workspace, request: Request, plan: Plan) -> Plan:
+    """Return a plan with what was asked for, and of which deployment."""
+    return msgspec.structs.replace(
+        plan,
+        patterns=request.patterns,
+        no=request.no,
+        to=request.to,
+        left_out=request.left_out,
+        deployment=str(work.reading.path),
+        state=str(work.places.state),
+        state_dir=work.named_dir,
+    )
+
+
+def _build_steps(work: Workspace, request: Request, follow: Follow | None) -> Plan:
+    inventory, known = work.inventory, work.known(request.no)
+    systems = select_systems(inventory, flat(request.patterns))
+    new = [name for name in systems if not known.get(name)]
+    if request.options.realise:
+        check_platforms(inventory, new)
+    seen = runs.found(work, plan_evaluation(inventory, new), follow)
+    return plan_build(inventory, systems, request.options, known, survey=seen)
+
+
+def _steps(work: Workspace, request: Request, targets: Targets, seen: Survey) -> Plan:
+    inventory, options = work.routed(targets), request.options
+    if request.verb == "rollback":
+        return plan_rollback(inventory, targets, options, _goals(work, targets.instances, request.to), seen)
+    if request.verb == "reboot":
+        return plan_reboot(inventory, targets, options, seen)
+    known = work.known(request.no)
+    return plan_transfer(inventory, targets, request.verb, options, known, survey=seen, leave_out=request.left_out)
+
+
+def _goals(work: Workspace, names: Sequence[str], to: int) -> Mapping[str, Goal]:
+    """Return where each instance goes back to. Raises `OptionError` where one has no such generation."""
+    generations, errors = generations_of(work.connections, names, parallel=work.limits.parallel)
+    if errors:
+        raise ConnectionFailed(
+            "\n".join(
+                [
+                    f"{len(errors)} of {len(names)} instances cannot be asked for their generations:",
+                    *(f"  {error}" for error in errors.values()),
+                    "Leave them out: '@(PATTERN and not @unreachable)'.",
+                ]
+            )
+        )
+    return goals_of(generations, to)
+
+
+# Which instances are meant
+
+
+def targets_of(work: Workspace, patterns: Sequence[Pattern]) -> Targets:
+    """Return the instances that patterns name. Raises `TargetError`. `@unreachable` and `@outdated` ask the hosts."""
+    return select_instances(work.inventory, patterns, lambda name: _group(work, name))
+
+
+def _group(work: Workspace, name: str) -> Collection[str]:
+    """Return the instances of `@picked`, `@failed`, `@unreachable` or `@outdated`."""
+    if name == "picked":
+        return _picked(work)
+    if name == "failed":
+        return _failed(work)
+    wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
+    seen = survey(work, select_instances(work.inventory, ()), Asked(evaluate=name == "outdated"))
+    states = standings(seen)
+    _warn_of_unknown(work, name, states, seen)
+    return {instance for instance, state in states.items() if state in wanted}
+
+
+def _warn_of_unknown(work: Workspace, name: str, states: Mapping[str, str], seen: Survey) -> None:
+    """Say which instances could be in a group as well, for all that is known."""
+    unknown = {instance for instance, state in states.items() if state in ("unreachable", "unknown")}
+    if name == "unreachable" or not unknown:
+        return
+    why = {one.instance: one.error for one in seen.seen}
+    said = [f"  {one}: {why.get(one) or 'its system cannot be evaluated.'}" for one in states if one in unknown]
+    more = [f"  and {len(said) - _NAMED} more"] if said[_NAMED:] else []
+    work.warn("\n".join([f"@{name} is without those of which it is not known:", *said[:_NAMED], *more]))
+
+
+def _failed(work: Workspace) -> Collection[str]:
+    entry = history.last(work.places.folder, ON_INSTANCES, ended=True)
+    records = history.report_of(entry).instances()
+    failed = {record.instance for record in records if record.outcome not in (*GOOD, None)}
+    missing = failed - work.inventory.instances.keys()
+    if missing:
+        names = ", ".join(sorted(missing))
+        work.warn(f"@failed is without {names}: run {entry.run} failed there, and {work.path} has no such instance.")
+    return failed - missing
+
+
+def _picked(work: Workspace) -> Collection[str]:
+    names = work.picked()
+    if not names:
+        raise TargetError("Nothing is picked. In a notebook, `%hive targets` shows a picker for @picked.")
+    gone = [name for name in names if name not in work.inventory.instances]
+    if gone:
+        raise TargetError(f"@picked: {', '.join(gone)} is not in {work.path} any more. Pick anew: %hive targets.")
+    return names

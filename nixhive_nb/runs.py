@@ -1,0 +1,149 @@
+"""How runs are made of plans: with a journal and a backend, in the foreground or in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from nixhive_nb.backend import NixSsh
+from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
+from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
+from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_name
+from nixhive_nb.run.found import survey_of
+from nixhive_nb.run.journal import Journal
+from nixhive_nb.run.once import Done
+from nixhive_nb.util.interrupts import interrupts_held
+from nixhive_nb.view.report import headline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nixhive_nb.plan.plan import Plan, Survey
+    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.run.once import Claim
+    from nixhive_nb.run.report import Report
+    from nixhive_nb.workspace import Workspace
+
+_log = logging.getLogger(__name__)
+_NAMED = 5
+"""How many instances a warning names."""
+
+
+def execute(
+    work: Workspace,
+    plan: Plan,
+    *,
+    follow: Follow | None = None,
+    note: Note | None = None,
+    claim: Claim | None = None,
+    force: bool = False,
+) -> Report:
+    """Carry a plan out and give the report, whatever the outcome; see `Hive.execute`."""
+    _warn_of_others(work, plan)
+    return in_foreground(_noted(work, plan, follow=follow, note=note or Note(), claim=claim, force=force))
+
+
+def begin(
+    work: Workspace,
+    plan: Plan,
+    *,
+    follow: Follow | None = None,
+    note: Note | None = None,
+    claim: Claim | None = None,
+    force: bool = False,
+) -> RunHandle:
+    """Carry a plan out in the background, with connections of its own; see `Hive.begin`."""
+    _warn_of_others(work, plan)
+    with interrupts_held():
+        return in_background(_apart(work, plan, follow=follow, note=note or Note(), claim=claim, force=force))
+
+
+def unnoted(work: Workspace, plan: Plan, follow: Follow | None) -> Report:
+    """Carry out a plan that changes nothing: no journal has it."""
+    backend = _backend(work, plan)
+    return carry_out(plan, backend, limits=work.limits, follow=follow, journal=None, warn=work.warn)
+
+
+def found(work: Workspace, plan: Plan, follow: Follow | None) -> Survey:
+    """Carry out a survey, and warn of what lies where a system takes it into the store."""
+    survey = survey_of(unnoted(work, plan, follow))
+    for text in (*evaluation_warnings(survey.wanted), *taken_along_text(survey.wanted)):
+        work.warn(text)
+    return survey
+
+
+@contextlib.contextmanager
+def _noted(
+    work: Workspace, plan: Plan, *, follow: Follow | None, note: Note, claim: Claim | None, force: bool
+) -> Iterator[RunHandle]:
+    """Have a run go on in this block, noted in a journal. A claim is settled at the end when all is well."""
+    with contextlib.closing(_journal(work, plan, note)) as journal:
+        for target in plan.targets:
+            work.standings.pop(target.instance, None)
+        backend = _backend(work, plan, force=force, run=journal.run)
+        carried = under_way(plan, backend, limits=work.limits, follow=follow, journal=journal, warn=work.warn)
+        with carried as run:
+            yield RunHandle(journal.run, run)
+        report = run.report()
+        _log.info("run %s has ended: %s", journal.run, headline(report))
+        if journal.failure:
+            work.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
+        _settle(claim, report, journal, note)
+
+
+@contextlib.contextmanager
+def _apart(
+    work: Workspace, plan: Plan, *, follow: Follow | None, note: Note, claim: Claim | None, force: bool
+) -> Iterator[RunHandle]:
+    """Have a run go on in this block, with connections of its own; the claim is taken over, and let go of."""
+    own = work.apart()
+    with contextlib.ExitStack() as last:
+        last.callback(own.reach.close)
+        kept = last.enter_context(contextlib.closing(claim.handed_over())) if claim is not None else None
+        yield last.enter_context(_noted(own, plan, follow=follow, note=note, claim=kept, force=force))
+
+
+def _warn_of_others(work: Workspace, plan: Plan) -> None:
+    """Say which instances a run in the background is at: of two that change one, the later finds it locked."""
+    names = {target.instance for target in plan.targets} if plan.verb != "build" else set()
+    for run in going():
+        shared = [target.instance for target in run.plan.targets if target.instance in names]
+        if shared and run.plan.deployment == plan.deployment and run.plan.verb != "build":
+            told = f"{', '.join(shared[:_NAMED])}{f' and {len(shared) - _NAMED} more' if shared[_NAMED:] else ''}"
+            work.warn(
+                f"Run {run.run} ({run.plan.verb}) goes on in the background, on {told} as well. What it is at then "
+                "is locked: wait for it (run.wait(), or --wait SECONDS), or cancel it (run.cancel())."
+            )
+
+
+def _journal(work: Workspace, plan: Plan, note: Note) -> Journal:
+    header = header_of(note, source=work.path, deployment=work.reading.path)
+    journal = Journal.begin(work.places.make(), header, plan, log=work.limits.log)
+    _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
+    return journal
+
+
+def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "run") -> NixSsh:
+    # The deployment as it was planned from: a file that changes now is for the next plan.
+    work.check_there(plan)
+    access = work.access
+    return NixSsh(
+        work.inventory,
+        work.reading.path,
+        access.files,
+        access.connections,
+        plan=plan,
+        owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
+        places=work.places,
+        copies=work.limits.copies,
+        show_trace=work.show_trace,
+        force=force,
+        run=run,
+    )
+
+
+def _settle(claim: Claim | None, report: Report, journal: Journal, note: Note) -> None:
+    """Note that what a key stands for is done. A dry activation has done nothing."""
+    if claim is not None and report.ok and report.plan.options.type != "dry-activate":
+        claim.settle(Done(run=journal.run, ended=report.ended, words=note.words))

@@ -1,0 +1,169 @@
+"""One deployment in use: as it was read, where its files lie, how much is done at once, and the way to its hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+from nixhive_nb.deployment.load import load
+from nixhive_nb.deployment.state import believed, read_known
+from nixhive_nb.errors import PlanStale
+from nixhive_nb.plan.drift import gone
+from nixhive_nb.ssh.access import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.deployment.load import Loaded
+    from nixhive_nb.deployment.places import Places
+    from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.plan.plan import Plan
+    from nixhive_nb.plan.status import Standing
+    from nixhive_nb.run.limits import Limits
+    from nixhive_nb.ssh.pool import Connections
+
+
+class Reading:
+    """A deployment as it was evaluated last. It is evaluated anew when a file that it depends on has changed."""
+
+    def __init__(self, loaded: Loaded, name: str, own: Collection[str]) -> None:
+        """Begin with what was loaded. `name` is what the user calls it, `own` are files that change nothing."""
+        self._loaded = loaded
+        self._name = name
+        self._own = own
+        self._holding = 0
+
+    @property
+    def inventory(self) -> Inventory:
+        """The deployment as it was evaluated last. No file is looked at."""
+        return self._loaded.inventory
+
+    @property
+    def path(self) -> Path:
+        """Where it is, whatever the current folder."""
+        return self._loaded.path
+
+    @contextlib.contextmanager
+    def held(self, *, show_trace: bool = False) -> Iterator[Inventory]:
+        """Look at the files, and keep to that: in this block none is looked at again. Raises `DeploymentError`."""
+        if not self._holding and self._loaded.changed() is not None:
+            self.again(show_trace=show_trace)
+        self._holding += 1
+        try:
+            yield self._loaded.inventory
+        finally:
+            self._holding -= 1
+
+    def again(self, *, show_trace: bool = False) -> Inventory:
+        """Evaluate it anew. Raises `DeploymentError`."""
+        self._loaded = load(self._loaded.path, name=self._name, show_trace=show_trace, own=self._own)
+        return self._loaded.inventory
+
+
+class WayToHosts:
+    """The way to the hosts of a deployment: made when it is needed, and anew when the deployment asks for another."""
+
+    def __init__(self) -> None:
+        self._access: Access | None = None
+
+    def access(self, inventory: Inventory) -> Access:
+        """Return the ssh files and the warm connections."""
+        if self._access is not None and not self._access.serves(inventory):
+            self.close()
+        if self._access is None:
+            self._access = Access(inventory)
+        return self._access
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._access is not None:
+            self._access.close()
+            self._access = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """What every verb works with. With other limits it is another one, on the same reading and connections."""
+
+    reading: Reading
+    path: str
+    """The deployment, as the user named it."""
+    places: Places
+    limits: Limits
+    show_trace: bool
+    warn: Callable[[str], None]
+    """Tells what is amiss without being a failure."""
+    picked: Callable[[], Sequence[str]]
+    """Gives the instances of `@picked`."""
+    named_dir: str = ""
+    """The folder for journals and the like, where one was named."""
+    reach: WayToHosts = dataclasses.field(default_factory=WayToHosts)
+    standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
+    """How instances stood when they were last asked; what was worked on since is not in it."""
+    disbelieved: list[str] = dataclasses.field(default_factory=list)
+    """What was warned of in the state file."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """The deployment as it was evaluated last. No file is looked at."""
+        return self.reading.inventory
+
+    @property
+    def access(self) -> Access:
+        """The way to its hosts."""
+        return self.reach.access(self.inventory)
+
+    @property
+    def connections(self) -> Connections:
+        """The warm connections to its hosts."""
+        return self.access.connections
+
+    def apart(self) -> Workspace:
+        """Return the same with connections of its own."""
+        return dataclasses.replace(self, reach=WayToHosts())
+
+    def routed(self, targets: Targets) -> Inventory:
+        """Return the deployment with the jumps of targets as OpenSSH reads them, the user's own files too."""
+        return self.access.routed(self.inventory, targets.instances)
+
+    def remembered(self) -> dict[str, tuple[str, str]]:
+        """Return the last result and derivation of each system, as the state file has them; empty for none."""
+        found, wrong = believed(read_known(self.places))
+        if wrong and wrong != self.disbelieved:
+            self.warn(
+                f"The state file {self.places.state} holds what is no path of the Nix store, which counts as not "
+                f"there: {wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}. Build it anew, or take it "
+                "out."
+            )
+        self.disbelieved[:] = wrong
+        return {name: found.get(name, ("", "")) for name in self.inventory.systems}
+
+    def known(self, no: Collection[str]) -> dict[str, str]:
+        """Return the results that are taken as they are: with `--no build`, those of the state file."""
+        return {name: result for name, (result, _) in self.remembered().items()} if "build" in no else {}
+
+    def serves(self, plan: Plan) -> bool:
+        """Return whether a plan is for this deployment and state file."""
+        return (str(self.reading.path), str(self.places.state)) == (plan.deployment, plan.state)
+
+    def check_there(self, plan: Plan) -> None:
+        """Raise `PlanStale` for a plan with an instance or a system that the deployment does not have any more."""
+        missing = gone(plan, self.inventory)
+        if missing:
+            raise PlanStale(
+                "\n".join(
+                    [
+                        f"Plan {plan.digest} cannot be carried out: {self.path} does not have all of it any more:",
+                        *(f"  {line}" for line in missing),
+                        "Make a new plan.",
+                    ]
+                )
+            )
+
+
+def unwatched(places: Places) -> tuple[str, ...]:
+    """Return the files and folders of ours that change nothing in a deployment."""
+    return (str(places.folder), str(places.state), f"{places.state}.lock")
