@@ -1,6 +1,11 @@
 """Completing `%hive …`, `x = %hive …` and the first line of `%%hive …`: by the grammar, and from what is known.
 
 It never evaluates, and asks no host: JupyterLab waits a second for it, and the kernel does nothing else meanwhile.
+
+What may stand where, and what is offered for it, is `commands.completing`, as for shells. Where in the grammar the line
+has come to is `place`, and not click's own resolver: that is private to click, it runs the callbacks of options (which
+set the session up, as `--verbose` does), and it does not tell what a line needs that is not a shell's: which option
+still waits for its value, that nothing but options can follow, and what stands in a `%%hive` cell.
 """
 
 from __future__ import annotations
@@ -15,16 +20,14 @@ import click
 import msgspec
 from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from nixhive_nb.commands import hive_group
-from nixhive_nb.commands.completing import PLANNED
-from nixhive_nb.commands.openssh import ssh_flag_takes_value
+from nixhive_nb.commands import ABOUTS, completing, hive_group
+from nixhive_nb.commands.completing import Offer, wanted
+from nixhive_nb.commands.names import NOTHING, names_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.line import Quote, typed_before
-from nixhive_nb.notebook.offers import Offer
 from nixhive_nb.notebook.place import Place, slot_after
 from nixhive_nb.notebook.private import in_kernel
-from nixhive_nb.plan.options import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
+    from nixhive_nb.commands.completing import Wanted
+    from nixhive_nb.commands.names import Names
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.notebook.line import Typed
@@ -43,9 +48,7 @@ MATCHER = "nixhive_nb"
 _MOST = 500
 """IPython gives no more to the page."""
 _VARIABLE = re.compile(r"(?<![$\\])(\$\{?)\w*$")
-_FILES = ("FILE", "PATH")
-"""How the grammar calls the value of an option that is a file."""
-# In an expression (see `deployment.algebra`): the word at its end, and what an operand comes after.
+# In an expression (see `deployment.expressions`): the word at its end, and what an operand comes after.
 _TAIL = re.compile(r'[^\s()"]*$')
 _OPERAND = re.compile(r"(?:^|\(|(?:^|[\s(])(?:and|or|not)\s)\s*$")
 _PLAIN = re.compile(r"[\w@%+:,./~^*?\[\]!=-][\w@%+:,./~^*?\[\]!=#-]*")
@@ -82,18 +85,17 @@ class Completer:
         self._shell = shell
         self._session = session
         self._inventory: Inventory | None = None
+        self._names = NOTHING
         self._targets: list[Offer] = []
-        self._by_name: dict[str, Callable[[Place, str], Iterable[Offer]]] = {
-            "patterns": self._patterns,
-            "pattern": self._patterns,
-            "words": self._words,
-            "config": lambda _, value: offers.paths(value, ".nix"),
-            "path": lambda _, value: offers.paths(value, ".nix"),
+        # The other kinds are `completing.offers`.
+        self._by_kind: dict[Wanted, Callable[[Place, str], Iterable[Offer]]] = {
+            "target": lambda place, _: self._groups_and_targets(place),
             "file": lambda _, value: offers.paths(value),
-            "run_id": lambda *_: self._runs(),
-            "resume": lambda *_: self._runs(),
-            "agreed": lambda *_: self._digest(),
-            "command": self._commands,
+            "nix file": lambda _, value: offers.paths(value, ".nix"),
+            "folder": lambda _, value: (offer for offer in offers.paths(value) if offer.kind == "folder"),
+            "run": lambda *_: self._runs(),
+            "plan": lambda *_: self._digest(),
+            "command": lambda *_: _commands(hive_group),
         }
 
     @context_matcher(identifier=MATCHER, priority=1)  # type: ignore[untyped-decorator]
@@ -133,7 +135,7 @@ class Completer:
     def _options(self, place: Place, here: Next) -> Next:
         name, has_value, value = here.value.partition("=")
         if not has_value:
-            return here.of(offers.options(place.options()))
+            return here.of(completing.options(place.options()))
         option = place.find(name)
         # After a short name (`-c=x`) the sign would be a part of the value.
         if option is None or option.is_flag or not name.startswith("--") or not here.raw.startswith(name):
@@ -143,49 +145,34 @@ class Completer:
 
     def _values(self, place: Place, here: Next, *, cell: bool) -> Next:
         if place.option is None and isinstance(place.command, click.Group):
-            found = offers.commands(place.command)
-            return here.of(offer for offer in found if offer.text == "run" or not cell)
+            return here.of(offer for offer in _commands(place.command) if offer.text == "run" or not cell)
         param = place.option or place.argument()
         if param is not None and not (cell and param.name == "command"):  # the cell is the command
             return self._of_param(place, param, here)
         # Nothing but options can follow: no need to type a - to see that.
-        return here if here.raw else here.of(offers.options(place.options()))
+        return here if here.raw else here.of(completing.options(place.options()))
 
     def _of_param(self, place: Place, param: click.Parameter, here: Next) -> Next:
         """Return the values of an option or argument."""
-        name = str(param.name)
-        if name == "no":
-            return _steps(here)
-        if name in ("pattern", "patterns", "words") and here.value.startswith("@("):
+        name = _name_of(place)
+        kinds = wanted(name, param, place.words if name == "ssh" else place.args)
+        if "step" in kinds:
+            return here.end(here.value.rpartition(",")[2], completing.steps(here.value))
+        if {"target", "system"} & set(kinds) and here.value.startswith("@("):
             return self._operands(here)
         if isinstance(param.type, click.Choice):
             return here.of(Offer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices)
-        if name in self._by_name:
-            return here.of(self._by_name[name](place, here.value))
-        return here.of(offers.paths(here.value) if param.metavar in _FILES else ())
+        return here.of(itertools.chain.from_iterable(self._of_kind(kind, place, here.value) for kind in kinds))
 
-    def _commands(self, place: Place, _: str) -> Iterable[Offer]:
-        return offers.commands(hive_group) if _name_of(place) == "help" else ()
-
-    def _patterns(self, place: Place, _: str) -> Iterable[Offer]:
-        return self._systems() if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
-
-    def _words(self, place: Place, value: str) -> Iterable[Offer]:
-        """Return the words of a command that takes them as they come: plan, ssh and scp."""
-        if _name_of(place) == "ssh":
-            flag = place.last.startswith("-") and ssh_flag_takes_value(place.last)
-            return () if flag else self._instances("")
-        if _name_of(place) == "scp":
-            return (*self._instances(":"), *offers.paths(value))
-        if place.args[:1] == ["build"]:
-            return self._systems()
-        verbs = () if place.args else [Offer(verb, "command", f"what {verb} would do") for verb in PLANNED]
-        return (*verbs, *self._groups_and_targets(place))
+    def _of_kind(self, kind: Wanted, place: Place, value: str) -> Iterable[Offer]:
+        """Return what is offered for one kind of word."""
+        own = self._by_kind.get(kind)
+        return own(place, value) if own is not None else completing.offers([kind], self._known())
 
     def _groups_and_targets(self, place: Place) -> Iterable[Offer]:
         named = frozenset(place.args)
         opening = Offer("@(", "expression", "such as '@(web and not www-2)'", goes_on=True)
-        every = itertools.chain(offers.groups(), [opening], self._known_targets())
+        every = itertools.chain(completing.groups(), [opening], self._known_targets())
         return (offer for offer in every if offer.text not in named)
 
     def _operands(self, here: Next) -> Next:
@@ -200,35 +187,30 @@ class Completer:
             return here.end(word, [Offer("and", "word", "in both"), Offer("or", "word", "in one or the other")])
         negation = Offer("not", "word", "all others")
         named = (_in_expression(offer, here.quote) for offer in self._known_targets())
-        return here.end(word, itertools.chain(offers.groups(), [negation], filter(None, named)))
+        return here.end(word, itertools.chain(completing.groups(), [negation], filter(None, named)))
 
     # What is known
 
     def _known_targets(self) -> list[Offer]:
-        """Return tags and systems, then instances. Of 10,000 the list is made once."""
-        inventory = self._known()
-        if inventory is not self._inventory:
-            self._inventory = inventory
-            self._targets = list(offers.targets(inventory)) if inventory is not None else []
+        """Return tags and systems, then instances."""
+        self._known()
         return self._targets
 
-    def _known(self) -> Inventory | None:
-        """Return the deployment as it was evaluated last: the property would look whether a file has changed."""
+    def _known(self) -> Names:
+        """Return the names of the deployment as it was evaluated last. Of 10,000 the lists are made once."""
         hive = self._session.current
-        return hive.loaded if hive is not None else None
-
-    def _systems(self) -> Iterable[Offer]:
-        inventory = self._known()
-        return offers.systems(inventory) if inventory is not None else ()
-
-    def _instances(self, end: str) -> Iterable[Offer]:
-        inventory = self._known()
-        return offers.instances(inventory, end) if inventory is not None else ()
+        # The property would look whether a file has changed.
+        inventory = hive.loaded if hive is not None else None
+        if inventory is not self._inventory:
+            self._inventory = inventory
+            self._names = names_of(inventory) if inventory is not None else NOTHING
+            self._targets = list(completing.targets(self._names))
+        return self._names
 
     def _runs(self) -> Iterable[Offer]:
         hive = self._session.current
         try:
-            return offers.runs(self._session.folder({}) if hive is None else hive.state_dir)
+            return completing.runs(self._session.folder({}) if hive is None else hive.state_dir)
         except OptionError:  # a home folder of nobody: the command says so
             _log.debug("there is no folder with runs", exc_info=True)
             return ()
@@ -268,10 +250,11 @@ def _name_of(place: Place) -> str:
     return (place.command.name if place.command is not None else None) or ""
 
 
-def _steps(here: Next) -> Next:
-    """Return the steps that can be left out, after those that are named already."""
-    *named, word = here.value.split(",")
-    return here.end(word, [Offer(step, "step") for step in STEPS if step not in named])
+def _commands(group: click.Group) -> Iterable[Offer]:
+    """Return the commands of a group; those of all are known without importing them."""
+    if group is hive_group:
+        return completing.commands(ABOUTS)
+    return completing.commands({name: one.help or "" for name, one in group.commands.items() if not one.hidden})
 
 
 def _in_expression(offer: Offer, quote: str) -> Offer | None:

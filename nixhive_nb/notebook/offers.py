@@ -1,4 +1,4 @@
-"""What may come next in a line, by what it is: commands, options, names of a deployment, files, runs, variables."""
+"""What a notebook alone may offer in a line: files, and its variables. All else is `commands.completing`."""
 
 from __future__ import annotations
 
@@ -6,110 +6,18 @@ import inspect
 import itertools
 import logging
 import os
-import textwrap
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from nixhive_nb.deployment.expressions import KNOWN_GROUPS, is_expression
-from nixhive_nb.run.journal import RUNS
+from nixhive_nb.commands.completing import Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    import click
-
-    from nixhive_nb.deployment.inventory import Inventory
 
 _log = logging.getLogger(__name__)
 
 _MOST_FILES = 5000
-_ABOUT = 60
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """Something that may come next."""
-
-    text: str
-    kind: str
-    """What it is, in a word."""
-    about: str = ""
-    """The same in a few words."""
-    goes_on: bool = False
-    """Whether it is only the beginning of a word, as a folder is of a path."""
-    name: str = ""
-    """What is typed to get it, where that is not `text` itself."""
-
-    def fits(self, typed: str) -> bool:
-        """Return whether it goes on from what is typed, and can be seen as it is."""
-        return (self.name or self.text).startswith(typed) and self.text.isprintable()
-
-
-def commands(group: click.Group) -> Iterator[Offer]:
-    """Return the commands of a group."""
-    for name in sorted(group.commands):
-        command = group.commands[name]
-        if not command.hidden:
-            yield Offer(name, "command", _brief(command.help))
-
-
-def options(params: Iterable[click.Option]) -> Iterator[Offer]:
-    """Return the names of options, the long one of each first."""
-    for option in params:
-        for name in sorted((*option.opts, *option.secondary_opts), key=len, reverse=True):
-            yield Offer(name, "option", _brief(option.help))
-
-
-def _brief(text: str | None) -> str:
-    """Return the first sentence of a help."""
-    sentence, _, _ = " ".join((text or "").split()).partition(". ")
-    return textwrap.shorten(sentence.rstrip("."), _ABOUT, placeholder=" …")
-
-
-def groups() -> Iterator[Offer]:
-    """Return the groups of instances."""
-    return (Offer(f"@{name}", "group", f"those {what}") for name, what in KNOWN_GROUPS.items())
-
-
-def targets(inventory: Inventory) -> Iterator[Offer]:
-    """Return the names that a pattern for instances can be: tags and systems, then instances."""
-    instances = inventory.instances
-    systems = Counter(one.system for one in instances.values())
-    tags = Counter(tag for one in instances.values() for tag in set(one.tags))
-    for name in sorted({*systems, *tags}):
-        if name[:1] in ("", "-"):
-            continue  # it would be read as an option, or as nothing
-        known = {"instance": f"of {instances[name].system}"} if name in instances else {}
-        known |= {"system": f"of {systems[name]}"} if name in systems else {}
-        known |= {"tag": f"of {tags[name]}"} if name in tags else {}
-        yield Offer(_pattern(name), next(iter(known)), ", ".join(f"{kind} {what}" for kind, what in known.items()))
-    for name, one in instances.items():
-        if name not in systems and name not in tags:
-            yield Offer(_pattern(name), "instance", f"instance of {one.system}")
-
-
-def _pattern(name: str) -> str:
-    """Return a name as a pattern; one that begins with @ would be a group."""
-    return f"\\{name}" if is_expression(name) else name
-
-
-def instances(inventory: Inventory, end: str = "") -> Iterator[Offer]:
-    """Return the names of instances, followed by `end`."""
-    for name, one in inventory.instances.items():
-        yield Offer(f"{name}{end}", "instance", f"instance of {one.system}", goes_on=bool(end))
-
-
-def systems(inventory: Inventory) -> Iterator[Offer]:
-    """Return the names of all systems, also of those that no instance runs."""
-    return (Offer(name, "system") for name in inventory.systems)
-
-
-def runs(folder: Path) -> Iterator[Offer]:
-    """Return the ids of the runs in a folder of ours, newest first: they name journals, and begin with the time."""
-    names = sorted((name for name, _ in _entries(str(folder / RUNS)) if name.endswith(".jsonl")), reverse=True)
-    return (Offer(name.removesuffix(".jsonl"), "run") for name in names)
 
 
 def paths(value: str, suffix: str = "") -> Iterator[Offer]:

@@ -8,9 +8,10 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 from jupyter_client.manager import start_new_kernel
 
 from nixhive_nb.commands import hive_group
+from nixhive_nb.commands.completing import targets
+from nixhive_nb.commands.names import names_of
 from nixhive_nb.deployment.expressions import KNOWN_GROUPS
 from nixhive_nb.deployment.inventory import Instance, Inventory
-from nixhive_nb.notebook.offers import targets
 from nixhive_nb.plan.options import STEPS, TYPES
 
 NAMES = ["db", "web", "www", "db-1", "www-1", "www-2"]
@@ -180,7 +181,7 @@ class TestTargets:
     def test_names_that_would_be_something_else_are_written_so_that_they_are_not(self):
         tags = ("@home", "-x", "", "two words")
         one = Inventory(source="x", instances={"a": Instance(name="a", system="s", tags=tags)})
-        assert [offer.text for offer in targets(one)] == ["\\@home", "s", "two words", "a"]
+        assert [offer.text for offer in targets(names_of(one))] == ["\\@home", "s", "two words", "a"]
 
 
 class TestQuotes:
@@ -255,6 +256,11 @@ class TestFiles:
         for start in ("apply pl", "-s pl", "run --stdin-from pl"):
             assert offered(shell, f"%hive {start}") == ["plan.json"]
 
+    def test_folders_where_only_a_folder_can_be(self, shell, folder):
+        (folder / "runs").mkdir()
+        (folder / "runs.txt").touch()
+        assert offered(shell, "%hive --state-dir ru") == ["runs/"]
+
     def test_runs_and_the_plan_that_was_shown(self, loaded):
         loaded.run("%hive build www;\n%hive build db;\nplan = %hive plan web")
         runs = sorted(loaded.run("%hive history").index, reverse=True)
@@ -284,6 +290,11 @@ def test_nothing_is_evaluated_and_no_program_started(loaded, folder, monkeypatch
     (folder / "hive.nix").write_text("{ instances = throw")
     monkeypatch.setenv("PATH", "")
     assert offered(loaded, "%hive deploy ww") == ["www", "www-1", "www-2"]
+
+
+def test_no_option_is_carried_out(loaded, monkeypatch):
+    monkeypatch.setattr("nixhive_nb.commands.session.Session.be_verbose", lambda _: pytest.fail("at Tab"))
+    assert offered(loaded, "%hive --verbose deploy --verbose db") == ["db", "db-1"]
 
 
 @pytest.mark.slow
