@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
-from nixhive_nb.notebook.bundle import Hint, show
+from nixhive_nb.notebook.display import Hint, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from nixhive_nb.notebook.bundle import show
-from nixhive_nb.notebook.pump import in_kernel
+from nixhive_nb.notebook.display import show
+from nixhive_nb.notebook.follow.cell import track
+from nixhive_nb.notebook.follow.model import TrackedRow, TrackedView
+from nixhive_nb.notebook.private import in_kernel
 from nixhive_nb.notebook.run_output import AlikeHosts, RunOutput
-from nixhive_nb.notebook.tracking import TrackedRow, TrackedView, track
 from nixhive_nb.run.everywhere import Listener, failed, untried
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from nixhive_nb import frames
-from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.display import Record
 from nixhive_nb.plan.events import Result, StepEnded, StepStarted
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Options

@@ -10,10 +10,11 @@ import shutil
 
 import pytest
 
-from nixhive_nb.notebook.tracker import delta_of, state_of
+from nixhive_nb.notebook.follow import widget
+from nixhive_nb.notebook.follow.widget import delta_of, state_of
 from tests.notebook import browser
 from tests.notebook.browser import answers
-from tests.notebook.test_tracker import NASTY, row, view, wave
+from tests.notebook.follow.test_widget import NASTY, row, view, wave
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -63,7 +64,7 @@ FACTS = "26 of 40 steps · 00:07 · 39.2 of 61.4 MB · 21.0 MB/s, about 4 s to m
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    serve = answers("tracker", PAGE)
+    serve = answers(widget, PAGE)
     with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         one.clock.install()
         yield one, errors

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb.notebook.bundle import Bundle, Live, show
-from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel
-from nixhive_nb.notebook.record import Record
-from nixhive_nb.notebook.tracked import PlainView, TrackedRow, TrackedView, TrackedWave
-from nixhive_nb.notebook.tracking import track
+from nixhive_nb.notebook.display import Bundle, Live, Record, show
+from nixhive_nb.notebook.follow.cell import track
+from nixhive_nb.notebook.follow.model import PlainView, TrackedRow, TrackedView, TrackedWave
+from nixhive_nb.notebook.follow.pump import Pump
+from nixhive_nb.notebook.private import in_kernel
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text
 from nixhive_nb.view.progress import Meter, progress_of
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from nixhive_nb.run.engine import Run
     from nixhive_nb.run.report import Report
     from nixhive_nb.view.progress import Progress, ProgressRow
-
-__all__ = ["PAUSE", "ProgressView", "Pump", "RunSource", "follow", "follow_in_notebook", "in_kernel"]
 
 SURVEY_PAUSE = 1.0
 """Seconds after which a survey is shown while it goes on."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from nixhive_nb.notebook.bundle import Bundle
+from nixhive_nb.notebook.display import Bundle
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text
 from nixhive_nb.view.words import COLOURS, Tone

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from IPython.core.getipython import get_ipython
-
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -72,13 +70,3 @@ class Pump:
                 with swallowed(_log, "showing a run", Exception):
                     self._publish()
             pause = max(self.pause, _REST * (time.thread_time() - began))
-
-
-def in_kernel() -> bool:
-    """Return whether we run in a kernel, where what was displayed can be renewed."""
-    return getattr(get_ipython(), "kernel", None) is not None
-
-
-def is_attended() -> bool:
-    """Return whether a person is at the kernel: nbclient and papermill say with each cell that nobody can be asked."""
-    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
