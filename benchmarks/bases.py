@@ -149,13 +149,17 @@ def ansible(words: Sequence[str], config: Path, at_once: int, hosts: Sequence[st
     return Outcome(tuple(host for host in hosts if host not in done))
 
 
-def pyinfra(words: Sequence[str], config: Path, at_once: int, hosts: Sequence[str]) -> Outcome:
+def pyinfra(words: Sequence[str], fleet: Fleet, at_once: int, hosts: Sequence[str]) -> Outcome:
     """Do as pyinfra does."""
-    inventory = config.parent / "inventory.py"
-    data = {"ssh_config_file": str(config), "ssh_strict_host_key_checking": "no"}
+    inventory, home = fleet.folder / "inventory.py", fleet.folder / "pyinfra"
+    (home / ".ssh").mkdir(parents=True, exist_ok=True)
+    # It knows of host keys by address alone, and of that of the jump host by the user's own file.
+    lines = [f"{one.address},[{one.address}]:{one.port} {one.host_key}\n" for one in fleet.lab.status()]
+    (home / ".ssh" / "known_hosts").write_text("".join(lines))
+    data = {"ssh_config_file": str(fleet.config)}
     inventory.write_text(f"hosts = ({list(hosts)!r}, {data!r})\n")
     argv = [*words, "-y", "--parallel", str(at_once), str(inventory), "exec", "--", "true"]
-    ended = _said(argv, config.parent)
+    ended = _said(argv, home, HOME=str(home))
     done = set(re.findall(r"\[([\w-]+)\] Success", re.sub(r"\x1b\[[0-9;]*m", "", ended.stdout + ended.stderr)))
     return Outcome(tuple(host for host in hosts if host not in done))
 

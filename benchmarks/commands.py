@@ -63,7 +63,7 @@ def cold(setting: Setting) -> list[Way]:
     if ansible := setting.peer("ansible"):
         ways.append(Way("ansible -f16", lambda: bases.ansible(ansible, fleet.jump_config, 16, fleet.web), hosts))
     if pyinfra := setting.peer("pyinfra"):
-        ways.append(Way("pyinfra", lambda: bases.pyinfra(pyinfra, fleet.config, 8, fleet.web), hosts))
+        ways.append(Way("pyinfra", lambda: bases.pyinfra(pyinfra, fleet, 8, fleet.web), hosts))
     return ways
 
 

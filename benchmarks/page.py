@@ -49,9 +49,10 @@ little: hosts with processors of their own take less. A ratio is the median of t
 measures some, with fewer hosts. *Before* is what was measured when these works were chosen, on 2026-11-27.
 
 The others: *reference* is the way of Nix-Hive, one `ssh` process a step, strictly one host after another; *xargs* is a
-shell loop with so many `ssh` at once, which share a kept link to the jump host; *masters* are OpenSSH's control masters,
-one for each host; *bare paramiko* keeps a connection to each host, and has 32 threads; *clush*, *ansible* and *pyinfra*
-are those programs, at their fastest. No other way here tries a new system before it stays, or goes back by itself.
+shell loop with so many `ssh` at once, which share a kept link to the jump host; *masters* are control masters of
+OpenSSH, one for each host; *bare paramiko* keeps a connection to each host, and has 32 threads; *clush*, *ansible* and
+*pyinfra* are those programs, at their fastest. No other way here tries a new system before it stays, or goes back by
+itself.
 
 """
 
@@ -91,7 +92,7 @@ def machine() -> str:
 
 def _first(argv: list[str]) -> str:
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
-    said = (ended.stdout or ended.stderr).strip().replace("(", "").replace(")", "")
+    said = (ended.stdout or ended.stderr).strip().replace("nix (Nix)", "Nix")
     return re.sub(r"[ ,]+(Debian|OpenSSL).*", "", said).replace("_", " ")
 
 
