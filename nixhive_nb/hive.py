@@ -214,7 +214,8 @@ class Hive:
         `measure` also finds out what each lacks of its system, where that is built already. Hosts that do not answer
         are told in the result.
         """
-        return planning.survey(self._work, self.targets(*patterns), Asked(measure=measure, no=steps_left_out(no)), follow)
+        asked = Asked(measure=measure, no=steps_left_out(no))
+        return planning.survey(self._work, self.targets(*patterns), asked, follow)
 
     @_on_one_reading
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
