@@ -152,11 +152,13 @@ def ansible(words: Sequence[str], config: Path, at_once: int, hosts: Sequence[st
 def pyinfra(words: Sequence[str], fleet: Fleet, at_once: int, hosts: Sequence[str]) -> Outcome:
     """Do as pyinfra does."""
     inventory, home = fleet.folder / "inventory.py", fleet.folder / "pyinfra"
-    (home / ".ssh").mkdir(parents=True, exist_ok=True)
-    # It knows of host keys by address alone, and of that of the jump host by the user's own file.
+    home.mkdir(exist_ok=True)
+    # It knows of host keys by address alone, not by alias.
     lines = [f"{one.address},[{one.address}]:{one.port} {one.host_key}\n" for one in fleet.lab.status()]
-    (home / ".ssh" / "known_hosts").write_text("".join(lines))
-    data = {"ssh_config_file": str(fleet.config)}
+    (home / "known_hosts").write_text("".join(lines))
+    config = home / "config"
+    config.write_text(f"Host *\n  UserKnownHostsFile {home / 'known_hosts'}\n{fleet.config.read_text()}")
+    data = {"ssh_config_file": str(config)}
     inventory.write_text(f"hosts = ({list(hosts)!r}, {data!r})\n")
     argv = [*words, "-y", "--parallel", str(at_once), str(inventory), "exec", "--", "true"]
     ended = _said(argv, home, HOME=str(home))
