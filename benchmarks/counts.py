@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -48,7 +49,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 def count() -> Counts:
     """Count what this process has now. Programs that programs of ours started are counted, too."""
-    links = [str(handle.readlink()) for handle in _handles()]
+    links = list(_links())
     return Counts(
         threads=sum(1 for _ in (_OWN / "task").iterdir()),
         descriptors=len(links),
@@ -58,10 +59,10 @@ def count() -> Counts:
     )
 
 
-def _handles() -> Iterator[Path]:
+def _links() -> Iterator[str]:
     for handle in list((_OWN / "fd").iterdir()):
-        if handle.is_symlink():  # not the one that the folder was read by
-            yield handle
+        with contextlib.suppress(OSError):  # closed by now, as the one that the folder was read by
+            yield str(handle.readlink())
 
 
 def descendants(process: int) -> set[int]:
@@ -107,7 +108,9 @@ class Peak:
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self) -> None:
-        while not self._done.wait(_GLANCE):
+        done = False
+        while not done:
+            done = self._done.wait(_GLANCE)  # and once more at the end
             now = count()
             self.counts = self.counts.with_most(msgspec.structs.replace(now, threads=now.threads - 1))
 
