@@ -47,6 +47,30 @@ class Counts(msgspec.Struct, frozen=True):
         return f"{', '.join(parts)}, {self.memory / 1e6:.0f} MB"
 
 
+class Stage(msgspec.Struct, frozen=True):
+    """One piece of work, and what was open before, at the peak and after it."""
+
+    name: str
+    seconds: float
+    before: Counts
+    peak: Counts
+    after: Counts
+    said: str
+
+
+class Soaked(msgspec.Struct, frozen=True):
+    """A soak as it was: what `build/benchmarks/soak.json` holds. `broken` is what was not as it should be."""
+
+    date: str
+    commit: str
+    hosts: int
+    groups: int
+    relays: int
+    load: float
+    stages: tuple[Stage, ...]
+    broken: tuple[str, ...]
+
+
 def count() -> Counts:
     """Count what this process has now. Programs that programs of ours started are counted, too."""
     links = list(_links())

@@ -87,6 +87,11 @@ class Groups:
         """The hosts behind the relays."""
         return tuple(self._places)
 
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """The relays, which are the jump hosts too."""
+        return tuple(f"relay-{number + 1}" for number in range(len(self._labs)))
+
     def write(self, salt: str) -> None:
         """Write the deployment; another salt is another system for all hosts."""
         labs = " ".join(f"(import ./lab-{number}/lab.nix)" for number in range(len(self._labs)))

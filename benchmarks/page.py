@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks.counts import Soaked
 from benchmarks.harness import Measured, is_reached, nothing_failed, ratio
 from benchmarks.setting import ROOT
 
@@ -60,7 +61,10 @@ itself.
 def write(rows: Iterable[Row], folder: Path) -> None:
     """Write the page of the files in a folder."""
     found = {row.name: read(folder / f"{row.name}.json") for row in rows}
-    PAGE.write_text(text(list(rows), {name: one for name, one in found.items() if one is not None}))
+    soaked = folder / "soak.json"
+    last = msgspec.json.decode(soaked.read_bytes(), type=Soaked) if soaked.exists() else None
+    measured = {name: one for name, one in found.items() if one is not None}
+    PAGE.write_text(text(list(rows), measured) + soak(last))
 
 
 def read(file: Path) -> Measured | None:
@@ -79,6 +83,32 @@ def text(rows: list[Row], found: dict[str, Measured]) -> str:
     parts += ["\n## Row by row\n"]
     parts += [part for row in rows for part in in_detail(row, found.get(row.name))]
     return "".join(parts)
+
+
+def soak(last: Soaked | None) -> str:
+    """Return what was open before, at the peak and after each stage of a soak."""
+    parts = ["\n## Soak\n\n"]
+    if last is None:
+        return "".join([*parts, "None yet: `make soak`.\n"])
+    where = f"{last.hosts} practice hosts in {last.groups} groups behind {last.relays} relays"
+    parts.append(
+        f"`make soak HOSTS={last.hosts}` on {last.date}, commit {last.commit}: {where}; load average {last.load:.1f}."
+    )
+    parts += [" Each cell is what the process had before, at the peak, and after.\n\n"]
+    parts += ["| stage | s | came of it | threads | descriptors | sockets | programs | MB |\n", "| --- " * 8 + "|\n"]
+    for stage in last.stages:
+        moments = (stage.before, stage.peak, stage.after)
+        each_kind = [
+            [one.threads for one in moments],
+            [one.descriptors for one in moments],
+            [one.sockets for one in moments],
+            [one.children for one in moments],
+            [round(one.memory / 1e6) for one in moments],
+        ]
+        cells = [stage.name, f"{stage.seconds:.0f}", stage.said, *(" → ".join(map(str, kind)) for kind in each_kind)]
+        parts.append(f"| {' | '.join(cells)} |\n")
+    parts += ["\nNot as it should be:\n\n", *(f"- {line}\n" for line in last.broken)] if last.broken else []
+    return "".join([*parts, *(() if last.broken else ["\nAll of it was as it should be.\n"])])
 
 
 def machine() -> str:

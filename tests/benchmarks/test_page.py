@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import page
 from benchmarks.__main__ import ROWS
+from benchmarks.counts import Counts, Soaked, Stage
 from benchmarks.harness import Line, Measured, Row, Tried, Try
 from tests.pages import ROOT
 
@@ -63,3 +64,13 @@ def test_the_page_that_is_there_has_each_row_and_no_place_of_a_machine():
     assert re.findall(r"^### ([\w-]+):", text, re.MULTILINE) == list(ROWS)
     assert not re.search(r"/(tmp|root|work|home)/", text)
     assert str(ROOT) not in text
+
+
+def test_a_soak_has_what_was_open_and_what_was_not_as_it_should_be():
+    counts = [Counts(threads, 20, 10, 2, 1_000_000 * threads) for threads in (5, 40, 6)]
+    stage = Stage("redeploy", 12.4, *counts, said="4 unchanged")
+    last = Soaked("2026-11-28", "c0ffee", 4, 2, 1, 0.5, (stage,), ("after it there is 1 thread more",))
+    text = page.soak(last)
+    assert "| redeploy | 12 | 4 unchanged | 5 → 40 → 6 | 20 → 20 → 20 | 10 → 10 → 10 | 2 → 2 → 2 | 5 → 40 → 6 |" in text
+    assert "- after it there is 1 thread more" in text
+    assert "None yet" in page.soak(None)
