@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ def main() -> None:
     words = parser.parse_args()
     if unknown := [name for name in words.rows if name not in ROWS]:
         parser.error(f"there is no row {' '.join(unknown)}; there are {', '.join(ROWS)}")
+    end_when_told()
     FOLDER.mkdir(parents=True, exist_ok=True)
     broken = [] if words.compose else run(words)
     page.write(ROWS.values(), FOLDER)
@@ -97,6 +99,11 @@ def commit() -> str:
     """Return what is measured: the commit, with a word where files differ from it."""
     argv = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "describe", "--always", "--dirty"]
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() or "of no checkout"
+
+
+def end_when_told() -> None:
+    """Take the fleet down when somebody ends us, as at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def keep_state_in(folder: Path) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks import groups, page
-from benchmarks.__main__ import FOLDER, ROWS, commit, keep_state_in, say
+from benchmarks.__main__ import FOLDER, ROWS, commit, end_when_told, keep_state_in, say
 from benchmarks.counts import Counts, Peak, Soaked, Stage, settled
 from nixhive_nb import Hive
 from nixhive_nb.errors import RunFailed
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=500, help="commands (500)")
     parser.add_argument("--on", type=int, default=50, help="hosts that commands run on (50)")
     words = parser.parse_args()
+    end_when_told()
     soak = Soak()
     with tempfile.TemporaryDirectory(prefix="hive-soak-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
