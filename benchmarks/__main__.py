@@ -36,14 +36,16 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1000, help="megabytes of the large closure (1000)")
     parser.add_argument("--peers", type=Path, help="where the programs of others are: see benchmarks/peers.py")
     parser.add_argument("--compose", action="store_true", help="only write the page, of what was measured before")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where rows leave what was measured")
+    parser.add_argument("--page", type=Path, default=page.PAGE, help="the page to write")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all of them by default")
     words = parser.parse_args()
     if unknown := [name for name in words.rows if name not in ROWS]:
         parser.error(f"there is no row {' '.join(unknown)}; there are {', '.join(ROWS)}")
     end_when_told()
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    words.folder.mkdir(parents=True, exist_ok=True)
     broken = [] if words.compose else run(words)
-    page.write(ROWS.values(), FOLDER)
+    page.write(ROWS.values(), words.folder, words.page)
     if broken:
         sys.exit(f"Not measured: {', '.join(broken)}")
 
@@ -65,7 +67,9 @@ def run(words: argparse.Namespace) -> list[str]:
                 say(f"  {words_of(error)}")
                 broken.append(row.name)
             else:
-                (FOLDER / f"{row.name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+                (words.folder / f"{row.name}.json").write_bytes(
+                    msgspec.json.format(msgspec.json.encode(found), indent=1)
+                )
             finally:
                 setting.end()
     return broken

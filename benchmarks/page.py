@@ -58,13 +58,13 @@ itself.
 """
 
 
-def write(rows: Iterable[Row], folder: Path) -> None:
+def write(rows: Iterable[Row], folder: Path, file: Path = PAGE) -> None:
     """Write the page of the files in a folder."""
     found = {row.name: read(folder / f"{row.name}.json") for row in rows}
     soaked = folder / "soak.json"
     last = msgspec.json.decode(soaked.read_bytes(), type=Soaked) if soaked.exists() else None
     measured = {name: one for name, one in found.items() if one is not None}
-    PAGE.write_text(text(list(rows), measured) + soak(last))
+    file.write_text(text(list(rows), measured) + soak(last))
 
 
 def read(file: Path) -> Measured | None:

@@ -79,6 +79,9 @@ class Fleet:
     def close(self) -> None:
         """Close the connections: ours, and the masters."""
         self.hive.close()
+        for socket in self.folder.glob("*-masters/*"):
+            argv = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "there"]
+            subprocess.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
 
 
 class Setting:
