@@ -133,7 +133,7 @@ ROWS = (
         "first-32",
         "first deploy of a new system, on trial",
         (Line("ours, on trial", "xargs -P8", "faster", 1.0, "0.87 ×"),),
-        "The fetch from the relay: `nix-store --serve` there and `nix-store --realise` on each host. Beside that "
+        "The fetch: on the relay a Nix that serves for each host, and on the host one that realises. Beside that "
         "ours evaluates, asks, and tries the way in before it confirms.",
         first,
         hosts=32,
