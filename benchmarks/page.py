@@ -48,8 +48,8 @@ little: hosts with processors of their own take less. A ratio is the median of t
 
 `sudo make bench` measures all rows and writes this page; `sudo make bench ROWS='redeploy status' HOSTS=32 ROUNDS=3`
 measures some, with fewer hosts: the more there are, the better most ratios get, since what is done once is shared.
-*Before* is what was measured on 2026-11-27 with as many hosts as a row has by default: 100, and 32 for the activation and
-one of the first deploys.
+*Before* is what was measured on 2026-11-27 with as many hosts as a row has by default: 100, and 32 for the activation
+and one of the first deploys.
 
 The others: *reference* is the way of Nix-Hive, one `ssh` process a step, strictly one host after another; *xargs* is a
 shell loop with so many `ssh` at once, which share a kept link to the jump host; *masters* are control masters of
