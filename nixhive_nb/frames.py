@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.plan.closure import Change
 from nixhive_nb.plan.events import Outcome
-from nixhive_nb.plan.routes import jump_hosts
 from nixhive_nb.plan.status import STANDINGS, standings
 from nixhive_nb.plan.step import Kind
 from nixhive_nb.run.everywhere import NOT_TRIED
@@ -362,7 +361,7 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
         "tags": instance.tags,
         "wave": wave,
         "address": options.get("hostname", instance.name),
-        "jump": ",".join(jump_hosts(instance)),
+        "jump": ",".join(instance.hops),
     }
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
-from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
+from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, hostname_problem, name_problem, port_problem, store_problem
 from nixhive_nb.deployment.node import KINDS, Node
-from nixhive_nb.deployment.ways import jump_problem
+from nixhive_nb.deployment.ways import SshOptions, jump_problem
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util.redaction import redact

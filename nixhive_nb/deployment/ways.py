@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,8 @@ from nixhive_nb.deployment.names import host_problem, port_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nixhive_nb.deployment.inventory import SshOptions
+SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
+"""Options of one `Host` block in the order of their names; an option with several values is written once for each."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,12 +78,21 @@ def _hop(part: str) -> Hop:
 
 def option(options: SshOptions, keyword: str) -> str:
     """Return the value of an option of a `Host` block, empty without one. Of several, ssh takes the first."""
-    return next((values[0] for name, values in options if name.lower() == keyword.lower() and values), "")
+    wanted = keyword.lower()
+    for name, values in options:
+        if values and name.lower() == wanted:
+            return values[0]
+    return ""
 
 
 def own_jumps(options: SshOptions) -> tuple[str, ...]:
     """Return the hosts of the `ProxyJump` of a block; none for one that is malformed, or is made of ssh's %-words."""
-    value = option(options, "ProxyJump")
+    return _hosts_of(option(options, "ProxyJump"))
+
+
+@lru_cache(maxsize=4096)
+def _hosts_of(value: str) -> tuple[str, ...]:
+    """Return the hosts of a value of `ProxyJump`. Thousands of instances share a few."""
     try:
         return () if "%" in value else tuple(hop.host for hop in read_hops(value))
     except MalformedJump:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.deployment.ways import circles, option, own_address, own_jumps, shared
+from nixhive_nb.deployment.ways import circles, option, own_address, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ def look_at_whole(instances: Mapping[str, Instance]) -> tuple[list[Problem], lis
 
 
 def _circles(instances: Mapping[str, Instance]) -> Iterator[Problem]:
-    jumps = {name: own_jumps(instance.ssh) for name, instance in instances.items()}
+    jumps = {name: instance.hops for name, instance in instances.items()}
     for names in circles(jumps):
         way = " → ".join(names)
         yield names[0], "ProxyJump", f"instance {names[0]} is reached through itself: {way}; take a `ssh.ProxyJump` out"
@@ -63,7 +63,7 @@ def _one_host(instances: Mapping[str, Instance]) -> Iterator[str]:
 def _other_case(instances: Mapping[str, Instance]) -> Iterator[str]:
     lower = {name.lower(): name for name in instances}
     for name, instance in instances.items():
-        for hop in own_jumps(instance.ssh):
+        for hop in instance.hops:
             if hop not in instances and hop.lower() in lower:
                 why = "ssh tells upper from lower case there"
                 yield f"{name} is reached through {hop}, which is not instance {lower[hop.lower()]}: {why}."

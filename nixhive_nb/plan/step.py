@@ -56,14 +56,14 @@ class StepId(msgspec.Struct, frozen=True):
     """An instance, a system, or a part of a plan. Of `instantiate` the systems, of `push` the system and the store."""
 
     def __str__(self) -> str:
-        separator = _SEPARATORS.get(self.kind, "")
-        names = separator.join(_escaped(name, separator) for name in self.subject)
-        return f"{self.kind}:{names}" if self.subject else self.kind
+        return step_id(self.kind, *self.subject)
 
 
 def step_id(kind: Kind, *subject: str) -> str:
     """Return the id of the step that does this to that."""
-    return str(StepId(kind, subject))
+    separator = _SEPARATORS.get(kind, "")
+    names = separator.join([_escaped(name, separator) for name in subject] if separator else subject)
+    return f"{kind}:{names}" if subject else kind
 
 
 def stage(kind: Kind) -> Kind:
@@ -73,10 +73,10 @@ def stage(kind: Kind) -> Kind:
 
 def _escaped(name: str, separator: str) -> str:
     """Return a name that cannot be taken for several: no two tuples of names give the same text."""
-    return name.replace("\\", r"\\").replace(separator, f"\\{separator}") if separator else name
+    return name.replace("\\", r"\\").replace(separator, f"\\{separator}")
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing to do, what must come before it, and what it occupies while it runs."""
 
     id: str
