@@ -95,7 +95,7 @@ def _is_plain(instance: Instance) -> bool:
     )
 
 
-def _own_way(inventory: Inventory, by_address: Mapping[tuple[str, ...], str], name: str) -> tuple[str, ...] | None:
+def _own_way(inventory: Inventory, by_address: Mapping[tuple[str, str], str], name: str) -> tuple[str, ...] | None:
     instances = inventory.instances
 
     def named(host: str) -> str:
