@@ -41,11 +41,12 @@ def _aliases(instances: Mapping[str, Instance]) -> Iterator[Problem]:
     """Find instances whose keys would be accepted for each other: one name stands for both in our known_hosts."""
     found: dict[str, Instance] = {}
     keyed = [instance for instance in instances.values() if instance.host_keys]
+    aliases = {one.name: option(one.ssh, "HostKeyAlias") for one in keyed}
     # Those that are called so themselves come first.
-    for instance in sorted(keyed, key=lambda one: bool(option(one.ssh, "HostKeyAlias"))):
-        alias = (option(instance.ssh, "HostKeyAlias") or instance.name).lower()
+    for instance in sorted(keyed, key=lambda one: bool(aliases[one.name])):
+        alias = (aliases[instance.name] or instance.name).lower()
         first = found.setdefault(alias, instance)
-        if set(first.host_keys) != set(instance.host_keys):
+        if first is not instance and set(first.host_keys) != set(instance.host_keys):
             what = f"`ssh.HostKeyAlias` of instance {instance.name} stands for instance {first.name} too"
             why = "which has other `hostKeys`: ssh would accept the keys of either for both"
             yield instance.name, "HostKeyAlias", f"{what}, {why}"
