@@ -92,6 +92,20 @@ def step_crowded(count: int, _folder: Path) -> float:
     return took / steps
 
 
+def step_alone(count: int, _folder: Path) -> float:
+    """Return the seconds for a step where hosts answer at once, and what is left is the engine."""
+    from nixhive_nb.plan.events import Result
+    from nixhive_nb.run.engine import Run
+
+    class AtOnce:
+        async def perform(self, _step: object, _tell: object) -> Result:
+            return Result()
+
+    wanted = planned(count)
+    run = Run(wanted, AtOnce())
+    return timed(lambda: run.start().wait()) / len(wanted.steps)
+
+
 def memory(count: int, _folder: Path) -> float:
     """Return the bytes that a deploy to simulated instances needs at most, 32 at once, with all that is imported."""
     return simulated(count, 32)[2]
@@ -170,6 +184,7 @@ ROWS = {
     "load_seconds": Row("load, in seconds", "s", "", load_seconds),
     "step": Row("engine: a step, 32 at once", "ms", "< 0.05", step),
     "step_crowded": Row("engine: a step, 1,000 at once", "ms", "< 0.05", step_crowded),
+    "step_alone": Row("engine: a step, hosts that answer at once", "ms", "", step_alone),
     "memory": Row("engine: memory, 32 at once", "MB", "< 100", memory),
     "memory_crowded": Row("engine: memory, 1,000 at once", "MB", "< 100", memory_crowded),
     "linear": Row("engine: a step of ten times the instances, against one of these", "x", "≈ 1", linear),

@@ -33,6 +33,7 @@ _PARTS = 4
 """How often a copy tells how far it is."""
 _POLL = 1.0
 """Seconds between two questions to a host that is not ready."""
+_USUAL = HostModel()
 _NOT_HELD = "a check does not hold"
 
 
@@ -51,7 +52,7 @@ class SimulatedFleet:
     def host(self, name: str) -> SimulatedHost:
         """Return a host by name."""
         if name not in self._hosts:
-            self._hosts[name] = SimulatedHost(name, self.world.hosts.get(name, HostModel()))
+            self._hosts[name] = SimulatedHost(name, self.world.hosts.get(name, _USUAL))
         return self._hosts[name]
 
     def runs(self, name: str) -> tuple[str, str]:
@@ -77,10 +78,7 @@ class Simulated:
         self._world = fleet.world
         self._options = plan.options
         self._wanted = {one.system: one for one in plan.wanted}
-
-    async def perform(self, step: Step, tell: Tell) -> Result:
-        """Do what a step says."""
-        performers = {
+        self._performers = {
             "probe": self._probe,
             "instantiate": self._instantiate,
             "missing": self._missing,
@@ -93,7 +91,10 @@ class Simulated:
             "reboot": self._reboot,
             "check": self._check,
         }
-        return await performers[step.kind](step, tell)
+
+    async def perform(self, step: Step, tell: Tell) -> Result:
+        """Do what a step says."""
+        return await self._performers[step.kind](step, tell)
 
     # Hosts as they are
 
@@ -188,7 +189,7 @@ class Simulated:
         return Result(path=path, how="from relay" if relayed else "from here", sent=0 if relayed else size, size=size)
 
     async def _copied(self, host: SimulatedHost | None, size: int, tell: Tell) -> None:
-        model = host.model if host else HostModel()
+        model = host.model if host else _USUAL
         for part in range(1, _PARTS + 1):
             await asyncio.sleep(size / model.bandwidth / _PARTS)
             if host:
