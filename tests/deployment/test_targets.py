@@ -173,7 +173,6 @@ def test_names_are_found_by_a_table_and_not_by_looking_at_every_word(monkeypatch
 
 @given(st.text("aw-1/*?[]^\\é", max_size=6), st.sets(st.text("aw-1/]^é", max_size=4), min_size=1))
 def test_the_table_finds_what_the_glob_finds(pattern, words):
-    """A pattern between two classes of one sign is never plain, and matches the same."""
     try:
         slow = [word for word in words if targets.compile_glob(pattern).fullmatch(word)]
     except TargetError:

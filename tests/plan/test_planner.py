@@ -11,6 +11,7 @@ from nixhive_nb.deployment import inventory as inventories
 from nixhive_nb.deployment import ways
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan import plan as plans
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey
 from nixhive_nb.plan.planner import Goal, plan_build, plan_reboot, plan_rollback, plan_transfer
@@ -286,3 +287,16 @@ def test_instances_behind_the_same_hosts_share_what_is_said_of_them():
     assert first.locks is second.locks
     terms = deploy(EXAMPLE, "*").terms.hosts
     assert terms["www-1"]["store"] is terms["www-2"]["store"]
+
+
+def test_a_plan_is_hashed_once_and_what_was_seen_of_a_host_is_looked_up(monkeypatch):
+    seen = tuple(Seen(instance=name, error=error) for name, error in (("www-1", "a"), ("www-2", "b"), ("www-1", "c")))
+    plan = deploy(EXAMPLE, "*", survey=Survey(seen=seen))
+    hashed = counted(monkeypatch, plans, "digest_of")
+    text = str(plan)
+    assert plan.digest in text
+    assert plan.digest in repr(plan)
+    assert len(hashed) == 1
+    assert [plan.seen_of(name) for name in ("www-1", "www-2", "portico")] == [*seen[:2], None]
+    assert plan._seen_by_name is plan._seen_by_name
+    assert plan == pickle.loads(pickle.dumps(plan))
