@@ -20,6 +20,7 @@ from nixhive_nb import planning, queries, runs
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.places import places_of
 from nixhive_nb.hosts.command import errand_of
+from nixhive_nb.plan.options import check_taken, steps_left_out
 from nixhive_nb.planning import Asked, Request
 from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import Limits
@@ -176,7 +177,7 @@ class Hive:
         return self._work.inventory
 
     def reload(self) -> Inventory:
-        """Evaluate the deployment anew."""
+        """Evaluate the deployment again."""
         return self._work.reading.again(show_trace=self._work.show_trace)
 
     @_on_one_reading
@@ -213,7 +214,8 @@ class Hive:
         `measure` also finds out what each lacks of its system, where that is built already. Hosts that do not answer
         are told in the result.
         """
-        return planning.survey(self._work, self.targets(*patterns), Asked(measure=measure, no=tuple(no)), follow)
+        asked = Asked(measure=measure, no=steps_left_out(no))
+        return planning.survey(self._work, self.targets(*patterns), asked, follow)
 
     @_on_one_reading
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
@@ -270,6 +272,7 @@ class Hive:
         generation that a rollback goes to; without it the one before. Raises `TargetError`, `OptionError`,
         `DeploymentError`, and `ConnectionFailed` where a rollback does not know where to go.
         """
+        check_taken(how, verb)
         return planning.plan_of(self._work, Request.of(verb, patterns, how, to=to), measure=measure, follow=follow)
 
     @_on_one_reading
@@ -312,7 +315,7 @@ class Hive:
         A host that somebody else has changed since the plan was made is refused, unless with `force`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
-        at once. The interrupt then goes on up. A `claim` is settled when all is well.
+        at once. The interrupt is then raised. A `claim` is settled when all is well.
         """
         return runs.execute(self._work, plan, follow=follow, note=note, claim=claim, force=force)
 
@@ -394,7 +397,7 @@ class Hive:
         of `state_dir` has all of it, up to `limits.log` bytes. `logs` keeps outputs there, too, that are only too long
         for a cell; `listener` hears what happens. Does not raise for a command that fails, or a host out of reach.
         Raises `OptionError` where there is neither a command nor a script, or both, for a name that cannot be one of a
-        variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and goes on up as
+        variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and is raised as
         `RunInterrupted`, whose `frame` has the hosts that were done.
         """
         cut_also((variables or {}).values())

@@ -63,7 +63,7 @@ class Reading:
         return self._loaded.inventory
 
 
-class Reach:
+class WayToHosts:
     """The way to the hosts of a deployment: made when it is needed, and anew when the deployment asks for another."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Workspace:
     """Gives the instances of `@picked`."""
     named_dir: str = ""
     """The folder for journals and the like, where one was named."""
-    reach: Reach = dataclasses.field(default_factory=Reach)
+    reach: WayToHosts = dataclasses.field(default_factory=WayToHosts)
     standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
     """How instances stood when they were last asked; what was worked on since is not in it."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
@@ -123,7 +123,7 @@ class Workspace:
 
     def apart(self) -> Workspace:
         """Return the same with connections of its own."""
-        return dataclasses.replace(self, reach=Reach())
+        return dataclasses.replace(self, reach=WayToHosts())
 
     def routed(self, targets: Targets) -> Inventory:
         """Return the deployment with the jumps of targets as OpenSSH reads them, the user's own files too."""

@@ -37,8 +37,8 @@ def rooms_of(layer: str) -> tuple[list[str], str]:
 
 
 def is_folder(room: str) -> bool:
-    """Return whether a room is a package."""
-    return (PACKAGE / room).is_dir()
+    """Return whether a room is a package; a folder that has nothing but old byte code is none."""
+    return (PACKAGE / room / "__init__.py").is_file()
 
 
 def said_of(room: str) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,21 +25,19 @@ from nixhive_nb.errors import (
 )
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import RunsAndBoots
-from nixhive_nb.hosts.checks import ProbeWay, complaint, describe, longest, run_checks
+from nixhive_nb.hosts.checks import complaint, describe, longest, run_checks
 from nixhive_nb.hosts.facts import NAMELESS
 from nixhive_nb.plan.events import Result
 from nixhive_nb.util import said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.hosts.activation import HostOutcome, Order
     from nixhive_nb.plan.facts import CheckResult
     from nixhive_nb.plan.protocol import Tell
-    from nixhive_nb.ssh.pool import RemoteResult
-    from nixhive_nb.ssh.remote import Remote
+    from nixhive_nb.ssh.link import HostLink, HostLinks, RemoteResult
 
 _log = logging.getLogger(__name__)
 
@@ -56,31 +54,10 @@ class PathGone(StepFailed):
     """The system was brought to the host, and is not there any more: its garbage was collected."""
 
 
-class Line(ProbeWay, Protocol):
-    """One connection to an instance."""
-
-    async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
-        """Run shell words there. Raises `ConnectionFailed` or `LinkLost`."""
-
-
-class Hosts(Protocol):
-    """How an instance is reached."""
-
-    @property
-    def remote(self) -> Remote:
-        """Run a command over the kept connection."""
-
-    def fresh(self, instance: str, *, urgent: bool = False) -> AbstractAsyncContextManager[Line]:
-        """Open a connection that nothing has used before; `urgent`: at once. Raises `ConnectionFailed`."""
-
-    def kept(self, instance: str) -> Line:
-        """Return the kept connection, for checks."""
-
-
 class Activation:
     """One activation on one instance."""
 
-    def __init__(self, order: Order, checks: Sequence[Check], hosts: Hosts, tell: Tell) -> None:
+    def __init__(self, order: Order, checks: Sequence[Check], hosts: HostLinks, tell: Tell) -> None:
         """Nothing is done yet. With checks, the host waits for the word as much longer as they may take."""
         confirm = order.confirm and order.confirm + longest(checks)
         self._order = msgspec.structs.replace(order, confirm=confirm)
@@ -156,7 +133,7 @@ class Activation:
 
     async def _look(self) -> activation.SeenHost:
         command = activation.look(self._order.path)
-        ended = await self._hosts.remote(self._order.instance, command, seconds=activation.LOOK_SECONDS)
+        ended = await self._hosts.kept(self._order.instance).run(command, seconds=activation.LOOK_SECONDS)
         return activation.read_look(ended.stdout)
 
     # The two conversations, side by side
@@ -181,7 +158,7 @@ class Activation:
         until = time.monotonic() + self._order.confirm + PATIENCE
         while not (self._ended or self._gone):
             if time.monotonic() > until:
-                raise LinkLost(f"{lost} It did not answer any more: what it runs is unknown.")
+                raise LinkLost(f"{lost} It no longer answered: what it runs is unknown.")
             await asyncio.sleep(_PAUSE)
             try:
                 await self._listen(activation.follow(self._order, root=self._root))
@@ -199,7 +176,7 @@ class Activation:
         said = activation.last_line(ended.stderr)
         if said.startswith("sudo:"):
             raise StepFailed(activation.refused(said))
-        raise StepFailed(f"the activation could not be begun: {said}. Nothing was changed.")
+        raise StepFailed(f"the activation could not be started: {said}. Nothing was changed.")
 
     async def _listen(self, command: str) -> RemoteResult:
         loop, order = asyncio.get_running_loop(), self._order
@@ -224,8 +201,8 @@ class Activation:
             self._lines = max(self._lines, number)
 
         seconds = order.wait + _MOST_TURNS * order.limit + order.confirm + 60
-        return await self._hosts.remote(
-            order.instance, command, seconds=seconds, on_line=heard, stdin=activation.script()
+        return await self._hosts.kept(order.instance).run(
+            command, seconds=seconds, on_line=heard, stdin=activation.script()
         )
 
     def _learn(self, line: str) -> None:
@@ -243,7 +220,7 @@ class Activation:
             case "busy":
                 return activation.read_busy(word)
             case "back":
-                return f"going back: {word.text}"
+                return f"rolling back: {word.text}"
         return ""
 
     def _take(self, word: activation.Word) -> None:
@@ -274,7 +251,7 @@ class Activation:
             try:
                 async with self._hosts.fresh(self._order.instance, urgent=True) as reach:
                     word = await self._verdict(reach)
-                    await reach.command(
+                    await reach.run(
                         activation.say(self._order, word, root=self._root),
                         seconds=_WORD_SECONDS,
                         stdin=activation.word_script(),
@@ -290,7 +267,7 @@ class Activation:
                 told = True
                 await asyncio.sleep(_PAUSE)
 
-    async def _verdict(self, reach: Line) -> str:
+    async def _verdict(self, reach: HostLink) -> str:
         if not self._checks:
             return activation.KEEP
         self._tell.line(f"checking: {', '.join(map(describe, self._checks))}")
@@ -304,8 +281,8 @@ class Activation:
         forget = activation.forget(self._order, root=self._root)
         try:
             host = await self._look()
-            await self._hosts.remote(
-                self._order.instance, forget, seconds=activation.LOOK_SECONDS, stdin=activation.word_script()
+            await self._hosts.kept(self._order.instance).run(
+                forget, seconds=activation.LOOK_SECONDS, stdin=activation.word_script()
             )
         except HiveError:
             _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
@@ -316,7 +293,7 @@ class Activation:
         """Say what became of a host where the worker left no result: it was killed, or the host was restarted."""
         instance = self._order.instance
         if after is None:
-            return LinkLost(f"{instance} does not answer any more: what it runs is unknown.")
+            return LinkLost(f"{instance} no longer answers: what it runs is unknown.")
         now = after.facts
         then = self._found or RunsAndBoots(before.facts.current, before.facts.profile)
         restarted = bool(now.boot_id and before.facts.boot_id and now.boot_id != before.facts.boot_id)
@@ -324,9 +301,9 @@ class Activation:
             if self._gone:
                 return StepFailed("the link was lost before it began. Nothing was changed.")
             return StepFailed(
-                f"the activation could not be begun: {self._last or 'it said nothing'}. Nothing was changed."
+                f"the activation could not be started: {self._last or 'it said nothing'}. Nothing was changed."
             )
-        what = "the host was restarted in the middle" if restarted else "the activation's own process was killed"
+        what = "the host rebooted in the middle" if restarted else "the activation's own process was killed"
         if now.unclean:
             return StepFailed(f"{what} while it activated {now.unclean}: what it runs is a mixture")
         if now.current == then.runs and now.profile == then.boots:
@@ -336,7 +313,7 @@ class Activation:
     def _judged(self, outcome: HostOutcome, before: activation.SeenHost, after: activation.SeenHost | None) -> Result:
         order = self._order
         why = activation.explained(outcome, order.limit, activating=self._activating)
-        if self._unreached and "no word came" in why:
+        if self._unreached and "not confirmed" in why:
             why += f" (no new connection: {self._unreached.rstrip('.')})"
         previous = (self._found.runs if self._found else None) or ""
         match outcome.name:

@@ -23,7 +23,7 @@ from nixhive_nb.ssh.bound import END_SESSION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nixhive_nb.ssh.pool import RemoteResult
+    from nixhive_nb.ssh.link import RemoteResult
 
 SHELL = ("/bin/sh",)
 """What runs a script."""
@@ -166,7 +166,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise OptionError("There is half a character in a script, a variable or the input: not Unicode.") from None
+        raise OptionError("A script, a variable or the input is not valid Unicode (half a surrogate pair).") from None
 
 
 def _line(text: object) -> str:

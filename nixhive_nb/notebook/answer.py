@@ -24,10 +24,8 @@ from nixhive_nb.commands.session import (
     Told,
 )
 from nixhive_nb.errors import RunFailed
-from nixhive_nb.notebook.bundle import Bundle, show
-from nixhive_nb.notebook.listing_view import ListingView
+from nixhive_nb.notebook.display import Bundle, ListingView, PlanView, show
 from nixhive_nb.notebook.picker import PickerRow, picker_for
-from nixhive_nb.notebook.plan_view import PlanView
 from nixhive_nb.notebook.run_output import failure_of
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.notebook.shown_frame import ShownFrame

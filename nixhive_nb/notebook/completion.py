@@ -1,6 +1,11 @@
 """Completing `%hive …`, `x = %hive …` and the first line of `%%hive …`: by the grammar, and from what is known.
 
 It never evaluates, and asks no host: JupyterLab waits a second for it, and the kernel does nothing else meanwhile.
+
+What may stand where, and what is offered for it, is `commands.completing`, as for shells. Where in the grammar the line
+has come to is `place`, and not click's own resolver: that is private to click, it runs the callbacks of options (which
+set the session up, as `--verbose` does), and it does not tell what a line needs that is not a shell's: which option
+still waits for its value, that nothing but options can follow, and what stands in a `%%hive` cell.
 """
 
 from __future__ import annotations
@@ -16,14 +21,13 @@ import msgspec
 from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from nixhive_nb.commands import ABOUTS, completing, hive_group
-from nixhive_nb.commands.completing import Offer
-from nixhive_nb.commands.names import Names, names_of
-from nixhive_nb.commands.openssh import ssh_flag_takes_value
+from nixhive_nb.commands.completing import Offer, wanted
+from nixhive_nb.commands.names import NOTHING, names_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.notebook import offers
 from nixhive_nb.notebook.line import Quote, typed_before
-from nixhive_nb.notebook.live import in_kernel
 from nixhive_nb.notebook.place import Place, slot_after
+from nixhive_nb.notebook.private import in_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from nixhive_nb.commands.completing import Wanted
+    from nixhive_nb.commands.names import Names
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.notebook.line import Typed
@@ -43,9 +48,7 @@ MATCHER = "nixhive_nb"
 _MOST = 500
 """IPython gives no more to the page."""
 _VARIABLE = re.compile(r"(?<![$\\])(\$\{?)\w*$")
-_FILES = ("FILE", "PATH")
-"""How the grammar calls the value of an option that is a file."""
-# In an expression (see `deployment.algebra`): the word at its end, and what an operand comes after.
+# In an expression (see `deployment.expressions`): the word at its end, and what an operand comes after.
 _TAIL = re.compile(r'[^\s()"]*$')
 _OPERAND = re.compile(r"(?:^|\(|(?:^|[\s(])(?:and|or|not)\s)\s*$")
 _PLAIN = re.compile(r"[\w@%+:,./~^*?\[\]!=-][\w@%+:,./~^*?\[\]!=#-]*")
@@ -82,19 +85,17 @@ class Completer:
         self._shell = shell
         self._session = session
         self._inventory: Inventory | None = None
-        self._names = Names()
+        self._names = NOTHING
         self._targets: list[Offer] = []
-        self._by_name: dict[str, Callable[[Place, str], Iterable[Offer]]] = {
-            "patterns": self._patterns,
-            "pattern": self._patterns,
-            "words": self._words,
-            "config": lambda _, value: offers.paths(value, ".nix"),
-            "path": lambda _, value: offers.paths(value, ".nix"),
+        # The other kinds are `completing.offers`.
+        self._by_kind: dict[Wanted, Callable[[Place, str], Iterable[Offer]]] = {
+            "target": lambda place, _: self._groups_and_targets(place),
             "file": lambda _, value: offers.paths(value),
-            "run_id": lambda *_: self._runs(),
-            "resume": lambda *_: self._runs(),
-            "agreed": lambda *_: self._digest(),
-            "command": self._commands,
+            "nix file": lambda _, value: offers.paths(value, ".nix"),
+            "folder": lambda _, value: (offer for offer in offers.paths(value) if offer.kind == "folder"),
+            "run": lambda *_: self._runs(),
+            "plan": lambda *_: self._digest(),
+            "command": lambda *_: _commands(hive_group),
         }
 
     @context_matcher(identifier=MATCHER, priority=1)  # type: ignore[untyped-decorator]
@@ -144,8 +145,7 @@ class Completer:
 
     def _values(self, place: Place, here: Next, *, cell: bool) -> Next:
         if place.option is None and isinstance(place.command, click.Group):
-            found = _commands_of(place.command)
-            return here.of(offer for offer in found if offer.text == "run" or not cell)
+            return here.of(offer for offer in _commands(place.command) if offer.text == "run" or not cell)
         param = place.option or place.argument()
         if param is not None and not (cell and param.name == "command"):  # the cell is the command
             return self._of_param(place, param, here)
@@ -154,34 +154,20 @@ class Completer:
 
     def _of_param(self, place: Place, param: click.Parameter, here: Next) -> Next:
         """Return the values of an option or argument."""
-        name = str(param.name)
-        if name == "no":
-            return _steps(here)
-        if name in ("pattern", "patterns", "words") and here.value.startswith("@("):
+        name = _name_of(place)
+        kinds = wanted(name, param, place.words if name == "ssh" else place.args)
+        if "step" in kinds:
+            return here.end(here.value.rpartition(",")[2], completing.steps(here.value))
+        if {"target", "system"} & set(kinds) and here.value.startswith("@("):
             return self._operands(here)
         if isinstance(param.type, click.Choice):
             return here.of(Offer(str(choice), "value", f"value of {param.opts[-1]}") for choice in param.type.choices)
-        if name in self._by_name:
-            return here.of(self._by_name[name](place, here.value))
-        return here.of(offers.paths(here.value) if param.metavar in _FILES else ())
+        return here.of(itertools.chain.from_iterable(self._of_kind(kind, place, here.value) for kind in kinds))
 
-    def _commands(self, place: Place, _: str) -> Iterable[Offer]:
-        return completing.commands(ABOUTS) if _name_of(place) == "help" else ()
-
-    def _patterns(self, place: Place, _: str) -> Iterable[Offer]:
-        return self._of("system") if _name_of(place) in ("systems", "build") else self._groups_and_targets(place)
-
-    def _words(self, place: Place, value: str) -> Iterable[Offer]:
-        """Return the words of a command that takes them as they come: plan, ssh and scp."""
-        if _name_of(place) == "ssh":
-            flag = place.last.startswith("-") and ssh_flag_takes_value(place.last)
-            return () if flag else self._of("instance")
-        if _name_of(place) == "scp":
-            return (*self._of("instance:"), *offers.paths(value))
-        if place.args[:1] == ["build"]:
-            return self._of("system")
-        verbs = () if place.args else self._of("verb")
-        return (*verbs, *self._groups_and_targets(place))
+    def _of_kind(self, kind: Wanted, place: Place, value: str) -> Iterable[Offer]:
+        """Return what is offered for one kind of word."""
+        own = self._by_kind.get(kind)
+        return own(place, value) if own is not None else completing.offers([kind], self._known())
 
     def _groups_and_targets(self, place: Place) -> Iterable[Offer]:
         named = frozenset(place.args)
@@ -205,24 +191,21 @@ class Completer:
 
     # What is known
 
-    def _of(self, kind: Wanted) -> Iterable[Offer]:
-        """Return what the grammar and the names of the deployment offer of a kind."""
-        self._known_targets()
-        return completing.offers([kind], self._names)
-
     def _known_targets(self) -> list[Offer]:
-        """Return tags and systems, then instances. Of 10,000 the list is made once."""
-        inventory = self._known()
-        if inventory is not self._inventory:
-            self._inventory = inventory
-            self._names = names_of(inventory) if inventory is not None else Names()
-            self._targets = list(completing.targets(self._names))
+        """Return tags and systems, then instances."""
+        self._known()
         return self._targets
 
-    def _known(self) -> Inventory | None:
-        """Return the deployment as it was evaluated last: the property would look whether a file has changed."""
+    def _known(self) -> Names:
+        """Return the names of the deployment as it was evaluated last. Of 10,000 the lists are made once."""
         hive = self._session.current
-        return hive.loaded if hive is not None else None
+        # The property would look whether a file has changed.
+        inventory = hive.loaded if hive is not None else None
+        if inventory is not self._inventory:
+            self._inventory = inventory
+            self._names = names_of(inventory) if inventory is not None else NOTHING
+            self._targets = list(completing.targets(self._names))
+        return self._names
 
     def _runs(self) -> Iterable[Offer]:
         hive = self._session.current
@@ -267,17 +250,11 @@ def _name_of(place: Place) -> str:
     return (place.command.name if place.command is not None else None) or ""
 
 
-def _steps(here: Next) -> Next:
-    """Return the steps that can be left out, after those that are named already."""
-    return here.end(here.value.rpartition(",")[2], completing.steps(here.value))
-
-
-def _commands_of(group: click.Group) -> Iterable[Offer]:
-    """Return the commands of a group; those of `%hive` are known without any of them being imported."""
+def _commands(group: click.Group) -> Iterable[Offer]:
+    """Return the commands of a group; those of all are known without importing them."""
     if group is hive_group:
         return completing.commands(ABOUTS)
-    shown = {name: one.help or "" for name, one in group.commands.items() if not one.hidden}
-    return completing.commands(shown)
+    return completing.commands({name: one.help or "" for name, one in group.commands.items() if not one.hidden})
 
 
 def _in_expression(offer: Offer, quote: str) -> Offer | None:

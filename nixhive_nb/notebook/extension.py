@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.handle import RunHandle
 from nixhive_nb.notebook.completion import MATCHER, Completer
+from nixhive_nb.notebook.display import PlanView
+from nixhive_nb.notebook.follow.run import follow
 from nixhive_nb.notebook.help import ask_for_help
-from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.magics import HiveMagics
 from nixhive_nb.notebook.pages import pages
-from nixhive_nb.notebook.plan_view import PlanView
-from nixhive_nb.notebook.pump import in_kernel
+from nixhive_nb.notebook.private import drop_magics, in_kernel, magics_of
 from nixhive_nb.notebook.settings import Hive, settings_for
 from nixhive_nb.plan.plan import Plan
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-_NAME = HiveMagics.__name__
 _MAGIC = "hive"
 _EVENTS = {"pre_run_cell": pages.cell_begins, "post_run_cell": pages.cell_ends}
 
@@ -35,7 +34,7 @@ def load(shell: InteractiveShell) -> None:
     parts: Any = shell
     parts.configurables.append(settings_for(shell))
     shell.register_magics(HiveMagics)
-    magics = parts.magics_manager.registry[_NAME]
+    magics = magics_of(shell, HiveMagics)
     parts.Completer.custom_matchers.append(Completer(shell, magics.session).matcher)
     parts.input_transformers_cleanup.append(ask_for_help)
     for event, call in _EVENTS.items():
@@ -49,10 +48,9 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away all that `load` and the commands have brought in. IPython itself has no such thing."""
+    """Take away all that `load` and the commands have brought in."""
     parts: Any = shell
-    manager = parts.magics_manager
-    magics = manager.registry.pop(_NAME, None)
+    magics = magics_of(shell, HiveMagics)
     if magics is None:
         return
     for formatter in _formatters(shell):
@@ -61,8 +59,7 @@ def unload(shell: InteractiveShell) -> None:
     displays.ipython_display_formatter.pop(RunHandle, None)
     for event, call in _EVENTS.items():
         parts.events.unregister(event, call)
-    for kind in ("line", "cell"):
-        manager.magics[kind].pop(_MAGIC, None)
+    drop_magics(shell, HiveMagics, _MAGIC)
     _keep(parts.Completer.custom_matchers, lambda one: getattr(one, "matcher_identifier", "") != MATCHER)
     _keep(parts.input_transformers_cleanup, lambda one: one is not ask_for_help)
     _keep(parts.configurables, lambda one: not isinstance(one, (HiveMagics, Hive)))

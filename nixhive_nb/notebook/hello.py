@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from IPython.core.getipython import get_ipython
 
 from nixhive_nb.notebook.pages import here, pages
-from nixhive_nb.notebook.pump import in_kernel, is_attended
+from nixhive_nb.notebook.private import in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.util.swallowed import swallowed
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import re
 
-from IPython.core.inputtransformer2 import (
-    assemble_continued_line,
-    find_end_of_continued_line,
-    make_tokens_by_line,
-)
-
 from nixhive_nb.notebook.place import Place
+from nixhive_nb.notebook.private import statements
 
 # `%hive deploy?`, and `?%hive deploy`; `%hive?` is IPython's own.
 _AFTER = re.compile(r"%hive[ \t]+(?P<words>.*?)[ \t]*\?{1,2}\s*$")
@@ -28,16 +23,10 @@ def ask_for_help(lines: list[str]) -> list[str]:
         found = _found_in_cell(lines)
         return lines if found is None else [found]
     changed = list(lines)
-    # In tokens, so that a line inside a longer text stays what it is.
-    for tokens in make_tokens_by_line(lines):
-        words = [token for token in tokens if token.string.strip()]
-        if words and (words[0].string == "?" or words[-1].string == "?"):
-            row, column = words[0].start[0] - 1, words[0].start[1]
-            # It may go on over several lines, each but the last with a backslash at its end.
-            last = min(find_end_of_continued_line(lines, row), len(lines) - 1)
-            found = _found(assemble_continued_line(lines, (row, column), last))
-            if found is not None:
-                changed[row : last + 1] = [lines[row][:column] + found, *[""] * (last - row)]
+    for one in statements(lines):
+        found = _found(one.text) if "?" in (one.begins, one.ends) else None
+        if found is not None:
+            changed[one.first : one.last + 1] = [lines[one.first][: one.column] + found, *[""] * (one.last - one.first)]
     return [line for line in changed if line]
 
 

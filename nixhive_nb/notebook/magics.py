@@ -19,17 +19,16 @@ from nixhive_nb.commands.session import Session
 from nixhive_nb.deployment.places import DEFAULT_CONFIG
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
 from nixhive_nb.notebook.answer import answer_to
-from nixhive_nb.notebook.bundle import Notice, show
-from nixhive_nb.notebook.caller import stands_alone
+from nixhive_nb.notebook.display import Notice, show
+from nixhive_nb.notebook.follow.cell import close_ended
+from nixhive_nb.notebook.follow.run import follow
 from nixhive_nb.notebook.hello import Greeting
 from nixhive_nb.notebook.line import HiveLine, read_line
-from nixhive_nb.notebook.live import follow
 from nixhive_nb.notebook.picker import Picker, settle_taken
 from nixhive_nb.notebook.place import command_word
-from nixhive_nb.notebook.pump import in_kernel, is_attended
+from nixhive_nb.notebook.private import in_kernel, is_attended, stands_alone
 from nixhive_nb.notebook.run_watch import RunWatch
 from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.notebook.tracking import close_ended
 from nixhive_nb.run.everywhere import RunInterrupted
 from nixhive_nb.util.redaction import redact_words
 from nixhive_nb.util.text import strip_control
@@ -154,7 +153,7 @@ class HiveMagics(Magics):
           rollback PATTERN...                go back to an earlier generation
           reboot PATTERN...                  reboot, and see that hosts come back
           check [PATTERN]...                 run the checks that the deployment has
-          history [RUN], runs                earlier runs, and those that go on
+          history [RUN], runs                earlier runs, and those in progress
           report [RUN]                       the record of a run; its value has timeline() and timings()
           bug-report [RUN]                   write a file that tells why something fails; nothing is sent
           run PATTERN COMMAND...             run a command on each instance
@@ -179,7 +178,7 @@ class HiveMagics(Magics):
         Tab completes commands, options, names, groups, files and variables; `%hive deploy?` is the help of a command.
         Settings: `%config Hive`.
         """
-        alone = stands_alone(sys._getframe())  # noqa: SLF001 - the way to one's caller
+        alone = stands_alone()
         try:
             return self._hive(line, cell, local_ns, alone=alone)
         except BaseException as error:

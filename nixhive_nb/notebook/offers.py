@@ -14,6 +14,7 @@ from nixhive_nb.commands.completing import Offer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+
 _log = logging.getLogger(__name__)
 
 _MOST_FILES = 5000

@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from nixhive_nb.notebook.bundle import Slotted
+from nixhive_nb.notebook.display import Slotted
 from nixhive_nb.notebook.pages import pages
 
 if TYPE_CHECKING:
-    from nixhive_nb.notebook.bundle import Bundle
+    from nixhive_nb.notebook.display import Bundle
 
 _FOLDER = Path(__file__).parent / "widgets"
 
 
-def script(name: str) -> str:
-    """Return the script of a widget, whole."""
-    return "".join((_FOLDER / one).read_text(encoding="utf-8") for one in ("slot.js", f"{name}.js"))
+_SHARED = ("jupyterlab.js", "slot.js")
 
 
-def style(name: str) -> str:
+def script(file: Path) -> str:
+    """Return the script of a widget, whole, with what all of them share before it."""
+    return "".join(one.read_text(encoding="utf-8") for one in (*(_FOLDER / name for name in _SHARED), file))
+
+
+def style(file: Path) -> str:
     """Return the style of a widget."""
-    return (_FOLDER / f"{name}.css").read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8")
 
 
 class Hello(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, unused-ignore]

@@ -31,14 +31,16 @@ class Place:
         """The words of the command itself."""
         self.ended = False
         """Whether `--` has ended the options."""
-        self.last = ""
-        """The word before the one that is typed."""
+        self.words: list[str] = []
+        """All words behind its name, with its options."""
         self._given: set[str] = set()
         for word in words:
             self._take(word)
 
     def _take(self, word: str) -> None:
-        option, self.option, self.last = self.option, None, word
+        option, self.option = self.option, None
+        if not isinstance(self.command, click.Group):
+            self.words.append(word)
         if not self.ended and word.startswith("-") and word != "-":
             self._take_option(word)
         elif option is not None:

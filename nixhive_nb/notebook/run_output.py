@@ -10,7 +10,7 @@ import msgspec
 
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.frames import run_failures
-from nixhive_nb.notebook.bundle import Bundle
+from nixhive_nb.notebook.display import Bundle
 from nixhive_nb.run.everywhere import LONG_LINE, LONG_LINES, failed, untried
 from nixhive_nb.util import html
 from nixhive_nb.util.text import line_count, seconds_text, size_text, strip_control

@@ -1,4 +1,4 @@
-"""A command on hosts while it goes on: which of them are at it, and what they say."""
+"""A command on hosts while it runs: which of them are at it, and what they say."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from nixhive_nb.notebook.bundle import show
-from nixhive_nb.notebook.pump import in_kernel
+from nixhive_nb.notebook.display import show
+from nixhive_nb.notebook.follow.cell import track
+from nixhive_nb.notebook.follow.model import TrackedRow, TrackedView
+from nixhive_nb.notebook.private import in_kernel
 from nixhive_nb.notebook.run_output import AlikeHosts, RunOutput
-from nixhive_nb.notebook.tracking import TrackedRow, TrackedView, track
 from nixhive_nb.run.everywhere import Listener, failed, untried
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text
@@ -108,7 +109,7 @@ class HostsSource:
 
 
 class RunWatch(Listener):
-    """Shows a `run` while it goes on, and what came of it; also what had come when it was interrupted."""
+    """Shows a `run` in progress, and what came of it; also what had come when it was interrupted."""
 
     def __init__(self) -> None:
         self._end = contextlib.ExitStack()

@@ -9,7 +9,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from nixhive_nb.notebook.bundle import Bundle
+    from nixhive_nb.notebook.display import Bundle
 
 
 class ShownFrame(pd.DataFrame):

@@ -17,7 +17,7 @@ import paramiko
 from fabric.runners import Remote
 from invoke.runners import Runner
 
-from nixhive_nb.ssh.transport import Cancelled
+from nixhive_nb.ssh.transport import Cancelled, room_in, wait_for_status
 from nixhive_nb.util.kept import KEPT, Cutter, Kept
 from nixhive_nb.util.swallowed import swallowed
 
@@ -98,7 +98,7 @@ class Call:
         channel = self.channel
         if channel is None:
             return
-        if self.fed and channel.out_window_size > len(self.ending):
+        if self.fed and room_in(channel) > len(self.ending):
             with channel.transport.input_of(channel), swallowed(_log, "ending a command", *_ENDED):
                 channel.sendall(self.ending)
             deadline = time.monotonic() + _LAST_SECONDS
@@ -194,7 +194,7 @@ class PlainRunner(Remote):  # type: ignore[misc] # fabric has no types
 
     def wait(self) -> None:
         """Wait for the end of the command, or of a thread that reads from it."""
-        while not self.channel.status_event.wait(_LOOK):
+        while not wait_for_status(self.channel, _LOOK):
             if self.has_dead_threads:
                 return
 

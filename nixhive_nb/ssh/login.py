@@ -13,6 +13,7 @@ from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import UnknownKeyType
 
 from nixhive_nb.ssh.host_keys import HostKey, parse_key
+from nixhive_nb.ssh.transport import use_agent
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
@@ -123,7 +124,7 @@ def _agent_keys(path: str) -> Iterator[Sequence[AgentKey]]:
                 link = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 link.settimeout(_AGENT_TIMEOUT)
                 link.connect(path)
-                agent._connect(link)  # noqa: SLF001 - paramiko's own way in reads the environment only
+                use_agent(agent, link)
                 keys = agent.get_keys()
         yield keys
 

@@ -18,7 +18,7 @@ from nixhive_nb.ssh.fabric import HostConnection, shared_config
 from nixhive_nb.ssh.jump import Jumps
 from nixhive_nb.ssh.login import KeyLogin
 from nixhive_nb.ssh.resolve import SshTarget
-from nixhive_nb.ssh.transport import Cancelled, Link, Transport
+from nixhive_nb.ssh.transport import Cancelled, Link, Transport, has_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ class Opened:
     def busy(self) -> bool:
         """Whether a session or a tunnel is open in it."""
         transport = self.connection.transport
-        return transport is not None and len(transport._channels) > 0  # noqa: SLF001 - paramiko does not tell otherwise
+        return transport is not None and has_channels(transport)
 
     def close(self) -> None:
         """Close it; any number of times."""

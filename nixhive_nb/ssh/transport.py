@@ -1,4 +1,7 @@
-"""One link to a host: the socket under an SSH connection, and the connection's keys, deadlines and life signs."""
+"""One link to a host: the socket under an SSH connection, and the connection's keys, deadlines and life signs.
+
+All that we use of paramiko though it never promised it stands here; of Invoke and Fabric, in `ssh.fabric`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from nixhive_nb.util.text import size_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from paramiko.agent import AgentSSH
 
     from nixhive_nb.ssh.resolve import SshTarget
 
@@ -265,6 +270,26 @@ class Transport(paramiko.Transport):
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001
         MSG_CHANNEL_REQUEST: _channel_request,  # type: ignore[attr-defined,unused-ignore]
     }
+
+
+def has_channels(transport: paramiko.Transport) -> bool:
+    """Return whether a session or a tunnel is open in a connection: paramiko does not tell otherwise."""
+    return len(transport._channels) > 0  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+
+
+def use_agent(agent: AgentSSH, connected: object) -> None:
+    """Have keys of an agent come through a connection of ours: paramiko's own way in reads the environment only."""
+    agent._connect(connected)  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+
+
+def room_in(channel: paramiko.Channel) -> int:
+    """Return how many bytes the other side takes now."""
+    return int(channel.out_window_size)
+
+
+def wait_for_status(channel: paramiko.Channel, seconds: float) -> bool:
+    """Return whether a channel has its exit status, or is closed, after so many seconds at most."""
+    return channel.status_event.wait(seconds)
 
 
 def _signal_number(name: str) -> int:

@@ -19,14 +19,14 @@ def window(started, executable, args, answer):
 
 
 def answers(widget, page):
-    """Return what serves a page, and beside it the script and the style of a widget."""
+    """Return what serves a page, and beside it the script and the style of a widget, from its module."""
 
     def answer(route):
         name = route.request.url.rpartition("/")[2]
-        if name == f"{widget}.js":
-            route.fulfill(body=script(widget), content_type="text/javascript")
-        elif name == f"{widget}.css":
-            route.fulfill(body=style(widget), content_type="text/css")
+        if name == widget.SCRIPT.name:
+            route.fulfill(body=script(widget.SCRIPT), content_type="text/javascript")
+        elif name == widget.STYLE.name:
+            route.fulfill(body=style(widget.STYLE), content_type="text/css")
         else:
             route.fulfill(body="" if name else page, content_type="text/html")
 

@@ -7,9 +7,9 @@ import time
 
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
-from nixhive_nb.notebook.bundle import Bundle
-from nixhive_nb.notebook.live import follow_in_notebook
-from nixhive_nb.notebook.tracking import TrackedRow, TrackedView
+from nixhive_nb.notebook.display import Bundle
+from nixhive_nb.notebook.follow.model import TrackedRow, TrackedView
+from nixhive_nb.notebook.follow.run import follow_in_notebook
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
 from nixhive_nb.run.engine import Run

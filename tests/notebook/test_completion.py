@@ -85,7 +85,7 @@ class TestGrammar:
 
     def test_an_option_tells_what_it_is_for(self, shell):
         [found] = completions(shell, "%hive deploy --max-f")
-        assert found.type == "With more failed instances, activate nothing more"
+        assert found.type == "Stop when more instances than this have failed"
 
     def test_an_option_that_is_given_is_not_offered_again(self, shell):
         assert "--canary" not in offered(shell, "%hive deploy --canary 2 --")
@@ -256,6 +256,11 @@ class TestFiles:
         for start in ("apply pl", "-s pl", "run --stdin-from pl"):
             assert offered(shell, f"%hive {start}") == ["plan.json"]
 
+    def test_folders_where_only_a_folder_can_be(self, shell, folder):
+        (folder / "runs").mkdir()
+        (folder / "runs.txt").touch()
+        assert offered(shell, "%hive --state-dir ru") == ["runs/"]
+
     def test_runs_and_the_plan_that_was_shown(self, loaded):
         loaded.run("%hive build www;\n%hive build db;\nplan = %hive plan web")
         runs = sorted(loaded.run("%hive history").index, reverse=True)
@@ -285,6 +290,11 @@ def test_nothing_is_evaluated_and_no_program_started(loaded, folder, monkeypatch
     (folder / "hive.nix").write_text("{ instances = throw")
     monkeypatch.setenv("PATH", "")
     assert offered(loaded, "%hive deploy ww") == ["www", "www-1", "www-2"]
+
+
+def test_no_option_is_carried_out(loaded, monkeypatch):
+    monkeypatch.setattr("nixhive_nb.commands.session.Session.be_verbose", lambda _: pytest.fail("at Tab"))
+    assert offered(loaded, "%hive --verbose deploy --verbose db") == ["db", "db-1"]
 
 
 @pytest.mark.slow

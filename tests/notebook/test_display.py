@@ -8,11 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from nixhive_nb.frames import run_frame
-from nixhive_nb.notebook.bundle import Notice
-from nixhive_nb.notebook.listing_view import ListingView
-from nixhive_nb.notebook.live import ProgressView
-from nixhive_nb.notebook.plan_view import PlanView
-from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.display import ListingView, Notice, PlanView, Record
+from nixhive_nb.notebook.follow.run import ProgressView
 from nixhive_nb.notebook.run_output import RunOutput, failure_of
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Survey, Target

@@ -1,4 +1,4 @@
-"""What a command said on hosts: while it goes on, and what stays of it."""
+"""What a command said on hosts: while it runs, and what stays of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from nixhive_nb.frames import run_frame
-from nixhive_nb.notebook import tracking
+from nixhive_nb.notebook.follow import cell as tracking
 from nixhive_nb.notebook.run_output import GROUPS, RunOutput, failure_of
 from nixhive_nb.notebook.run_watch import TAIL, HostsSource, RunWatch
 from tests.notebook.test_display import NASTY, bundle, read
@@ -224,7 +224,7 @@ class Screen:
 def screen(monkeypatch):
     one = Screen()
     monkeypatch.setattr(tracking, "display", one)
-    for place in ("tracking", "run_watch"):
+    for place in ("follow.cell", "run_watch"):
         monkeypatch.setattr(f"nixhive_nb.notebook.{place}.in_kernel", lambda: True)
     return one
 

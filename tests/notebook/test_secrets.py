@@ -11,8 +11,7 @@ import pytest
 
 from nixhive_nb.deployment.inventory import Check, Instance
 from nixhive_nb.frames import instances_frame, plan_frame
-from nixhive_nb.notebook.plan_view import PlanView
-from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.display import PlanView, Record
 from nixhive_nb.util import log
 from nixhive_nb.view.plan import plan_text
 from nixhive_nb.view.plan_picture import mermaid, svg

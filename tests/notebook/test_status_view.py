@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from nixhive_nb.notebook.listing_view import ListingView
+from nixhive_nb.notebook.display import ListingView
 from nixhive_nb.plan.facts import Seen
 from nixhive_nb.plan.plan import Survey
 from nixhive_nb.view.status import status_table

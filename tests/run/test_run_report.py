@@ -13,7 +13,7 @@ from IPython.lib.pretty import pretty
 
 from nixhive_nb import frames
 from nixhive_nb.errors import RunFailed
-from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.display import Record
 from nixhive_nb.run.engine import Run
 from nixhive_nb.run.journal import Journal
 from nixhive_nb.testing.world import HostModel, World

@@ -8,7 +8,7 @@ from pathlib import Path
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.errors import StepFailed
-from nixhive_nb.notebook.live import follow
+from nixhive_nb.notebook.follow.run import follow
 from nixhive_nb.notebook.picker import PickerRow
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.plan import Options

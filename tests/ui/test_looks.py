@@ -11,7 +11,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 
-from nixhive_nb.notebook.record import Record
+from nixhive_nb.notebook.display import Record
 from tests.notebook.values import deployed
 
 pytestmark = pytest.mark.ui

@@ -13,8 +13,8 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
+from nixhive_nb.notebook.display import Record
 from nixhive_nb.notebook.picker import picker_for
-from nixhive_nb.notebook.record import Record
 from tests.notebook.conftest import EVAL_CONFIG, write_hive
 from tests.notebook.values import deployed
 from tests.ui.shown import rows
@@ -100,7 +100,7 @@ def test_without_widgets_one_picks_in_python_and_sees_it_in_a_table(lab, folder)
     shown = book.output(2)
     expect(shown.locator("tr:has(td)")).to_have_text(begin("☑www-2", "☑db-1", "☐www-1"))
     assert "2 selected, in this order: www-2, db-1" in shown.inner_text()
-    expect(book.output(3).locator("tbody td:first-child")).to_have_text(["db-1", "www-2"])
+    expect(book.output(3).locator("tr td:first-child")).to_have_text(["db-1", "www-2"])
     expect(lab.page.locator(WIDGETS)).to_have_count(0)
 
 

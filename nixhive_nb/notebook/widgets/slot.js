@@ -1,6 +1,6 @@
 // Where a widget of ours is seen: in the place of HTML, the slot, that a cell has from Python. A notebook keeps that HTML
 // and never a widget, which is an error picture wherever its kernel or its package is not. This stands before the script
-// of each widget.
+// of each widget, and `jupyterlab.js` before this.
 //
 // The model does it by itself, without a view of Jupyter's: Python need not know what the page can show, and says only
 // what stays (`stays`) when the widget has served. Each page that got so far says hello.
@@ -23,7 +23,7 @@ class Slot {
     model.on("change:stays", this.onStays);
     this.hearKernel();
     // A notebook that is closed leaves its models to nobody.
-    this.context = model.widget_manager?.context;
+    this.context = lab.notebookOf(model);
     this.onClosed = () => this.end();
     this.context?.disposed?.connect(this.onClosed);
     this.observer = new MutationObserver(() => this.look());
@@ -94,19 +94,16 @@ class Slot {
   rewrite(anew) {
     if (!this.context || this.context.isDisposed) return false;
     let found = false;
-    for (const { outputs } of this.context.model?.cells ?? []) {
-      for (let at = 0; at < (outputs?.length ?? 0); at += 1) {
-        const { data } = outputs.get(at);
-        if (!String(data[HTML] ?? "").includes(this.mark)) continue;
-        outputs.set(at, { output_type: "display_data", data: anew(data), metadata: {} });
-        found = true;
-      }
+    for (const { data, set } of lab.outputsOf(this.context)) {
+      if (!String(data[HTML] ?? "").includes(this.mark)) continue;
+      set(anew(data));
+      found = true;
     }
     return found;
   }
 
   hearKernel() {
-    this.statusChanged = this.model.widget_manager?.kernel?.statusChanged;
+    this.statusChanged = lab.kernelOf(this.model)?.statusChanged;
     this.onStatus = (_, status) => GONE.includes(status) && this.lose();
     this.statusChanged?.connect(this.onStatus);
   }

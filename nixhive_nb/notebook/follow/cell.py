@@ -1,6 +1,6 @@
-"""Following something in a cell while it goes on, and the record that takes its place.
+"""Following something in a cell while it runs, and the record that takes its place.
 
-It is HTML that is renewed at most twice a second. Where a person looks on, a widget (`tracker.py`) stands in for that
+It is HTML that is renewed at most twice a second. Where a person looks on, a widget (`widget`) stands in for that
 on pages which can show it, and the HTML is renewed more seldom: it is for the pages that cannot, and for the file.
 """
 
@@ -17,24 +17,22 @@ from typing import TYPE_CHECKING
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from nixhive_nb.notebook.follow.model import PlainView, Source, TrackedView
+from nixhive_nb.notebook.follow.pump import PAUSE, Pump
 from nixhive_nb.notebook.pages import here, pages, show_hint
-from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel, is_attended
+from nixhive_nb.notebook.private import in_kernel, is_attended
 from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.notebook.tracked import PlainView, Source, TrackedRow, TrackedView, TrackedWave
-from nixhive_nb.view.words import Tone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from IPython.display import DisplayHandle
 
-    from nixhive_nb.notebook.bundle import Bundle
+    from nixhive_nb.notebook.display import Bundle
+    from nixhive_nb.notebook.follow.widget import RunTracker
     from nixhive_nb.notebook.settings import Hive
-    from nixhive_nb.notebook.tracker import RunTracker
 
 _log = logging.getLogger(__name__)
-
-__all__ = ["Source", "Tone", "TrackedRow", "TrackedView", "TrackedWave", "close_ended", "track"]
 
 _FIRST = 0.4
 """Seconds before there is a widget: what has ended by then needs none."""
@@ -50,7 +48,7 @@ BESIDE, HIDDEN = 1.0, 10.0
 
 @contextlib.contextmanager
 def track(source: Source, record: Callable[[], Bundle], *, blocking: bool = True) -> Iterator[Callable[[object], None]]:
-    """Show a source in the cell while it goes on; what stays there is its record, also after an interrupt.
+    """Show a source in the cell while it runs; what stays there is its record, also after an interrupt.
 
     It gives what is to be called with whatever has changed, by any thread. It may be left on another thread than it
     was entered on. `blocking` says that the cell waits for the source: an interrupt of the kernel then ends it; where
@@ -160,7 +158,7 @@ class _Shown:
         """Make the widget, or do without: whatever is amiss with widgets in this kernel, HTML can be shown."""
         try:
             # Half a second of imports.
-            from nixhive_nb.notebook.tracker import RunTracker  # noqa: PLC0415
+            from nixhive_nb.notebook.follow.widget import RunTracker  # noqa: PLC0415
 
             self._widget = RunTracker(view, self._source.tail, blocking=self._blocking, on_cancel=self._cancel)
             pages.ask(self._page)

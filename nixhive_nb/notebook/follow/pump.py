@@ -1,4 +1,4 @@
-"""What shows things while they go on: a thread of its own, seldom, and only with news."""
+"""What shows things while they run: a thread of its own, seldom, and only with news."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import logging
 import threading
 import time
 from typing import TYPE_CHECKING
-
-from IPython.core.getipython import get_ipython
 
 from nixhive_nb.util.swallowed import swallowed
 
@@ -72,13 +70,3 @@ class Pump:
                 with swallowed(_log, "showing a run", Exception):
                     self._publish()
             pause = max(self.pause, _REST * (time.thread_time() - began))
-
-
-def in_kernel() -> bool:
-    """Return whether we run in a kernel, where what was displayed can be renewed."""
-    return getattr(get_ipython(), "kernel", None) is not None
-
-
-def is_attended() -> bool:
-    """Return whether a person is at the kernel: nbclient and papermill say with each cell that nobody can be asked."""
-    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))

@@ -10,10 +10,11 @@ import shutil
 
 import pytest
 
-from nixhive_nb.notebook.tracker import delta_of, state_of
+from nixhive_nb.notebook.follow import widget
+from nixhive_nb.notebook.follow.widget import delta_of, state_of
 from tests.notebook import browser
 from tests.notebook.browser import answers
-from tests.notebook.test_tracker import NASTY, row, view, wave
+from tests.notebook.follow.test_widget import NASTY, row, view, wave
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -63,7 +64,7 @@ FACTS = "26 of 40 steps · 00:07 · 39.2 of 61.4 MB · 21.0 MB/s, about 4 s to m
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    serve = answers("tracker", PAGE)
+    serve = answers(widget, PAGE)
     with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         one.clock.install()
         yield one, errors
@@ -230,7 +231,7 @@ class TestCancelling:
     def test_it_asks_first_and_may_go_on(self, told):
         told.start(view(row("a")), kernel="there")
         told.button("Cancel…").click()
-        assert "Nothing more is started; activations that run come to their end." in told.text(".hive-question")
+        assert "Nothing more is started; activations in progress are finished." in told.text(".hive-question")
         assert told.page.evaluate("document.activeElement.textContent") == "Go on"
         told.page.keyboard.press("Enter")
         told.button("Cancel…").click()

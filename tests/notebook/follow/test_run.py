@@ -7,11 +7,12 @@ import threading
 
 import pytest
 
-from nixhive_nb.notebook import tracking
-from nixhive_nb.notebook.live import ProgressView, Pump, RunSource, follow_in_notebook
-from nixhive_nb.notebook.record import Record
-from nixhive_nb.notebook.tracked import PlainView
-from nixhive_nb.notebook.tracking import track
+from nixhive_nb.notebook.display import Record
+from nixhive_nb.notebook.follow import cell as tracking
+from nixhive_nb.notebook.follow.cell import track
+from nixhive_nb.notebook.follow.model import PlainView
+from nixhive_nb.notebook.follow.pump import Pump
+from nixhive_nb.notebook.follow.run import ProgressView, RunSource, follow_in_notebook
 from nixhive_nb.plan.events import Result
 from nixhive_nb.run.engine import Run
 from nixhive_nb.view.progress import progress_of
@@ -178,7 +179,7 @@ class TestFollow:
         def missing(*_, **__):
             raise ImportError
 
-        monkeypatch.setattr("nixhive_nb.notebook.tracker.RunTracker.__init__", missing)
+        monkeypatch.setattr("nixhive_nb.notebook.follow.widget.RunTracker.__init__", missing)
         source = Scripted()
         with track(source, Ended) as changed:
             source.lines.append("shown as HTML")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -11,14 +12,16 @@ from nixhive_nb.notebook.own_widget import OwnWidget, script, style
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GONE = "The kernel has gone: nothing that is picked here is heard. Run the cell again."
+SCRIPT = Path(__file__).with_name("picker.js")
+STYLE = Path(__file__).with_name("picker.css")
+GONE = "The kernel is gone: what you pick here has no effect. Run the cell again."
 
 
 class OwnPicker(OwnWidget):
     """Shows a table of `picker.compact`; `value` are the names that are selected, in order; `done` ends it."""
 
-    _esm = script("picker")
-    _css = style("picker")
+    _esm = script(SCRIPT)
+    _css = style(STYLE)
     table = traitlets.Dict().tag(sync=True)
     value = traitlets.List(traitlets.Unicode()).tag(sync=True)
     # Not a message: a page sends those at once, and may still hold back what was selected just before.

@@ -9,22 +9,25 @@ in a cell answers no page.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import traitlets
 
+from nixhive_nb.notebook.follow.model import PlainView, near
 from nixhive_nb.notebook.own_widget import OwnWidget, script, style
-from nixhive_nb.notebook.tracked import PlainView, near
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.words import wave_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nixhive_nb.notebook.bundle import Bundle
-    from nixhive_nb.notebook.tracked import TrackedRow, TrackedView
+    from nixhive_nb.notebook.display import Bundle
+    from nixhive_nb.notebook.follow.model import TrackedRow, TrackedView
 
+SCRIPT = Path(__file__).with_name("tracker.js")
+STYLE = Path(__file__).with_name("tracker.css")
 ROWS = 30
 """How many rows a page draws."""
 SNAPSHOT = 2.0
@@ -33,7 +36,7 @@ TAIL = 10
 """How many of the last lines of a row go to the page."""
 _LONGEST = 200
 _LONGEST_NAME = 80
-GONE = "The kernel has gone, and with it what was followed here."
+GONE = "The kernel is gone: this view is not updated any more."
 
 State = dict[str, Any]
 
@@ -41,8 +44,8 @@ State = dict[str, Any]
 class RunTracker(OwnWidget):
     """Shows what is followed. One thread at a time may call its methods."""
 
-    _esm = script("tracker")
-    _css = style("tracker")
+    _esm = script(SCRIPT)
+    _css = style(STYLE)
     snapshot = traitlets.Dict().tag(sync=True)
     """The state of the page: `n` the number of the message, the parts of `state_of`, `tails`."""
 

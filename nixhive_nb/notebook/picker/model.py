@@ -1,7 +1,7 @@
 """Choosing targets: what a picker holds, and what it shows where no widget can be.
 
 A `Picker` has a `value`, the names of the instances that are picked, in order. What chooses them is a widget
-(`picker_own`), or nobody but Python. A table is displayed, which the widget stands in for on pages that can show it.
+(`picker.widget`), or nobody but Python. A table is displayed, which the widget stands in for on pages that can show it.
 """
 
 from __future__ import annotations
@@ -11,27 +11,37 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 import traitlets
 from IPython.display import display
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.notebook.bundle import in_slot
+from nixhive_nb.notebook.display import in_slot
 from nixhive_nb.notebook.pages import here, pages, show_hint
-from nixhive_nb.notebook.pump import in_kernel, is_attended
+from nixhive_nb.notebook.picker.rows import (
+    HEADER,
+    cell,
+    cells,
+    compact,
+    listed,
+    one_line,
+    selected,
+    selection_line,
+    short,
+)
+from nixhive_nb.notebook.private import in_kernel, is_attended
 from nixhive_nb.util import html
 from nixhive_nb.util.suggest import near
 from nixhive_nb.util.text import count_text, strip_control, table_text
-from nixhive_nb.view.words import look_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from IPython.display import DisplayHandle
 
-    from nixhive_nb.notebook.picker_own import OwnPicker
+    from nixhive_nb.notebook.picker.rows import PickerRow
+    from nixhive_nb.notebook.picker.widget import OwnPicker
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +52,7 @@ ROWS = 50
 """How many instances the table shows."""
 AROUND = 12
 """How many it shows at least once the choosing is over: what was picked, and a few others if that is little."""
-NAMED = 8
-"""How many names the line about the selection shows."""
 _LINE = 2000
-_Text = TypeVar("_Text", str, tuple[str, ...])
-_HEADER = ("", "instance", "system", "tags", "via", "runs")
 
 
 _taken: dict[Picker, tuple[str, ...]] = {}
@@ -63,18 +69,6 @@ def settle_taken(*, used: bool) -> None:
         if used:
             picker.value = names
             picker.close()
-
-
-class PickerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance that can be picked."""
-
-    instance: str
-    system: str
-    tags: tuple[str, ...]
-    via: str
-    """The jump hosts that it is reached through; empty for none."""
-    runs: str = ""
-    """How it stands to what is wanted, one of `plan.standing.STANDINGS`; empty when that is not known."""
 
 
 def picker_for(rows: Sequence[PickerRow], *, picked: Sequence[str] = (), widgets: Widgets = "auto") -> Picker:
@@ -188,8 +182,8 @@ class Picker(traitlets.HasTraits):
     def text(self) -> str:
         """Return the table as plain text, those that are picked first."""
         header, rows = self._table()
-        cells = [[_short(row[name]) for name in header] for row in rows]
-        table = [table_text(header, cells)] if rows else []
+        texts = [[short(row[name]) for name in header] for row in rows]
+        table = [table_text(header, texts)] if rows else []
         return "\n".join([*self._result(), self._headline(), *table, *self._notes()])
 
     def html(self) -> str:
@@ -199,12 +193,12 @@ class Picker(traitlets.HasTraits):
         headline = html.escaped(self._headline())
         parts = [html.head(result[0], [headline]) if result else html.head(headline, [])]
         if rows:
-            cells = ("".join(_cell(name, row) for name in header) for row in rows)
-            parts.append(html.table([(name, False) for name in header], cells))
+            lines = ("".join(cell(name, row) for name in header) for row in rows)
+            parts.append(html.table([(name, False) for name in header], lines))
         return "".join([*parts, *(html.note(html.escaped(note)) for note in self._notes())])
 
     def __repr__(self) -> str:
-        names = f": {_listed(self.value)}" if self.value else ""
+        names = f": {listed(self.value)}" if self.value else ""
         return f"<Picker: {len(self.value):,} of {count_text(len(self.rows), 'instance')} picked{names}>"
 
     def _repr_mimebundle_(
@@ -229,7 +223,7 @@ class Picker(traitlets.HasTraits):
 
     def _widget(self) -> OwnPicker:
         # It is slow to import, and anywidget may not be there.
-        from nixhive_nb.notebook.picker_own import OwnPicker  # noqa: PLC0415
+        from nixhive_nb.notebook.picker.widget import OwnPicker  # noqa: PLC0415
 
         return OwnPicker(compact(self.rows), self.checked, self._done)
 
@@ -243,7 +237,7 @@ class Picker(traitlets.HasTraits):
         return [selected(self.value)] if self._is_over else []
 
     def _headline(self) -> str:
-        counts = Counter(_one_line(row.runs) for row in self.rows)
+        counts = Counter(one_line(row.runs) for row in self.rows)
         known = ", ".join(f"{count:,} {state}" for state, count in counts.most_common() if state)
         return count_text(len(self.rows), "instance") + (f": {known}" if known else "")
 
@@ -254,8 +248,8 @@ class Picker(traitlets.HasTraits):
         first = [self._names[name] for name in self.value[:most]]
         others = (row for row in self.rows if row.instance not in picked)
         shown = [*first, *(row for row, _ in zip(others, range(most - len(first)), strict=False))]
-        rows = [_cells(row, "☑" if row.instance in picked else "☐") for row in shown]
-        header = [name for name in _HEADER if name in _HEADER[1:3] or any(row[name] for row in rows)]
+        rows = [cells(row, "☑" if row.instance in picked else "☐") for row in shown]
+        header = [name for name in HEADER if name in HEADER[1:3] or any(row[name] for row in rows)]
         return (header if self.value else [name for name in header if name]), rows
 
     def _most(self) -> int:
@@ -270,93 +264,6 @@ class Picker(traitlets.HasTraits):
         if self.value:
             return [*more, selection_line(self.value)]
         return [*more, *([how] if self.rows else [])]
-
-
-def selection_line(names: Sequence[str]) -> str:
-    """Return the line about the names that are selected, and what can be done with them."""
-    return f"{selected(names)} → %hive deploy @picked" if names else selected(names)
-
-
-def selected(names: Sequence[str]) -> str:
-    """Return in words which names are selected."""
-    if not names:
-        return "Nothing is selected."
-    order = ", in this order" if len(names) > 1 else ""
-    return f"{len(names):,} selected{order}: {_listed(names)}"
-
-
-def compact(rows: Sequence[PickerRow]) -> dict[str, Any]:
-    """Return the rows as JSON for the page: each text once, and for each row the places of its texts.
-
-    `names` are as they are, since they come back; those that cannot be shown so have their text in `plain`, by place.
-    `sets` are the sets of tags that occur, each as places in `tags`; `runs` are objects of text, symbol, tone.
-    Row n is names[n], systems[system[n]], sets[set[n]], vias[via[n]] and runs[run[n]].
-    """
-    names = [row.instance for row in rows]
-    systems, system = _coded([_one_line(row.system) for row in rows])
-    vias, via = _coded([_one_line(row.via) for row in rows])
-    texts, run = _coded([_one_line(row.runs) for row in rows])
-    sets, tags_of = _coded([tuple(dict.fromkeys(map(_one_line, row.tags))) for row in rows])
-    tags, _ = _coded([tag for one in sets for tag in one])
-    places = {tag: place for place, tag in enumerate(tags)}
-    shown = ((place, name, _one_line(name)) for place, name in enumerate(names))
-    return {
-        "names": names,
-        "plain": {str(place): text for place, name, text in shown if text != name},
-        "systems": systems,
-        "system": system,
-        "tags": tags,
-        "sets": [[places[tag] for tag in one] for one in sets],
-        "set": tags_of,
-        "vias": vias,
-        "via": via,
-        "runs": [_run(text) for text in texts],
-        "run": run,
-    }
-
-
-def _coded(values: Sequence[_Text]) -> tuple[list[_Text], list[int]]:
-    """Return the values that differ, in order, and for each value its place among them."""
-    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-    return list(places), [places[value] for value in values]
-
-
-def _run(text: str) -> dict[str, str]:
-    look = look_of(text)
-    return {"text": text, "symbol": look.symbol, "tone": look.tone}
-
-
-def _one_line(text: str) -> str:
-    return " ".join(strip_control(text).split())
-
-
-def _short(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _cells(row: PickerRow, mark: str) -> dict[str, str]:
-    run = _one_line(row.runs)
-    look = look_of(run)
-    return {
-        "": mark,
-        "instance": _one_line(row.instance),
-        "system": _one_line(row.system),
-        "tags": " ".join(map(_one_line, row.tags)),
-        "via": _one_line(row.via),
-        "runs": f"{look.symbol} {run}".strip(),
-        "colour": look.colour,
-    }
-
-
-def _cell(name: str, row: dict[str, str]) -> str:
-    text = html.escaped(row[name], most=60)
-    colour = row["colour"] if name == "runs" else html.DIM if name == "tags" else ""
-    return html.cell(html.coloured(colour, text) if colour and text else text)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(_short(_one_line(name)) for name in names[:NAMED])
-    return shown + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
 def _type(value: object) -> str:

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from nixhive_nb.notebook.picker import PickerRow, compact
+from nixhive_nb.notebook.picker import PickerRow, compact, widget
 from tests.notebook import browser
 from tests.notebook.browser import answers
 
@@ -91,7 +91,7 @@ def fleet(count=40):
 @pytest.fixture(scope="module")
 def window():
     """One page of one browser for all tests, and the errors of its scripts."""
-    serve = answers("picker", PAGE)
+    serve = answers(widget, PAGE)
     with playwright.sync_playwright() as started, browser.window(started, CHROMIUM, ARGS, serve) as (one, errors):
         yield one, errors
 

@@ -182,7 +182,7 @@ class Cancel {
 
   // The kernel waits in the cell and hears no message: an interrupt is what it hears. Not every page can give one.
   interrupt() {
-    const kernel = this.model.widget_manager && this.model.widget_manager.kernel;
+    const kernel = lab.kernelOf(this.model);
     if (kernel && typeof kernel.interrupt === "function") {
       say(this.note, "Interrupting the kernel…");
       Promise.resolve(kernel.interrupt()).catch(() => this.helpless());

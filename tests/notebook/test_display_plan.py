@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 
-from nixhive_nb.notebook.plan_view import PlanView
+from nixhive_nb.notebook.display import PlanView
 from nixhive_nb.util import html
 from nixhive_nb.view.plan_picture import svg
 from tests.notebook.test_display import bundle, read

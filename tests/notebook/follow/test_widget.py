@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from nixhive_nb.notebook import tracker
-from nixhive_nb.notebook.tracked import PlainView, TrackedRow, TrackedView, TrackedWave, near
-from nixhive_nb.notebook.tracker import ROWS, SNAPSHOT, TAIL, RunTracker, delta_of, state_of
+from nixhive_nb.notebook.follow import widget as tracker
+from nixhive_nb.notebook.follow.model import PlainView, TrackedRow, TrackedView, TrackedWave, near
+from nixhive_nb.notebook.follow.widget import ROWS, SNAPSHOT, TAIL, RunTracker, delta_of, state_of
 
 ROOT = Path(__file__).parents[2]
 NASTY = "\x1b[31m<script>alert('x')</script>\x1b]0;title\x07\u202e\nnext"
@@ -132,8 +132,7 @@ class TestMessages:
         assert (told.ends, told.deltas[-1]["head"]["heard"]) == ([1], 1)
 
     def test_what_is_sent_to_the_page_is_small_and_needs_no_network(self):
-        folder = Path(tracker.__file__).parent / "widgets"
-        text = "".join(path.read_text() for path in folder.glob("tracker.*"))
+        text = "".join(path.read_text() for path in (tracker.SCRIPT, tracker.STYLE))
         assert len(text.encode()) < 50_000
         for word in ("http", "innerHTML", "import(", "@import", "window.confirm"):
             assert word not in text
@@ -212,7 +211,7 @@ def contents(told, kind):
 def kernel():
     one = Kernel()
     begun = one.ran(
-        "%load_ext nixhive_nb\nfrom tests.notebook.shows import *\nfrom nixhive_nb.notebook.tracking import track"
+        "%load_ext nixhive_nb\nfrom tests.notebook.shows import *\nfrom nixhive_nb.notebook.follow.cell import track"
     )
     assert not contents(begun, "error")
     # The extension asks the page whether it can show widgets; what tests count comes after that.
@@ -258,7 +257,7 @@ class TestInAKernel:
         assert len(list(filter(is_tracker, many))) == 1
         # A page that was loaded anew still gets the record from it.
         assert kinds["comm_close"] == 0
-        ended = kernel.ran("from nixhive_nb.notebook.tracking import close_ended; close_ended()")
+        ended = kernel.ran("from nixhive_nb.notebook.follow.cell import close_ended; close_ended()")
         opened = sorted(content["comm_id"] for content in contents(many, "comm_open"))
         closed = sorted(content["comm_id"] for content in contents(ended, "comm_close"))
         # Beside the tracker there is its layout, which ipywidgets needs.

@@ -1,4 +1,4 @@
-"""Following a run in a cell: the tracker while it goes on, and the record in its place at the end."""
+"""Following a run in a cell: the tracker while it runs, and the record in its place at the end."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb.notebook.bundle import Bundle, Live, show
-from nixhive_nb.notebook.pump import PAUSE, Pump, in_kernel
-from nixhive_nb.notebook.record import Record
-from nixhive_nb.notebook.tracked import PlainView, TrackedRow, TrackedView, TrackedWave
-from nixhive_nb.notebook.tracking import track
+from nixhive_nb.notebook.display import Bundle, Live, Record, show
+from nixhive_nb.notebook.follow.cell import track
+from nixhive_nb.notebook.follow.model import PlainView, TrackedRow, TrackedView, TrackedWave
+from nixhive_nb.notebook.follow.pump import Pump
+from nixhive_nb.notebook.private import in_kernel
 from nixhive_nb.util import html
 from nixhive_nb.util.text import seconds_text
 from nixhive_nb.view.progress import Meter, progress_of
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from nixhive_nb.run.report import Report
     from nixhive_nb.view.progress import Progress, ProgressRow
 
-__all__ = ["PAUSE", "ProgressView", "Pump", "RunSource", "follow", "follow_in_notebook", "in_kernel"]
-
 SURVEY_PAUSE = 1.0
-"""Seconds after which a survey is shown while it goes on."""
+"""Seconds after which a survey is shown while it runs."""
 
 
 class RunSource:
