@@ -48,7 +48,7 @@ _SEPARATORS: dict[Kind, str] = {"instantiate": "+", "push": ">"}
 """What stands between the names where a step is about several. In a name it stands behind a backslash."""
 
 
-class StepId(msgspec.Struct, frozen=True):
+class StepId(msgspec.Struct, frozen=True, gc=False):
     """What a step does, and to what: a plan has one step of each such pair. Only `str` knows how it is spelt."""
 
     kind: Kind
@@ -56,14 +56,14 @@ class StepId(msgspec.Struct, frozen=True):
     """An instance, a system, or a part of a plan. Of `instantiate` the systems, of `push` the system and the store."""
 
     def __str__(self) -> str:
-        return step_id(self.kind, *self.subject)
+        separator = _SEPARATORS.get(self.kind, "")
+        names = separator.join([_escaped(name, separator) for name in self.subject] if separator else self.subject)
+        return f"{self.kind}:{names}" if self.subject else self.kind
 
 
 def step_id(kind: Kind, *subject: str) -> str:
     """Return the id of the step that does this to that."""
-    separator = _SEPARATORS.get(kind, "")
-    names = separator.join([_escaped(name, separator) for name in subject] if separator else subject)
-    return f"{kind}:{names}" if subject else kind
+    return str(StepId(kind, subject))
 
 
 def stage(kind: Kind) -> Kind:
