@@ -6,6 +6,7 @@ share what is made of it. Where one has a mistake, `reading` tells it, of an ans
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from nixhive_nb.deployment.inventory import Check, Instance
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.node import Plain, Scalar
     from nixhive_nb.deployment.ways import SshOptions
 
+_log = logging.getLogger(__name__)
 _Option = tuple[str, tuple[str, ...]]
 
 
-class _Mistaken(Exception):  # noqa: N818 - it is never seen
+class _Mistaken(Exception):  # noqa: N818 - named for what is found
     """Something is wrong, or not clear."""
 
 
@@ -58,6 +60,7 @@ class PlainReader:
                 checks=system.checks if checks is None else checks,
             )
         except _Mistaken:
+            _log.debug("instance %s has a mistake", name, exc_info=True)
             return None
 
     def _ssh(self, options: Mapping[str, Scalar | tuple[Scalar, ...]]) -> SshOptions:
