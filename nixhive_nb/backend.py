@@ -20,10 +20,12 @@ from nixhive_nb.hosts.activation import LOOK_SECONDS, Order, RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, run_checks
 from nixhive_nb.hosts.facts import FACTS, parse_facts
 from nixhive_nb.hosts.reboot import Reboot
+from nixhive_nb.hosts.settled import see_settled
 from nixhive_nb.nix.build import Builds
 from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
+from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.ssh.link import Lines
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class NixSsh:
         owner: str,
         places: Places,
         copies: int,
+        fresh: float = FRESH_SECONDS,
         show_trace: bool = False,
         force: bool = False,
         run: str = "run",
@@ -75,7 +78,8 @@ class NixSsh:
         """`deployment` is the absolute path of the expression, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
-        With `force` hosts may have been changed by others since the plan was made. `run` is the id of the run.
+        With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
+        made counts for `fresh` seconds. `run` is the id of the run.
         """
         self._inventory = inventory
         self._plan = plan
@@ -84,6 +88,8 @@ class NixSsh:
         """Fetches of each system that are still to come from each store."""
         self._force = force or plan.options.force
         self._owner = owner
+        self._fresh = fresh
+        self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._lines = Lines(connections)
         self._builds = Builds(
@@ -128,7 +134,12 @@ class NixSsh:
         }
         return await performers[step.kind](step, tell)
 
-    async def _probe(self, step: Step, _tell: Tell) -> Result:
+    async def _probe(self, step: Step, tell: Tell) -> Result:
+        if step.path:
+            seen = self._seen.get(step.instance)
+            return await see_settled(
+                step.instance, step.path, seen, self._options, ask=self._ask, fresh=self._fresh, tell=tell
+            )
         facts = self._facts[step.instance] = await self._ask(step.instance)
         return Result(outcome="unchanged", path=facts.current, facts=facts)
 
@@ -151,7 +162,7 @@ class NixSsh:
         built = self._builds.result(step.system)
         platform = await asyncio.to_thread(platform_of, built.path)
         needing = [target.instance for target in self._plan.targets if _needs(target, step)]
-        refusals = [self._refusal(name, step.system, platform, self._plan.seen_of(name)) for name in needing]
+        refusals = [self._refusal(name, step.system, platform, self._seen.get(name)) for name in needing]
         if refusals and all(refusals):
             raise StepFailed(refusals[0])
         return await self._transfer.push(step, built, tell)
@@ -159,7 +170,7 @@ class NixSsh:
     async def _fetch(self, step: Step, tell: Tell) -> Result:
         built = self._builds.result(step.system)
         platform = await asyncio.to_thread(platform_of, built.path)
-        seen = self._plan.seen_of(step.instance)
+        seen = self._seen.get(step.instance)
         if platform and (seen is None or seen.facts is None):
             seen = Seen(instance=step.instance, facts=await self._ask(step.instance))
         refusal = self._refusal(step.instance, step.system, platform, seen)
@@ -226,7 +237,7 @@ class NixSsh:
 
     def _expected(self, instance: str) -> RunsAndBoots:
         """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
-        seen = self._plan.seen_of(instance)
+        seen = self._seen.get(instance)
         if self._force or seen is None or seen.facts is None:
             return RunsAndBoots()
         if self._options.wait and seen.facts.holder:

@@ -27,7 +27,9 @@ from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import RunsAndBoots
 from nixhive_nb.hosts.checks import ProbeWay, complaint, describe, longest, run_checks
 from nixhive_nb.hosts.facts import NAMELESS
+from nixhive_nb.hosts.settled import unchanged
 from nixhive_nb.plan.events import Result
+from nixhive_nb.plan.settled import CHANGES_RUNNING, is_unchanged
 from nixhive_nb.util import said
 
 if TYPE_CHECKING:
@@ -118,41 +120,30 @@ class Activation:
             raise StepFailed(f"{order.path} is not a NixOS system on {order.instance}. Nothing was changed.")
         # Where somebody may be in the middle of something, only the host can tell, when it is our turn.
         if (
-            activation.is_unchanged(before.facts, order.path, order.type)
+            is_unchanged(before.facts, order.path, order.type)
             and not order.force
             and not before.facts.holder
         ):
-            return self._unchanged(before)
+            return unchanged(before.facts, order.path)
         self._see_inhibitors(before)
         await self._watch_and_prove()
         after = await self._settled()
         if self._outcome is None:
             raise self._without_result(before, after)
         result = self._judged(self._outcome, before, after)
-        if not order.confirm and self._order.type in activation.CHANGES_RUNNING:
+        if not order.confirm and self._order.type in CHANGES_RUNNING:
             result = await self._checked_afterwards(result)
         return result
 
     def _see_inhibitors(self, host: activation.SeenHost) -> None:
         """Go by the next boot where the host would refuse to switch, if a reboot follows. Raises `Refused` if not."""
         order = self._order
-        if not host.inhibited or order.type not in activation.CHANGES_RUNNING or order.force:
+        if not host.inhibited or order.type not in CHANGES_RUNNING or order.force:
             return
         if order.type == "test" or not order.reboots:
             raise Refused(activation.inhibited_text(host.inhibited))
         self._tell.line(f"{', '.join(host.inhibited)}: that needs a reboot, so it is set for the next boot")
         self._order = msgspec.structs.replace(order, type="boot")
-
-    def _unchanged(self, host: activation.SeenHost) -> Result:
-        facts = host.facts
-        return Result(
-            outcome="unchanged",
-            path=self._order.path,
-            previous=facts.current,
-            warning=activation.failed_text(facts.failed_units or (), ()),
-            reboot=facts.reboot_needed,
-            facts=facts,
-        )
 
     async def _look(self) -> activation.SeenHost:
         command = activation.look(self._order.path)
@@ -349,7 +340,7 @@ class Activation:
             case "changed":
                 raise StepFailed(activation.stale(order.instance, order.expected, self._found or RunsAndBoots()))
             case "unchanged":
-                return self._unchanged(after or before)
+                return unchanged((after or before).facts, order.path)
             case "rolled-back":
                 found = Result(path=previous, previous=previous, checks=self._results)
                 raise RolledBack(f"{why}; it is back on what it ran before", result=found)
@@ -379,7 +370,7 @@ class Activation:
         now = after.facts.failed_units if after is not None else None
         ended = self._failed if outcome.status == activation.UNITS_FAILED else ()
         units = activation.failed_text(now or ended, before.facts.failed_units or ())
-        switched = self._order.type in activation.CHANGES_RUNNING and outcome.status in (0, activation.UNITS_FAILED)
+        switched = self._order.type in CHANGES_RUNNING and outcome.status in (0, activation.UNITS_FAILED)
         return f"switched, but {units}" if units and switched else activation.warning(outcome.status, runs=runs_it)
 
     async def _checked_afterwards(self, result: Result) -> Result:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30
-SETS_PROFILE = ("switch", "boot")
-CHANGES_RUNNING = ("switch", "test")
 KEEP = "keep"
 """The word that makes an activation last; any other word is the reason to go back."""
 Keyword = Literal["began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone"]
@@ -228,13 +226,6 @@ def read_look(output: str) -> SeenHost:
         is_system="hive_system=yes" in lines,
         inhibited=inhibited(facts.inhibitors, read_inhibitors(output, "hive_wanted")),
     )
-
-
-def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
-    """Return whether a host is already what an activation of `path` would make of it."""
-    runs = facts.runs_well(path) or action not in CHANGES_RUNNING
-    boots = facts.does_boot(path) or action not in SETS_PROFILE
-    return action != "dry-activate" and runs and boots
 
 
 def warning(status: int, *, runs: bool) -> str:

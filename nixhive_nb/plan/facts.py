@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.util.said import Whole
+from nixhive_nb.util.said import Moment, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,6 +150,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     facts: HostFacts | None = None
     """None for one that could not be reached."""
+    asked: Moment = 0.0
+    """When it was asked, in seconds since the epoch; 0 where that is not known."""
     error: str = ""
     """Why it could not be reached."""
     moves: Whole | None = None
