@@ -190,7 +190,7 @@ class NixSsh:
             return ""
         return (
             f"system {system} is for {platform}, and the kernel of {instance} runs {', '.join(facts.runs)}. "
-            "Nothing was copied. If it runs that all the same, say --force."
+            "Nothing was copied. If it can run it anyway, use --force."
         )
 
     async def _activate(self, step: Step, tell: Tell) -> Result:

@@ -36,7 +36,7 @@ _going: weakref.WeakSet[RunHandle] = weakref.WeakSet()
 class RunHandle:
     """A run that has begun. `Hive.begin` gives one that goes on while its caller does other things.
 
-    When Python ends before it does, nothing more is started, and activations that run come to their end.
+    When Python ends before it does, nothing more is started, and activations in progress are finished.
     """
 
     def __init__(self, run_id: str, run: Run) -> None:
@@ -70,7 +70,7 @@ class RunHandle:
         interrupt ends the waiting alone: the run goes on.
         """
         if not wait_awake(self._ended.wait, timeout):
-            raise TimeoutError(f"Run {self.run} still goes on after {timeout:g} seconds.")
+            raise TimeoutError(f"Run {self.run} is still running after {timeout:g} seconds.")
         if self._thread is not None:
             self._thread.join()  # it has nothing more to do
         if self._failure is not None:
@@ -119,7 +119,7 @@ class RunHandle:
         return f"{progress.title.lower()}, {progress.done} of {progress.total} steps"
 
     def stay(self) -> None:
-        """Stay with it until it has ended. An interrupt stops it, a second one leaves it; then it goes on up."""
+        """Stay with it until it has ended. An interrupt stops it, a second one leaves it; then it is raised."""
         wait_or_stop(self._run)
 
     def is_over(self) -> None:
@@ -146,7 +146,7 @@ class RunHandle:
 
 
 def in_foreground(carried: AbstractContextManager[RunHandle]) -> Report:
-    """Carry a run out here, and give its report, whatever the outcome. An interrupt stops it, and goes on up."""
+    """Carry a run out here, and give its report, whatever the outcome. An interrupt stops it, and is raised."""
     with contextlib.ExitStack() as ended, carried as handle:
         ended.callback(handle.is_over)
         handle.stay()
@@ -172,7 +172,7 @@ def going() -> list[RunHandle]:
 
 
 def _at_the_end() -> None:
-    """End what goes on in good order, since Python ends; say what is waited for, and wait no longer than that takes."""
+    """At the exit of Python: stop all background runs, say what is waited for, and wait for them."""
     left = going()
     try:
         for run in left:

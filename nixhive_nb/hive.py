@@ -176,7 +176,7 @@ class Hive:
         return self._work.inventory
 
     def reload(self) -> Inventory:
-        """Evaluate the deployment anew."""
+        """Evaluate the deployment again."""
         return self._work.reading.again(show_trace=self._work.show_trace)
 
     @_on_one_reading
@@ -312,7 +312,7 @@ class Hive:
         A host that somebody else has changed since the plan was made is refused, unless with `force`.
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
-        at once. The interrupt then goes on up. A `claim` is settled when all is well.
+        at once. The interrupt is then raised. A `claim` is settled when all is well.
         """
         return runs.execute(self._work, plan, follow=follow, note=note, claim=claim, force=force)
 
@@ -394,7 +394,7 @@ class Hive:
         of `state_dir` has all of it, up to `limits.log` bytes. `logs` keeps outputs there, too, that are only too long
         for a cell; `listener` hears what happens. Does not raise for a command that fails, or a host out of reach.
         Raises `OptionError` where there is neither a command nor a script, or both, for a name that cannot be one of a
-        variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and goes on up as
+        variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and is raised as
         `RunInterrupted`, whose `frame` has the hosts that were done.
         """
         cut_also((variables or {}).values())

@@ -89,7 +89,7 @@ def resumed(work: Workspace, run: str = "", *, follow: Follow | None = None) -> 
     folder = work.places.folder
     entry = history.find(folder, run) if run else history.last(folder, BRINGING)
     if entry.state == "running":
-        raise OptionError(f"Run {entry.run} still goes on: wait until it has ended, or cancel it.")
+        raise OptionError(f"Run {entry.run} is still running: wait until it has ended, or cancel it.")
     verb, patterns, how = history.request_of(entry)
     if verb not in BRINGING:
         raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
@@ -115,7 +115,7 @@ def check_fits(work: Workspace, plan: Plan, *, force: bool = False, follow: Foll
                 [
                     f"Plan {plan.digest} does not fit any more:",
                     *(f"  {line}" for line in changed),
-                    "Make a new plan, or apply this one all the same with --force.",
+                    "Make a new plan, or apply this one anyway with --force.",
                 ]
             )
         )
@@ -239,5 +239,5 @@ def _picked(work: Workspace) -> Collection[str]:
         raise TargetError("Nothing is picked. In a notebook, `%hive targets` shows a picker for @picked.")
     gone = [name for name in names if name not in work.inventory.instances]
     if gone:
-        raise TargetError(f"@picked: {', '.join(gone)} is not in {work.path} any more. Pick anew: %hive targets.")
+        raise TargetError(f"@picked: {', '.join(gone)} is not in {work.path} any more. Pick again: %hive targets.")
     return names

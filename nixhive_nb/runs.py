@@ -115,7 +115,7 @@ def _warn_of_others(work: Workspace, plan: Plan) -> None:
         if shared and run.plan.deployment == plan.deployment and run.plan.verb != "build":
             told = f"{', '.join(shared[:_NAMED])}{f' and {len(shared) - _NAMED} more' if shared[_NAMED:] else ''}"
             work.warn(
-                f"Run {run.run} ({run.plan.verb}) goes on in the background, on {told} as well. What it is at then "
+                f"Run {run.run} ({run.plan.verb}) is running in the background, on {told} as well. What it is at then "
                 "is locked: wait for it (run.wait(), or --wait SECONDS), or cancel it (run.cancel())."
             )
 

@@ -185,7 +185,7 @@ def test_failed_is_of_the_last_run_that_ended_and_never_who_is_worked_on(folder)
     ended(noted(folder, "deploy", "www-1", "www-2"), www_1="failed", www_2="done")
     with Hive.load() as hive, contextlib.closing(noted(folder, "deploy", "www-2", "www-3")) as going:
         assert hive.targets("@failed").instances == ("www-1",)
-        with pytest.raises(OptionError, match=f"Run {going.run} still goes on"):
+        with pytest.raises(OptionError, match=f"Run {going.run} is still running"):
             hive.resume()
         ended(going, www_2="done", www_3="cancelled")
         assert hive.targets("@failed").instances == ("www-3",)

@@ -71,7 +71,7 @@ def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextM
         return contextlib.nullcontext()
     began = time.monotonic()
     last = contextlib.ExitStack()
-    last.enter_context(doing(lambda: f"{word}: goes on, after {seconds_text(time.monotonic() - began)}"))
+    last.enter_context(doing(lambda: f"{word}: running, after {seconds_text(time.monotonic() - began)}"))
     last.enter_context(beating(every))
     return last
 

@@ -7,7 +7,7 @@ from nixhive_nb.util.text import strip_control
 
 
 def tell(text: str) -> None:
-    """Print a word on what goes on."""
+    """Print a word of progress."""
     streams.write(strip_control(text) + "\n", error=True)
 
 

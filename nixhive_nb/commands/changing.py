@@ -82,7 +82,7 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
 @common
 @click.pass_context
 def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any) -> Ended | Begun:  # noqa: ANN401 - click's values
-    """Build, and bring systems to hosts.
+    """Build systems and copy them to hosts.
 
     Each system goes to the stores and the instances that want it. Nothing is activated.
     """
@@ -96,9 +96,9 @@ def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any
 @patterns
 @how_options("deploy")
 @click.option("--resume", metavar="[RUN]", is_flag=False, flag_value=_LAST, default=None, callback=not_empty,
-              help="Plan the last run (or that of an id) anew, without what hosts say is done.")  # fmt: skip
+              help="Do the last deploy or push again (or that of an id), without the hosts that are done.")  # fmt: skip
 @click.option("--once", metavar="KEY", callback=not_empty,
-              help="Do it, and nothing when a deploy (no dry-activate) with this KEY went well.")  # fmt: skip
+              help="Skip it if a deploy (other than dry-activate) with this KEY has succeeded before.")  # fmt: skip
 @consent
 @background
 @json_also
@@ -118,8 +118,8 @@ def deploy(
 
     Each pattern is a wave: "deploy portico '*'" is portico first, then all others. No pattern means all.
 
-    A host runs the new system on trial until it gets our word over a new connection and its checks hold; else it goes
-    back to what it ran. With --no confirm there is no trial.
+    A host runs the new system on trial until it is confirmed over a new connection and its checks hold; else it
+    rolls back to what it ran. With --no confirm there is no trial.
     """
     ask_leave(ctx)
     if resume is not None and patterns:
@@ -156,7 +156,7 @@ def rollback(
     reason: str,
     **how: Any,  # noqa: ANN401 - click's values
 ) -> Ended | Begun:
-    """Go back to an earlier generation.
+    """Roll back to an earlier generation.
 
     It is activated as a deploy activates: on trial, with the checks, wave by wave.
     """
@@ -224,7 +224,7 @@ def carry_out(
 
 def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None, *, force: bool) -> Begun:
     if session.follow_background is None:
-        raise click.UsageError("--background goes with a notebook: here, the shell has a way of its own (nohup … &).")
+        raise click.UsageError("--background is for notebooks; in a shell, use `nohup … &`.")
 
     with interrupts_held():  # nobody else could cancel it
         run = hive.begin(plan, follow=session.follow_background, note=note, claim=claim, force=force)

@@ -29,7 +29,7 @@ def ask_leave(ctx: click.Context, plan: Plan | None = None) -> None:
         return
     if session.policy == "attended" and session.attended():
         return
-    why = "Nobody is here to see what it does" if session.policy == "attended" else "The policy asks for a clear word"
+    why = "This session is not interactive" if session.policy == "attended" else "The policy requires a confirmation"
     raise click.UsageError(f"{why}: say {_words_of_leave(ctx, plan)}.")
 
 
@@ -39,7 +39,7 @@ def _words_of_leave(ctx: click.Context, plan: Plan | None) -> str:
     if ctx.params.get("resume") is not None:
         return "--yes"  # what a resumed run does cannot be looked at before
     way = f"{session_of(ctx).program} plan {ctx.info_name} …"
-    return f"--yes, or --plan DIGEST with the digest of a plan that was looked at ({way})"
+    return f"--yes, or --plan DIGEST with the digest of a plan that you reviewed ({way})"
 
 
 def check_agreed(ctx: click.Context, plan: Plan) -> None:
@@ -48,7 +48,7 @@ def check_agreed(ctx: click.Context, plan: Plan) -> None:
     if not plan.whole_digest.startswith(digest):
         raise PlanStale(
             f"What would be done is plan {plan.digest}, and not {digest}: the deployment, the options or the hosts "
-            f"are not as they were. Look at it anew: {session_of(ctx).program} plan."
+            f"have changed. Review it again: {session_of(ctx).program} plan."
         )
 
 

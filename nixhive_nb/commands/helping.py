@@ -14,7 +14,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("command", required=False)
 @click.pass_context
 def help_command(ctx: click.Context, command: str | None) -> Message:
-    """Show the help of all, or of a command."""
+    """Show the help, or that of a command."""
     root = ctx.find_root()
     if not command:
         return Message(text=root.get_help())
@@ -30,7 +30,7 @@ def help_command(ctx: click.Context, command: str | None) -> Message:
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> Message:
-    """Print what makes Tab complete in a shell.
+    """Print the completion script of a shell.
 
     For bash, put this into ~/.bashrc: eval "$(nix-hive completion bash)". For zsh, the same with zsh, into ~/.zshrc,
     after compinit. For fish: nix-hive completion fish > ~/.config/fish/completions/nix-hive.fish

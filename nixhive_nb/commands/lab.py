@@ -42,9 +42,9 @@ def lab_group(ctx: click.Context) -> Message | None:
 
 @lab_group.command()
 @click.option("-n", "web", metavar="N", type=Value(WholeNumber()), default=3, show_default=True,
-              help="How many web servers.")  # fmt: skip
+              help="How many web servers to start.")  # fmt: skip
 @click.option("--systemd", metavar="N", type=Value(WholeNumber()), default=0, show_default=True,
-              help="How many more there are to be with a real systemd.")  # fmt: skip
+              help="How many hosts with a real systemd to add.")  # fmt: skip
 @common
 @click.pass_context
 def up(ctx: click.Context, web: int, systemd: int) -> Message:

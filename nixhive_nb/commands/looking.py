@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @common
 @click.pass_context
 def load(ctx: click.Context, path: str | None) -> Message:
-    """Evaluate the deployment anew.
+    """Evaluate the deployment again.
 
     In a notebook it is kept for the commands that follow.
     """
@@ -153,7 +153,7 @@ def check(ctx: click.Context, patterns: list[Pattern]) -> Listing:
 @common
 @click.pass_context
 def diff(ctx: click.Context, patterns: list[Pattern]) -> Listing:
-    """Show what changes in packages.
+    """Show which packages would change.
 
     The systems are built, and compared with what each host runs.
     """
@@ -231,13 +231,13 @@ def bug_report(ctx: click.Context, run_id: str, target: str | None) -> Message:
 @common
 @click.pass_context
 def runs(ctx: click.Context) -> Listing:
-    """List the runs that go on.
+    """List the runs in progress.
 
     Those of this folder, and those that this notebook began in the background.
     """
     known = [run.run for run in session_of(ctx).background]
     entries = [one for one in history.runs(_past(ctx)) if one.state == "running" or one.run in known]
-    return listing_of(ctx, history_frame(entries), history_table(entries, empty="No run goes on."))
+    return listing_of(ctx, history_frame(entries), history_table(entries, empty="No run is in progress."))
 
 
 def _past(ctx: click.Context) -> Path:

@@ -53,7 +53,7 @@ STATE_DIR = Option(
     kind=Text("a folder"),
     default=None,
     metavar="FOLDER",
-    help="Where journals, outputs, --once keys and roots lie; a team shares one that is setgid (chmod 2770).",
+    help="Where journals, outputs, --once keys and roots are kept; a team shares one that is setgid (chmod 2770).",
     usually=".hive if there is one, else below $XDG_STATE_HOME",
 )
 
@@ -122,7 +122,7 @@ def form_of(ctx: click.Context) -> Form:
     """Return the form in which a listing is asked for. Raises `click.UsageError` where that is more than one."""
     asked: list[Form] = [form for form in ("wide", "json", "csv") if options_of(ctx).get(f"as_{form}")]
     if len(asked) > 1:
-        raise click.UsageError(f"{' and '.join(f'--{form}' for form in asked)} do not go together.")
+        raise click.UsageError(f"{' and '.join(f'--{form}' for form in asked)} cannot be used together.")
     return asked[0] if asked else "table"
 
 
@@ -142,7 +142,7 @@ def left_out(ctx: click.Context) -> tuple[str, ...]:
 def how_of(ctx: click.Context, options: dict[str, Any], verb: Verb) -> How:
     """Return the options of a verb, as click gives them, as keywords of `Hive.plan`; those not given are left out.
 
-    Raises `OptionError` for those that do not go together.
+    Raises `OptionError` for those that cannot be used together.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for one in OPTIONS:
@@ -233,7 +233,7 @@ def common(function: F) -> F:
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
         click.option("--verbose", is_flag=True, expose_value=False, callback=_verbose,
-                     help="Log on standard error what is done, and why it fails. A log in a file: NIXHIVE_LOG=FILE."),
+                     help="Log to standard error what is done and why it fails. To log to a file: NIXHIVE_LOG=FILE."),
         click.option("-o", "--out", metavar="NAME", expose_value=False, callback=_out,
                      help="Put the result into this variable (in a notebook), or a plan into this file."),
     )):  # fmt: skip
@@ -292,22 +292,22 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 consent = _together(
     click.option("--yes", is_flag=True, expose_value=False, callback=_remember,
-                 help="Do it also when nobody is there to see it, as in a script or a notebook that runs by itself."),
+                 help="Do not ask. Needed where nobody can be asked, as in a script or a headless notebook."),
     click.option("--plan", "agreed", metavar="DIGEST", expose_value=False, callback=_remember,
-                 help="Do it only if it is exactly this plan, which was looked at."),
+                 help="Do it only if it is exactly this plan, as you reviewed it."),
 )  # fmt: skip
 """What a command that changes hosts needs when no person is there."""
 
 background = click.option(
     "--background", is_flag=True, expose_value=False, callback=_remember,
-    help="In a notebook: give a handle at once (wait, cancel, report), while the run goes on.",
+    help="In a notebook: return a handle (wait, cancel, report) at once, while the run continues.",
 )  # fmt: skip
 
-reason = click.option("--reason", metavar="TEXT", default="", help="Why: it is noted in the journal.")
+reason = click.option("--reason", metavar="TEXT", default="", help="The reason, which is kept in the journal.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 json_also = click.option(
     "--json", "as_json", is_flag=True, expose_value=False, callback=_remember,
-    help="Print how it ended as JSON; the report goes to standard error.",
+    help="Print the result as JSON; the report goes to standard error.",
 )  # fmt: skip
 forms = _together(
     click.option("--json", "as_json", is_flag=True, expose_value=False, callback=_remember,

@@ -49,7 +49,7 @@ def plan_command(
     to: int | None,
     **how: Any,  # noqa: ANN401 - click's values
 ) -> Planned:
-    """Show what would be done, and do nothing.
+    """Show what would be done, without doing it.
 
     The verb is deploy, push, build, rollback or reboot; without one, deploy. Hosts are asked, and nothing is changed.
     `apply` carries exactly this plan out; in a terminal, --out FILE keeps it for that.
@@ -59,7 +59,7 @@ def plan_command(
     if verb in ("rollback", "reboot"):
         must_name(rest)
     if how["if_needed"] and verb != "reboot":
-        raise click.UsageError(f"--if-needed goes with reboot: for {verb} it is --reboot-if-needed.")
+        raise click.UsageError(f"--if-needed is for reboot: for {verb} it is --reboot-if-needed.")
     plan = hive_of(ctx).plan(
         verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
     )
@@ -72,7 +72,7 @@ def plan_command(
 
 @click.command()
 @click.argument("file", required=False, callback=not_empty)
-@click.option("--force", is_flag=True, help="Also when the deployment, a derivation or a host has changed since.")
+@click.option("--force", is_flag=True, help="Apply it even if the deployment, a system or a host has changed since.")
 @consent
 @background
 @json_also
@@ -80,7 +80,7 @@ def plan_command(
 @common
 @click.pass_context
 def apply(ctx: click.Context, file: str | None, reason: str, *, force: bool) -> Ended | Begun:
-    """Carry out a plan that was shown.
+    """Apply a plan that was shown.
 
     In a notebook that is the last one; FILE is one that `plan --out` wrote. When what the plan was made from has
     changed since, it says what, and does nothing.

@@ -38,7 +38,7 @@ def _variables(_ctx: click.Context, _param: click.Parameter, words: tuple[str, .
         if not is_name(name) or not (given or name in os.environ):
             # Its words are not repeated: they may be a secret that missed its name, as in `-v $token`.
             raise click.BadParameter(
-                "it wants NAME=VALUE, or a NAME that is set in the environment. "
+                "write NAME=VALUE, or a NAME that is set in the environment. "
                 "A NAME has letters, digits and _, and no digit first."
             )
         try:
@@ -58,7 +58,7 @@ def _program(_ctx: click.Context, _param: click.Parameter, words: str | None) ->
     except ValueError as error:
         raise click.BadParameter(f"{error} in: {words}") from None
     if not found:
-        raise click.BadParameter("it wants the name of a program.")
+        raise click.BadParameter("it needs the name of a program.")
     return found
 
 
@@ -104,17 +104,17 @@ def _options(function: F) -> F:
     for decorate in reversed((
         click.option("--sudo", is_flag=True, help="Run it as root, by sudo without a password."),
         click.option("--timeout", type=Value(_TIMEOUT), metavar="SECONDS",
-                     help="On each host, end it after so long.  [more than 0]"),
-        click.option("--each", is_flag=True, help="One host after the other, and none after one that fails."),
+                     help="Stop it on each host after this long.  [more than 0]"),
+        click.option("--each", is_flag=True, help="One host at a time; stop at the first that fails."),
         click.option("--shell", metavar="PROGRAM", callback=_program,
                      help="What runs it, such as bash or 'python3 -u': it gets the script as a file.  "
                           "[default: the login shell, and /bin/sh for a cell]"),
         click.option("-v", "--var", "variables", metavar="NAME[=VALUE]", multiple=True, callback=_variables,
-                     help="A variable for it, which no list of processes shows. Without =VALUE: as it is here."),
+                     help="Set a variable, which no list of processes shows. Without =VALUE: its value here."),
         click.option("--stdin-from", "stdin", metavar="FILE", type=_File("rb"), callback=_content,
-                     help="Its standard input; - is that of this command. Without it, it is empty."),
+                     help="Its standard input; - is that of this command.  [default: empty]"),
         click.option("--plain", is_flag=True,
-                     help="In a terminal: each host's output as it is, whole, in the order of the hosts."),
+                     help="In a terminal: print each host's output unchanged, in the order of the hosts."),
     )):  # fmt: skip
         function = decorate(function)
     return function

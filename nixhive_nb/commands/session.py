@@ -78,7 +78,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A run that goes on in the background."""
+    """A run that is running in the background."""
 
     run: RunHandle
 
@@ -198,7 +198,7 @@ class Session:
         Where runs can go on in the background, `follow_background` shows
         them.
 
-        `warn` shows a warning, `tell` a word on what goes on. `listen` gives what shows a `run`: plainly, where it is
+        `warn` shows a warning, `tell` a word of progress. `listen` gives what shows a `run`: plainly, where it is
         given True.
         """
         self.program = program
@@ -369,7 +369,7 @@ class Session:
     def close(self) -> None:
         """Stop what runs in the background, wait for that, and close the connections of the deployment in use.
 
-        Activations that run come to their end; a host whose activation waits for our word goes back if it gets none.
+        Activations that run come to their end; a host on trial rolls back if it is not confirmed.
         An interrupt leaves them at once.
         """
         try:

@@ -172,7 +172,7 @@ class Activation:
         until = time.monotonic() + self._order.confirm + PATIENCE
         while not (self._ended or self._gone):
             if time.monotonic() > until:
-                raise LinkLost(f"{lost} It did not answer any more: what it runs is unknown.")
+                raise LinkLost(f"{lost} It no longer answered: what it runs is unknown.")
             await asyncio.sleep(_PAUSE)
             try:
                 await self._listen(activation.follow(self._order, root=self._root))
@@ -190,7 +190,7 @@ class Activation:
         said = activation.last_line(ended.stderr)
         if said.startswith("sudo:"):
             raise StepFailed(activation.refused(said))
-        raise StepFailed(f"the activation could not be begun: {said}. Nothing was changed.")
+        raise StepFailed(f"the activation could not be started: {said}. Nothing was changed.")
 
     async def _listen(self, command: str) -> RemoteResult:
         loop, order = asyncio.get_running_loop(), self._order
@@ -234,7 +234,7 @@ class Activation:
             case "busy":
                 return activation.read_busy(word)
             case "back":
-                return f"going back: {word.text}"
+                return f"rolling back: {word.text}"
         return ""
 
     def _take(self, word: activation.Word) -> None:
@@ -307,7 +307,7 @@ class Activation:
         """Say what became of a host where the worker left no result: it was killed, or the host was restarted."""
         instance = self._order.instance
         if after is None:
-            return LinkLost(f"{instance} does not answer any more: what it runs is unknown.")
+            return LinkLost(f"{instance} no longer answers: what it runs is unknown.")
         now = after.facts
         then = self._found or RunsAndBoots(before.facts.current, before.facts.profile)
         restarted = bool(now.boot_id and before.facts.boot_id and now.boot_id != before.facts.boot_id)
@@ -315,9 +315,9 @@ class Activation:
             if self._gone:
                 return StepFailed("the link was lost before it began. Nothing was changed.")
             return StepFailed(
-                f"the activation could not be begun: {self._last or 'it said nothing'}. Nothing was changed."
+                f"the activation could not be started: {self._last or 'it said nothing'}. Nothing was changed."
             )
-        what = "the host was restarted in the middle" if restarted else "the activation's own process was killed"
+        what = "the host rebooted in the middle" if restarted else "the activation's own process was killed"
         if now.unclean:
             return StepFailed(f"{what} while it activated {now.unclean}: what it runs is a mixture")
         if now.current == then.runs and now.profile == then.boots:
@@ -327,7 +327,7 @@ class Activation:
     def _judged(self, outcome: HostOutcome, before: activation.SeenHost, after: activation.SeenHost | None) -> Result:
         order = self._order
         why = activation.explained(outcome, order.limit, activating=self._activating)
-        if self._unreached and "no word came" in why:
+        if self._unreached and "not confirmed" in why:
             why += f" (no new connection: {self._unreached.rstrip('.')})"
         previous = (self._found.runs if self._found else None) or ""
         match outcome.name:

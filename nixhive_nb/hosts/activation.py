@@ -272,7 +272,7 @@ def explained(outcome: HostOutcome, limit: int, *, activating: bool = False) -> 
 def refusal(why: str) -> str:
     """Return the message for a host that refused to switch, by checks of its own before that."""
     told = "; ".join(part.strip() for part in why.split(";") if part.strip())
-    return f"a check before the switch did not hold: {told}. Nothing was changed.{_BY_REBOOT if ' -> ' in told else ''}"
+    return f"a pre-switch check failed: {told}. Nothing was changed.{_BY_REBOOT if ' -> ' in told else ''}"
 
 
 def inhibited_text(changes: Sequence[str]) -> str:

@@ -264,7 +264,7 @@ drain() {
 }
 
 # Switches when nobody else does: status is that of switch-to-configuration. `crowded` is set where another one was at
-# work, `refused` where a check before the switch did not hold: nothing was changed in both cases.
+# work, `refused` where a pre-switch check failed: nothing was changed in both cases.
 act() { # system, word, how long to wait for others
   crowded='' refused='' activated='' tries=0 status=0 size=''
   while take_turn "$3"; do
@@ -494,7 +494,7 @@ confirmed() {
   release_turn
   case $word in
     keep) ;;
-    '') go_back "$tested" "no word came within $confirm s" ;;
+    '') go_back "$tested" "not confirmed within $confirm s" ;;
     *) go_back "$tested" "$word" ;;
   esac
   [ "$(running)" = "$trial" ] ||

@@ -166,7 +166,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise OptionError("There is half a character in a script, a variable or the input: not Unicode.") from None
+        raise OptionError("A script, a variable or the input is not valid Unicode (half a surrogate pair).") from None
 
 
 def _line(text: object) -> str:

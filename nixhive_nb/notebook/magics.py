@@ -153,7 +153,7 @@ class HiveMagics(Magics):
           rollback PATTERN...                go back to an earlier generation
           reboot PATTERN...                  reboot, and see that hosts come back
           check [PATTERN]...                 run the checks that the deployment has
-          history [RUN], runs                earlier runs, and those that go on
+          history [RUN], runs                earlier runs, and those in progress
           report [RUN]                       the record of a run; its value has timeline() and timings()
           bug-report [RUN]                   write a file that tells why something fails; nothing is sent
           run PATTERN COMMAND...             run a command on each instance

@@ -20,7 +20,7 @@ PATIENCE = 5.0
 """Seconds in which a page says hello to a kernel that has nothing else to do."""
 HINT = (
     "This page cannot show the picker and the tracker: install anywidget where Jupyter itself runs "
-    "(pip install anywidget), and load the page anew. Without, %config Hive.widgets = 'none'."
+    "(pip install anywidget), and reload the page. Without, %config Hive.widgets = 'none'."
 )
 
 

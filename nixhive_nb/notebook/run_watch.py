@@ -1,4 +1,4 @@
-"""A command on hosts while it goes on: which of them are at it, and what they say."""
+"""A command on hosts while it runs: which of them are at it, and what they say."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class HostsSource:
 
 
 class RunWatch(Listener):
-    """Shows a `run` while it goes on, and what came of it; also what had come when it was interrupted."""
+    """Shows a `run` in progress, and what came of it; also what had come when it was interrupted."""
 
     def __init__(self) -> None:
         self._end = contextlib.ExitStack()

@@ -95,7 +95,7 @@ class Hive(Configurable):
     refresh = Number(
         Decimal(least=0.1, most=FASTEST),
         4.0,
-        help=f"How often a second a run is shown anew, at most {FASTEST:g} times.",
+        help=f"How often a second the view of a run is updated, at most {FASTEST:g} times.",
     )
     widgets = Choice(
         ("auto", "own", "none"),

@@ -63,7 +63,7 @@ def _instances(plan: Plan, fresh: Plan) -> Iterator[str]:
     for target in plan.targets:
         now = targets.pop(target.instance, None)
         if now is None:
-            yield f"{target.instance}: it is no target any more"
+            yield f"{target.instance}: it is no longer a target"
         elif now != target:
             yield f"{target.instance}: the deployment says {_said(now)}, and the plan {_said(target)}"
     for name in targets:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. Times are seconds since the epoch, sizes are bytes."""
+"""What a run tells in progress. Times are seconds since the epoch, sizes are bytes."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=YesNo(),
         default=_USUAL.force,
         verbs=("deploy",),
-        help="Activate also where the wanted system runs already.",
+        help="Activate even where the wanted system already runs.",
     ),
     Option(
         name="no",
@@ -146,7 +146,7 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         metavar="STEP[,STEP]",
         field="-",  # it is `realise`, `checks` and `confirm` there, and what is known in place of builds
-        help="Leave steps out: build (take known results), realise (with build: instantiate only), confirm (set the "
+        help="Skip steps: build (take known results), realise (with build: instantiate only), confirm (set the "
         "profile, then switch), checks.",
     ),
     Option(
@@ -155,7 +155,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_USUAL.canary,
         verbs=("deploy", "rollback", "reboot"),
         metavar="N",
-        help="N instances of each wave go first; if one fails, nothing follows.",
+        help="Activate N instances of each wave first; stop if one fails.",
     ),
     Option(
         name="batch",
@@ -163,7 +163,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_USUAL.batch,
         verbs=("deploy", "rollback", "reboot"),
         metavar="N|P%",
-        help="Activate a wave in batches of so many.",
+        help="Activate each wave in batches of this many.",
     ),
     Option(
         name="max_failures",
@@ -171,7 +171,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_USUAL.max_failures,
         verbs=("deploy", "rollback", "reboot"),
         metavar="N|P%",
-        help="With more failed instances, activate nothing more.",
+        help="Stop when more instances than this have failed.",
     ),
     Option(
         name="pause",
@@ -179,7 +179,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_USUAL.pause,
         verbs=("deploy", "rollback", "reboot"),
         metavar="SECONDS",
-        help="Wait between waves and batches.",
+        help="Pause between waves and batches.",
     ),
     Option(
         name="stall_timeout",
@@ -188,7 +188,7 @@ OPTIONS: tuple[Option, ...] = (
         verbs=("push", "deploy"),
         metavar="SECONDS",
         field="stall",
-        help="Give a transfer up that moves no byte for so long.",
+        help="Give up a transfer that moves no byte for this long.",
     ),
     Option(
         name="confirm",
@@ -196,7 +196,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_USUAL.confirm,
         verbs=("deploy", "rollback"),
         metavar="SECONDS",
-        help="A host that does not get our word over a new connection in this time goes back.",
+        help="Roll a host back that cannot be confirmed over a new connection within this time.",
     ),
     Option(
         name="wait",
@@ -204,7 +204,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_USUAL.wait,
         verbs=("deploy", "rollback", "reboot"),
         metavar="SECONDS",
-        help="Wait so long for somebody else's activation or reboot; without it, refuse.",
+        help="Wait this long for somebody else's activation or reboot; without it, refuse.",
     ),
     Option(
         name="activation_timeout",
@@ -228,14 +228,14 @@ OPTIONS: tuple[Option, ...] = (
                 word="--reboot-if-needed",
                 value="if needed",
                 verbs=("deploy",),
-                help="Reboot those that run the new system only then, or have another kernel, initrd, modules or "
-                "kernel parameters.",
+                help="Reboot where it is needed: another kernel, initrd, modules or kernel parameters, or a system "
+                "that takes effect by a reboot only.",
             ),
             Flag(
                 word="--if-needed",
                 value="if needed",
                 verbs=("reboot",),
-                help="Only those that boot another system, kernel, initrd, modules or parameters next.",
+                help="Only those that would boot another system, kernel, initrd, modules or parameters.",
             ),
         ),
     ),

@@ -24,7 +24,7 @@ BRINGING: tuple[Verb, ...] = ("push", "deploy")
 SwitchType = Literal["switch", "boot", "test", "dry-activate"]
 Reboot = Literal["never", "if needed", "always"]
 CONFIRM = 30.0
-"""Seconds that a host waits for our word after a test activation, by default."""
+"""Seconds that a host waits for the confirmation after a test activation, by default."""
 ACTIVATION_SECONDS = 1800.0
 """How long a `switch-to-configuration` may take by default; some units take minutes to stop."""
 STALL_SECONDS = 300.0
@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     realise: bool = True
     """False: instantiate only."""
     confirm: float = CONFIRM
-    """How long a host waits for our word before it goes back; 0 is the plain order: set the profile, then switch."""
+    """How long a host waits for the confirmation before it rolls back; 0: no trial, the profile is set before."""
     checks: bool = True
     wait: float = 0.0
     """How long to wait for another activation on the same host; 0 refuses at once."""

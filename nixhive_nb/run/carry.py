@@ -76,7 +76,7 @@ def carry_out(
     """Carry a plan out and give the report, whatever the outcome; the backend is closed, the journal ended.
 
     An interrupt starts nothing more and lets running activations come to their end; a second one leaves at once. The
-    interrupt then goes on up.
+    interrupt is then raised.
     """
     with under_way(plan, backend, limits=limits, follow=follow, journal=journal, warn=warn) as run:
         wait_or_stop(run)
@@ -84,7 +84,7 @@ def carry_out(
 
 
 def wait_or_stop(run: Run) -> None:
-    """Wait until a run has ended. An interrupt stops it, a second one leaves it; then it goes on up."""
+    """Wait until a run has ended. An interrupt stops it, a second one leaves it; then it is raised."""
     try:
         wait_awake(run.wait)
     except KeyboardInterrupt:
@@ -150,7 +150,9 @@ def _shown(run: Run, follow: Follow, warn: Callable[[str], None]) -> Iterator[No
     finally:
         for failure in (*run.unheard, *wrong):
             with swallowed(_log, "warning of what was not shown", Exception):
-                warn(f"The run could not all be shown: {str(failure) or type(failure).__name__}. Its report is whole.")
+                warn(
+                    f"Not all of the run could be shown: {str(failure) or type(failure).__name__}. Its report is whole."
+                )
 
 
 @contextlib.contextmanager
@@ -189,7 +191,7 @@ def _versions() -> dict[str, str]:
 
 
 def _leave(run: Run) -> None:
-    """Do not go on without a run that goes on: nobody would wait for it, and its backend is about to be closed."""
+    """Abandon a run that is still going: its backend is about to be closed."""
     if run.going and not run.abandoned:
         run.abandon()
         run.wait(_GRACE)

@@ -1,4 +1,4 @@
-"""A command of the user's on many hosts: told while it goes on, a row for each host in the end."""
+"""A command of the user's on many hosts: told while it runs, a row for each host in the end."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 class Listener:
-    """Hears of a run while it goes on; each method does nothing until it is made to.
+    """Hears of a run in progress; each method does nothing until it is made to.
 
     `began` and `said` are called on threads of the hosts, of several at once; the others on the thread of the run.
     """
@@ -82,7 +82,7 @@ class Listener:
 
 
 class _Guarded(Listener):
-    """Tells a listener what goes on until it raises, and then nothing more: what runs on hosts takes no notice."""
+    """Tells a listener of progress until it raises, and then nothing more: what runs on hosts takes no notice."""
 
     def __init__(self, listener: Listener, warn: Callable[[str], None]) -> None:
         self._listener = listener

@@ -2,8 +2,8 @@
 
 `runs/TIME-ID.jsonl` in the folder of `places` (0600, or 0660 where a team shares it) begins with a `run` line (`Head`),
 then holds the events of `plan.event`, but for output and progress, and ends with an `end` line (`End`). Beside it, the
-folder `TIME-ID` holds what hosts said: a log for each instance, and `build.log`. While a run goes on its journal is
-locked (`flock`), so that one that was killed can be told from one that runs.
+folder `TIME-ID` holds what hosts said: a log for each instance, and `build.log`. While a run is in progress its journal
+is locked (`flock`), so that one that was killed can be told from one that runs.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class Journal:
             self._fail(file, error)
 
     def _fail(self, file: Path, error: OSError) -> None:
-        what = f"{file}: {error.strerror}. The run itself goes on; `history` and `--resume` know less of it"
+        what = f"{file}: {error.strerror}. The run itself continues; `history` and `--resume` know less of it"
         self.failure = self.failure or what
 
 

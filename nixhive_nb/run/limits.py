@@ -106,8 +106,8 @@ LIMITS: tuple[Option, ...] = (
         default=_USUAL["output"],
         words=("--max-output",),
         metavar="SIZE",
-        help="How much of what one host says to run is kept, such as 500k, 64M or 1G. Of more, the beginning and the "
-        "end are kept, and a log has it.",
+        help="How much output of one host run keeps, such as 500k, 64M or 1G. Of more, it keeps the beginning and "
+        "the end; a log has all.",
     ),
     Option(
         name="log",
@@ -115,7 +115,7 @@ LIMITS: tuple[Option, ...] = (
         default=_USUAL["log"],
         words=("--max-log",),
         metavar="SIZE",
-        help="How long the log of one host may become.",
+        help="How large the log of one host may become.",
     ),
 )
 """Each limit once, as `plan.options.OPTIONS` has the options of a plan."""

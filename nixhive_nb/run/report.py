@@ -376,7 +376,7 @@ class Tally:
     ) -> None:
         """Begin with nothing done, now or when the run started; `journal` is the path of its journal, if any.
 
-        `clock` is that of a run that goes on: it tells how late it is by now.
+        `clock` is that of a run in progress: it tells how late it is by now.
         """
         self._plan = plan
         self._journal = journal

@@ -23,7 +23,7 @@ def ask_all(names: Sequence[str], ask: Callable[[str], Awaitable[T]], *, paralle
     """Return the answer of each host, or why there is none; at most `parallel` are asked at once.
 
     It works also where a loop is running already, as in a notebook: the questions have a thread and a loop of their
-    own. An interrupt ends them and goes on up.
+    own. An interrupt ends them and is raised.
     """
     answers: dict[str, T | HiveError] = {}
     limit = asyncio.Semaphore(parallel)

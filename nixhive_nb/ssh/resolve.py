@@ -113,7 +113,7 @@ class Resolver:
                 raise
             raise ConnectionFailed(
                 f"{name} would be reached through itself: {error}. Give one of them `ProxyJump none` in the "
-                "deployment, or mend your own ssh configuration."
+                "deployment, or fix your own ssh configuration."
             ) from None
 
     def forget(self, name: str) -> None:

@@ -57,7 +57,7 @@ class SimulatedFleet:
         return self._hosts[name]
 
     def runs(self, name: str) -> tuple[str, str]:
-        """Return what a host runs and boots next, once all that goes on there has come to its end."""
+        """Return what a host runs and boots next, once all that runs there has ended."""
         return self.host(name).becomes
 
     def store(self, url: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""One host that is not there: what it runs, and what goes on there without us."""
+"""One host that is not there: what it runs, and what runs there without us."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class SimulatedHost:
 
     @property
     def becomes(self) -> tuple[str, str]:
-        """What it runs and boots next, once all that goes on there has come to its end."""
+        """What it runs and boots next, once all that runs there has ended."""
         return self._becomes or (self.current, self.profile)
 
     def answer(self, now: float) -> None:
-        """Let what went on without us come to its end by now. Raises `ConnectionFailed` when it does not answer."""
+        """Let what ran without us end by now. Raises `ConnectionFailed` when it does not answer."""
         if self.has("unreachable") or now < self._away_until:
             raise ConnectionFailed(f"{self.name} does not answer.")
         self.settle(now)
 
     def settle(self, now: float) -> None:
-        """Let what went on without us come to its end by now."""
+        """Let what ran without us end by now."""
         if self._becomes and now >= self.busy_until:
             self.current, profile = self._becomes
             self._becomes = None

@@ -118,7 +118,7 @@ def plan_ways(plan: Plan) -> list[str]:
     if options.pause:
         found.append(f"pause of {seconds_text(options.pause)} between")
     if options.type in ("switch", "test"):
-        back = f"goes back unless confirmed within {options.confirm:g} s"
+        back = f"rolls back unless confirmed within {options.confirm:g} s"
         found.append(back if options.confirm else "no confirmation")
         found.append("with checks" if options.checks else "no checks")
     if options.wait:

@@ -1,4 +1,4 @@
-"""Where a run is, in the form that every face shows while it goes on: a head, and a row for what matters now."""
+"""Where a run is, in the form that every face shows while it runs: a head, and a row for what matters now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sign of life where no terminal shows what goes on: a line whenever nothing was said for a minute.
+"""A sign of life where no terminal shows progress: a line whenever nothing was said for a minute.
 
 CI ends a job that says nothing for long, and a person who reads its log wants to know what it waits for.
 """
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 EVERY = 60.0
 _doing: list[Callable[[], str]] = []
-"""What says what goes on; the last one knows best."""
+"""What reports progress; the last one knows best."""
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def doing(words: Callable[[], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def beating(every: float = EVERY) -> Iterator[None]:
-    """Say what goes on on standard error whenever nothing was written for so many seconds."""
+    """Report progress on standard error whenever nothing was written for so many seconds."""
     over = threading.Event()
     began = time.monotonic()
     thread = threading.Thread(target=_beat, args=(over, every, began), name="hive-pulse", daemon=True)
@@ -51,6 +51,6 @@ def _beat(over: threading.Event, every: float, began: float) -> None:
     while not over.wait(max(0.0, max(began, streams.last_written()) + every - time.monotonic())):
         if time.monotonic() - max(began, streams.last_written()) >= every and _doing:
             said = ""
-            with swallowed(_log, "asking what goes on", Exception):  # it may end just now
+            with swallowed(_log, "asking what is in progress", Exception):  # it may end just now
                 said = _doing[-1]()
-            streams.write(f"{said or 'it goes on'}\n", error=True)
+            streams.write(f"{said or 'it is running'}\n", error=True)

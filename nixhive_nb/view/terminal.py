@@ -93,7 +93,7 @@ def stopping_text(run: Run) -> str:
     waiting = waiting_for(run.report())
     if not waiting.instances:
         return f"Stopping. {_LEAVE}"
-    return f"Stopping: what is being activated comes to its end ({waiting}). {_LEAVE}"
+    return f"Stopping: activations in progress are finished first ({waiting}). {_LEAVE}"
 
 
 class HostLines(Listener):

@@ -30,7 +30,7 @@ class VerbWords(msgspec.Struct, frozen=True):
     """What a run or a plan of a verb does."""
 
     title: str
-    """While it goes on."""
+    """While it runs."""
     done: str
     to_do: str
 
@@ -80,7 +80,7 @@ STEPS: dict[Shown, StepWords] = {
 """In the order in which a legend has them."""
 
 Counted = Literal["done", "unchanged", "failed", "skipped", "cancelled", "running", "waiting"]
-"""As what the instances, or steps, of a run that goes on are counted."""
+"""As what the instances, or steps, of a run in progress are counted."""
 
 
 class OutcomeWords(msgspec.Struct, frozen=True):

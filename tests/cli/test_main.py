@@ -303,7 +303,7 @@ def test_the_past_needs_no_deployment_that_evaluates(folder):
         assert run["command"] == "deploy --yes www-1"
         assert "0 of 1 deployed" in nix_hive(folder, "history", run["run"]).stdout
         assert "0 of 1 deployed" in nix_hive(folder, "report").stdout
-        assert nix_hive(folder, "runs").stdout == "No run goes on.\n"
+        assert nix_hive(folder, "runs").stdout == "No run is in progress.\n"
 
 
 def test_a_deployment_that_never_was_is_told_by_what_looks_at_the_past(folder):

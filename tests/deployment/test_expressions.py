@@ -14,7 +14,7 @@ from nixhive_nb.deployment.expressions import KNOWN_GROUPS
 from nixhive_nb.deployment.globs import compile_glob
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.load import load
-from nixhive_nb.deployment.targets import Targets, Wave, select_instances, select_systems, uses_groups
+from nixhive_nb.deployment.targets import Targets, TargetWave, select_instances, select_systems, uses_groups
 from nixhive_nb.errors import HiveError, TargetError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -205,7 +205,7 @@ def test_a_plain_pattern_is_a_glob_as_ever(pattern):
         name for name, one in INVENTORY.instances.items() if any(match(word) for word in (name, one.system, *one.tags))
     )
     if names:
-        assert select_instances(INVENTORY, [pattern]) == Targets((Wave(pattern, names),))
+        assert select_instances(INVENTORY, [pattern]) == Targets((TargetWave(pattern, names),))
     else:
         with pytest.raises(TargetError):
             chosen(pattern)

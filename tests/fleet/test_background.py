@@ -88,7 +88,9 @@ def test_a_second_run_on_the_same_instances_warns_before_it_begins(fleet, hive, 
     assert hive.begin(hive.plan("deploy", "depot")).wait(60).ok
     assert warned == []
     second = hive.begin(hive.plan("deploy", "www-1", confirm=60.0))
-    assert [line for line in warned if f"Run {first.run} (deploy) goes on in the background, on www-1 as well" in line]
+    assert [
+        line for line in warned if f"Run {first.run} (deploy) is running in the background, on www-1 as well" in line
+    ]
     with pytest.raises(RunFailed, match="locked"):
         second.wait(60)
     open_gate(fleet, "www-1")

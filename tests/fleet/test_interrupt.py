@@ -1,4 +1,4 @@
-"""An interrupt ends builds, leaves nothing behind, and goes on up; a second one leaves at once."""
+"""An interrupt ends builds, leaves nothing behind, and is raised; a second one leaves at once."""
 
 from __future__ import annotations
 

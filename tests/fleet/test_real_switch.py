@@ -70,7 +70,7 @@ def test_a_check_before_the_switch_refuses_and_what_was_stopped_by_hand_stays_so
         assert ended.returncode == 1
         for host, kind in KINDS.items():
             line = seen(ended.stderr, host)
-            assert "refused: a check before the switch did not hold: Pre-switch check 'own' failed" in line
+            assert "refused: a pre-switch check failed: Pre-switch check 'own' failed" in line
             assert "Nothing was changed." in line
             if not words:
                 saw("a check before the switch refuses", line, kind)
@@ -94,7 +94,7 @@ def test_what_must_not_change_while_it_runs_goes_by_a_reboot(kinds):
         "refused: dbus: dbus → broker: that needs a reboot. Nothing was changed.",
     )
     for host in HOSTS:
-        assert "refused: a check before the switch did not hold: dbus : dbus -> broker" in seen(forced, host)
+        assert "refused: a pre-switch check failed: dbus : dbus -> broker" in seen(forced, host)
     rebooted = kinds.deploy("--reboot-if-needed", *HOSTS)
     assert rebooted.returncode == 0, rebooted.stderr
     after = kinds.boots()

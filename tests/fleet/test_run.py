@@ -1,4 +1,4 @@
-"""`run` on real hosts: what is seen while it goes on, what stays, and by which ways things get there."""
+"""`run` on real hosts: what is seen while it runs, what stays, and by which ways things get there."""
 
 from __future__ import annotations
 

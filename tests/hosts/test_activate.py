@@ -91,10 +91,10 @@ def test_a_host_that_is_unchanged_with_failed_units_says_so():
 def test_why_no_word_came_is_told_as_it_was_before_the_host_went_back(monkeypatch):
     """On the way back its sshd is restarted, which refuses connections for another reason."""
     monkeypatch.setattr(activate, "_PAUSE", 0.001)
-    why = "no word came within 8 s"
+    why = "not confirmed within 8 s"
     lines = ended(f"rolled-back 0 {why}", "nixhive ab12 tested 0", f"nixhive ab12 back {why}")
     with pytest.raises(
-        RolledBack, match=r"no word came within 8 s \(no new connection: the login of user root was ref"
+        RolledBack, match=r"not confirmed within 8 s \(no new connection: the login of user root was ref"
     ):
         activated(Hosts(looks(OLD), looks(OLD), *lines), confirm=8)
 
@@ -131,7 +131,7 @@ def test_a_host_that_refuses_is_told_with_the_words_of_its_check():
     with pytest.raises(Refused) as found:
         activated(Hosts(looks(OLD), looks(OLD), *ended(f"refused 1 {why}")), confirm=8)
     assert str(found.value) == (
-        "a check before the switch did not hold: dbus : dbus -> broker; Pre-switch check 'switchInhibitors' failed. "
+        "a pre-switch check failed: dbus : dbus -> broker; Pre-switch check 'switchInhibitors' failed. "
         "Nothing was changed. To have it booted next, and reboot: deploy --reboot-if-needed."
     )
 
@@ -169,7 +169,7 @@ def test_a_worker_that_never_had_its_turn_is_told_by_its_last_words():
     with pytest.raises(StepFailed) as found:
         activated(Hosts(looks(OLD), looks(OLD), *lines))
     assert str(found.value) == (
-        "the activation could not be begun: worker: 170: cannot create /run/nixhive/lock: Is a directory. "
+        "the activation could not be started: worker: 170: cannot create /run/nixhive/lock: Is a directory. "
         "Nothing was changed."
     )
 
@@ -180,4 +180,4 @@ def test_going_back_is_told_before_the_lines_that_come_of_it():
     hosts.line = told.append
     with pytest.raises(RolledBack):
         activated(hosts, confirm=8)
-    assert told == ["going back: why", "activating the old"]
+    assert told == ["rolling back: why", "activating the old"]

@@ -154,7 +154,7 @@ def test_what_is_picked_and_gone_from_the_deployment_is_named(shell, folder):
         text.replace('db-1 = { system = "db"; ssh = NOWHERE; };', "").replace("db-1", "db-9")
     )
     error = shell.error("%hive instances @picked")
-    assert "@picked: db-1 is not in hive.nix any more. Pick anew: %hive targets." in str(error)
+    assert "@picked: db-1 is not in hive.nix any more. Pick again: %hive targets." in str(error)
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_notebook_that_runs_by_itself_has_to_say_yes(folder):
         folder, "%load_ext nixhive_nb", "%hive deploy www-1", "%hive deploy www-1 --yes --no confirm"
     )
     assert load == []
-    assert "Nobody is here to see what it does: say --yes, or --plan DIGEST" in said(refused)
+    assert "This session is not interactive: say --yes, or --plan DIGEST" in said(refused)
     assert "--yes, or" not in said(leave)
     assert "0 of 1 deployed" in said(leave)
 
@@ -189,7 +189,7 @@ def test_a_notebook_with_a_person_need_not(folder):
 def test_the_policy_is_a_setting():
     with_policy = Shell(policy="always")
     with_policy.run("%load_ext nixhive_nb")
-    assert "The policy asks for a clear word: say --yes" in str(with_policy.error("%hive deploy '*'"))
+    assert "The policy requires a confirmation: say --yes" in str(with_policy.error("%hive deploy '*'"))
     with_policy.run("%config Hive.policy = 'free'")
     assert "--yes" not in str(with_policy.error("%hive deploy '*'"))
     with_policy.run("%unload_ext nixhive_nb")

@@ -85,7 +85,7 @@ class TestGrammar:
 
     def test_an_option_tells_what_it_is_for(self, shell):
         [found] = completions(shell, "%hive deploy --max-f")
-        assert found.type == "With more failed instances, activate nothing more"
+        assert found.type == "Stop when more instances than this have failed"
 
     def test_an_option_that_is_given_is_not_offered_again(self, shell):
         assert "--canary" not in offered(shell, "%hive deploy --canary 2 --")

@@ -55,7 +55,7 @@ def test_each_outcome_has_its_words_and_colour():
 
 
 def test_what_went_back_names_what_it_runs_again():
-    record = Record(ended(looked(), www_1=("rolled back", "no word came", None)))
+    record = Record(ended(looked(), www_1=("rolled back", "not confirmed", None)))
     assert "www-1 runs aaaaaaaa…-nixos-system-www-24.05 again." in read(record).text
     assert f'title="{path("a", "www")}"' in record.html()
 

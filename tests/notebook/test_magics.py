@@ -108,7 +108,7 @@ class TestListings:
 
     def test_nothing_is_told_in_a_sentence(self, shell):
         assert list(shell.run("%hive runs").index) == []
-        assert "No run goes on." in shell.out
+        assert "No run is in progress." in shell.out
 
     def test_csv_is_a_text(self, shell):
         shell.run("text = %hive systems --csv")

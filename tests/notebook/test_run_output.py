@@ -1,4 +1,4 @@
-"""What a command said on hosts: while it goes on, and what stays of it."""
+"""What a command said on hosts: while it runs, and what stays of it."""
 
 from __future__ import annotations
 

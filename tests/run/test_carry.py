@@ -120,8 +120,8 @@ def test_a_face_that_breaks_in_the_middle_or_at_the_end_does_not_touch_the_run(j
     assert report.ok
     assert history.report_of(history.runs(journal.path.parents[1])[0]).ok
     assert warned == [
-        "The run could not all be shown: [Errno 32] Broken pipe. Its report is whole.",
-        "The run could not all be shown: I/O operation on closed file.. Its report is whole.",
+        "Not all of the run could be shown: [Errno 32] Broken pipe. Its report is whole.",
+        "Not all of the run could be shown: I/O operation on closed file.. Its report is whole.",
     ]
 
 

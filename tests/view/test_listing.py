@@ -80,9 +80,9 @@ def test_colours_are_those_of_the_meaning_and_only_where_there_are_some():
 
 
 def test_nothing_is_said_in_a_sentence():
-    nothing = table(headline="0 runs", empty="No run goes on.")
-    assert listing_text(nothing) == "No run goes on."
-    assert listing_html(nothing) == "<div>No run goes on.</div>"
+    nothing = table(headline="0 runs", empty="No run is in progress.")
+    assert listing_text(nothing) == "No run is in progress."
+    assert listing_html(nothing) == "<div>No run is in progress.</div>"
 
 
 def test_sections_have_titles_and_share_their_columns():

@@ -43,7 +43,7 @@ def test_the_options_stand_in_words():
     words = plan_text(plan).splitlines()[1]
     assert words == (
         "canary of 1 · batches of 25% · stops when more than 2 failed · pause of 5.0 s between · "
-        "goes back unless confirmed within 30 s · no checks · waits 1 min 00 s for other activations · "
+        "rolls back unless confirmed within 30 s · no checks · waits 1 min 00 s for other activations · "
         "also where nothing changes"
     )
     assert "no confirmation" in plan_text(looked(options=Options(confirm=0.0)))

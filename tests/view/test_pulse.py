@@ -43,7 +43,7 @@ def quiet(tmp_path):
 def test_a_command_that_says_nothing_says_that_it_goes_on(quiet, words):
     process, gate = quiet(*words)
     for _ in range(3):
-        assert process.stderr.readline().startswith(f"{words[0]}: goes on, after ")
+        assert process.stderr.readline().startswith(f"{words[0]}: running, after ")
     gate.write_text("go\n")
     assert process.wait(30) == 0
 

@@ -1,4 +1,4 @@
-"""Following something in a cell while it goes on, and the record that takes its place.
+"""Following something in a cell while it runs, and the record that takes its place.
 
 It is HTML that is renewed at most twice a second. Where a person looks on, a widget (`widget`) stands in for that
 on pages which can show it, and the HTML is renewed more seldom: it is for the pages that cannot, and for the file.
@@ -48,7 +48,7 @@ BESIDE, HIDDEN = 1.0, 10.0
 
 @contextlib.contextmanager
 def track(source: Source, record: Callable[[], Bundle], *, blocking: bool = True) -> Iterator[Callable[[object], None]]:
-    """Show a source in the cell while it goes on; what stays there is its record, also after an interrupt.
+    """Show a source in the cell while it runs; what stays there is its record, also after an interrupt.
 
     It gives what is to be called with whatever has changed, by any thread. It may be left on another thread than it
     was entered on. `blocking` says that the cell waits for the source: an interrupt of the kernel then ends it; where

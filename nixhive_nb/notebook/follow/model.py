@@ -48,7 +48,7 @@ class TrackedWave(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrackedView(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes on, at one moment."""
+    """What is in progress, at one moment."""
 
     title: str
     done: int
@@ -64,9 +64,9 @@ class TrackedView(msgspec.Struct, frozen=True, kw_only=True):
     """What is counted only: `1 done · 0 waiting`."""
     stopping: bool = False
     """Whether it was asked to end."""
-    cancelling: str = "Nothing more is started; activations that run come to their end."
+    cancelling: str = "Nothing more is started; activations in progress are finished."
     """What happens when it is cancelled."""
-    leaving: str = "Activations that run are not waited for: how they end will not be known."
+    leaving: str = "Activations in progress are not waited for: how they end will not be known."
     """What happens when it is cancelled once more."""
     told_by: str = ""
     """The command that tells how it ended, should nobody see it end here; empty where none does."""

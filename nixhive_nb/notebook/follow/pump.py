@@ -1,4 +1,4 @@
-"""What shows things while they go on: a thread of its own, seldom, and only with news."""
+"""What shows things while they run: a thread of its own, seldom, and only with news."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a run in a cell: the tracker while it goes on, and the record in its place at the end."""
+"""Following a run in a cell: the tracker while it runs, and the record in its place at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nixhive_nb.view.progress import Progress, ProgressRow
 
 SURVEY_PAUSE = 1.0
-"""Seconds after which a survey is shown while it goes on."""
+"""Seconds after which a survey is shown while it runs."""
 
 
 class RunSource:

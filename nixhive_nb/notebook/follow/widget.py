@@ -36,7 +36,7 @@ TAIL = 10
 """How many of the last lines of a row go to the page."""
 _LONGEST = 200
 _LONGEST_NAME = 80
-GONE = "The kernel has gone, and with it what was followed here."
+GONE = "The kernel is gone: this view is not updated any more."
 
 State = dict[str, Any]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).with_name("picker.js")
 STYLE = Path(__file__).with_name("picker.css")
-GONE = "The kernel has gone: nothing that is picked here is heard. Run the cell again."
+GONE = "The kernel is gone: what you pick here has no effect. Run the cell again."
 
 
 class OwnPicker(OwnWidget):

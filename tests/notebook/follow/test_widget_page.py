@@ -231,7 +231,7 @@ class TestCancelling:
     def test_it_asks_first_and_may_go_on(self, told):
         told.start(view(row("a")), kernel="there")
         told.button("Cancel…").click()
-        assert "Nothing more is started; activations that run come to their end." in told.text(".hive-question")
+        assert "Nothing more is started; activations in progress are finished." in told.text(".hive-question")
         assert told.page.evaluate("document.activeElement.textContent") == "Go on"
         told.page.keyboard.press("Enter")
         told.button("Cancel…").click()
