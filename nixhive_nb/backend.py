@@ -26,7 +26,7 @@ from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
 from nixhive_nb.plan.settled import FRESH_SECONDS
-from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.fabric_links import FabricLinks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ class NixSsh:
         self._fresh = fresh
         self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
-        self._lines = Lines(connections)
+        self._links = FabricLinks(connections)
         self._builds = Builds(
             inventory,
             deployment,
@@ -105,7 +105,7 @@ class NixSsh:
         self._transfer = Transfer(
             inventory.instances,
             files,
-            self._lines.remote,
+            self._links,
             way=connections.way,
             stores=stores,
             copies=copies,
@@ -115,7 +115,7 @@ class NixSsh:
 
     def close(self) -> None:
         """End the threads. The connections stay warm for the next run."""
-        self._lines.close()
+        self._links.close()
 
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""
@@ -144,14 +144,14 @@ class NixSsh:
         return Result(outcome="unchanged", path=facts.current, facts=facts)
 
     async def _ask(self, instance: str) -> HostFacts:
-        return parse_facts((await self._lines.remote(instance, FACTS, seconds=LOOK_SECONDS)).stdout)
+        return parse_facts((await self._links.kept(instance).run(FACTS, seconds=LOOK_SECONDS)).stdout)
 
     async def _missing(self, step: Step, _tell: Tell) -> Result:
         """Find out what an instance lacks; nothing can be told of a system that is not built yet."""
         built = await self._builds.known(step.system, step.path)
         if built is None:
             return Result(outcome="unchanged", how="not built")
-        lacks = await closures.lacking(self._lines.remote, step.instance, built.sizes)
+        lacks = await closures.lacking(self._links, step.instance, built.sizes)
         reboot = closures.reboot_wanted(closures.kernel_of(built.path), self._facts[step.instance])
         changes = inhibited(self._facts[step.instance].inhibitors, closures.inhibitors_of(built.path))
         return Result(
@@ -223,7 +223,7 @@ class NixSsh:
     async def _activated(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
         """Activate, and fetch a path once more that has vanished from the host since it was brought there."""
         try:
-            return await Activation(order, checks, self._lines, tell).run()
+            return await Activation(order, checks, self._links, tell).run()
         except PathGone as error:
             if not step.system or step.path:
                 raise
@@ -231,7 +231,7 @@ class NixSsh:
         fetch = msgspec.structs.replace(step, store=self._inventory.instances[step.instance].store)
         await self._transfer.fetch(fetch, self._builds.result(step.system), tell)
         again = msgspec.structs.replace(order, id=secrets.token_hex(8))
-        result = await Activation(again, checks, self._lines, tell).run()
+        result = await Activation(again, checks, self._links, tell).run()
         told = "the system had vanished from the host (a garbage collection?) and was fetched again"
         return msgspec.structs.replace(result, warning="; ".join(filter(None, [result.warning, told])))
 
@@ -248,7 +248,7 @@ class NixSsh:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
         # An activation before it has changed what was seen when the plan was made.
         expected = RunsAndBoots() if wanted else self._expected(step.instance)
-        reboot = Reboot(step.instance, self._lines, tell, owner=self._owner, checks=self._checks_of(step))
+        reboot = Reboot(step.instance, self._links, tell, owner=self._owner, checks=self._checks_of(step))
         return await reboot.run(self._options, wanted, expected)
 
     def _checks_of(self, step: Step) -> Sequence[Check]:
@@ -256,8 +256,8 @@ class NixSsh:
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.
-        await self._lines.remote(step.instance, ":", seconds=LOOK_SECONDS)
-        results = await run_checks(self._inventory.instances[step.instance].checks, self._lines.kept(step.instance))
+        await self._links.kept(step.instance).run(":", seconds=LOOK_SECONDS)
+        results = await run_checks(self._inventory.instances[step.instance].checks, self._links.kept(step.instance))
         problem = complaint(results)
         if problem:
             raise ChecksFailed(f"{problem}.", result=Result(checks=results))

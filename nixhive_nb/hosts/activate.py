@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,7 +25,7 @@ from nixhive_nb.errors import (
 )
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import RunsAndBoots
-from nixhive_nb.hosts.checks import ProbeWay, complaint, describe, longest, run_checks
+from nixhive_nb.hosts.checks import complaint, describe, longest, run_checks
 from nixhive_nb.hosts.facts import NAMELESS
 from nixhive_nb.hosts.settled import unchanged
 from nixhive_nb.plan.events import Result
@@ -34,14 +34,12 @@ from nixhive_nb.util import said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.hosts.activation import HostOutcome, Order
     from nixhive_nb.plan.facts import CheckResult
     from nixhive_nb.plan.protocol import Tell
-    from nixhive_nb.ssh.pool import RemoteResult
-    from nixhive_nb.ssh.remote import Remote
+    from nixhive_nb.ssh.link import HostLink, HostLinks, RemoteResult
 
 _log = logging.getLogger(__name__)
 
@@ -58,31 +56,10 @@ class PathGone(StepFailed):
     """The system was brought to the host, and is not there any more: its garbage was collected."""
 
 
-class Line(ProbeWay, Protocol):
-    """One connection to an instance."""
-
-    async def command(self, words: str, *, seconds: float, stdin: str | None = None) -> RemoteResult:
-        """Run shell words there. Raises `ConnectionFailed` or `LinkLost`."""
-
-
-class Hosts(Protocol):
-    """How an instance is reached."""
-
-    @property
-    def remote(self) -> Remote:
-        """Run a command over the kept connection."""
-
-    def fresh(self, instance: str, *, urgent: bool = False) -> AbstractAsyncContextManager[Line]:
-        """Open a connection that nothing has used before; `urgent`: at once. Raises `ConnectionFailed`."""
-
-    def kept(self, instance: str) -> Line:
-        """Return the kept connection, for checks."""
-
-
 class Activation:
     """One activation on one instance."""
 
-    def __init__(self, order: Order, checks: Sequence[Check], hosts: Hosts, tell: Tell) -> None:
+    def __init__(self, order: Order, checks: Sequence[Check], hosts: HostLinks, tell: Tell) -> None:
         """Nothing is done yet. With checks, the host waits for the word as much longer as they may take."""
         confirm = order.confirm and order.confirm + longest(checks)
         self._order = msgspec.structs.replace(order, confirm=confirm)
@@ -147,7 +124,7 @@ class Activation:
 
     async def _look(self) -> activation.SeenHost:
         command = activation.look(self._order.path)
-        ended = await self._hosts.remote(self._order.instance, command, seconds=activation.LOOK_SECONDS)
+        ended = await self._hosts.kept(self._order.instance).run(command, seconds=activation.LOOK_SECONDS)
         return activation.read_look(ended.stdout)
 
     # The two conversations, side by side
@@ -215,8 +192,8 @@ class Activation:
             self._lines = max(self._lines, number)
 
         seconds = order.wait + _MOST_TURNS * order.limit + order.confirm + 60
-        return await self._hosts.remote(
-            order.instance, command, seconds=seconds, on_line=heard, stdin=activation.script()
+        return await self._hosts.kept(order.instance).run(
+            command, seconds=seconds, on_line=heard, stdin=activation.script()
         )
 
     def _learn(self, line: str) -> None:
@@ -265,7 +242,7 @@ class Activation:
             try:
                 async with self._hosts.fresh(self._order.instance, urgent=True) as reach:
                     word = await self._verdict(reach)
-                    await reach.command(
+                    await reach.run(
                         activation.say(self._order, word, root=self._root),
                         seconds=_WORD_SECONDS,
                         stdin=activation.word_script(),
@@ -281,7 +258,7 @@ class Activation:
                 told = True
                 await asyncio.sleep(_PAUSE)
 
-    async def _verdict(self, reach: Line) -> str:
+    async def _verdict(self, reach: HostLink) -> str:
         if not self._checks:
             return activation.KEEP
         self._tell.line(f"checking: {', '.join(map(describe, self._checks))}")
@@ -295,8 +272,8 @@ class Activation:
         forget = activation.forget(self._order, root=self._root)
         try:
             host = await self._look()
-            await self._hosts.remote(
-                self._order.instance, forget, seconds=activation.LOOK_SECONDS, stdin=activation.word_script()
+            await self._hosts.kept(self._order.instance).run(
+                forget, seconds=activation.LOOK_SECONDS, stdin=activation.word_script()
             )
         except HiveError:
             _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)

@@ -9,25 +9,21 @@ import math
 import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import HiveError
 from nixhive_nb.hosts.facts import FAILED_UNITS, parse_failed_units
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.ssh.config import SESSIONS
-from nixhive_nb.ssh.probe import ProbeChannel, Tunnel, broken, dial_here, explain, http_status, parse_url
+from nixhive_nb.ssh.probe import ProbeChannel, broken, dial_here, explain, http_status, parse_url
 from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
-
-    import paramiko
 
     from nixhive_nb.deployment.inventory import Check
-    from nixhive_nb.ssh.pool import RemoteResult
-    from nixhive_nb.ssh.probe import Channel
+    from nixhive_nb.ssh.link import Channel, HostLink, RemoteResult
 
 _log = logging.getLogger(__name__)
 
@@ -37,27 +33,9 @@ _GRACE = 15.0
 """Seconds that a host has to end a command that took too long, before its link is given up."""
 
 
-class ProbeWay(Protocol):
-    """The ways to one instance."""
-
-    @property
-    def address(self) -> str:
-        """The instance's address as seen from this machine. Blocks. Raises `ConnectionFailed`."""
-
-    @property
-    def room(self) -> AbstractAsyncContextManager[object]:
-        """A place for a command: as many run at once as a connection has sessions."""
-
-    async def command(self, words: str, *, seconds: float) -> RemoteResult:
-        """Run shell words on the instance, for so many seconds at most. Raises `ConnectionFailed` or `LinkLost`."""
-
-    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
-        """Have the instance connect to a host and port; blocks for `seconds` at most. Raises `ConnectionFailed`."""
-
-
 async def run_checks(
     checks: Sequence[Check],
-    reach: ProbeWay,
+    reach: HostLink,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -122,7 +100,7 @@ def complaint(results: Sequence[CheckResult]) -> str:
 class _Site:
     """Where the checks of an instance run."""
 
-    def __init__(self, reach: ProbeWay, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, reach: HostLink, pool: ThreadPoolExecutor) -> None:
         self.reach = reach
         self._pool = pool
 
@@ -204,13 +182,13 @@ async def _try(check: Check, site: _Site, seconds: float) -> str | None:
 
 
 async def _command(check: Check, site: _Site, seconds: float) -> str:
-    return _wrong_end(await site.reach.command(_bounded(check.command, seconds), seconds=seconds + _GRACE))
+    return _wrong_end(await site.reach.run(_bounded(check.command, seconds), seconds=seconds + _GRACE))
 
 
 async def _units(_check: Check, site: _Site, seconds: float) -> str:
     words = _bounded(("sh", "-c", FAILED_UNITS), seconds)
-    ended = await site.reach.command(words, seconds=seconds + _GRACE)
-    failed = parse_failed_units(ended.stdout)
+    ended = await site.reach.run(words, seconds=seconds + _GRACE)
+    failed = parse_failed_units(strip_control(ended.stdout))
     if failed is None:
         return _wrong_end(ended) or "systemd does not run there"
     return f"failed: {', '.join(failed)}" if failed else ""
@@ -252,10 +230,10 @@ def _wrong_end(ended: RemoteResult) -> str:
     return f"ended with {ended.exited}{f': {lines[-1]}' if lines else ''}"
 
 
-def _dial(check: Check, reach: ProbeWay, where: tuple[str, int], seconds: float, opened: ProbeChannel) -> Channel:
+def _dial(check: Check, reach: HostLink, where: tuple[str, int], seconds: float, opened: ProbeChannel) -> Channel:
     if check.here:
         return dial_here(*where, seconds, opened)
-    return opened.keep(Tunnel(reach.dial(*where, seconds), seconds))
+    return opened.keep(reach.dial(*where, seconds))
 
 
 def _one_line(text: str) -> str:

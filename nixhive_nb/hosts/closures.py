@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.plan.facts import HostFacts
-    from nixhive_nb.ssh.pool import RemoteResult
-    from nixhive_nb.ssh.remote import Remote
+    from nixhive_nb.ssh.link import HostLinks, RemoteResult
 
 _log = logging.getLogger(__name__)
 LOOK_SECONDS = 120
@@ -32,25 +31,25 @@ _KERNEL = ("kernel", "initrd", "kernel-modules")
 _HASH = 32
 
 
-async def lacking(remote: Remote, instance: str, sizes: Mapping[str, int]) -> int:
+async def lacking(links: HostLinks, instance: str, sizes: Mapping[str, int]) -> int:
     """Return the bytes of those store paths that an instance does not have.
 
     Raises `ConnectionFailed`, `LinkLost`, or `NixError` where its Nix gives no answer.
     """
     total = 0
     for paths in _chunks(sizes):
-        ended = await remote(instance, commands.remote_invalid(paths), seconds=LOOK_SECONDS)
+        ended = await links.kept(instance).run(commands.remote_invalid(paths), seconds=LOOK_SECONDS)
         answer = set(_checked(ended, instance).split())
         total += sum(sizes[path] for path in paths if path in answer)
     return total
 
 
-async def closure_sizes(remote: Remote, instance: str, path: str) -> dict[str, int]:
+async def closure_sizes(links: HostLinks, instance: str, path: str) -> dict[str, int]:
     """Return the closure of a path that is on an instance, with the bytes of each path, in one round trip.
 
     Raises `ConnectionFailed`, `LinkLost`, or `NixError` where the path is not there.
     """
-    ended = await remote(instance, commands.remote_closure_sizes(path), seconds=LOOK_SECONDS)
+    ended = await links.kept(instance).run(commands.remote_closure_sizes(path), seconds=LOOK_SECONDS)
     paths, _, sizes = _checked(ended, instance).partition("\n\n")
     found = _sizes(paths.split(), sizes.split())
     if found is None:

@@ -23,7 +23,7 @@ from nixhive_nb.ssh.bound import END_SESSION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nixhive_nb.ssh.pool import RemoteResult
+    from nixhive_nb.ssh.link import RemoteResult
 
 SHELL = ("/bin/sh",)
 """What runs a script."""

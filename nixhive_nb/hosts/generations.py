@@ -9,8 +9,8 @@ from nixhive_nb.hosts.activation import LOOK_SECONDS
 from nixhive_nb.hosts.closures import closure_sizes, local_closure_sizes
 from nixhive_nb.hosts.facts import GENERATIONS, parse_generations
 from nixhive_nb.plan.closure import closure_changes
+from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.ssh.gather import ask_all
-from nixhive_nb.ssh.link import Lines
 from nixhive_nb.util.said import one_line
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.plan.closure import PackageChange
     from nixhive_nb.plan.facts import Generation, Seen
+    from nixhive_nb.ssh.link import HostLinks
     from nixhive_nb.ssh.pool import Connections
 
 T = TypeVar("T")
@@ -28,8 +29,8 @@ def generations_of(
 ) -> tuple[dict[str, tuple[Generation, ...]], dict[str, str]]:
     """Return the generations of each instance, the newest first, and why some could not be asked."""
 
-    async def ask(lines: Lines, name: str) -> tuple[Generation, ...]:
-        return parse_generations((await lines.remote(name, GENERATIONS, seconds=LOOK_SECONDS)).stdout)
+    async def ask(links: HostLinks, name: str) -> tuple[Generation, ...]:
+        return parse_generations((await links.kept(name).run(GENERATIONS, seconds=LOOK_SECONDS)).stdout)
 
     return _asked(connections, names, ask, parallel)
 
@@ -42,8 +43,8 @@ def diffs_of(
     What runs needs to be on the host alone. Instances that run the same are alike: one of them is asked.
     """
 
-    async def ask(lines: Lines, name: str) -> dict[str, int]:
-        return await closure_sizes(lines.remote, name, running[name])
+    async def ask(links: HostLinks, name: str) -> dict[str, int]:
+        return await closure_sizes(links, name, running[name])
 
     running = {one.instance: one.facts.current for one in seen if one.facts is not None}
     asked = {path: name for name, path in reversed(running.items()) if path}
@@ -59,13 +60,13 @@ def diffs_of(
 
 
 def _asked(
-    connections: Connections, names: Sequence[str], ask: Callable[[Lines, str], Awaitable[T]], parallel: int
+    connections: Connections, names: Sequence[str], ask: Callable[[HostLinks, str], Awaitable[T]], parallel: int
 ) -> tuple[dict[str, T], dict[str, str]]:
-    lines = Lines(connections)
+    links = FabricLinks(connections)
     try:
-        found = ask_all(names, lambda name: ask(lines, name), parallel=parallel)
+        found = ask_all(names, lambda name: ask(links, name), parallel=parallel)
     finally:
-        lines.close()
+        links.close()
     answers = {name: answer for name, answer in found.items() if not isinstance(answer, HiveError)}
     errors = {name: one_line(str(answer)) for name, answer in found.items() if isinstance(answer, HiveError)}
     return answers, errors

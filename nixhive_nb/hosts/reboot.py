@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nixhive_nb.deployment.inventory import Check
-    from nixhive_nb.hosts.activate import Hosts
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Options
     from nixhive_nb.plan.protocol import Tell
+    from nixhive_nb.ssh.link import HostLinks
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ _LOOKS = 5
 class Reboot:
     """One reboot of one instance."""
 
-    def __init__(self, instance: str, hosts: Hosts, tell: Tell, *, owner: str, checks: Sequence[Check] = ()) -> None:
+    def __init__(
+        self, instance: str, hosts: HostLinks, tell: Tell, *, owner: str, checks: Sequence[Check] = ()
+    ) -> None:
         """Nothing is done yet. `owner` is what others are told meanwhile; `checks` must hold when it is back."""
         self._instance = instance
         self._hosts = hosts
@@ -94,7 +96,7 @@ class Reboot:
         """Run the checks when all that starts at boot has started, or the time to come back is over."""
         left = max(1, math.ceil(ends - time.monotonic()))
         async with self._hosts.fresh(self._instance) as line:
-            await line.command(_STARTED.format(seconds=left), seconds=left + _GRACE)
+            await line.run(_STARTED.format(seconds=left), seconds=left + _GRACE)
             self._tell.line(f"checking: {', '.join(map(describe, self._checks))}")
             results = await run_checks(self._checks, line)
         found = msgspec.structs.replace(result, checks=results)
@@ -103,7 +105,7 @@ class Reboot:
         return found
 
     async def _look(self) -> HostFacts:
-        return parse_facts((await self._hosts.remote(self._instance, FACTS, seconds=LOOK_SECONDS)).stdout)
+        return parse_facts((await self._hosts.kept(self._instance).run(FACTS, seconds=LOOK_SECONDS)).stdout)
 
     def _check(self, found: HostFacts, wanted: str, expected: RunsAndBoots) -> None:
         if wanted and found.profile != wanted:
@@ -153,8 +155,8 @@ class Reboot:
             root=before.root,
         )
         try:
-            ended = await self._hosts.remote(
-                self._instance, command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=activation.script()
+            ended = await self._hosts.kept(self._instance).run(
+                command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=activation.script()
             )
         except LinkLost:
             # As it should be. It may end the session before it answers, which is no reason to order it twice.
@@ -178,7 +180,7 @@ class Reboot:
             await asyncio.sleep(_PAUSE)
             try:
                 async with self._hosts.fresh(self._instance) as line:
-                    facts = parse_facts((await line.command(FACTS, seconds=LOOK_SECONDS)).stdout)
+                    facts = parse_facts((await line.run(FACTS, seconds=LOOK_SECONDS)).stdout)
             except HiveError as error:
                 _log.info("%s: not back yet, it is tried again in %g s: %s", self._instance, _PAUSE, error)
                 reason = str(error)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
-    from nixhive_nb.ssh.remote import Remote
+    from nixhive_nb.ssh.link import HostLinks
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Transfer:
         self,
         instances: Container[str],
         files: SshFiles,
-        remote: Remote,
+        links: HostLinks,
         *,
         way: Callable[[str], object],
         stores: Mapping[str, str] | None = None,
@@ -89,7 +89,7 @@ class Transfer:
         self._instances = instances
         self._stores = stores or {}
         self._files = files
-        self._remote = remote
+        self._links = links
         self._copies = asyncio.Semaphore(copies)
 
     async def push(self, step: Step, built: Built, tell: Tell) -> Result:
@@ -119,7 +119,7 @@ class Transfer:
         counter = _Counter(built, tell, step.instance)
         command = fetching.fetch(built.path, self._roots.name(built.path), stall=self._stall)
         seconds = fetching.FETCH_SECONDS + 60
-        ended = await self._remote(step.instance, command, seconds=seconds, on_line=counter.heard)
+        ended = await self._links.kept(step.instance).run(command, seconds=seconds, on_line=counter.heard)
         if counter.rooted:
             self._roots.hold(SshStore(host=step.instance), built.path)
         if ended.exited == 0:
@@ -207,7 +207,7 @@ class Transfer:
     ) -> int:
         """Run a command on the host of a store, and return its exit status."""
         if self._is_ours(where):
-            return (await self._remote(where.host, command, seconds=seconds, on_line=on_line)).exited
+            return (await self._links.kept(where.host).run(command, seconds=seconds, on_line=on_line)).exited
         await asyncio.to_thread(self._way, where.host)
         answer = MarkedOutput()
         argv = where.argv(str(self._files.batch), commands.posix(answer.marked(command)))
@@ -225,7 +225,7 @@ class Transfer:
 
     async def _see_on(self, instance: str, path: str) -> None:
         """See that a path is valid on an instance, by our own connection. Raises `StepFailed` where it is not."""
-        ended = await self._remote(instance, commands.remote_invalid([path]), seconds=_SEE_SECONDS)
+        ended = await self._links.kept(instance).run(commands.remote_invalid([path]), seconds=_SEE_SECONDS)
         if ended.exited or path in ended.stdout.split():
             raise StepFailed(
                 f"{path} was copied to {instance} and is not in its store: {_why(ended.stderr)}. Does its ssh lead to "
@@ -251,7 +251,7 @@ class Transfer:
     async def _moves_on(self, instance: str) -> fetching.Moves | None:
         """Return what Nix on an instance waits for; None where it cannot be asked."""
         try:
-            ended = await self._remote(instance, fetching.look(), seconds=_SEE_SECONDS)
+            ended = await self._links.kept(instance).run(fetching.look(), seconds=_SEE_SECONDS)
         except HiveError:
             _log.debug("%s: cannot tell what Nix waits for", instance, exc_info=True)
             return None
@@ -261,7 +261,7 @@ class Transfer:
     async def _lacks(self, instance: str, sizes: Mapping[str, int]) -> int:
         """Return the bytes that an instance lacks; of one that cannot tell, all."""
         try:
-            return await lacking(self._remote, instance, sizes)
+            return await lacking(self._links, instance, sizes)
         except (HiveError, OSError):  # the copy itself will say what is wrong
             _log.debug("%s: cannot tell what it lacks", instance, exc_info=True)
             return sum(sizes.values())

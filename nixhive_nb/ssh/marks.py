@@ -23,7 +23,7 @@ from nixhive_nb.util.text import strip_control
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nixhive_nb.ssh.pool import RemoteResult
+    from nixhive_nb.ssh.link import RemoteResult
     from nixhive_nb.util.process import Finished
 
 WORDS = """exec /bin/sh -c 'IFS= read -r hive_words; eval "$(printf %b "$hive_words")"'"""

@@ -14,13 +14,13 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Self
 
-import msgspec
 import paramiko
 from invoke.exceptions import ThreadException
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.fabric import Call
+from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.ssh.transport import Cancelled
@@ -47,19 +47,6 @@ _REFUSALS = {
     2: "nothing listens there, or it cannot be reached",
 }
 """Why an SSH server opens no channel: the codes of RFC 4254, section 5.1."""
-
-
-class RemoteResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that ended on a host."""
-
-    exited: int
-    """Its exit status; 128 + N where signal N ended it."""
-    stdout: str
-    stderr: str
-    seconds: float
-    """From sending it to its end, without the login."""
-    is_cut: bool = False
-    """Whether it said more than is kept: of each stream the beginning and the end are left then."""
 
 
 class Connections:

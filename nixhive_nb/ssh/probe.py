@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import paramiko
     from _typeshed import WriteableBuffer
 
+    from nixhive_nb.ssh.link import Channel
     from nixhive_nb.ssh.transport import Transport
 
 _log = logging.getLogger(__name__)
@@ -30,19 +31,6 @@ T = TypeVar("T")
 
 _CHUNK = 16384
 _PORTS = {"http": 80, "https": 443}
-
-
-class Channel(Protocol):
-    """What is needed of a socket. `close` wakes a thread that reads or writes."""
-
-    def sendall(self, data: bytes, /) -> object:
-        """Write all of it."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Read some bytes; none at the end."""
-
-    def close(self) -> object:
-        """End it; any number of times."""
 
 
 def broken() -> tuple[type[Exception], ...]:

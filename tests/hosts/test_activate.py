@@ -13,7 +13,7 @@ from nixhive_nb.errors import ConnectionFailed, Refused, RolledBack, StepFailed
 from nixhive_nb.hosts import activate
 from nixhive_nb.hosts.activate import Activation
 from nixhive_nb.hosts.activation import Order, failed_text, units_in
-from nixhive_nb.ssh.pool import RemoteResult
+from nixhive_nb.ssh.link import RemoteResult
 
 OLD, NEW = (f"/nix/store/{letter * 32}-nixos-system-web" for letter in "ab")
 ORDER = Order(id="ab12", instance="web", path=NEW, type="switch", confirm=0, limit=60, owner="ann")
@@ -35,7 +35,10 @@ class Hosts:
         """The words that began an activation."""
         self.going_back = False
 
-    async def remote(self, _instance, words, *, seconds, on_line=None, stdin=None):
+    def kept(self, _instance):
+        return self
+
+    async def run(self, words, *, seconds, on_line=None, stdin=None):
         said = ""
         if stdin is None:
             said = self.looks.pop(0)

@@ -21,8 +21,8 @@ from nixhive_nb.deployment.inventory import Check
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 from nixhive_nb.hosts.checks import describe, longest, run_checks
 from nixhive_nb.ssh.config import SESSIONS
-from nixhive_nb.ssh.link import Lines
-from nixhive_nb.ssh.pool import RemoteResult
+from nixhive_nb.ssh.fabric_links import FabricLinks
+from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.testing.clock import VirtualClock
 from tests.sshd import eventually, is_running
 
@@ -114,7 +114,7 @@ def reach(site, server):
     """The kept line to an instance on this machine."""
     connections = site.connect(site.instance("web", server))
     connections.open("web")
-    lines = Lines(connections)
+    lines = FabricLinks(connections)
     yield lines.kept("web")
     lines.close()
 
@@ -128,7 +128,7 @@ class Unreachable:
         self.error = error or ConnectionFailed("web did not answer.")
         self.room = asyncio.Semaphore(SESSIONS)
 
-    async def command(self, words, *, seconds):
+    async def run(self, words, *, seconds):
         raise self.error
 
     def dial(self, host, port, seconds):
@@ -228,7 +228,7 @@ class Taking:
     def __init__(self):
         self.room = asyncio.Semaphore(SESSIONS)
 
-    async def command(self, words, *, seconds):
+    async def run(self, words, *, seconds):
         await asyncio.sleep(float(words.split()[-1]))
         return RemoteResult(exited=0, stdout="", stderr="", seconds=0)
 
@@ -281,7 +281,7 @@ def test_a_check_may_have_to_hold_for_a_while(answers, ok, seconds, reason):
     clock, tries = VirtualClock(), []
 
     class Site(Unreachable):
-        async def command(self, words, *, seconds):
+        async def run(self, words, *, seconds):
             tries.append(clock.elapsed)
             answer = answers[min(len(tries), len(answers)) - 1]
             await asyncio.sleep({"slow": 1.5, "hang": 60}.get(answer, 0))
@@ -497,7 +497,7 @@ def test_tcp_from_the_instance_tells_where_nothing_accepts(reach, closed_port):
 
 def test_an_sshd_that_forwards_nothing_is_told(site, silent):
     connections = site.connect(site.instance("web", site.sshd(extra="AllowTcpForwarding no")))
-    lines = Lines(connections)
+    lines = FabricLinks(connections)
     result = once(check("tcp", port=silent[0]), lines.kept("web"))
     lines.close()
     assert not result.ok
@@ -524,7 +524,7 @@ def systemd(site, tmp_path):
     spaces = ["nsenter", f"--target={server.process.pid}", "--mount"]
     marker = "mount -t tmpfs none /run && mkdir -p /run/sshd /run/systemd/system"
     subprocess.run([*spaces, "sh", "-c", marker], check=True)
-    lines = Lines(site.connect(site.instance("web", server)))
+    lines = FabricLinks(site.connect(site.instance("web", server)))
 
     def says(text):
         program.with_name("systemctl.says").write_text(text)

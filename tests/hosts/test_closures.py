@@ -13,7 +13,8 @@ import pytest
 from nixhive_nb.errors import NixError
 from nixhive_nb.hosts.closures import closure_sizes, kernel_of, lacking, local_closure_sizes, reboot_wanted
 from nixhive_nb.plan.facts import HostFacts
-from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.fabric_links import FabricLinks
+from tests.links import Links
 
 pytestmark = [
     pytest.mark.nix,
@@ -36,69 +37,64 @@ def stored():
 
 @pytest.fixture
 def lines(site):
-    made = Lines(site.connect(site.instance("web", site.sshd())))
+    made = FabricLinks(site.connect(site.instance("web", site.sshd())))
     yield made
     made.close()
-
-
-@pytest.fixture
-def remote(lines):
-    return lines.remote
 
 
 def absent(number):
     return f"/nix/store/{'0' * 27}{number:05}-{'absent-' * 10}"
 
 
-def test_the_closure_of_a_path_on_a_host_comes_with_its_sizes(remote, stored):
-    sizes = asyncio.run(closure_sizes(remote, "web", stored[2]))
+def test_the_closure_of_a_path_on_a_host_comes_with_its_sizes(lines, stored):
+    sizes = asyncio.run(closure_sizes(lines, "web", stored[2]))
     argv = ["nix-store", "--query", "--size", *stored]
     told = subprocess.run(argv, capture_output=True, check=True).stdout.split()
     assert sizes == dict(zip(stored, map(int, told), strict=True))
     assert len(set(sizes.values())) == 3
 
 
-def test_a_closure_that_a_host_has_not_is_an_error_with_its_words(remote):
+def test_a_closure_that_a_host_has_not_is_an_error_with_its_words(lines):
     with pytest.raises(NixError, match=r"^web: its Nix store cannot be asked \(exit status 1\): .*is not valid"):
-        asyncio.run(closure_sizes(remote, "web", absent(1)))
+        asyncio.run(closure_sizes(lines, "web", absent(1)))
 
 
-def test_a_closure_that_is_here_has_the_same_sizes(remote, stored):
-    assert local_closure_sizes(stored[2]) == asyncio.run(closure_sizes(remote, "web", stored[2]))
+def test_a_closure_that_is_here_has_the_same_sizes(lines, stored):
+    assert local_closure_sizes(stored[2]) == asyncio.run(closure_sizes(lines, "web", stored[2]))
     with pytest.raises(NixError, match="is not valid"):
         local_closure_sizes(absent(1))
 
 
-def test_only_what_a_host_lacks_is_counted(remote, stored):
+def test_only_what_a_host_lacks_is_counted(lines, stored):
     sizes = {stored[0]: 1, absent(1): 20, stored[1]: 300, absent(2): 4000}
-    assert asyncio.run(lacking(remote, "web", sizes)) == 4020
-    assert asyncio.run(lacking(remote, "web", dict.fromkeys(stored, 7))) == 0
+    assert asyncio.run(lacking(lines, "web", sizes)) == 4020
+    assert asyncio.run(lacking(lines, "web", dict.fromkeys(stored, 7))) == 0
 
 
 def test_more_paths_than_a_command_may_have_are_asked_for_in_parts(lines, stored):
     commands = []
 
-    async def remote(instance, command, *, seconds, on_line=None):
+    async def ask(instance, command, *, seconds):
         commands.append(command)
-        return await lines.remote(instance, command, seconds=seconds, on_line=on_line)
+        return await lines.kept(instance).run(command, seconds=seconds)
 
     sizes = {absent(number): 1 for number in range(3000)} | {stored[0]: 10_000}
-    assert asyncio.run(lacking(remote, "web", sizes)) == 3000
+    assert asyncio.run(lacking(Links(ask), "web", sizes)) == 3000
     assert len(commands) > 1
     assert max(map(len, commands)) < 128 * 1024 - 1000
 
 
 def test_nothing_is_asked_for_no_paths():
-    async def remote(*_, **__):
+    async def ask(*_, **__):
         raise AssertionError
 
-    assert asyncio.run(lacking(remote, "web", {})) == 0
+    assert asyncio.run(lacking(Links(ask), "web", {})) == 0
 
 
 def test_a_host_without_nix_is_an_error(site, stored):
-    lines = Lines(site.connect(site.instance("web", site.sshd(extra="SetEnv PATH=/nowhere"))))
+    lines = FabricLinks(site.connect(site.instance("web", site.sshd(extra="SetEnv PATH=/nowhere"))))
     with pytest.raises(NixError, match="exit status 127"):
-        asyncio.run(lacking(lines.remote, "web", {stored[0]: 1}))
+        asyncio.run(lacking(lines, "web", {stored[0]: 1}))
     lines.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from nixhive_nb.hosts import reboot
 from nixhive_nb.hosts.activation import RunsAndBoots
 from nixhive_nb.hosts.facts import FACTS
 from nixhive_nb.plan.plan import Options
-from nixhive_nb.ssh.pool import RemoteResult
+from nixhive_nb.ssh.link import RemoteResult
 
 OLD, NEW = (f"/nix/store/{letter * 32}-nixos-system-web" for letter in "ab")
 ALWAYS = Options(reboot="always", reboot_timeout=5.0)
@@ -35,7 +36,10 @@ class Hosts:
         self.words = []
         self.told = []
 
-    async def remote(self, _instance, words, *, seconds, on_line=None, stdin=None):
+    def kept(self, _instance):
+        return SimpleNamespace(run=self._ordered)
+
+    async def _ordered(self, words, *, seconds, on_line=None, stdin=None):
         if words == FACTS:
             return self.asked()
         id_ = shlex.split(words)[shlex.split(words).index("reboot") + 1]
@@ -47,7 +51,7 @@ class Hosts:
     async def fresh(self, _instance, *, urgent=False):
         yield self
 
-    async def command(self, words, *, seconds, stdin=None):
+    async def run(self, words, *, seconds, stdin=None):
         self.words.append(words)
         if words == FACTS:
             return self.asked()

@@ -16,7 +16,8 @@ from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.stores import SshStore, ssh_store, store_for_nix
 from nixhive_nb.plan.step import Step
 from nixhive_nb.ssh.config import write_ssh_files
-from nixhive_nb.ssh.pool import RemoteResult
+from nixhive_nb.ssh.link import RemoteResult
+from tests.links import Links
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,11 @@ def fetched_after(tmp_path, meanwhile):
 
     async def steps():
         transfer = Transfer(
-            {"www-1"}, write_ssh_files(Inventory(source="t"), tmp_path / "ssh"), remote, way=lambda _: None, trust=0.0
+            {"www-1"},
+            write_ssh_files(Inventory(source="t"), tmp_path / "ssh"),
+            Links(remote),
+            way=lambda _: None,
+            trust=0.0,
         )
         built, told = Built(path=path, sizes={path: 100}), Told()
         store = f"file://{cache}"
@@ -124,7 +129,7 @@ def test_roots_are_made_as_new_while_the_run_goes_on_and_let_go_once(tmp_path):
             return RemoteResult(exited=0, stdout="", stderr="", seconds=0)
 
         files = write_ssh_files(Inventory(source="t"), tmp_path / "ssh")
-        transfer = Transfer({"www-1"}, files, remote, way=lambda _: None, renew=0.01)
+        transfer = Transfer({"www-1"}, files, Links(remote), way=lambda _: None, renew=0.01)
         built = Built(path="/nix/store/x", sizes={})
         await transfer.fetch(Step(id="f", kind="fetch", instance="www-1"), built, Told())
         await renewed.wait()

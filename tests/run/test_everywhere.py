@@ -17,7 +17,7 @@ from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.run import everywhere
 from nixhive_nb.run.everywhere import Listener, OutputLogs, failed, run_everywhere, untried
 from nixhive_nb.ssh.fabric import Call
-from nixhive_nb.ssh.pool import RemoteResult
+from nixhive_nb.ssh.link import RemoteResult
 
 ERRAND = errand_of("uptime")
 

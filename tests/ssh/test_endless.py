@@ -15,8 +15,9 @@ from nixhive_nb.hosts.closures import closure_sizes
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.hosts.facts import parse_facts
 from nixhive_nb.run.everywhere import Listener, run_everywhere
-from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.kept import ANSWER
+from tests.links import Links
 
 pytestmark = pytest.mark.nix
 
@@ -117,11 +118,11 @@ def test_all_hosts_together_have_a_limit_as_well(site, tmp_path):
 
 def test_an_answer_to_a_question_of_ours_is_bounded(connections):
     """D8: a hostile host in a `status` filled the memory of the kernel within its 30 s."""
-    lines = Lines(connections)
+    lines = FabricLinks(connections)
     connections.open("web")
     try:
         with Peak() as peak:
-            ended = asyncio.run(lines.remote("web", "yes failed=a.service | head -c 20000000", seconds=60))
+            ended = asyncio.run(lines.kept("web").run("yes failed=a.service | head -c 20000000", seconds=60))
             facts = parse_facts(ended.stdout)
         assert peak.grown < 160 * MEBIBYTE
         assert len(ended.stdout) < ANSWER + 2 * 65536 + 200
@@ -135,12 +136,12 @@ def test_an_answer_that_is_cut_is_never_taken_for_the_whole(connections):
     """D8: the closure of a host that says too much is an error, and not a part of it."""
 
     async def remote(instance, _command, *, seconds):
-        return await lines.remote(instance, "yes '/nix/store/a 5' | head -c 20000000", seconds=seconds)
+        return await lines.kept(instance).run("yes '/nix/store/a 5' | head -c 20000000", seconds=seconds)
 
-    lines = Lines(connections)
+    lines = FabricLinks(connections)
     try:
         with pytest.raises(NixError, match=r"says more than 4\.2 MB to a question: it is not read"):
-            asyncio.run(closure_sizes(remote, "web", "/nix/store/a"))
+            asyncio.run(closure_sizes(Links(remote), "web", "/nix/store/a"))
     finally:
         lines.close()
 

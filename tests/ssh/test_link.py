@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import Phase, example, given, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from nixhive_nb.errors import ConnectionFailed
 from nixhive_nb.hosts.checks import _Site
 from nixhive_nb.ssh.config import SESSIONS
-from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.fabric_links import FabricLinks
 from tests.sshd import eventually, is_running, public
 
 pytestmark = pytest.mark.nix
@@ -52,7 +53,7 @@ def connections(site, server):
 
 @pytest.fixture
 def lines(connections):
-    found = Lines(connections)
+    found = FabricLinks(connections)
     yield found
     found.close()
 
@@ -61,7 +62,7 @@ def test_a_command_that_is_cancelled_during_the_login_is_never_sent(connections,
     async def cancel_while_the_login_waits():
         server.process.send_signal(signal.SIGSTOP)
         try:
-            work = asyncio.create_task(lines.remote("web", f"touch {tmp_path}/ran", seconds=20))
+            work = asyncio.create_task(lines.kept("web").run(f"touch {tmp_path}/ran", seconds=20))
             await asyncio.to_thread(connections.noted.wait, 20)
             work.cancel()
             await asyncio.sleep(0)
@@ -69,7 +70,7 @@ def test_a_command_that_is_cancelled_during_the_login_is_never_sent(connections,
             server.process.send_signal(signal.SIGCONT)
         with pytest.raises(asyncio.CancelledError):
             await work
-        assert (await lines.remote("web", "true", seconds=20)).exited == 0
+        assert (await lines.kept("web").run("true", seconds=20)).exited == 0
 
     asyncio.run(cancel_while_the_login_waits())
     assert server.logins() == 1
@@ -82,10 +83,10 @@ def test_a_command_that_is_cancelled_before_a_session_is_free_is_never_sent(conn
         os.mkfifo(gate)
 
     async def cancel_while_all_sessions_are_taken():
-        before = [asyncio.create_task(lines.remote("web", f"cat {gate}", seconds=20)) for gate in gates]
+        before = [asyncio.create_task(lines.kept("web").run(f"cat {gate}", seconds=20)) for gate in gates]
         # Each is noted when it has its session.
         await asyncio.to_thread(eventually, lambda: len(connections.calls) == SESSIONS)
-        work = asyncio.create_task(lines.remote("web", f"touch {tmp_path}/ran", seconds=20))
+        work = asyncio.create_task(lines.kept("web").run(f"touch {tmp_path}/ran", seconds=20))
         await asyncio.sleep(0)
         work.cancel()
         await asyncio.sleep(0)
@@ -120,11 +121,11 @@ class Together:
 def test_whatever_hosts_and_checks_there_are_no_command_waits_for_a_thread(hosts, checks):
     """D1: each host is followed, checked, and given its word at once: none of them queues behind another."""
     together = Together(hosts * (checks + 2))
-    lines = Lines(together)
+    lines = FabricLinks(together)
 
     async def all_of_it():
         commands = ("follow", "say", *(f"check {number}" for number in range(checks)))
-        asked = [lines.remote(f"h{host}", one, seconds=9) for host in range(hosts) for one in commands]
+        asked = [lines.kept(f"h{host}").run(one, seconds=9) for host in range(hosts) for one in commands]
         await asyncio.gather(*asked, return_exceptions=True)
 
     try:
@@ -142,7 +143,7 @@ class Unsure:
 
     @contextlib.contextmanager
     def fresh(self, instance, *, urgent=False):
-        yield None
+        yield SimpleNamespace(run=None, dial=None)
 
     def address(self, instance):
         self.asked.set()
@@ -154,7 +155,7 @@ class Unsure:
 def test_no_look_into_the_configuration_of_ssh_holds_the_loop(line):
     """D10: all hosts waited for it."""
     unsure = Unsure()
-    lines = Lines(unsure)
+    lines = FabricLinks(unsure)
 
     async def known():
         if line == "fresh":
@@ -177,7 +178,7 @@ def test_no_look_into_the_configuration_of_ssh_holds_the_loop(line):
 def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_and_its_pool_have_ended(site, server):
     """D17: nobody else would close it: the connections stay for the next run."""
     connections = site.connect(site.instance("web", server))
-    lines = Lines(connections)
+    lines = FabricLinks(connections)
 
     async def leave_in_the_login():
         server.process.send_signal(signal.SIGSTOP)
@@ -201,11 +202,11 @@ def test_the_word_waits_for_no_login_to_another_host(site, server):
     connections = site.connect(site.instance("web", server), *hanging, logins_per_jump=1, connect_timeout=60)
     connections.open("web")
     held = connections._opener._slot(connections._opener._resolve("web"))
-    lines = Lines(connections)
+    lines = FabricLinks(connections)
 
     async def give_the_word():
         async with lines.fresh("web", urgent=True) as line:
-            return await line.command("echo keep", seconds=20)
+            return await line.run("echo keep", seconds=20)
 
     with held:  # as a login that hangs does
         assert asyncio.run(give_the_word()).stdout == "keep\n"
@@ -217,21 +218,21 @@ import asyncio, sys
 from pathlib import Path
 from nixhive_nb.ssh.pool import Connections
 from nixhive_nb.hosts.checks import _Site
-from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.ssh.config import SshFiles
 from nixhive_nb.deployment.inventory import Instance, Inventory
 
 folder, keys, words, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 files = SshFiles(folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts")
 web = Instance(name="web", system="s", host_keys=(keys,))
-lines = Lines(Connections(Inventory(source="t", instances={"web": web}), files))
+lines = FabricLinks(Connections(Inventory(source="t", instances={"web": web}), files))
 
 async def work():
     if way == "kept":
-        await lines.remote("web", words, seconds=60)
+        await lines.kept("web").run(words, seconds=60)
     else:
         async with lines.fresh("web") as line:
-            await line.command(words, seconds=60)
+            await line.run(words, seconds=60)
 
 asyncio.run(work())
 """

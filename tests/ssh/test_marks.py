@@ -12,9 +12,9 @@ import pytest
 from nixhive_nb.errors import LinkLost, NoAnswer
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.hosts.facts import FACTS, parse_facts
-from nixhive_nb.ssh.link import Lines
+from nixhive_nb.ssh.fabric_links import FabricLinks
+from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.marks import WORDS, MarkedOutput
-from nixhive_nb.ssh.pool import RemoteResult
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
@@ -32,9 +32,9 @@ def lines(site):
     made = []
 
     def ask(server, command, *, seconds=30, **options):
-        own = Lines(site.connect(site.instance("web", server)))
+        own = FabricLinks(site.connect(site.instance("web", server)))
         made.append(own)
-        return asyncio.run(own.remote("web", command, seconds=seconds, **options))
+        return asyncio.run(own.kept("web").run(command, seconds=seconds, **options))
 
     yield ask
     for one in made:

@@ -23,13 +23,14 @@ from nixhive_nb.plan.closure import closure_changes
 from nixhive_nb.plan.facts import Generation, HostFacts, Seen
 from nixhive_nb.plan.plan import Survey, Target
 from nixhive_nb.ssh import host_keys, resolve
-from nixhive_nb.ssh.pool import RemoteResult
+from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.probe import broken, http_status, parse_url
 from nixhive_nb.util import said
 from nixhive_nb.view.listing_html import listing_html
 from nixhive_nb.view.listing_text import listing_text
 from nixhive_nb.view.status import status_table
 from nixhive_nb.view.tables import generations_table
+from tests.links import Links
 from tests.speed import examples
 
 ODD = (
@@ -181,7 +182,7 @@ def test_the_sizes_of_a_store_are_numbers_or_an_error(answer):
         return RemoteResult(exited=0, stdout=answer, stderr="", seconds=0.1)
 
     try:
-        work = closures.closure_sizes(remote, "www", STORE)
+        work = closures.closure_sizes(Links(remote), "www", STORE)
         with pytest.raises(StopIteration) as ended:
             work.send(None)
         sizes = ended.value.value
@@ -199,7 +200,7 @@ def test_a_size_that_is_none_is_not_taken_for_one(size):
         return RemoteResult(exited=0, stdout=f"{STORE}\n\n{size}\n", stderr="", seconds=0.1)
 
     with pytest.raises(NixError, match="sizes in its Nix store cannot be read"):
-        closures.closure_sizes(remote, "www", STORE).send(None)
+        closures.closure_sizes(Links(remote), "www", STORE).send(None)
 
 
 FIELDS = st.recursive(
