@@ -55,6 +55,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether we are logged in as root; otherwise sudo is needed to change something."""
     holder: str = ""
     """Who is activating something there at this moment."""
+    kept: tuple[str, ...] = ()
+    """The scripts of ours that are kept there, by their hashes: see `hosts.scripts`."""
 
     def can_run(self, platform: str) -> bool:
         """Return whether its kernel runs what is made for a platform; also where that is not known."""
