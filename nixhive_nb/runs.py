@@ -141,6 +141,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         places=work.places,
         copies=work.limits.copies,
         fresh=work.limits.fresh,
+        keeping=work.keeping,
         show_trace=work.show_trace,
         force=force,
         run=run,

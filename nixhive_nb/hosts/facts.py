@@ -85,7 +85,8 @@ _SYSTEM = (
 _UNITS = (
     "if test -d /run/systemd/system && "
     "units=$(SYSTEMD_COLORS=0 systemctl list-units --state=failed,auto-restart --plain --no-legend --no-pager "
-    '2>/dev/null); then say systemd yes; test -z "$units" || printf "%s\\n" "$units" | while read -r unit _ _ state _; do '
+    '2>/dev/null); then say systemd yes; test -z "$units" || printf "%s\\n" "$units" | '
+    "while read -r unit _ _ state _; do "
     # One that ends well is started anew as well. As NixOS does, it is told by how its main process ended.
     'if test "$state" = auto-restart && '
     'test "$(systemctl show --property=ExecMainStatus "$unit" 2>/dev/null)" = ExecMainStatus=0; then :; '
@@ -125,7 +126,7 @@ _UID = (
 )
 _KEPT = 'for one in /run/nixhive/script-*; do say kept "${one##*-}"; done; '
 
-DEFINED = f"LC_ALL=C; export LC_ALL; {_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
+DEFINED = f"{_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
 """Shell functions that `TOLD` uses."""
 TOLD = (
     f"told=; system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
@@ -143,7 +144,7 @@ TOLD = (
     f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}{_KEPT}true"
 )
 """Shell words that print what `parse_facts` reads, by these functions."""
-FACTS = f"{DEFINED}{TOLD}"
+FACTS = f"LC_ALL=C; export LC_ALL; {DEFINED}{TOLD}"
 """Both: the words that a host is asked with."""
 
 GENERATIONS = (

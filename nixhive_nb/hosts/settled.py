@@ -24,7 +24,7 @@ _PAUSE = 1.0
 """Seconds between two questions to a host where somebody is at work."""
 
 
-async def see_settled(  # noqa: PLR0913 - what a step of a run knows
+async def see_settled(
     instance: str,
     path: str,
     seen: Seen | None,
@@ -67,9 +67,7 @@ def seen_text(asked: float) -> str:
     return time.strftime("as seen at %H:%M:%S UTC", time.gmtime(asked))
 
 
-async def _asked(
-    instance: str, options: Options, ask: Callable[[str], Awaitable[HostFacts]], tell: Tell
-) -> HostFacts:
+async def _asked(instance: str, options: Options, ask: Callable[[str], Awaitable[HostFacts]], tell: Tell) -> HostFacts:
     """Ask a host, again while somebody is at work there, as long as the options allow. Raises `Locked`."""
     until, told = time.monotonic() + options.wait, False
     while (facts := await ask(instance)).holder:

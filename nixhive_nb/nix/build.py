@@ -25,7 +25,7 @@ from nixhive_nb.util import process
 from nixhive_nb.util.files import file_name, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.places import Places
@@ -89,6 +89,11 @@ class Builds:
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
         self._sized: dict[str, asyncio.Future[dict[str, int]]] = {}
+
+    @property
+    def results(self) -> Mapping[str, Built]:
+        """The results of the systems whose `register` step is done."""
+        return self._built
 
     def result(self, system: str) -> Built:
         """Return the result of a system whose `build` step is done."""

@@ -1,6 +1,4 @@
-"""Which instances have nothing left to do, as the hosts themselves say: what makes the steps of a deploy, or leaves
-them out, and what a resumed run need not do again.
-"""
+"""Which instances have nothing left to do, as they say themselves: that makes steps of a deploy, or leaves them out."""
 
 from __future__ import annotations
 

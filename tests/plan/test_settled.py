@@ -32,7 +32,8 @@ def world(*settled_ones, **faults):
     return World(
         hosts={
             name: HostModel(
-                runs=here.path(one.system) if name in settled_ones else OLD, faults=(faults[name],) if name in faults else ()
+                runs=here.path(one.system) if name in settled_ones else OLD,
+                faults=(faults[name],) if name in faults else (),
             )
             for name, one in INVENTORY.instances.items()
         }
@@ -113,7 +114,10 @@ def test_what_one_host_needs_is_built_and_brought_for_that_one_alone():
 
 def test_a_relay_that_is_not_as_wanted_has_steps_of_its_own_and_those_behind_it_none():
     plan = planned(SimulatedFleet(world("www-1", "www-2", "www-3")))
-    own = {name: [by_id(plan)[one].kind for one in ids if by_id(plan)[one].kind != "check"] for name, ids in plan.own_steps().items()}
+    own = {
+        name: [by_id(plan)[one].kind for one in ids if by_id(plan)[one].kind != "check"]
+        for name, ids in plan.own_steps().items()
+    }
     assert own == {"relay": ["fetch", "activate"], "www-1": ["probe"], "www-2": ["probe"], "www-3": ["probe"]}
 
 
@@ -180,4 +184,6 @@ def test_with_what_hosts_say_a_run_ends_as_it_would_without(case):
     blind, _ = ran(deploy(inv, *patterns, **options), without)
     if blind.ok:
         assert report.ok
-        assert {name: with_it.runs(name) for name in inv.instances} == {name: without.runs(name) for name in inv.instances}
+        assert {name: with_it.runs(name) for name in inv.instances} == {
+            name: without.runs(name) for name in inv.instances
+        }
