@@ -377,11 +377,7 @@ class Activation:
         if outcome.status == activation.NEEDS_REBOOT and order.type == "test" and not runs_it:
             raise StepFailed("the new system takes effect by a reboot only (exit status 100). Nothing was changed.")
         if outcome.name == "failed":
-            if outcome.why == activation.no_system(order.path):
-                raise StepFailed(activation.no_system_text(order))
-            was = self._found.boots if self._found else before.facts.profile
-            boots = after is not None and after.facts.profile == order.path != was
-            raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
+            raise StepFailed(self._why_failed(outcome, why, before, after))
         warning = self._warning(outcome, before, after, runs_it=runs_it)
         return Result(
             outcome="warned" if outcome.name == "warned" or warning else "done",
@@ -393,6 +389,16 @@ class Activation:
             reboot=after.facts.reboot_needed if after is not None else None,
             facts=after.facts if after is not None else None,
         )
+
+    def _why_failed(
+        self, outcome: HostOutcome, why: str, before: activation.SeenHost, after: activation.SeenHost | None
+    ) -> str:
+        order = self._order
+        if outcome.why == activation.no_system(order.path):
+            return activation.no_system_text(order)
+        was = self._found.boots if self._found else before.facts.profile
+        boots = after is not None and after.facts.profile == order.path != was
+        return f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}"
 
     def _warning(
         self, outcome: HostOutcome, before: activation.SeenHost, after: activation.SeenHost | None, *, runs_it: bool

@@ -8,6 +8,7 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.lab import HostSpec
+from nixhive_nb.ssh.fabric_links import FabricLink
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -78,13 +79,33 @@ def test_a_script_that_is_not_as_it_was_kept_is_sent_again(fleet, host):
 
 
 def test_a_second_activation_of_a_session_sends_no_script_again(fleet):
-    """A first one sends 20 kB of them. All the rest, with a second login, is below this."""
-    hive = Hive.load(fleet.example, state=fleet.folder / ".hive.state")
-    hive.deploy("www-1", force=True)
-    before = fleet.link_bytes()
-    hive.deploy("www-1", force=True)
-    assert fleet.link_bytes() - before < 30_000
-    hive.close()
+    """They are 20 kB, which is more than all the rest: with the logins and questions of an activation."""
+    with Hive.load(fleet.example, state=fleet.folder / ".hive.state") as hive:
+        sent = []
+        for before in ("rm -f /run/nixhive/script-*", ":"):
+            fleet.lab.exec("www-1", ["sh", "-c", before])
+            began = fleet.link_bytes()
+            assert hive.deploy("www-1", force=True).ok
+            sent.append(fleet.link_bytes() - began)
+        assert sent[0] - sent[1] > 15_000
+
+
+def test_a_deploy_that_changes_nothing_takes_one_question_a_host_of_a_kilobyte_and_a_half(fleet, monkeypatch):
+    with Hive.load(fleet.example, state=fleet.folder / ".hive.state") as hive:
+        asked = []
+        real = FabricLink.run
+
+        async def run(self, command, **how):
+            asked.append(command)
+            return await real(self, command, **how)
+
+        monkeypatch.setattr(FabricLink, "run", run)
+        assert hive.deploy("*").counts() == {"unchanged": 3}  # logs in, and learns that they keep our script
+        asked.clear()
+        began = fleet.link_bytes()
+        assert hive.deploy("*").counts() == {"unchanged": 3}
+        assert len(asked) == 3
+        assert (fleet.link_bytes() - began) / 3 < 1_500
 
 
 def test_test_changes_what_runs_and_not_what_boots(fleet, changed):
