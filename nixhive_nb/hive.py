@@ -20,6 +20,7 @@ from nixhive_nb import planning, queries, runs
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.places import places_of
 from nixhive_nb.hosts.command import errand_of
+from nixhive_nb.plan.options import check_taken, steps_left_out
 from nixhive_nb.planning import Asked, Request
 from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import Limits
@@ -213,7 +214,8 @@ class Hive:
         `measure` also finds out what each lacks of its system, where that is built already. Hosts that do not answer
         are told in the result.
         """
-        return planning.survey(self._work, self.targets(*patterns), Asked(measure=measure, no=tuple(no)), follow)
+        asked = Asked(measure=measure, no=steps_left_out(no))
+        return planning.survey(self._work, self.targets(*patterns), asked, follow)
 
     @_on_one_reading
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
@@ -270,6 +272,7 @@ class Hive:
         generation that a rollback goes to; without it the one before. Raises `TargetError`, `OptionError`,
         `DeploymentError`, and `ConnectionFailed` where a rollback does not know where to go.
         """
+        check_taken(how, verb)
         return planning.plan_of(self._work, Request.of(verb, patterns, how, to=to), measure=measure, follow=follow)
 
     @_on_one_reading

@@ -8,6 +8,7 @@ from nixhive_nb import frames, runs
 from nixhive_nb.deployment.targets import select_systems
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hosts.generations import diffs_of, generations_of
+from nixhive_nb.plan.options import steps_left_out
 from nixhive_nb.plan.survey import plan_checks
 from nixhive_nb.planning import Asked, Request, flat, plan_of, survey, targets_of
 from nixhive_nb.run import history as noted
@@ -48,7 +49,7 @@ def document(work: Workspace, report: Report | None, *, remembered: bool) -> dic
 
 def status(work: Workspace, patterns: Sequence[Pattern], *, no: Collection[str], follow: Follow | None) -> pd.DataFrame:
     """Return how instances stand to what is wanted of them."""
-    return frames.status_frame(survey(work, targets_of(work, patterns), Asked(no=tuple(no)), follow))
+    return frames.status_frame(survey(work, targets_of(work, patterns), Asked(no=steps_left_out(no)), follow))
 
 
 def generations(work: Workspace, patterns: Sequence[Pattern]) -> pd.DataFrame:

@@ -153,6 +153,10 @@ def test_one_system_that_does_not_build_fails_with_its_builders_last_lines(folde
         (lambda hive: hive.deploy("*", type="swich"), OptionError, "type='swich' is not one of switch, boot"),
         (lambda hive: hive.build(no=["bild"]), OptionError, "no=.'bild'. is not a list of steps"),
         (lambda hive: hive.push("*", no=["realise"]), OptionError, "goes with build alone"),
+        (lambda hive: hive.push("*", canary=1), OptionError, "canary: push does not take it; it is for deploy"),
+        (lambda hive: hive.plan("rollback", type="boot"), OptionError, "type: rollback does not take it"),
+        (lambda hive: hive.status(no=["bild"]), OptionError, "no=.'bild'. is not a list of steps"),
+        (lambda hive: hive.survey(no="checks,bild"), OptionError, "no='checks,bild' is not a list of steps"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_done(folder, call, error, said):

@@ -279,6 +279,19 @@ def options_of(how: How, verb: Verb, *, as_words: bool = False) -> Options:
     return msgspec.structs.replace(found, confirm=0.0) if "confirm" in no else found
 
 
+def check_taken(how: How, verb: Verb) -> None:
+    """Raise `OptionError` for an option that there is, and that a verb does not take: it would be without effect."""
+    for name in how:
+        one = _BY_NAME.get(name)
+        if one is not None and one.verbs and verb not in one.verbs:
+            raise OptionError(f"{name}: {verb} does not take it; it is for {', '.join(one.verbs)}.")
+
+
+def steps_left_out(no: Collection[str]) -> tuple[str, ...]:
+    """Return the steps that are left out. Raises `OptionError` for a word that is none of them."""
+    return cast("tuple[str, ...]", tuple(option("no").checked(no)))
+
+
 def words_of(options: Options, no: Collection[str]) -> How:
     """Return the keywords that lead to these options; `no` are the steps that were left out."""
     how = {name: getattr(options, field) for name, field in _SINGLE.items()}

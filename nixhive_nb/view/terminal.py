@@ -206,13 +206,18 @@ def _view(run: Run, meter: Meter) -> Group:
             _words(row.name), Text(row.state, style=STYLES[row.tone]), Text(row.amount), _words(row.line, MOST_LINE)
         )
     return Group(
-        _head(progress, rate), table, Text(stopping_text(run) if run.stopping else progress.counts, style="dim")
+        head_of(progress, rate), table, Text(stopping_text(run) if run.stopping else progress.counts, style="dim")
     )
 
 
-def _head(progress: Progress, rate: float | None) -> Table:
+def head_of(progress: Progress, rate: float | None) -> Table:
+    """Return the first line of the view: what it is, how far it is, and the facts."""
     head = Table.grid(padding=(0, 2, 0, 0))
-    bar = ProgressBar(total=1, completed=progress.fraction, width=30)
+    head.add_column(no_wrap=True)
+    # On a narrow screen it is the bar that gives room: words stay in one line.
+    head.add_column(min_width=4, max_width=30)
+    head.add_column(no_wrap=True)
+    bar = ProgressBar(total=1, completed=progress.fraction)
     head.add_row(Text(progress.title, style="bold"), bar, Text(progress.facts(rate)))
     return head
 

@@ -14,7 +14,8 @@ CHANGING = (["deploy", "*"], ["push", "*"], ["rollback", "*"], ["reboot", "*"])
 
 @pytest.mark.parametrize("words", CHANGING, ids=lambda words: words[0])
 def test_without_a_person_nothing_is_done_and_the_way_is_told(invoke, words):
-    with pytest.raises(Exception, match=f"This session is not interactive.* --yes, or --plan DIGEST .*nix-hive plan {words[0]}"):
+    told = f"This session is not interactive.* --yes, or --plan DIGEST .*nix-hive plan {words[0]}"
+    with pytest.raises(Exception, match=told):
         invoke(*words)
 
 

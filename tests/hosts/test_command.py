@@ -219,8 +219,8 @@ def test_what_cannot_be_the_name_of_a_variable(name):
     [
         ({"script": "echo \0"}, "NUL"),
         ({"command": "true", "variables": {"x": "\0"}}, "NUL"),
-        ({"command": "echo \ud83d"}, "not Unicode"),
-        ({"command": "cat", "stdin": "\ud83d"}, "not Unicode"),
+        ({"command": "echo \ud83d"}, "not valid Unicode"),
+        ({"command": "cat", "stdin": "\ud83d"}, "not valid Unicode"),
         ({"command": "true", "variables": {"port": 22}}, "not text"),
         ({"command": ["ls", "-l"]}, "not text"),
     ],

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 
+import msgspec
 import pytest
+from rich.console import Console
 
 from nixhive_nb.errors import StepFailed
 from nixhive_nb.run.engine import Run
 from nixhive_nb.util.text import strip_control
-from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal
+from nixhive_nb.view.progress import progress_of
+from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, head_of
 from tests.plan.fleets import deploy, instance, inventory
 
 SAID = "\x1b]0;evil\x07 \x1b[31m[bold red]see [/nix/store/x] now\x9b2J"
@@ -56,6 +60,16 @@ def be_a_terminal(monkeypatch):
     """Have rich take the captured standard error for a wide terminal. Its TTY_COMPATIBLE is not in 13.7, our floor."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_on_80_columns_the_head_is_one_line_and_its_facts_are_whole(run):
+    progress = msgspec.structs.replace(progress_of(run.report()), title="deploy of 2 instances", moved=12_345_678)
+    facts = progress.facts(3_200_000.0)
+    console = Console(width=80, file=io.StringIO())
+    console.print(head_of(progress, 3_200_000.0))
+    (line,) = console.file.getvalue().splitlines()
+    assert line.startswith("deploy of 2 instances")
+    assert line.rstrip().endswith(facts)
 
 
 def test_a_line_of_a_step_that_goes_on_is_shown_as_it_was_said(run, backend, monkeypatch, capsys):
