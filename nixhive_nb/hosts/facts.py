@@ -73,7 +73,10 @@ _MOST_INHIBITORS = 8_000
 _SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
 # Whatever can be done by the shell itself is: a process that it starts takes as long as all else.
 _LINE = 'line() { it=; { read -r it <"$1"; } 2>/dev/null; }; '
-_WHERE = 'where() { it=; if cd -P "$1" 2>/dev/null; then it=$PWD; fi; }; '
+_WHERE = (
+    'where() { it=; if cd -P "$1" 2>/dev/null; then it=$PWD; '
+    'elif test -e "$1"; then cd /; it=$(readlink -f "$1"); fi; }; '
+)
 _FILE = 'file() { printf "%s=" "$1"; if test -e "$2"; then readlink -f "$2"; else echo; fi; }; '
 _HASHED = 'hash() { if test -r "$2"; then printf "%s=" "$1"; sha256sum <"$2"; fi; }; '
 # The kernel of what was booted is told where that is another system. `where` leaves us in the system.

@@ -8,7 +8,6 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.lab import HostSpec
-from nixhive_nb.ssh.fabric_links import FabricLink
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -88,24 +87,6 @@ def test_a_second_activation_of_a_session_sends_no_script_again(fleet):
             assert hive.deploy("www-1", force=True).ok
             sent.append(fleet.link_bytes() - began)
         assert sent[0] - sent[1] > 15_000
-
-
-def test_a_deploy_that_changes_nothing_takes_one_question_a_host_of_a_kilobyte_and_a_half(fleet, monkeypatch):
-    with Hive.load(fleet.example, state=fleet.folder / ".hive.state") as hive:
-        asked = []
-        real = FabricLink.run
-
-        async def run(self, command, **how):
-            asked.append(command)
-            return await real(self, command, **how)
-
-        monkeypatch.setattr(FabricLink, "run", run)
-        assert hive.deploy("*").counts() == {"unchanged": 3}  # logs in, and learns that they keep our script
-        asked.clear()
-        began = fleet.link_bytes()
-        assert hive.deploy("*").counts() == {"unchanged": 3}
-        assert len(asked) == 3
-        assert (fleet.link_bytes() - began) / 3 < 1_500
 
 
 def test_test_changes_what_runs_and_not_what_boots(fleet, changed):

@@ -442,3 +442,8 @@ def test_few_processes_are_started_for_it(tmp_path):
     started = (tmp_path / "started").read_text().split()
     assert len(started) <= 5, started
     assert started.count("sha256sum") == 1
+
+
+def test_a_profile_that_is_no_folder_is_told_as_well(host):
+    said = host(FACTS, f"{ACTIVATED}\necho x >{KERNEL}/file; ln -sfn {KERNEL}/file /nix/var/nix/profiles/system")
+    assert parse_facts(said).profile == f"{KERNEL}/file"
