@@ -9,6 +9,7 @@ import msgspec
 
 from nixhive_nb.plan.option_kinds import Size, WholeNumber
 from nixhive_nb.plan.options import Option
+from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.plan.step import MOVING, Step
 from nixhive_nb.util.kept import KEPT, LOGGED
 
@@ -26,6 +27,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Copies that this machine itself sends at once. The backend sees to it: only it knows who needs one."""
     evaluations: int = 2
     """Evaluations of systems: each may take a gigabyte of memory."""
+    fresh: int = FRESH_SECONDS
+    """Seconds for which a host that says that it is as wanted is left alone unasked. After that it is asked again."""
     output: int = KEPT
     """Bytes of what one host says to a `run` that are kept in memory. Of more, the beginning and the end are kept, and
     a log has all of it."""
@@ -88,6 +91,14 @@ LIMITS: tuple[Option, ...] = (
         default=_USUAL["evaluations"],
         only_python=True,
         help="How many evaluations of systems at once: each may take a gigabyte of memory.",
+    ),
+    Option(
+        name="fresh",
+        kind=WholeNumber(0),
+        default=_USUAL["fresh"],
+        only_python=True,
+        help="For how many seconds a host that says that it is as wanted is left alone unasked. After that it is asked "
+        "again before a deploy passes it over.",
     ),
     Option(
         name="output",
