@@ -55,7 +55,7 @@ def _needs(target: Target, push: Step) -> bool:
 
 
 class NixSsh:
-    """Performs the steps of one run. `close` it when the run has ended."""
+    """Performs the steps of one run."""
 
     def __init__(
         self,
@@ -106,10 +106,6 @@ class NixSsh:
             run=run,
             stall=plan.options.stall,
         )
-
-    def close(self) -> None:
-        """End the threads. The connections stay warm for the next run."""
-        self._links.close()
 
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""

@@ -34,6 +34,8 @@ TAIL = 65536
 """How much of the end of a longer stream is kept."""
 MOST_LINE = 4 * MEBIBYTE
 """A line that is longer is handed on in pieces of so many characters."""
+_PART = 65536
+"""So many bytes are cut into lines at once: a piece of a line is no longer than that beyond its limit."""
 
 
 class Kept:
@@ -106,6 +108,12 @@ class Cutter:
 
     def feed(self, data: bytes, *, last: bool = False) -> Iterator[str]:
         """Take some bytes, and yield the lines that they end; at the `last` the rest too."""
+        for start in range(0, len(data), _PART):
+            yield from self._fed(data[start : start + _PART], last=False)
+        if last:
+            yield from self._fed(b"", last=True)
+
+    def _fed(self, data: bytes, *, last: bool) -> Iterator[str]:
         *lines, rest = self._decoder.decode(data, final=last).split("\n")
         for line in lines:
             yield self._line(line)
