@@ -86,6 +86,7 @@ class NixSsh:
         self._owner = owner
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
+        connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
         self._builds = Builds(
             inventory,
             deployment,

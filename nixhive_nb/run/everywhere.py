@@ -325,6 +325,7 @@ class _HostsRun:
                     name = waiting.popleft()
                     do(self._futures[name], partial(self._run_one, name))
 
+        self._connections.expect(names)
         with interrupts_held():  # else some could run, and nobody know of them
             for _ in range(min(parallel, len(names))):
                 self._connections.workers.submit(go_on)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import paramiko
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
+from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.call import Call
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import RemoteResult
@@ -29,7 +30,7 @@ from nixhive_nb.util.said import one_line
 from nixhive_nb.util.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.ssh.config import SshFiles
@@ -86,7 +87,7 @@ class Connections:
         descriptors.allow_many()
         self._most = most or descriptors.connections_at_once()
         self._watchdog = Watchdog()
-        self._resolve = resolve or Resolver(files.batch)
+        self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends))
         self._opener = Opener(
             files.batch,
             keys,
@@ -171,6 +172,10 @@ class Connections:
             with self._lock:
                 self._fresh.discard(host)
             host.close()
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Hear which hosts will soon be used: what their logins have in common is done once. Nothing is opened."""
+        self._opener.expect(name for name in names if not self.is_open(name))
 
     def way(self, host: str) -> tuple[str, ...]:
         """Return the hosts that are passed on the way to one. Raises `ConnectionFailed` where that has no end."""
