@@ -170,7 +170,7 @@ def test_cancel_asks_first_and_then_interrupts_the_cell_that_waits(lab, fleet, g
     cancel = output.get_by_role("button", name="Cancel…")
     cancel.click()
     expect(output.get_by_role("button", name="Go on")).to_be_focused()
-    expect(output.get_by_role("group", name="Cancel?")).to_contain_text("come to their end")
+    expect(output.get_by_role("group", name="Cancel?")).to_contain_text("activations in progress are finished")
     lab.page.keyboard.press("Escape")
     expect(output.get_by_role("button", name="Cancel it")).to_be_hidden()
     cancel.click()
