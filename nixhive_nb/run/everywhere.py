@@ -147,7 +147,7 @@ def run_everywhere(
     heard = _Guarded(listener or Listener(), warn)
     heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
-    run = _HostsRun(connections, errand, timeout, kept, heard, output=output)
+    run = _HostsRun(connections, errand, timeout, kept, heard, output=output, is_heard=listener is not None)
     try:
         if each:
             run.one_by_one(names)
@@ -266,8 +266,11 @@ class _HostsRun:
         listener: Listener,
         *,
         output: int,
+        is_heard: bool,
     ) -> None:
         self._connections = connections
+        self._is_heard = is_heard
+        """Whether somebody wants lines as they come: cutting output into lines takes longer than all else."""
         self._errand = errand
         self._timeout = timeout
         self._logs = logs
@@ -375,7 +378,7 @@ class _HostsRun:
                 self._errand.command,
                 stdin=self._errand.stdin,
                 timeout=self._timeout,
-                on_line=lambda stream, line: self._listener.said(name, stream, strip_control(line)),
+                on_line=self._said(name) if self._is_heard else None,
                 on_call=lambda call: self._note(name, call),
                 ending=self._errand.ending,
             )
@@ -388,6 +391,9 @@ class _HostsRun:
             self._calls.pop(name, None)
         seconds = time.monotonic() - began
         return _row(name, ended.exited, seconds=seconds, stdout=ended.stdout, stderr=ended.stderr)
+
+    def _said(self, name: str) -> Callable[[str, str], None]:
+        return lambda stream, line: self._listener.said(name, stream, strip_control(line))
 
     def _note(self, name: str, call: Call) -> None:
         self._calls[name] = call

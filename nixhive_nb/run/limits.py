@@ -26,6 +26,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Copies that this machine itself sends at once. The backend sees to it: only it knows who needs one."""
     evaluations: int = 2
     """Evaluations of systems: each may take a gigabyte of memory."""
+    connections: int = 1000
+    """Connections to hosts that are kept from command to command. The one that was idle longest is closed for another,
+    and opened again when it is needed."""
     output: int = KEPT
     """Bytes of what one host says to a `run` that are kept in memory. Of more, the beginning and the end are kept, and
     a log has all of it."""
@@ -88,6 +91,13 @@ LIMITS: tuple[Option, ...] = (
         default=_USUAL["evaluations"],
         only_python=True,
         help="How many evaluations of systems at once: each may take a gigabyte of memory.",
+    ),
+    Option(
+        name="connections",
+        kind=_SOME,
+        default=_USUAL["connections"],
+        only_python=True,
+        help="How many connections to hosts are kept. For one more, the one that was idle longest is closed.",
     ),
     Option(
         name="output",

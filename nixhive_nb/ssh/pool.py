@@ -173,6 +173,10 @@ class Connections:
                 self._fresh.discard(host)
             host.close()
 
+    def keep(self, most: int) -> None:
+        """Keep so many connections from here on, and no more than this process may open files for."""
+        self._most = min(most, descriptors.connections_at_once())
+
     def expect(self, names: Iterable[str]) -> None:
         """Hear which hosts will soon be used: what their logins have in common is done once. Nothing is opened."""
         self._opener.expect(name for name in names if not self.is_open(name))

@@ -49,7 +49,7 @@ class Kept:
         self._most = most
         self._most_in_tail = min(TAIL, (most + 1) // 2)
         self._overflow = overflow
-        self._head: list[bytes] = []
+        self._head = bytearray()
         self._tail: deque[bytes] = deque()
         self._held = self._in_tail = self._left_out = 0
         self._place = ""
@@ -64,14 +64,14 @@ class Kept:
         came = self._held + self._in_tail + self._left_out
         if came + len(data) > self._most and self._overflow is not None:
             if came <= self._most:  # all of it is here up to now
-                for part in (*self._head, *self._tail):
+                for part in (bytes(self._head), *self._tail):
                     self._overflow(part)
             self._place = self._overflow(data)
         room = self._most - self._most_in_tail - self._held
         rest = data[room:]
         if room:
-            self._head.append(data[:room])
-            self._held += len(self._head[-1])
+            self._head += data[:room]
+            self._held = len(self._head)
         if not rest:
             return
         self._tail.append(rest)
@@ -89,12 +89,14 @@ class Kept:
     def text(self) -> str:
         """Return what is kept; where something is left out, a line says how much, and where all of it is."""
         # Other threads may be adding to it.
-        head, tail, left_out = b"".join(tuple(self._head)), b"".join(tuple(self._tail)), self._left_out
+        tail, left_out = b"".join(tuple(self._tail)), self._left_out
+        if not tail:
+            return self._head.decode("utf-8", "replace")
         if not left_out:
-            return (head + tail).decode("utf-8", "replace")
+            return (self._head + tail).decode("utf-8", "replace")
         where = f": see {self._place}" if self._place else " and not kept"
         gap = f"\n… {size_text(left_out)} are left out here{where} …\n"
-        return "".join([head.decode("utf-8", "replace"), gap, tail.decode("utf-8", "replace")])
+        return "".join([self._head.decode("utf-8", "replace"), gap, tail.decode("utf-8", "replace")])
 
 
 class Cutter:

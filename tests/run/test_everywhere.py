@@ -320,3 +320,18 @@ class TestLogs:
     def test_one_that_cannot_be_written_is_none(self, tmp_path):
         (tmp_path / "output").write_text("in the way")
         assert OutputLogs(tmp_path).keep({"instance": "a", "stdout": "x\n" * 50, "stderr": ""}) == ""
+
+
+def test_where_nobody_hears_lines_output_is_not_cut_into_any():
+    """It takes longer than all else that is done with a lot of output."""
+    heard = []
+
+    class Seen(Hosts):
+        def run(self, instance, command, **how):
+            heard.append(how["on_line"])
+            return super().run(instance, command, **how)
+
+    run(Seen(), ["a"])
+    run(Seen(), ["a"], listener=Heard())
+    assert heard[0] is None
+    assert callable(heard[1])
