@@ -57,7 +57,7 @@ def _needs(target: Target, push: Step) -> bool:
 
 
 class NixSsh:
-    """Performs the steps of one run. `close` it when the run has ended."""
+    """Performs the steps of one run."""
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ class NixSsh:
         self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
+        connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
         self._builds = Builds(
             inventory,
             deployment,
@@ -115,10 +116,6 @@ class NixSsh:
             run=run,
             stall=plan.options.stall,
         )
-
-    def close(self) -> None:
-        """End the threads. The connections stay warm for the next run."""
-        self._links.close()
 
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""

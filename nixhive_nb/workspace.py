@@ -120,8 +120,10 @@ class Workspace:
 
     @property
     def connections(self) -> Connections:
-        """The warm connections to its hosts."""
-        return self.access.connections
+        """The warm connections to its hosts, as many as the limits allow."""
+        connections = self.access.connections
+        connections.keep(self.limits.connections)
+        return connections
 
     def apart(self) -> Workspace:
         """Return the same with connections of its own."""

@@ -39,9 +39,6 @@ class Slow:
             await asyncio.get_running_loop().run_in_executor(None, say, f"ended {step.id}")
         return Result()
 
-    def close(self):
-        say("closed")
-
 class Told(RunHandle):
     def cancel(self, **how):
         super().cancel(**how)
@@ -180,7 +177,6 @@ def test_where_no_thread_can_be_had_nothing_goes_on(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         begin(backend)
-    assert backend.closed_while_going is False
     assert not [one for one in threading.enumerate() if one.name.startswith("hive-run")]
 
 
@@ -193,5 +189,5 @@ def test_when_python_ends_an_activation_comes_to_its_end_and_nothing_more_is_sta
     waits = process.stderr.readline()
     assert waits.startswith("Python ends when run it does, which waits for portico, at most "), waits
     said, wrong = process.communicate("go on\n" * 9, timeout=30)
-    assert said == "ended activate:portico\nclosed\n", wrong
+    assert said == "ended activate:portico\n", wrong
     assert process.returncode == 0

@@ -46,8 +46,9 @@ _SUDO_SAID = re.compile(r"\bsudo: (.*)$")
 _READ = (
     # What we need ourselves, whatever the variables are.
     '_hive_path=$PATH; _hive_shell="${SHELL:-/bin/sh}"; '
-    "_hive_read() { IFS= read -r _hive_it || exit 1; "
-    '_hive_it=$(printf "%b." "$_hive_it"); _hive_it=${_hive_it%.}; }; '
+    # Most lines stand for themselves, which takes no process.
+    "_hive_read() { IFS= read -r _hive_it || exit 1; case $_hive_it in =*) _hive_it=${_hive_it#=};; *) "
+    '_hive_it=$(printf "%b." "${_hive_it#?}"); _hive_it=${_hive_it%.};; esac; }; '
     '_hive_read; _hive_left=$_hive_it; while [ "$_hive_left" -gt 0 ]; do '
     '_hive_read; _hive_name=$_hive_it; _hive_read; export "$_hive_name=$_hive_it"; '
     "_hive_left=$((_hive_left - 1)); done; "
@@ -68,8 +69,11 @@ _LISTEN = (
     "_hive_listen() { ( { unset TMOUT FUNCNEST; _hive_end; } <&5 >/dev/null 2>&1 & ) }; "
 )
 _RUN = (
-    # Without a program it is a command for the login shell.
-    '_hive_run() { exec 5<&-; [ "$#" -gt 0 ] || exec "$_hive_shell" -c "$_hive_text"; '
+    # Without a program it is a command for the login shell. Where that is the one that runs this, no other is started,
+    # which would take as long as many a command.
+    '_hive_run() { exec 5<&-; if [ "$#" -eq 0 ]; then '
+    '[ "$_hive_shell" = /bin/sh ] || exec "$_hive_shell" -c "$_hive_text"; '
+    'eval "unset _hive_text; $_hive_text"; exit; fi; '
     # The script is a file of its own to the program, which keeps its input.
     'exec 4<&0; printf "%s" "$_hive_text" | "$@" /dev/fd/3 3<&0 <&4 4<&-; }; '
     'if [ "$_hive_size" -gt 0 ]; then { PATH=$_hive_path head -c "$_hive_size" <&5; _hive_listen; } | _hive_run "$@"; '
@@ -77,8 +81,8 @@ _RUN = (
 )
 _BEGIN = f"{_READ}{_LISTEN}{_RUN}"
 _AS_ROOT = (
-    'if [ "$(id -u)" -eq 0 ]; then exec /bin/sh -c "$1" nixhive; fi; '
-    'sudo -n -- /bin/sh -c "$1" nixhive; _hive_status=$?; '
+    'if [ "$(id -u)" -eq 0 ]; then exec /bin/sh -c "$1" /bin/sh; fi; '
+    'sudo -n -- /bin/sh -c "$1" /bin/sh; _hive_status=$?; '
     # Its own failure has the status of many a command: see whether it would start anything.
     'case $_hive_status in 1|126|127) sudo -n -- /bin/sh -c : 2>/dev/null || exit REFUSED;; esac; exit "$_hive_status"'
 ).replace("REFUSED", str(_REFUSED))
@@ -129,7 +133,7 @@ def errand_of(
     words = (shell,) if isinstance(shell, str) else tuple(shell) or (SHELL if script else ())
     ending = secrets.token_hex(8)
     head = [str(len(variables)), *pairs, str(len(words)), *words, ending, str(len(data)), script or command]
-    begin = f"{commands.posix(_AS_ROOT)} nixhive {shlex.quote(_BEGIN)}" if sudo else f"{commands.posix(_BEGIN)} nixhive"
+    begin = f"{commands.posix(_AS_ROOT)} nixhive {shlex.quote(_BEGIN)}" if sudo else f"{commands.posix(_BEGIN)} /bin/sh"
     return Errand(
         what="a script" if script else command,
         command=begin,
@@ -170,9 +174,11 @@ def _encoded(text: str) -> bytes:
 
 
 def _line(text: object) -> str:
-    """Return a text as one line, from which `printf %b` makes it again."""
+    """Return a text as one line: behind a `=` as it is, or behind a `%` so that `printf %b` makes it again."""
     if not isinstance(text, str):
         raise OptionError(f"There is a value that is not text, but {type(text).__name__}: make it text with str().")
     if "\0" in text:
         raise OptionError("There is a NUL in a script or a variable, which no shell and no environment can hold.")
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
+    if "\\" not in text and "\n" not in text:
+        return f"={text}"
+    return "%" + text.replace("\\", "\\\\").replace("\n", "\\n")

@@ -63,10 +63,7 @@ def _asked(
     connections: Connections, names: Sequence[str], ask: Callable[[HostLinks, str], Awaitable[T]], parallel: int
 ) -> tuple[dict[str, T], dict[str, str]]:
     links = FabricLinks(connections)
-    try:
-        found = ask_all(names, lambda name: ask(links, name), parallel=parallel)
-    finally:
-        links.close()
+    found = ask_all(names, lambda name: ask(links, name), parallel=parallel)
     answers = {name: answer for name, answer in found.items() if not isinstance(answer, HiveError)}
     errors = {name: one_line(str(answer)) for name, answer in found.items() if isinstance(answer, HiveError)}
     return answers, errors

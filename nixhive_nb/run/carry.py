@@ -108,7 +108,7 @@ def under_way(
 ) -> Iterator[Run]:
     """Begin to carry a plan out, and give the run; leave when it has ended, on any thread.
 
-    On leaving the backend is closed, the journal ended and the last is shown. Where it could not all be shown, `warn`
+    On leaving the journal is ended and the last is shown. Where it could not all be shown, `warn`
     says so: what shows a run never touches it.
     """
     run = Run(plan, backend, limits=limits, journal=str(journal.path) if journal is not None else "")
@@ -118,7 +118,6 @@ def under_way(
     with contextlib.ExitStack() as last:
         if journal is not None:
             last.callback(lambda: _end(journal, run, interrupted=interrupted))
-        last.callback(backend.close)
         last.callback(_leave, run)
         with _shown(run, follow or _in_silence, warn), last.pop_all():
             with interrupts_held():

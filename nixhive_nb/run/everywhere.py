@@ -8,7 +8,9 @@ import secrets
 import shutil
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import deque
+from concurrent.futures import Future, wait
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +22,14 @@ from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.kept import KEPT, LOGGED, TAIL, BoundedFile
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import line_count, strip_control
+from nixhive_nb.util.workers import do
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nixhive_nb.hosts.command import Errand
-    from nixhive_nb.ssh.fabric import Call
+    from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.pool import Connections
 
 _log = logging.getLogger(__name__)
@@ -144,7 +147,7 @@ def run_everywhere(
     heard = _Guarded(listener or Listener(), warn)
     heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
-    run = _HostsRun(connections, errand, timeout, kept, heard, output=output)
+    run = _HostsRun(connections, errand, timeout, kept, heard, output=output, is_heard=listener is not None)
     try:
         if each:
             run.one_by_one(names)
@@ -263,8 +266,11 @@ class _HostsRun:
         listener: Listener,
         *,
         output: int,
+        is_heard: bool,
     ) -> None:
         self._connections = connections
+        self._is_heard = is_heard
+        """Whether somebody wants lines as they come: cutting output into lines takes longer than all else."""
         self._errand = errand
         self._timeout = timeout
         self._logs = logs
@@ -281,16 +287,15 @@ class _HostsRun:
         self._stopping = False
 
     def side_by_side(self, names: Sequence[str], parallel: int) -> None:
-        with self._pool(min(parallel, len(names))) as pool:
-            for name in names:
-                self._begin(pool, name)
+        with self._ended_with_us():
+            self._begin(names, parallel)
             for _ in names:
                 self._take(self._next())
 
     def one_by_one(self, names: Sequence[str]) -> None:
-        with self._pool(1) as pool:
+        with self._ended_with_us():
             for at, name in enumerate(names):
-                self._begin(pool, name)
+                self._begin([name], 1)
                 self._take(self._next())
                 if failed(self.rows[name]):
                     for later in names[at + 1 :]:
@@ -298,24 +303,35 @@ class _HostsRun:
                     return
 
     @contextlib.contextmanager
-    def _pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
-        pool = ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="hive-run")
+    def _ended_with_us(self) -> Iterator[None]:
         try:
-            yield pool
+            yield
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in self._futures.values():
+                future.cancel()
             self._stop()
             # Whoever heard of the rows is what failed, unless it is an interrupt.
             if isinstance(error, KeyboardInterrupt):
                 self._take_the_rest()
             raise
-        finally:
-            pool.shutdown(wait=not self._stopping)
 
-    def _begin(self, pool: ThreadPoolExecutor, name: str) -> None:
-        with interrupts_held():  # else it could run, and nobody know of it
-            self._futures[name] = pool.submit(self._run_one, name)
-        self._futures[name].add_done_callback(self._ended.put)
+    def _begin(self, names: Sequence[str], parallel: int) -> None:
+        """Have so many threads go from host to host until there are no more."""
+        waiting = deque(names)
+        for name in names:
+            future = self._futures[name] = Future()
+            future.add_done_callback(self._ended.put)
+
+        def go_on() -> None:
+            with contextlib.suppress(IndexError):  # of the deque: what hosts raise is in their futures
+                while True:
+                    name = waiting.popleft()
+                    do(self._futures[name], partial(self._run_one, name))
+
+        self._connections.expect(names)
+        with interrupts_held():  # else some could run, and nobody know of them
+            for _ in range(min(parallel, len(names))):
+                self._connections.workers.submit(go_on)
 
     def _next(self) -> dict[str, Any]:
         """Wait for the next host that is done, and give its row.
@@ -362,7 +378,7 @@ class _HostsRun:
                 self._errand.command,
                 stdin=self._errand.stdin,
                 timeout=self._timeout,
-                on_line=lambda stream, line: self._listener.said(name, stream, strip_control(line)),
+                on_line=self._said(name) if self._is_heard else None,
                 on_call=lambda call: self._note(name, call),
                 ending=self._errand.ending,
             )
@@ -375,6 +391,9 @@ class _HostsRun:
             self._calls.pop(name, None)
         seconds = time.monotonic() - began
         return _row(name, ended.exited, seconds=seconds, stdout=ended.stdout, stderr=ended.stderr)
+
+    def _said(self, name: str) -> Callable[[str, str], None]:
+        return lambda stream, line: self._listener.said(name, stream, strip_control(line))
 
     def _note(self, name: str, call: Call) -> None:
         self._calls[name] = call

@@ -29,6 +29,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Evaluations of systems: each may take a gigabyte of memory."""
     fresh: int = FRESH_SECONDS
     """Seconds for which a host that says that it is as wanted is left alone unasked. After that it is asked again."""
+    connections: int = 1000
+    """Connections to hosts that are kept from command to command. The one that was idle longest is closed for another,
+    and opened again when it is needed."""
     output: int = KEPT
     """Bytes of what one host says to a `run` that are kept in memory. Of more, the beginning and the end are kept, and
     a log has all of it."""
@@ -99,6 +102,13 @@ LIMITS: tuple[Option, ...] = (
         only_python=True,
         help="For how many seconds a host that says that it is as wanted is left alone unasked. After that it is asked "
         "again before a deploy passes it over.",
+    ),
+    Option(
+        name="connections",
+        kind=_SOME,
+        default=_USUAL["connections"],
+        only_python=True,
+        help="How many connections to hosts are kept. For one more, the one that was idle longest is closed.",
     ),
     Option(
         name="output",

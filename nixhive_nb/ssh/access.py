@@ -7,6 +7,7 @@ import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.config import private_folder, remove_folder, write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.ssh.routing import routed
@@ -27,7 +28,7 @@ class Access:
         self._made_for = _ssh_facts(inventory)
         folder = private_folder()
         self.files: SshFiles = write_ssh_files(inventory, folder)
-        self.resolve = Resolver(self.files.batch)
+        self.resolve = Resolver(self.files.batch, Alike(inventory, self.files.extends))
         """Tells how hosts are reached."""
         self._inventory = inventory
         self._resources = contextlib.ExitStack()

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from nixhive_nb.errors import LinkLost
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     import paramiko
 
-    from nixhive_nb.ssh.fabric import Call
+    from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.link import RemoteResult
     from nixhive_nb.ssh.pool import Connections, Fresh
 
@@ -33,22 +32,17 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Run = Callable[..., "RemoteResult"]
 """Runs words on a host: `Connections.run` of one, or `Fresh.run`."""
-_NO_BOUND = 1_000_000
-"""Threads come with the demand, which steps and their checks limit. A command that queued for one would lose its time
-there: a check would fail, and a host on trial miss its word."""
 
 
 class FabricLinks:
-    """Runs commands on instances, each in a thread that is there at once. `close` it when the run has ended."""
+    """Runs commands on instances, each in a thread that is there at once.
+
+    A command that queued for one would lose its time there: a check would fail, and a host on trial miss its word.
+    """
 
     def __init__(self, connections: Connections) -> None:
         """Nothing is opened before it is used."""
         self._connections = connections
-        self._pool = ThreadPoolExecutor(max_workers=_NO_BOUND, thread_name_prefix="hive-ssh")
-
-    def close(self) -> None:
-        """End the threads. The connections stay warm for the next run."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def kept(self, instance: str) -> FabricLink:
         """Return the connection that is kept, and opened with the first command."""
@@ -78,7 +72,7 @@ class FabricLinks:
             await asyncio.shield(self._submit(login.leave))
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return asyncio.wrap_future(self._connections.workers.submit(work))
 
     async def _asked(
         self,

@@ -27,7 +27,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from nixhive_nb.deployment.ways import Hop
@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 _START_TIMEOUT = 60.0
 """Seconds for a chain to come up. ssh itself gives up sooner, by the ConnectTimeout of each of its hosts."""
 _FORWARD_TIMEOUT = 10.0
+_AT_ONCE = 128
+"""Forwards that one program asks for: an argument list has its limits."""
 _POLL = 0.02
 _MOST_WORDS = 500
 _REMEMBER = 2.0
@@ -57,6 +59,12 @@ class Jumps:
         self._folder: Path | None = None
         self._numbers = itertools.count()
         self._closed = False
+
+    def expect(self, targets: Iterable[SshTarget]) -> None:
+        """Hear which hosts will soon be asked for: those behind the same jump host are prepared at once."""
+        for target in targets:
+            if target.jumps:
+                self._chain(target.jumps).expect(target)
 
     def socket(self, target: SshTarget, cancelled: Callable[[], bool]) -> Path:
         """Return a socket file that leads to a host behind jump hosts.
@@ -110,6 +118,8 @@ class _Chain:
         self._process: subprocess.Popen[bytes] | None = None
         self._control = folder / "c"
         self._forwards: dict[tuple[str, int], Path] = {}
+        self._wanted: dict[tuple[str, int], SshTarget] = {}
+        """Hosts that somebody waits for, or soon will."""
         self._numbers = itertools.count()
         self._failure: ConnectionFailed | None = None
         self._failed_at = 0.0
@@ -117,20 +127,35 @@ class _Chain:
 
     def forward(self, target: SshTarget, cancelled: Callable[[], bool]) -> Path:
         """Return the socket for a host; a process that has died is started once more."""
-        known = self._forwards.get((target.hostname, target.port))
+        key = (target.hostname, target.port)
+        known = self._forwards.get(key)
         if known is not None and self._process is not None and self._process.poll() is None:
             return known  # without waiting for whatever is found out about other hosts
+        self._wanted[key] = target
+        try:
+            return self._forward(target, key, cancelled)
+        finally:
+            self._wanted.pop(key, None)
+
+    def _forward(self, target: SshTarget, key: tuple[str, int], cancelled: Callable[[], bool]) -> Path:
         while not self._lock.acquire(timeout=0.2):
             if cancelled():
                 raise Cancelled
         try:
             self._ensure(target, cancelled)
-            key = (target.hostname, target.port)
             if key not in self._forwards:
+                self._add_wanted()
+            if key not in self._forwards:  # alone, so that what is wrong is told of this one
                 self._forwards[key] = self._add_forward(target)
             return self._forwards[key]
         finally:
             self._lock.release()
+
+    def expect(self, target: SshTarget) -> None:
+        """Hear of a host that will soon be asked for."""
+        key = (target.hostname, target.port)
+        if key not in self._forwards:
+            self._wanted[key] = target
 
     def lost(self, target: SshTarget) -> None:
         """Forget a socket that is dead. Its process is ending, as after a reboot of the jump host, or will be asked."""
@@ -234,6 +259,21 @@ class _Chain:
             )
         telling = [line for line in lines if not line.startswith(_ECHOES)] or [f"ssh ended with status {status}"]
         return ConnectionFailed(f"{names}: {' / '.join(telling)[:_MOST_WORDS]}", log=lines)
+
+    def _add_wanted(self) -> None:
+        """Have the process forward to all hosts that are waited for, by one program: each takes as long as many."""
+        wanted = [one for one in list(self._wanted.items()) if one[0] not in self._forwards]
+        batch = [(key, target, self._folder / str(next(self._numbers))) for key, target in wanted]
+        for start in range(0, len(batch) if len(batch) > 1 else 0, _AT_ONCE):
+            part = batch[start : start + _AT_ONCE]
+            forwards = [word for _, target, path in part for word in ("-L", f"{path}:{_endpoint(target)}")]
+            # One that cannot be made ends it: those before it are there then, and the others come one by one.
+            with swallowed(_log, "forwarding to several hosts at once", TookTooLong):
+                process.run([*self._master(), "-O", "forward", *forwards, "--", "jump"], timeout=_FORWARD_TIMEOUT)
+            for key, _, path in part:
+                self._wanted.pop(key, None)
+                if path.exists():
+                    self._forwards[key] = path
 
     def _add_forward(self, target: SshTarget) -> Path:
         path = self._folder / str(next(self._numbers))

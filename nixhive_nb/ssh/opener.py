@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.ssh import host_keys
 from nixhive_nb.ssh.dial import Dropped, WayLost, dial, explain
 from nixhive_nb.ssh.fabric import HostConnection, shared_config
@@ -19,11 +19,13 @@ from nixhive_nb.ssh.jump import Jumps
 from nixhive_nb.ssh.login import KeyLogin
 from nixhive_nb.ssh.resolve import SshTarget
 from nixhive_nb.ssh.transport import Cancelled, Link, Transport, has_channels
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from nixhive_nb.ssh.alike import Kin
     from nixhive_nb.ssh.resolve import Resolver
     from nixhive_nb.ssh.watchdog import Watchdog
 
@@ -138,6 +140,7 @@ class Opener:
         self._fabric = shared_config()
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
+        self._expected: dict[Kin, list[str]] = {}
 
     def open(self, name: str, attempt: Attempt, *, urgent: bool = False) -> Opened:
         """Log in to a host. Raises `ConnectionFailed`, `HostKeyError` and `Cancelled`.
@@ -148,6 +151,7 @@ class Opener:
         target = self._resolve.at_once(name) if urgent else self._resolve(name)
         if target.through and not urgent:
             self._resolve.way(name)  # raises where OpenSSH would start itself without end
+            self._expect_kin(name)
         lines = self._keys.get(name)
         guest = _Guest(
             target=target,
@@ -159,6 +163,24 @@ class Opener:
         except ConnectionFailed:
             self._resolve.forget(name)
             raise
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Hear which hosts will soon be logged in to: with the first of those that are alike the way to all is made."""
+        expected: dict[Kin, list[str]] = {}
+        for name in names:
+            kin = self._resolve.kin(name)
+            if kin is not None:
+                expected.setdefault(kin, []).append(name)
+        self._expected = expected
+
+    def _expect_kin(self, name: str) -> None:
+        kin = self._resolve.kin(name) if self._expected else None
+        others = self._expected.pop(kin, ()) if kin is not None else ()
+        found: list[SshTarget] = []
+        for other in others:
+            with swallowed(_log, f"the way to {other}", HiveError):  # whoever connects to it is told
+                found.append(self._resolve(other))
+        self._jumps.expect(found)
 
     def address(self, name: str) -> str:
         """Return the host name or address that a host is reached by. Raises `ConnectionFailed`."""

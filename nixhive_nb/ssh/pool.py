@@ -1,8 +1,8 @@
 """Warm connections: each host is logged in to once, and keeps its connection from command to command.
 
-Fabric runs the commands. What it would do wrong with many hosts is done around it: see `opener` (the login),
+Fabric holds the connections. What it would do wrong with many hosts is done around it: see `opener` (the login),
 `resolve` (what ssh_config says), `host_keys` (who may answer), `login` (with which of our keys), `jump` (by which way),
-`link` and `watchdog` (for how long), and `fabric_run` (bytes in, lines out).
+`transport` and `watchdog` (for how long), and `runner` (bytes in, bytes out).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import weakref
 from typing import TYPE_CHECKING, Self
 
 import paramiko
-from invoke.exceptions import ThreadException
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
+from nixhive_nb.ssh.alike import Alike
+from nixhive_nb.ssh.call import Call
 from nixhive_nb.ssh.config import SESSIONS
-from nixhive_nb.ssh.fabric import Call
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
 from nixhive_nb.ssh.resolve import Resolver
@@ -27,9 +27,10 @@ from nixhive_nb.ssh.transport import Cancelled
 from nixhive_nb.ssh.watchdog import Watchdog
 from nixhive_nb.util import descriptors
 from nixhive_nb.util.said import one_line
+from nixhive_nb.util.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.ssh.config import SshFiles
@@ -86,7 +87,7 @@ class Connections:
         descriptors.allow_many()
         self._most = most or descriptors.connections_at_once()
         self._watchdog = Watchdog()
-        self._resolve = resolve or Resolver(files.batch)
+        self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends))
         self._opener = Opener(
             files.batch,
             keys,
@@ -94,12 +95,22 @@ class Connections:
             limits=limits,
             watchdog=self._watchdog,
         )
+        self.workers = Workers("hive-host")
+        """Threads for what waits for hosts, kept from run to run."""
         self._lock = threading.Lock()
         self._hosts: dict[str, _PooledHost] = {}
         self._fresh: set[_PooledHost] = set()
         self._closed = threading.Event()
         self._finish = weakref.finalize(
-            self, _close_all, self._lock, self._closed, self._hosts, self._fresh, self._watchdog, self._opener
+            self,
+            _close_all,
+            self._lock,
+            self._closed,
+            self._hosts,
+            self._fresh,
+            self._watchdog,
+            self._opener,
+            self.workers,
         )
 
     def __enter__(self) -> Self:
@@ -124,8 +135,8 @@ class Connections:
 
         `timeout`: seconds that the command may take, login apart. Then the connection is given up. With `ending`, which
         a command may know as the word to end at, that is sent after its input, and others in the connection go on.
-        `on_line(stream, line)` gets each line as it comes, one at a time, from a thread of ours; `stream` is `stdout`
-        or `stderr`. Without `stdin` the input is empty; it is left open for a command that is `bound` (see `bound.py`).
+        `on_line(stream, line)` gets each line as it comes, one at a time, from this thread; `stream` is `stdout` or
+        `stderr`. Without `stdin` the input is empty; it is left open for a command that is `bound` (see `bound.py`).
         `on_call` gets the call before it is sent, so that another thread can cancel or end this command alone, and to
         bound what is kept of its output.
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
@@ -161,6 +172,14 @@ class Connections:
             with self._lock:
                 self._fresh.discard(host)
             host.close()
+
+    def keep(self, most: int) -> None:
+        """Keep so many connections from here on, and no more than this process may open files for."""
+        self._most = min(most, descriptors.connections_at_once())
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Hear which hosts will soon be used: what their logins have in common is done once. Nothing is opened."""
+        self._opener.expect(name for name in names if not self.is_open(name))
 
     def way(self, host: str) -> tuple[str, ...]:
         """Return the hosts that are passed on the way to one. Raises `ConnectionFailed` where that has no end."""
@@ -322,15 +341,9 @@ class Connections:
         with self._watchdog.limit(timeout, give_up):
             try:
                 exited = opened.connection.perform(command, call)
-            except ThreadException:
-                _log.debug("%s: a reader of a command failed", host.name, exc_info=True)
-                if call.failure is not None:
-                    raise call.failure from None
-                # One of our readers ran into the end of the link, or of the session.
-                if not call.reason:
-                    link.break_()
-                exited = -1
             except (paramiko.SSHException, OSError, EOFError) as error:
+                if error is call.failure:
+                    raise
                 if not call.sent and not link.reason:
                     raise self._not_sent(host, opened, error) from None
                 exited = -1
@@ -471,7 +484,7 @@ def _close_all(
     closed: threading.Event,
     by_name: dict[str, _PooledHost],
     fresh: set[_PooledHost],
-    *rest_of_us: Opener | Watchdog,
+    *rest_of_us: Opener | Watchdog | Workers,
 ) -> None:
     with lock:
         closed.set()

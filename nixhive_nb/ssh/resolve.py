@@ -21,6 +21,8 @@ from nixhive_nb.util.text import strip_control
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from nixhive_nb.ssh.alike import Alike, Kin
+
 SSH_VALUED = frozenset("BbcDEeFIiJLlmOopPQRSWw")
 """The flags of ssh that take a value, from its manual page."""
 _AT_ONCE = 8
@@ -73,10 +75,14 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolver:
-    """Resolves hosts of one rendered configuration, each once, at most 8 at the same time."""
+    """Resolves hosts of one rendered configuration, each once, at most 8 at the same time.
 
-    def __init__(self, config: Path) -> None:
+    Of hosts that are `alike`, ssh is asked about one.
+    """
+
+    def __init__(self, config: Path, alike: Alike | None = None) -> None:
         self._config = config
+        self._alike = alike
         self._known: dict[str, SshTarget] = {}
         self._before: dict[str, SshTarget] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
@@ -85,9 +91,26 @@ class Resolver:
         """Return what the configuration says about a host. Raises `ConnectionFailed` when ssh cannot read it."""
         known = self._known.get(name)
         if known is None:
-            with self._slots:
-                known = self._known[name] = _resolve(self._config, name)
+            kin = self.kin(name)
+            known = self._known[name] = parse(name, self._asked(name) if kin is None else self._asked_once(name, kin))
         return known
+
+    def kin(self, name: str) -> Kin | None:
+        """Return the hosts that are like one; None where it has to be asked about itself."""
+        return self._alike.kin(name) if self._alike is not None else None
+
+    def _asked(self, name: str) -> str:
+        with self._slots:
+            return _ask(self._config, name)
+
+    def _asked_once(self, name: str, kin: Kin) -> str:
+        """Return what ssh says of a host, or would, since it has said the same of another."""
+        assert self._alike is not None  # noqa: S101 - for the type checker
+        with kin.lock:
+            if not kin.answer:
+                kin.answer = self._asked(name)
+                return kin.answer
+        return self._alike.said_of(name, kin.answer)
 
     def at_once(self, name: str) -> SshTarget:
         """Return what it said before where that is known, else what it says. Raises as a call does."""
@@ -121,9 +144,11 @@ class Resolver:
         known = self._known.pop(name, None)
         if known is not None:
             self._before[name] = known
+        if self._alike is not None:
+            self._alike.again()
 
 
-def _resolve(config: Path, name: str) -> SshTarget:
+def _ask(config: Path, name: str) -> str:
     try:
         done = process.run(["ssh", "-F", str(config), "-G", "--", name], timeout=_TIMEOUT)
     except TookTooLong:
@@ -137,7 +162,7 @@ def _resolve(config: Path, name: str) -> SshTarget:
         raise ConnectionFailed(
             f"{name}: ssh cannot read its configuration: {lines[0] if lines else f'status {done.status}'}", log=lines
         )
-    return parse(name, done.stdout)
+    return done.stdout
 
 
 def parse(name: str, text: str) -> SshTarget:

@@ -6,21 +6,19 @@ limits of a jump host, and for who must not be rebooted under whom.
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
-import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.deployment.ways import Circle, option, own_address, own_jumps, way_to
 from nixhive_nb.errors import HiveError
+from nixhive_nb.ssh.own_files import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
     from nixhive_nb.ssh.resolve import Resolver
@@ -29,9 +27,6 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 8
 _CHANGES_WAYS = ("proxyjump", "proxycommand", "hostname", "port", "match", "canonicalizehostname")
 """What a configuration of the user holds that leads to a host in another way than the deployment says."""
-_KEYWORD = re.compile(r"\s*([A-Za-z]+)[\s=]+(.*)")
-_DEEPEST = 16
-"""How deep ssh follows Include."""
 _SSH_PORT = "22"
 
 
@@ -55,34 +50,10 @@ def routed(inventory: Inventory, names: Sequence[str], resolve: Resolver, user_f
     return msgspec.structs.replace(inventory, instances={**inventory.instances, **filled})
 
 
-def changes_ways(files: Iterable[Path], depth: int = 0) -> bool:
+def changes_ways(files: Iterable[Path]) -> bool:
     """Return whether ssh configurations, with what they include, can change how a host is reached."""
-    return any(_changes_ways(file, depth) for file in files)
-
-
-def _changes_ways(file: Path, depth: int) -> bool:
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        _log.debug("reading %s", file, exc_info=True)
-        return True
-    for found in filter(None, map(_KEYWORD.match, lines)):
-        keyword, value = found[1].lower(), found[2]
-        if keyword in _CHANGES_WAYS:
-            return True
-        if keyword == "include" and (depth >= _DEEPEST or changes_ways(_included(value), depth + 1)):
-            return True
-    return False
-
-
-def _included(value: str) -> list[Path]:
-    found: list[Path] = []
-    for word in value.replace('"', " ").split():
-        name = os.path.expanduser(word)  # noqa: PTH111 - pathlib fails where there is no home
-        # ssh looks for a relative one in the folder of the user, or in that of the system.
-        names = [name] if name.startswith("/") else [f"{os.path.expanduser('~')}/.ssh/{name}", f"/etc/ssh/{name}"]  # noqa: PTH111
-        found += [Path(path) for pattern in names for path in glob.glob(pattern)]  # noqa: PTH207 - absolute patterns
-    return found
+    options = read_options(files)
+    return options is None or any(keyword in _CHANGES_WAYS for keyword, _ in options)
 
 
 def _is_plain(instance: Instance) -> bool:

@@ -1,6 +1,6 @@
 """One link to a host: the socket under an SSH connection, and the connection's keys, deadlines and life signs.
 
-All that we use of paramiko though it never promised it stands here; of Invoke and Fabric, in `ssh.fabric`.
+All that we use of paramiko though it never promised it stands here; of Fabric, in `ssh.fabric`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import signal
 import socket
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
+from paramiko.common import MSG_CHANNEL_REQUEST, MSG_CHANNEL_WINDOW_ADJUST, cMSG_GLOBAL_REQUEST
 
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
@@ -35,6 +36,8 @@ _MOST_PACKET = 1024 * 1024
 """How long a packet may be, in bytes: OpenSSH sends none of more than 256 KiB, and paramiko asks for 32 KiB."""
 _MOST_GREETING = 64 * 1024
 """How much a server may say before it says which protocol it speaks."""
+_EARS = "nixhive_ears"
+"""The attribute by which a channel of paramiko's has our `Ears`."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
@@ -189,6 +192,38 @@ def _channel_request(channel: Any, message: paramiko.Message) -> None:  # noqa: 
     channel._handle_request(message)  # noqa: SLF001 - what the table calls otherwise
 
 
+def _window_adjust(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
+    """Tell whoever waits for room in a channel: paramiko wakes only those who block in it."""
+    channel._window_adjust(message)  # noqa: SLF001 - what the table calls otherwise
+    ears = getattr(channel, _EARS, None)
+    if ears is not None:
+        ears.set()
+
+
+class Ears:
+    """Wakes one thread at whatever comes of a channel: output, room for input, its end. It has no thread of its own."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._came: SimpleQueue[None] = SimpleQueue()
+        setattr(channel, _EARS, self)
+        for pipe in (channel.in_buffer, channel.in_stderr_buffer):
+            pipe.set_event(self)  # type: ignore[arg-type,unused-ignore] # as good as an event
+
+    def set(self) -> None:
+        """Hear that something has come. paramiko calls it."""
+        self._came.put(None)
+
+    def clear(self) -> None:
+        """Take no notice: paramiko calls it when one stream is empty, and the other may not be."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something has come since the last time, for so many seconds at most."""
+        with contextlib.suppress(Empty):
+            self._came.get(timeout=seconds)
+            while True:
+                self._came.get_nowait()
+
+
 class Transport(paramiko.Transport):
     """paramiko's transport with an answer to what it lacks: life signs, exit signals, and a quiet wait.
 
@@ -269,6 +304,7 @@ class Transport(paramiko.Transport):
     _channel_handler_table: ClassVar[dict[int, Callable[..., Any]]] = {
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001
         MSG_CHANNEL_REQUEST: _channel_request,  # type: ignore[attr-defined,unused-ignore]
+        MSG_CHANNEL_WINDOW_ADJUST: _window_adjust,
     }
 
 
@@ -285,6 +321,11 @@ def use_agent(agent: AgentSSH, connected: object) -> None:
 def room_in(channel: paramiko.Channel) -> int:
     """Return how many bytes the other side takes now."""
     return int(channel.out_window_size)
+
+
+def has_said_all(channel: paramiko.Channel) -> bool:
+    """Return whether no more output will come: what has come may still be there to be read."""
+    return bool(channel.closed or channel.eof_received)
 
 
 def wait_for_status(channel: paramiko.Channel, seconds: float) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _log = logging.getLogger(__name__)
+_ENOUGH = 256
+"""So many deadlines are kept before it is seen which of them are over."""
 
 
 class Limit:
@@ -31,6 +33,11 @@ class Limit:
             self.expired = self.expired or action is not None
         if action is not None:
             action()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its action was taken, or will not be."""
+        return self._action is None
 
     def done(self) -> None:
         """Say that the work is done; from here on the action is not taken."""
@@ -50,6 +57,7 @@ class Watchdog:
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._enough = _ENOUGH
 
     @contextlib.contextmanager
     def limit(self, seconds: float | None, action: Callable[[], None]) -> Iterator[Limit]:
@@ -65,9 +73,12 @@ class Watchdog:
         limit = Limit(action)
         if seconds is not None:
             with self._changed:
-                heapq.heappush(self._entries, (time.monotonic() + seconds, next(self._numbers), limit))
+                entry = (time.monotonic() + seconds, next(self._numbers), limit)
+                self._forget_some()
+                heapq.heappush(self._entries, entry)
                 self._start()
-                self._changed.notify()
+                if self._entries[0] is entry:  # else it wakes in time as it is
+                    self._changed.notify()
         return limit
 
     def close(self) -> None:
@@ -76,6 +87,13 @@ class Watchdog:
             self._closed = True
             self._entries.clear()
             self._changed.notify()
+
+    def _forget_some(self) -> None:
+        """Let go of what is over, now and then: commands come faster than their deadlines pass."""
+        if len(self._entries) > self._enough:
+            self._entries[:] = [entry for entry in self._entries if not entry[2].is_over]
+            heapq.heapify(self._entries)
+            self._enough = max(_ENOUGH, 2 * len(self._entries))
 
     def _start(self) -> None:
         if self._thread is None and not self._closed:

@@ -34,6 +34,8 @@ TAIL = 65536
 """How much of the end of a longer stream is kept."""
 MOST_LINE = 4 * MEBIBYTE
 """A line that is longer is handed on in pieces of so many characters."""
+_PART = 65536
+"""So many bytes are cut into lines at once: a piece of a line is no longer than that beyond its limit."""
 
 
 class Kept:
@@ -47,7 +49,7 @@ class Kept:
         self._most = most
         self._most_in_tail = min(TAIL, (most + 1) // 2)
         self._overflow = overflow
-        self._head: list[bytes] = []
+        self._head = bytearray()
         self._tail: deque[bytes] = deque()
         self._held = self._in_tail = self._left_out = 0
         self._place = ""
@@ -62,14 +64,14 @@ class Kept:
         came = self._held + self._in_tail + self._left_out
         if came + len(data) > self._most and self._overflow is not None:
             if came <= self._most:  # all of it is here up to now
-                for part in (*self._head, *self._tail):
+                for part in (bytes(self._head), *self._tail):
                     self._overflow(part)
             self._place = self._overflow(data)
         room = self._most - self._most_in_tail - self._held
         rest = data[room:]
         if room:
-            self._head.append(data[:room])
-            self._held += len(self._head[-1])
+            self._head += data[:room]
+            self._held = len(self._head)
         if not rest:
             return
         self._tail.append(rest)
@@ -87,12 +89,14 @@ class Kept:
     def text(self) -> str:
         """Return what is kept; where something is left out, a line says how much, and where all of it is."""
         # Other threads may be adding to it.
-        head, tail, left_out = b"".join(tuple(self._head)), b"".join(tuple(self._tail)), self._left_out
+        tail, left_out = b"".join(tuple(self._tail)), self._left_out
+        if not tail:
+            return self._head.decode("utf-8", "replace")
         if not left_out:
-            return (head + tail).decode("utf-8", "replace")
+            return (self._head + tail).decode("utf-8", "replace")
         where = f": see {self._place}" if self._place else " and not kept"
         gap = f"\n… {size_text(left_out)} are left out here{where} …\n"
-        return "".join([head.decode("utf-8", "replace"), gap, tail.decode("utf-8", "replace")])
+        return "".join([self._head.decode("utf-8", "replace"), gap, tail.decode("utf-8", "replace")])
 
 
 class Cutter:
@@ -106,6 +110,12 @@ class Cutter:
 
     def feed(self, data: bytes, *, last: bool = False) -> Iterator[str]:
         """Take some bytes, and yield the lines that they end; at the `last` the rest too."""
+        for start in range(0, len(data), _PART):
+            yield from self._fed(data[start : start + _PART], last=False)
+        if last:
+            yield from self._fed(b"", last=True)
+
+    def _fed(self, data: bytes, *, last: bool) -> Iterator[str]:
         *lines, rest = self._decoder.decode(data, final=last).split("\n")
         for line in lines:
             yield self._line(line)

@@ -22,6 +22,7 @@ _WITHOUT: dict[int, str | None] = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
     *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),
     *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
 ))  # fmt: skip
+_ASCII_CONTROLS = bytes(number for number in range(0x80) if number in _WITHOUT)
 _PIECE = 2**20
 """So much of a text is cleaned at once: where each character is a control character, that takes many times as much."""
 _BEGINNINGS = "\x1b\x90\x98\x9b\x9d\x9e\x9f\r"
@@ -34,10 +35,21 @@ _MINUTE = 60
 
 def strip_control(text: str) -> str:
     """Return text from elsewhere without terminal control; newlines and tabs stay, a carriage return ends a line."""
-    if not _CONTROLS.search(text):
+    if text.isprintable() or _is_plain(text) or not _CONTROLS.search(text):
         return text  # an escape begins with one of them; and there may be a lot of it
     newline = "\n" if "\n" in text else " "
     return "".join(_plain(part, newline) for part in _parts(text))
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is ASCII without control characters, found faster than by looking at each."""
+    if not text.isascii():
+        return False
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE].encode()
+        if len(piece.translate(None, _ASCII_CONTROLS)) < len(piece):
+            return False
+    return True
 
 
 def _plain(text: str, newline: str) -> str:

@@ -178,7 +178,8 @@ class TestWays:
         frame = hive.run("web", script=f"secret=S3CRET\n{IN_PS}\n")
         assert set(frame["stdout"]) == {"0\n"}
         # It would be found.
-        assert set(hive.run("web", f"secret=S3CRET; {IN_PS}")["stdout"]) == {"1\n"}
+        shown = f"sh -c 'sleep 60; : S3CRET' >/dev/null & {IN_PS}; kill $!"
+        assert set(hive.run("web", shown)["stdout"]) == {"1\n"}
 
     def test_a_script_goes_there_as_it_is(self, hive):
         script = "x='a  b'\necho \"$x\" ${x#a} 'it''s' `echo back` \\\\ {1..2}\nread line; echo \"read: $line\"\n"

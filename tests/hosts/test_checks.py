@@ -115,8 +115,7 @@ def reach(site, server):
     connections = site.connect(site.instance("web", server))
     connections.open("web")
     lines = FabricLinks(connections)
-    yield lines.kept("web")
-    lines.close()
+    return lines.kept("web")
 
 
 class Unreachable:
@@ -499,7 +498,6 @@ def test_an_sshd_that_forwards_nothing_is_told(site, silent):
     connections = site.connect(site.instance("web", site.sshd(extra="AllowTcpForwarding no")))
     lines = FabricLinks(connections)
     result = once(check("tcp", port=silent[0]), lines.kept("web"))
-    lines.close()
     assert not result.ok
     assert "AllowTcpForwarding" in result.reason
 
@@ -530,8 +528,7 @@ def systemd(site, tmp_path):
         program.with_name("systemctl.says").write_text(text)
         return lines.kept("web")
 
-    yield says
-    lines.close()
+    return says
 
 
 def test_units_hold_where_none_failed(systemd):

@@ -37,9 +37,7 @@ def stored():
 
 @pytest.fixture
 def lines(site):
-    made = FabricLinks(site.connect(site.instance("web", site.sshd())))
-    yield made
-    made.close()
+    return FabricLinks(site.connect(site.instance("web", site.sshd())))
 
 
 def absent(number):
@@ -95,7 +93,6 @@ def test_a_host_without_nix_is_an_error(site, stored):
     lines = FabricLinks(site.connect(site.instance("web", site.sshd(extra="SetEnv PATH=/nowhere"))))
     with pytest.raises(NixError, match="exit status 127"):
         asyncio.run(lacking(lines, "web", {stored[0]: 1}))
-    lines.close()
 
 
 # Kernels

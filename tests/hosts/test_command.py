@@ -15,7 +15,7 @@ import pytest
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 from nixhive_nb.hosts.command import check_name, errand_of, own_script, refusal
-from nixhive_nb.ssh.fabric import Call
+from nixhive_nb.ssh.call import Call
 from tests.sshd import eventually
 
 pytestmark = pytest.mark.nix
@@ -321,3 +321,44 @@ def test_a_script_of_ours_is_sent_without_what_is_for_readers(name):
     assert len(sent) < 0.75 * len(written)
     for shell in {shell.split()[0] for shell in SHELLS}:
         subprocess.run([shell, "-n"], input=sent, text=True, check=True)
+
+
+def test_what_needs_no_translation_costs_no_process(shell):
+    """Each line that is translated takes a process on the host; a plain command has none such."""
+    assert all(line.startswith(b"=") for line in errand_of("uptime -p", variables={"x": "ü 1"}).stdin.splitlines())
+    lines = errand_of("a\nb", variables={"x": "\\", "y": "=", "z": "%41"}).stdin.splitlines()
+    assert [line for line in lines if line.startswith(b"%")] == [b"%\\\\", b"%a\\nb"]
+    errand = errand_of('printf "[%s]" "$x" "$y" "$z"', variables={"x": "\\", "y": "=", "z": "%41"})
+    assert Begun(errand, shell).ended() == (0, "[\\][=][%41]", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "out"),
+    [
+        ("exit 3", 3, ""),
+        ("false", 1, ""),
+        ("kill -TERM $$", -15, ""),
+        ("echo $0 $# # no more", 0, "/bin/sh 0\n"),
+        ("echo one\necho two\n", 0, "one\ntwo\n"),
+        ("cat <<E\nhere\nE", 0, "here\n"),
+        ("exec echo gone", 0, "gone\n"),
+        ("trap 'echo last' EXIT; exit 4", 4, "last\n"),
+        ("set -- a b; echo $#; (exit 5)", 5, "2\n"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 10])
+def test_where_the_login_shell_is_that_which_runs_us_no_other_is_started(monkeypatch, command, status, out, size):
+    """And nobody sees a difference: the same words in a shell of their own do the same."""
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    assert Begun(errand_of(command, stdin=b"x" * size)).ended() in ((status, out, ""), (128 - status, out, ""))
+    own = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert (own.returncode, own.stdout.decode()) == (status, out)
+
+
+def test_a_login_shell_of_another_name_runs_the_command(monkeypatch, tmp_path):
+    (tmp_path / "own").symlink_to(shutil.which("bash"))
+    monkeypatch.setenv("SHELL", str(tmp_path / "own"))
+    assert Begun(errand_of("echo $0 ${BASH_VERSION:+bash}")).ended() == (0, f"{tmp_path}/own bash\n", "")
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    seen = Begun(errand_of("tr '\\0' ' ' </proc/$$/cmdline")).ended()[1]
+    assert "_hive_read" in seen, "it is the shell that was there"

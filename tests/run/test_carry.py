@@ -26,7 +26,6 @@ class Gated:
         self._loop = self._news = None
         self.began = threading.Event()
         self.cancelled: list[str] = []
-        self.closed_while_going: bool | None = None
         self.run = None
 
     def open(self):
@@ -45,9 +44,6 @@ class Gated:
             raise
         return Result()
 
-    def close(self):
-        self.closed_while_going = self.run is not None and self.run.going
-
 
 @pytest.fixture
 def journal(tmp_path):
@@ -59,7 +55,7 @@ def states(journal):
     return [entry.state for entry in history.runs(journal.path.parents[1])]
 
 
-def test_who_leaves_before_the_end_ends_the_run_before_the_backend(journal):
+def test_who_leaves_before_the_end_ends_the_run(journal):
     backend = Gated()
 
     def leave():
@@ -71,7 +67,6 @@ def test_who_leaves_before_the_end_ends_the_run_before_the_backend(journal):
     with pytest.raises(KeyboardInterrupt):
         leave()
     assert not backend.run.going
-    assert backend.closed_while_going is False
     assert backend.cancelled
     assert states(journal) == ["ended"]
 

@@ -6,7 +6,6 @@ import math
 import signal
 import stat
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ import pytest
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 from nixhive_nb.frames import run_failures, run_frame
 from nixhive_nb.hosts.command import errand_of
-from nixhive_nb.run import everywhere
 from nixhive_nb.run.everywhere import Listener, OutputLogs, failed, run_everywhere, untried
-from nixhive_nb.ssh.fabric import Call
+from nixhive_nb.ssh.call import Call
 from nixhive_nb.ssh.link import RemoteResult
+from nixhive_nb.util.workers import Workers
 
 ERRAND = errand_of("uptime")
 
@@ -29,6 +28,7 @@ class Hosts:
         self._does = does
         self._lock = threading.Lock()
         self.aborted = []
+        self.workers = Workers("hosts")
         self.now = self.most = 0
 
     def run(self, instance, command, *, stdin, timeout, on_line, on_call, ending):
@@ -45,6 +45,9 @@ class Hosts:
         finally:
             with self._lock:
                 self.now -= 1
+
+    def expect(self, names):
+        """Hear of them."""
 
     def is_open(self, instance):
         return True
@@ -227,19 +230,20 @@ def test_an_interrupt_ends_what_runs_and_keeps_what_was_done(interrupt):
     assert heard.begun == ["a", "b"]
 
 
-def test_an_interrupt_just_as_a_host_begins_leaves_its_row(monkeypatch):
+def test_an_interrupt_just_as_a_host_begins_leaves_its_row():
     begun = threading.Event()
 
-    class Interrupted(ThreadPoolExecutor):
-        def submit(self, *work):
-            future = super().submit(*work)
+    class Interrupted(Workers):
+        def submit(self, work):
+            future = super().submit(work)
             assert begun.wait(20)
             signal.raise_signal(signal.SIGINT)
             return future
 
-    monkeypatch.setattr(everywhere, "ThreadPoolExecutor", Interrupted)
+    hosts = Hosts(a=hang(begun))
+    hosts.workers = Interrupted("hosts")
     with pytest.raises(KeyboardInterrupt) as caught:
-        run(Hosts(a=hang(begun)), ["a", "b"], parallel=1)
+        run(hosts, ["a", "b"], parallel=1)
     assert [(row["instance"], row["stdout"]) for row in caught.value.rows] == [("a", "begun\n")]
     assert caught.value.rows[0]["error"] == "interrupted. It was ended there."
 
@@ -316,3 +320,18 @@ class TestLogs:
     def test_one_that_cannot_be_written_is_none(self, tmp_path):
         (tmp_path / "output").write_text("in the way")
         assert OutputLogs(tmp_path).keep({"instance": "a", "stdout": "x\n" * 50, "stderr": ""}) == ""
+
+
+def test_where_nobody_hears_lines_output_is_not_cut_into_any():
+    """It takes longer than all else that is done with a lot of output."""
+    heard = []
+
+    class Seen(Hosts):
+        def run(self, instance, command, **how):
+            heard.append(how["on_line"])
+            return super().run(instance, command, **how)
+
+    run(Seen(), ["a"])
+    run(Seen(), ["a"], listener=Heard())
+    assert heard[0] is None
+    assert callable(heard[1])

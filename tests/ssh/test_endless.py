@@ -120,16 +120,13 @@ def test_an_answer_to_a_question_of_ours_is_bounded(connections):
     """D8: a hostile host in a `status` filled the memory of the kernel within its 30 s."""
     lines = FabricLinks(connections)
     connections.open("web")
-    try:
-        with Peak() as peak:
-            ended = asyncio.run(lines.kept("web").run("yes failed=a.service | head -c 20000000", seconds=60))
-            facts = parse_facts(ended.stdout)
-        assert peak.grown < 160 * MEBIBYTE
-        assert len(ended.stdout) < ANSWER + 2 * 65536 + 200
-        assert ended.is_cut
-        assert facts.failed_units is None
-    finally:
-        lines.close()
+    with Peak() as peak:
+        ended = asyncio.run(lines.kept("web").run("yes failed=a.service | head -c 20000000", seconds=60))
+        facts = parse_facts(ended.stdout)
+    assert peak.grown < 160 * MEBIBYTE
+    assert len(ended.stdout) < ANSWER + 2 * 65536 + 200
+    assert ended.is_cut
+    assert facts.failed_units is None
 
 
 def test_an_answer_that_is_cut_is_never_taken_for_the_whole(connections):
@@ -139,11 +136,8 @@ def test_an_answer_that_is_cut_is_never_taken_for_the_whole(connections):
         return await lines.kept(instance).run("yes '/nix/store/a 5' | head -c 20000000", seconds=seconds)
 
     lines = FabricLinks(connections)
-    try:
-        with pytest.raises(NixError, match=r"says more than 4\.2 MB to a question: it is not read"):
-            asyncio.run(closure_sizes(Links(remote), "web", "/nix/store/a"))
-    finally:
-        lines.close()
+    with pytest.raises(NixError, match=r"says more than 4\.2 MB to a question: it is not read"):
+        asyncio.run(closure_sizes(Links(remote), "web", "/nix/store/a"))
 
 
 @pytest.mark.parametrize(

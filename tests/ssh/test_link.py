@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,7 @@ from nixhive_nb.errors import ConnectionFailed
 from nixhive_nb.hosts.checks import _Site
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.fabric_links import FabricLinks
+from nixhive_nb.util.workers import Workers
 from tests.sshd import eventually, is_running, public
 
 pytestmark = pytest.mark.nix
@@ -29,6 +31,7 @@ class Noted:
 
     def __init__(self, connections):
         self._connections = connections
+        self.workers = connections.workers
         self.noted = threading.Event()
         self.calls = []
 
@@ -53,9 +56,7 @@ def connections(site, server):
 
 @pytest.fixture
 def lines(connections):
-    found = FabricLinks(connections)
-    yield found
-    found.close()
+    return FabricLinks(connections)
 
 
 def test_a_command_that_is_cancelled_during_the_login_is_never_sent(connections, lines, server, tmp_path):
@@ -105,6 +106,7 @@ class Together:
 
     def __init__(self, parties):
         self._barrier = threading.Barrier(parties)
+        self.workers = Workers("together")
         self.late = False
 
     def run(self, instance, command, **_):
@@ -128,10 +130,7 @@ def test_whatever_hosts_and_checks_there_are_no_command_waits_for_a_thread(hosts
         asked = [lines.kept(f"h{host}").run(one, seconds=9) for host in range(hosts) for one in commands]
         await asyncio.gather(*asked, return_exceptions=True)
 
-    try:
-        asyncio.run(all_of_it())
-    finally:
-        lines.close()
+    asyncio.run(all_of_it())
     assert not together.late
 
 
@@ -140,6 +139,7 @@ class Unsure:
 
     def __init__(self):
         self.asked, self.known = threading.Event(), threading.Event()
+        self.workers = Workers("unsure")
 
     @contextlib.contextmanager
     def fresh(self, instance, *, urgent=False):
@@ -161,7 +161,8 @@ def test_no_look_into_the_configuration_of_ssh_holds_the_loop(line):
         if line == "fresh":
             async with lines.fresh("web") as fresh:
                 return fresh.address
-        return await _Site(lines.kept("web"), lines._pool).address()
+        with ThreadPoolExecutor(1) as pool:
+            return await _Site(lines.kept("web"), pool).address()
 
     async def meanwhile():
         looking = asyncio.create_task(known())
@@ -169,13 +170,10 @@ def test_no_look_into_the_configuration_of_ssh_holds_the_loop(line):
         unsure.known.set()
         return await looking
 
-    try:
-        assert asyncio.run(meanwhile()) == "192.0.2.1"
-    finally:
-        lines.close()
+    assert asyncio.run(meanwhile()) == "192.0.2.1"
 
 
-def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_and_its_pool_have_ended(site, server):
+def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_has_ended(site, server):
     """D17: nobody else would close it: the connections stay for the next run."""
     connections = site.connect(site.instance("web", server))
     lines = FabricLinks(connections)
@@ -187,7 +185,6 @@ def test_a_login_that_is_left_before_it_came_about_is_closed_though_the_run_and_
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        lines.close()
 
     try:
         asyncio.run(leave_in_the_login())
@@ -210,7 +207,6 @@ def test_the_word_waits_for_no_login_to_another_host(site, server):
 
     with held:  # as a login that hangs does
         assert asyncio.run(give_the_word()).stdout == "keep\n"
-    lines.close()
 
 
 OPERATOR = """

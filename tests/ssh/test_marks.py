@@ -29,16 +29,12 @@ ALWAYS_HERE = ("bash", "dash")
 @pytest.fixture
 def lines(site):
     """Ask a host of one server: `lines(server, command)`, as a step of a run does."""
-    made = []
 
     def ask(server, command, *, seconds=30, **options):
         own = FabricLinks(site.connect(site.instance("web", server)))
-        made.append(own)
         return asyncio.run(own.kept("web").run(command, seconds=seconds, **options))
 
-    yield ask
-    for one in made:
-        one.close()
+    return ask
 
 
 def forced(site, command):

@@ -387,3 +387,24 @@ def test_the_connection_that_was_idle_longest_goes_first_and_none_that_is_in_use
     connections.run("c", "true")
     connections.open("d")
     assert [connections.is_open(name) for name in "abcd"] == [False, False, True, True]
+
+
+def test_no_more_connections_are_kept_than_the_limit_and_one_that_was_closed_is_opened_again(site):
+    server = site.sshd()
+    names = "abcde"
+    connections = site.connect(*(site.instance(name, server) for name in names))
+    connections.keep(3)
+    for name in (*names, *names):
+        assert connections.run(name, f"echo {name}").stdout == f"{name}\n"
+        assert sum(map(connections.is_open, names)) <= 3
+    assert [connections.is_open(name) for name in names] == [False, False, True, True, True]
+    assert server.logins() == 10
+
+
+def test_the_key_exchange_is_by_curve25519(site):
+    """Alone, or within one that quantum computers do not break either; whatever else both sides know."""
+    connections = site.connect(site.instance("web", site.sshd()))
+    connections.open("web")
+    offered = connections._hosts["web"].opened.connection.transport.get_security_options().kex
+    first = next(name for name in offered if name != "mlkem768x25519-sha256")
+    assert first == "curve25519-sha256@libssh.org"

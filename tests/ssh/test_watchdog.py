@@ -43,3 +43,25 @@ def test_an_action_that_fails_does_not_keep_the_others_from_theirs():
         watchdog.after(0.05, later.set)
         assert later.wait(10)
         assert first.expired
+
+
+def test_deadlines_of_work_that_was_done_in_time_are_not_kept_until_they_pass():
+    with contextlib.closing(Watchdog()) as watchdog:
+        still = watchdog.after(3600, lambda: None)
+        for _ in range(5000):
+            with watchdog.limit(3600, lambda: None):
+                pass
+        assert len(watchdog._entries) < 600
+        assert not still.is_over
+        assert any(entry[2] is still for entry in watchdog._entries)
+
+
+def test_a_deadline_that_is_later_than_others_wakes_nobody():
+    with contextlib.closing(Watchdog()) as watchdog:
+        watchdog.after(60, lambda: None)
+        woken = []
+        watchdog._changed.notify = lambda: woken.append(True)
+        watchdog.after(120, lambda: None)
+        assert not woken
+        watchdog.after(30, lambda: None)
+        assert woken

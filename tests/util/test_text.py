@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixhive_nb.util.text import line_count, seconds_text, size_text, strip_control, table_text
+from nixhive_nb.util.text import _CONTROLS, _is_plain, line_count, seconds_text, size_text, strip_control, table_text
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,13 @@ def test_durations(seconds, text):
 
 def test_columns_of_a_table_line_up():
     assert table_text(["a", "long"], [["wide one", "x"]]).splitlines() == ["a         long", "wide one  x"]
+
+
+@given(st.text(st.characters(max_codepoint=0x2070), max_size=40), st.integers(1, 8))
+def test_the_quick_looks_say_the_same_as_one_at_each_character(text, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nixhive_nb.util.text._PIECE", size)
+        assert _is_plain(text) == (text.isascii() and not _CONTROLS.search(text))
+        assert not (text.isprintable() and _CONTROLS.search(text))
+        if not _CONTROLS.search(text):
+            assert strip_control(text) is text

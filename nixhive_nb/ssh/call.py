@@ -1,0 +1,148 @@
+"""One command on its way to a host: its input, where its lines go, what is kept of them, and how it is ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import paramiko
+
+from nixhive_nb.ssh.transport import room_in
+from nixhive_nb.util.kept import KEPT, Cutter, Kept
+from nixhive_nb.util.swallowed import swallowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+ENDED = (OSError, EOFError, paramiko.SSHException)
+"""What sending raises when the command or the link has ended; the reading side then says how."""
+_LAST_SECONDS = 2.0
+"""How long a command has to end after it was told to."""
+_GLANCE = 0.02
+"""Seconds between looks at whether it has ended then."""
+
+
+class Call:
+    """One command on its way: its input, where its lines go, and whether it has left this machine."""
+
+    def __init__(
+        self,
+        stdin: bytes | None,
+        on_line: Callable[[str, str], None] | None,
+        *,
+        ending: bytes = b"",
+        held: bool = False,
+    ) -> None:
+        """Take a call: `ending` after the input ends the command on the host, and so the input is kept open.
+
+        It is for one that is `held` as well: the host ends that when its input ends.
+        """
+        self.stdin = stdin
+        self.held = held
+        self.ending = ending
+        self.fed = False
+        """Whether the host has all of the input, and waits for the `ending`."""
+        self.sent = False
+        self.cancelled = False
+        self.channel: Any = None
+        """The session that it runs in, once it does."""
+        self.failure: BaseException | None = None
+        """What the receiver of lines raised."""
+        self.reason = ""
+        """Why it was ended before its own end; empty when it was not."""
+        self.stdout = Output("stdout", self)
+        self.stderr = Output("stderr", self)
+        self._on_line = on_line
+
+    def bound(self, most: int, overflow: Callable[[str, bytes], str] | None = None) -> None:
+        """Keep no more than `most` bytes of each stream; call it before the command is sent.
+
+        `overflow(stream, data)` takes all of a longer stream, and gives where it is.
+        """
+        for output in (self.stdout, self.stderr):
+            output.bound(most, overflow)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it said more than is kept."""
+        return self.stdout.is_cut or self.stderr.is_cut
+
+    def cancel(self) -> None:
+        """Let go of this command alone: others in the same connection go on. It may go on running on the host."""
+        self.cancelled = True
+        if self.channel is not None:
+            self.channel.close()
+
+    def end(self, reason: str) -> None:
+        """Have the host end this command, if it knows a word for that, and let go of it. Blocks for a moment."""
+        if self.channel is not None and self.channel.exit_status_ready():
+            return
+        self.reason = self.reason or reason
+        self.cancelled = True
+        channel = self.channel
+        if channel is None:
+            return
+        if self.fed and room_in(channel) > len(self.ending):
+            with channel.transport.input_of(channel), swallowed(_log, "ending a command", *ENDED):
+                channel.sendall(self.ending)
+            deadline = time.monotonic() + _LAST_SECONDS
+            # Not only its status: what it wrote at last comes, too, before the host closes the session.
+            while not channel.closed and time.monotonic() < deadline:
+                time.sleep(_GLANCE)
+        channel.close()
+
+    def end_aside(self, reason: str) -> None:
+        """Do what `end` does in a thread of its own, and return at once."""
+        threading.Thread(target=self.end, args=(reason,), name="hive-end", daemon=True).start()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody wants its lines."""
+        return self._on_line is not None
+
+    def line(self, stream: str, text: str) -> None:
+        """Hand a line on. Both streams are read by one thread; the receiver sees one line at a time."""
+        if self._on_line is None:
+            return
+        try:
+            self._on_line(stream, text)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+class Output:
+    """Collects the text of one stream and cuts it into lines."""
+
+    def __init__(self, name: str, call: Call) -> None:
+        self.call = call
+        self._name = name
+        self._cutter = Cutter()
+        self._kept = Kept(KEPT)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something of it is not kept."""
+        return self._kept.is_cut
+
+    def bound(self, most: int, overflow: Callable[[str, bytes], str] | None) -> None:
+        """Do what `Call.bound` says for this stream."""
+        name = self._name
+        self._kept = Kept(most, None if overflow is None else lambda data: overflow(name, data))
+
+    def feed(self, data: bytes, *, last: bool = False) -> None:
+        """Take some bytes."""
+        if data:
+            self._kept.add(data)
+        if not self.call.is_heard:
+            return
+        for line in self._cutter.feed(data, last=last):
+            self.call.line(self._name, line)
+
+    def text(self) -> str:
+        """Return what is kept of it."""
+        return self._kept.text()

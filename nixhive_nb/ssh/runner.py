@@ -1,0 +1,116 @@
+"""Running a command in a session of a connection: bytes in, bytes out, by the thread that waits for its end.
+
+Whatever comes of the session wakes that thread: output, room for more input, the end. So it needs no thread beside
+paramiko's own of the connection, and input is sent while output comes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from nixhive_nb.ssh.call import ENDED
+from nixhive_nb.ssh.transport import Cancelled, Ears, has_said_all, room_in, wait_for_status
+from nixhive_nb.util.swallowed import swallowed
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from nixhive_nb.ssh.call import Call
+    from nixhive_nb.ssh.transport import Transport
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 2**21
+"""As much as a session has room for: what a smaller read leaves there is moved about in memory."""
+_PIECE = 2**15
+"""Bytes of input that are sent between two looks at what has come."""
+_AWAKE = 1.0
+"""Seconds after which a wait looks for an interrupt: one that comes just as Python begins to wait is not seen else."""
+
+
+def perform(transport: Transport, command: str, call: Call) -> int:
+    """Run a command and return its exit status; -1 when the host never told it.
+
+    Raises what paramiko raises where it could not be sent, and whatever the receiver of its lines raises.
+    """
+    channel = transport.open_session()
+    try:
+        # In this order: who lets go of it now closes the session, or is seen here.
+        call.channel = channel
+        if call.cancelled:
+            raise Cancelled
+        ears = Ears(channel)
+        call.sent = True  # from here on nobody may send it again
+        channel.exec_command(command)
+        _Talk(transport, channel, call).to_its_end(ears)
+        while not wait_for_status(channel, _AWAKE):
+            pass
+        return int(channel.exit_status)
+    finally:
+        channel.close()
+
+
+class _Talk:
+    """What goes to and fro in one session."""
+
+    def __init__(self, transport: Transport, channel: paramiko.Channel, call: Call) -> None:
+        self._transport = transport
+        self._channel = channel
+        self._call = call
+        self._input: memoryview | None = memoryview(call.stdin or b"")
+        """What the host has not yet; None once it has its end, too, or takes none."""
+
+    def to_its_end(self, ears: Ears) -> None:
+        """Feed the command its input, and take what it says, until it has said all and takes no more."""
+        channel = self._channel
+        while True:
+            # Looked at first: what came before the end is there to be read then.
+            is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
+            went_on = self._feed()
+            if self._hear() or went_on:
+                continue
+            if is_over:
+                break
+            ears.wait(_AWAKE)
+        for output in (self._call.stdout, self._call.stderr):
+            output.feed(b"", last=True)
+
+    def _hear(self) -> bool:
+        """Take what has come; return whether there was something."""
+        channel, call = self._channel, self._call
+        said = errors = b""
+        # Reading makes room for more, which the host is told.
+        with self._transport.input_of(channel):
+            if channel.recv_ready():
+                said = channel.recv(_CHUNK)
+            if channel.recv_stderr_ready():
+                errors = channel.recv_stderr(_CHUNK)
+        if said:
+            call.stdout.feed(said)
+        if errors:
+            call.stderr.feed(errors)
+        return bool(said or errors)
+
+    def _feed(self) -> bool:
+        """Send some of the input, as much as the host takes now; return whether something was sent."""
+        left = self._input
+        if left is None or (left and not room_in(self._channel)):
+            return False
+        # A command that ends without reading its input is its own affair, as with a local pipe.
+        self._input = None
+        with self._transport.input_of(self._channel), swallowed(_log, "sending the input", *ENDED):
+            if left:
+                left = left[self._channel.send(bytes(left[:_PIECE])) :]
+            if left:
+                self._input = left
+            else:
+                self._end_input()
+        return True
+
+    def _end_input(self) -> None:
+        call = self._call
+        if call.stdin is not None and call.ending:
+            call.fed = True
+        elif call.stdin is None or not call.held:
+            self._channel.shutdown_write()
