@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import secrets
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +15,17 @@ import msgspec
 
 from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
-from nixhive_nb.hosts import closures
+from nixhive_nb.hosts import closures, scripts
 from nixhive_nb.hosts.activate import Activation, PathGone
-from nixhive_nb.hosts.activation import LOOK_SECONDS, Order, RunsAndBoots
+from nixhive_nb.hosts.activation import Order, RunsAndBoots, SeenHost
 from nixhive_nb.hosts.checks import complaint, run_checks
-from nixhive_nb.hosts.facts import FACTS, parse_facts
 from nixhive_nb.hosts.reboot import Reboot
+from nixhive_nb.hosts.settled import see_settled
 from nixhive_nb.nix.build import Builds
 from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
+from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.ssh.fabric_links import FabricLinks
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class NixSsh:
         owner: str,
         places: Places,
         copies: int,
+        fresh: float = FRESH_SECONDS,
+        keeping: set[str] | None = None,
         show_trace: bool = False,
         force: bool = False,
         run: str = "run",
@@ -75,7 +79,9 @@ class NixSsh:
         """`deployment` is the absolute path of the expression, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
-        With `force` hosts may have been changed by others since the plan was made. `run` is the id of the run.
+        With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
+        made counts for `fresh` seconds. `keeping` has the instances that are known to keep our scripts, from run to
+        run. `run` is the id of the run.
         """
         self._inventory = inventory
         self._plan = plan
@@ -84,6 +90,9 @@ class NixSsh:
         """Fetches of each system that are still to come from each store."""
         self._force = force or plan.options.force
         self._owner = owner
+        self._fresh = fresh
+        self._keeping = set() if keeping is None else keeping
+        self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
         connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
@@ -125,12 +134,17 @@ class NixSsh:
         }
         return await performers[step.kind](step, tell)
 
-    async def _probe(self, step: Step, _tell: Tell) -> Result:
+    async def _probe(self, step: Step, tell: Tell) -> Result:
+        if step.path:
+            seen = self._seen.get(step.instance)
+            return await see_settled(
+                step.instance, step.path, seen, self._options, ask=self._ask, fresh=self._fresh, tell=tell
+            )
         facts = self._facts[step.instance] = await self._ask(step.instance)
         return Result(outcome="unchanged", path=facts.current, facts=facts)
 
     async def _ask(self, instance: str) -> HostFacts:
-        return parse_facts((await self._links.kept(instance).run(FACTS, seconds=LOOK_SECONDS)).stdout)
+        return await scripts.ask(self._links, instance, self._keeping)
 
     async def _missing(self, step: Step, _tell: Tell) -> Result:
         """Find out what an instance lacks; nothing can be told of a system that is not built yet."""
@@ -148,7 +162,7 @@ class NixSsh:
         built = self._builds.result(step.system)
         platform = await asyncio.to_thread(platform_of, built.path)
         needing = [target.instance for target in self._plan.targets if _needs(target, step)]
-        refusals = [self._refusal(name, step.system, platform, self._plan.seen_of(name)) for name in needing]
+        refusals = [self._refusal(name, step.system, platform, self._seen.get(name)) for name in needing]
         if refusals and all(refusals):
             raise StepFailed(refusals[0])
         return await self._transfer.push(step, built, tell)
@@ -156,7 +170,7 @@ class NixSsh:
     async def _fetch(self, step: Step, tell: Tell) -> Result:
         built = self._builds.result(step.system)
         platform = await asyncio.to_thread(platform_of, built.path)
-        seen = self._plan.seen_of(step.instance)
+        seen = self._seen.get(step.instance)
         if platform and (seen is None or seen.facts is None):
             seen = Seen(instance=step.instance, facts=await self._ask(step.instance))
         refusal = self._refusal(step.instance, step.system, platform, seen)
@@ -209,7 +223,7 @@ class NixSsh:
     async def _activated(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
         """Activate, and fetch a path once more that has vanished from the host since it was brought there."""
         try:
-            return await Activation(order, checks, self._links, tell).run()
+            return await self._begun(order, checks, step, tell)
         except PathGone as error:
             if not step.system or step.path:
                 raise
@@ -217,13 +231,37 @@ class NixSsh:
         fetch = msgspec.structs.replace(step, store=self._inventory.instances[step.instance].store)
         await self._transfer.fetch(fetch, self._builds.result(step.system), tell)
         again = msgspec.structs.replace(order, id=secrets.token_hex(8))
-        result = await Activation(again, checks, self._links, tell).run()
+        result = await self._begun(again, checks, step, tell)
         told = "the system had vanished from the host (a garbage collection?) and was fetched again"
         return msgspec.structs.replace(result, warning="; ".join(filter(None, [result.warning, told])))
 
+    async def _begun(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
+        rooted = self._transfer.rooted(step.instance, order.path)
+        before = self._before(order, step)
+        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted)
+        try:
+            return await activation.run()
+        finally:
+            if activation.let_go:
+                self._transfer.let_go(step.instance, order.path)
+
+    def _before(self, order: Order, step: Step) -> SeenHost | None:
+        """Return an instance as it was seen for this plan a moment ago, if the host itself will compare that.
+
+        None where it has to be looked at.
+        """
+        seen = self._seen.get(step.instance)
+        built = self._builds.results.get(step.system) if not step.path else None
+        if seen is None or seen.facts is None or order.expected == RunsAndBoots() or built is None or not built.local:
+            return None
+        if seen.facts.holder or not 0 <= time.time() - seen.asked <= self._fresh:
+            return None
+        changes = inhibited(seen.facts.inhibitors, closures.inhibitors_of(built.path))
+        return SeenHost(facts=seen.facts, is_there=True, is_system=True, inhibited=changes)
+
     def _expected(self, instance: str) -> RunsAndBoots:
         """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
-        seen = self._plan.seen_of(instance)
+        seen = self._seen.get(instance)
         if self._force or seen is None or seen.facts is None:
             return RunsAndBoots()
         if self._options.wait and seen.facts.holder:
@@ -242,7 +280,7 @@ class NixSsh:
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.
-        await self._links.kept(step.instance).run(":", seconds=LOOK_SECONDS)
+        await self._links.kept(step.instance).run(":", seconds=scripts.LOOK_SECONDS)
         results = await run_checks(self._inventory.instances[step.instance].checks, self._links.kept(step.instance))
         problem = complaint(results)
         if problem:

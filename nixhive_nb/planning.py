@@ -16,7 +16,8 @@ from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.options import How, options_of
 from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES, Options, Verb
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.resume import confirmed, goals_of
+from nixhive_nb.plan.resume import goals_of
+from nixhive_nb.plan.settled import confirmed
 from nixhive_nb.plan.status import TO_DEPLOY, standings
 from nixhive_nb.plan.survey import plan_evaluation, plan_survey
 from nixhive_nb.run import history

@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from nixhive_nb.backend import NixSsh
+from nixhive_nb.deployment.state import remember
+from nixhive_nb.errors import StateError
 from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
 from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
 from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_name
@@ -87,6 +89,7 @@ def _noted(
             yield RunHandle(journal.run, run)
         report = run.report()
         _log.info("run %s has ended: %s", journal.run, headline(report))
+        _remember(work, plan)
         if journal.failure:
             work.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
         _settle(claim, report, journal, note)
@@ -137,10 +140,33 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
         places=work.places,
         copies=work.limits.copies,
+        fresh=work.limits.fresh,
+        keeping=work.keeping,
         show_trace=work.show_trace,
         force=force,
         run=run,
     )
+
+
+def _remember(work: Workspace, plan: Plan) -> None:
+    """Put into the state file what systems evaluate to that no host needed: the others are there since they were built.
+
+    Else `--no build` would take hosts back to what was built here before.
+    """
+    built = {system for step in plan.steps if step.kind == "register" for system in step.systems}
+    evaluated = {one.system: (one.path, one.derivation) for one in plan.wanted if one.path and one.derivation}
+    new = {name: paths for name, paths in evaluated.items() if name not in built}
+    if plan.verb != "deploy" or not new or new.items() <= work.remembered().items():
+        return
+    try:
+        remember(
+            work.places,
+            new,
+            taken_along=any(str(work.places.state) in one.takes for one in plan.wanted),
+            all_seen=evaluated.keys() >= work.inventory.systems.keys(),
+        )
+    except StateError as error:
+        work.warn(str(error))
 
 
 def _settle(claim: Claim | None, report: Report, journal: Journal, note: Note) -> None:

@@ -103,6 +103,8 @@ class Workspace:
     reach: WayToHosts = dataclasses.field(default_factory=WayToHosts)
     standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
     """How instances stood when they were last asked; what was worked on since is not in it."""
+    keeping: set[str] = dataclasses.field(default_factory=set)
+    """The instances that keep our scripts, as far as that is known."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
     """What was warned of in the state file."""
 

@@ -26,8 +26,11 @@ from nixhive_nb.errors import (
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, describe, longest, run_checks
-from nixhive_nb.hosts.facts import NAMELESS
+from nixhive_nb.hosts.facts import NAMELESS, parse_facts
+from nixhive_nb.hosts.scripts import GONE, LOOK_SECONDS, activation_hash, is_gone
+from nixhive_nb.hosts.settled import unchanged
 from nixhive_nb.plan.events import Result
+from nixhive_nb.plan.settled import CHANGES_RUNNING, is_unchanged
 from nixhive_nb.util import said
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.hosts.activation import HostOutcome, Order
-    from nixhive_nb.plan.facts import CheckResult
+    from nixhive_nb.plan.facts import CheckResult, HostFacts
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.ssh.link import HostLink, HostLinks, RemoteResult
 
@@ -57,15 +60,37 @@ class PathGone(StepFailed):
 class Activation:
     """One activation on one instance."""
 
-    def __init__(self, order: Order, checks: Sequence[Check], hosts: HostLinks, tell: Tell) -> None:
-        """Nothing is done yet. With checks, the host waits for the word as much longer as they may take."""
+    def __init__(
+        self,
+        order: Order,
+        checks: Sequence[Check],
+        hosts: HostLinks,
+        tell: Tell,
+        *,
+        before: activation.SeenHost | None = None,
+        rooted: str = "",
+    ) -> None:
+        """Nothing is done yet. With checks, the host waits for the word as much longer as they may take.
+
+        `before` is the host as it was seen a moment ago; without that it is looked at. `rooted` names a root there
+        that keeps the system until it is activated.
+        """
         confirm = order.confirm and order.confirm + longest(checks)
         self._order = msgspec.structs.replace(order, confirm=confirm)
         self._checks = checks
         self._hosts = hosts
         self._tell = tell
         self._root = False
+        self._kept = False
+        """Whether the host keeps our script."""
         self._lines = 0
+        self._before = before
+        self._rooted = rooted
+        self.let_go = False
+        """Whether that root is gone."""
+        self._facts: list[str] | None = None
+        """What the host says of itself at the end, line by line."""
+        self._after: HostFacts | None = None
         self._outcome: HostOutcome | None = None
         self._found: RunsAndBoots | None = None
         """What the host ran and booted when nobody else was at work there."""
@@ -87,53 +112,39 @@ class Activation:
         Raises `PathGone` where the path is not there.
         """
         order = self._order
-        before = await self._look()
+        before = self._before or await self._look()
         self._root = before.facts.root
+        self._kept = activation_hash() in before.facts.kept
         if not before.is_there:
             raise PathGone(f"{order.path} is not on {order.instance}. Nothing was changed.")
         if not before.is_system:
-            raise StepFailed(f"{order.path} is not a NixOS system on {order.instance}. Nothing was changed.")
+            raise StepFailed(activation.no_system_text(order))
         # Where somebody may be in the middle of something, only the host can tell, when it is our turn.
-        if (
-            activation.is_unchanged(before.facts, order.path, order.type)
-            and not order.force
-            and not before.facts.holder
-        ):
-            return self._unchanged(before)
+        if is_unchanged(before.facts, order.path, order.type) and not order.force and not before.facts.holder:
+            return unchanged(before.facts, order.path)
         self._see_inhibitors(before)
         await self._watch_and_prove()
         after = await self._settled()
         if self._outcome is None:
             raise self._without_result(before, after)
         result = self._judged(self._outcome, before, after)
-        if not order.confirm and self._order.type in activation.CHANGES_RUNNING:
+        if not order.confirm and self._order.type in CHANGES_RUNNING:
             result = await self._checked_afterwards(result)
         return result
 
     def _see_inhibitors(self, host: activation.SeenHost) -> None:
         """Go by the next boot where the host would refuse to switch, if a reboot follows. Raises `Refused` if not."""
         order = self._order
-        if not host.inhibited or order.type not in activation.CHANGES_RUNNING or order.force:
+        if not host.inhibited or order.type not in CHANGES_RUNNING or order.force:
             return
         if order.type == "test" or not order.reboots:
             raise Refused(activation.inhibited_text(host.inhibited))
         self._tell.line(f"{', '.join(host.inhibited)}: that needs a reboot, so it is set for the next boot")
         self._order = msgspec.structs.replace(order, type="boot")
 
-    def _unchanged(self, host: activation.SeenHost) -> Result:
-        facts = host.facts
-        return Result(
-            outcome="unchanged",
-            path=self._order.path,
-            previous=facts.current,
-            warning=activation.failed_text(facts.failed_units or (), ()),
-            reboot=facts.reboot_needed,
-            facts=facts,
-        )
-
     async def _look(self) -> activation.SeenHost:
         command = activation.look(self._order.path)
-        ended = await self._hosts.kept(self._order.instance).run(command, seconds=activation.LOOK_SECONDS)
+        ended = await self._hosts.kept(self._order.instance).run(command, seconds=LOOK_SECONDS)
         return activation.read_look(ended.stdout)
 
     # The two conversations, side by side
@@ -150,7 +161,7 @@ class Activation:
     async def _watch(self) -> None:
         """Begin it and follow it to its end, again where the link is lost."""
         try:
-            self._check_begun(await self._listen(activation.begin(self._order, root=self._root)))
+            await self._begin()
             lost = ""
         except LinkLost as error:
             _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
@@ -169,6 +180,14 @@ class Activation:
                 _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
                 lost = str(error)
 
+    async def _begin(self) -> None:
+        if self._kept:
+            ended = await self._listen(activation.begin(self._order, root=self._root, kept=True), script="")
+            if not is_gone(ended.stdout):
+                self._check_begun(ended)
+                return
+        self._check_begun(await self._listen(activation.begin(self._order, root=self._root)))
+
     def _check_begun(self, ended: RemoteResult) -> None:
         """Raise `StepFailed` for a beginning that ended before the worker was there."""
         if self._started or self._ended:
@@ -178,7 +197,7 @@ class Activation:
             raise StepFailed(activation.refused(said))
         raise StepFailed(f"the activation could not be started: {said}. Nothing was changed.")
 
-    async def _listen(self, command: str) -> RemoteResult:
+    async def _listen(self, command: str, *, script: str | None = None) -> RemoteResult:
         loop, order = asyncio.get_running_loop(), self._order
         number = 0
 
@@ -191,6 +210,12 @@ class Activation:
                 if told := self._told(word):
                     self._tell.line(told)
                 loop.call_soon_threadsafe(self._take, word)
+                self._see_end(word)
+                return
+            if self._facts is not None:
+                self._facts.append(line)
+                return
+            if line == GONE:
                 return
             self._learn(line)
             self._last = said.one_line(line) or self._last
@@ -202,8 +227,16 @@ class Activation:
 
         seconds = order.wait + _MOST_TURNS * order.limit + order.confirm + 60
         return await self._hosts.kept(order.instance).run(
-            command, seconds=seconds, on_line=heard, stdin=activation.script()
+            command, seconds=seconds, on_line=heard, stdin=activation.script() if script is None else script
         )
+
+    def _see_end(self, word: activation.Word) -> None:
+        """Take in what the host says of itself when all is over: it counts only where all of it has come."""
+        if word.keyword == "facts":
+            self._facts = []
+        elif word.keyword == "told" and self._facts is not None:
+            self._after = parse_facts("\n".join(self._facts))
+            self._facts = None
 
     def _learn(self, line: str) -> None:
         """Take in what a line of the activation tells, but none of the way back, which tells of the old system."""
@@ -277,17 +310,27 @@ class Activation:
     # What came of it
 
     async def _settled(self) -> activation.SeenHost | None:
-        """Look at the host once more and clear up there; None when it does not answer."""
-        forget = activation.forget(self._order, root=self._root)
+        """Clear up on the host, and look at it where it has not told how it is; None when it does not answer."""
+        # One that was locked out may use it yet.
+        rooted = self._rooted if self._outcome is not None and self._outcome.name not in ("locked", "gone") else ""
+        forget = activation.forget(self._order, root=self._root, rooted=rooted)
         try:
-            host = await self._look()
+            host = self._told_at_end() or await self._look()
             await self._hosts.kept(self._order.instance).run(
-                forget, seconds=activation.LOOK_SECONDS, stdin=activation.word_script()
+                forget, seconds=LOOK_SECONDS, stdin=activation.word_script()
             )
         except HiveError:
             _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
             return None
+        self.let_go = bool(rooted)
         return host
+
+    def _told_at_end(self) -> activation.SeenHost | None:
+        """Return the host as it said to be when its activation had ended, where it had one; root has asked there."""
+        if self._after is None or self._outcome is None:
+            return None
+        facts = msgspec.structs.replace(self._after, root=self._root)
+        return activation.SeenHost(facts=facts, is_there=True, is_system=True)
 
     def _without_result(self, before: activation.SeenHost, after: activation.SeenHost | None) -> HiveError:
         """Say what became of a host where the worker left no result: it was killed, or the host was restarted."""
@@ -326,7 +369,7 @@ class Activation:
             case "changed":
                 raise StepFailed(activation.stale(order.instance, order.expected, self._found or RunsAndBoots()))
             case "unchanged":
-                return self._unchanged(after or before)
+                return unchanged((after or before).facts, order.path)
             case "rolled-back":
                 found = Result(path=previous, previous=previous, checks=self._results)
                 raise RolledBack(f"{why}; it is back on what it ran before", result=found)
@@ -334,9 +377,7 @@ class Activation:
         if outcome.status == activation.NEEDS_REBOOT and order.type == "test" and not runs_it:
             raise StepFailed("the new system takes effect by a reboot only (exit status 100). Nothing was changed.")
         if outcome.name == "failed":
-            was = self._found.boots if self._found else before.facts.profile
-            boots = after is not None and after.facts.profile == order.path != was
-            raise StepFailed(f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}")
+            raise StepFailed(self._why_failed(outcome, why, before, after))
         warning = self._warning(outcome, before, after, runs_it=runs_it)
         return Result(
             outcome="warned" if outcome.name == "warned" or warning else "done",
@@ -349,6 +390,16 @@ class Activation:
             facts=after.facts if after is not None else None,
         )
 
+    def _why_failed(
+        self, outcome: HostOutcome, why: str, before: activation.SeenHost, after: activation.SeenHost | None
+    ) -> str:
+        order = self._order
+        if outcome.why == activation.no_system(order.path):
+            return activation.no_system_text(order)
+        was = self._found.boots if self._found else before.facts.profile
+        boots = after is not None and after.facts.profile == order.path != was
+        return f"{why}.{f' The profile is set: {order.instance} boots the new system.' if boots else ''}"
+
     def _warning(
         self, outcome: HostOutcome, before: activation.SeenHost, after: activation.SeenHost | None, *, runs_it: bool
     ) -> str:
@@ -356,7 +407,7 @@ class Activation:
         now = after.facts.failed_units if after is not None else None
         ended = self._failed if outcome.status == activation.UNITS_FAILED else ()
         units = activation.failed_text(now or ended, before.facts.failed_units or ())
-        switched = self._order.type in activation.CHANGES_RUNNING and outcome.status in (0, activation.UNITS_FAILED)
+        switched = self._order.type in CHANGES_RUNNING and outcome.status in (0, activation.UNITS_FAILED)
         return f"switched, but {units}" if units and switched else activation.warning(outcome.status, runs=runs_it)
 
     async def _checked_afterwards(self, result: Result) -> Result:

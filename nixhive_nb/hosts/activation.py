@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
-from nixhive_nb.hosts import command
-from nixhive_nb.hosts.facts import FACTS, IS_UNCLEAN, LOADS, NAMELESS, inhibitors, parse_facts, read_inhibitors
+from nixhive_nb.hosts import command, scripts
+from nixhive_nb.hosts.facts import FACTS, NAMELESS, inhibitors, parse_facts, read_inhibitors
 from nixhive_nb.nix import commands
 from nixhive_nb.plan.facts import HostFacts, inhibited
 from nixhive_nb.plan.plan import SwitchType
@@ -23,19 +23,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 30
-SETS_PROFILE = ("switch", "boot")
-CHANGES_RUNNING = ("switch", "test")
 KEEP = "keep"
 """The word that makes an activation last; any other word is the reason to go back."""
-Keyword = Literal["began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone"]
+Keyword = Literal[
+    "began", "holds", "waits", "busy", "tested", "back", "ordered", "result", "ended", "gone", "facts", "told"
+]
 KEYWORDS: tuple[Keyword, ...] = get_args(Keyword)
 OutcomeName = Literal["done", "unchanged", "warned", "rolled-back", "failed", "gone", "changed", "refused", "locked"]
 TIMED_OUT = (124, 137)
 """How `timeout` ends what takes too long."""
 
-_RUN = "exec /bin/sh -c 'hive_script=$(cat); eval \"$hive_script\" </dev/null' nixhive"
-_RUN_AS_ROOT = "exec sudo -n -- " + _RUN.removeprefix("exec ")
+_EVAL = 'eval "$hive_script" </dev/null'
 _MEANINGS = {
     1: "a check before the switch, the boot loader or the usage",
     2: "the activation script failed",
@@ -118,7 +116,7 @@ class HostOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def script() -> str:
     """Return the text that the host runs."""
-    return f"{IS_UNCLEAN}\n{LOADS}\n{command.own_script('hosts/activation.sh')}"
+    return scripts.activation_script()
 
 
 def word_script() -> str:
@@ -126,8 +124,11 @@ def word_script() -> str:
     return command.own_script("hosts/word.sh")
 
 
-def begin(order: Order, *, root: bool) -> str:
-    """Return the shell words that begin an activation and follow it to its end; `script` is their input."""
+def begin(order: Order, *, root: bool, kept: bool = False) -> str:
+    """Return the shell words that begin an activation and follow it to its end; `script` is their input.
+
+    With `kept` it is the one that the host keeps, if it does: `scripts.is_gone` tells.
+    """
     words = [
         *("begin", order.id, order.path, order.type),
         *map(str, (order.confirm, order.limit, order.wait, order.generation)),
@@ -135,7 +136,7 @@ def begin(order: Order, *, root: bool) -> str:
         *_state_words(order.expected),
         _owner_word(order.owner),
     ]
-    return _command(words, root=root)
+    return _command(words, root=root, kept=kept)
 
 
 def reboot(id_: str, *, limit: int, wait: int, expected: RunsAndBoots, owner: str, root: bool) -> str:
@@ -164,13 +165,21 @@ def say(order: Order, word: str, *, root: bool) -> str:
     return _command(["say", order.id, " ".join(word.split())], root=root)
 
 
-def forget(order: Order, *, root: bool) -> str:
-    """Return the words that have `word_script` remove what the activation kept on the host."""
-    return _command(["forget", order.id], root=root)
+def forget(order: Order, *, root: bool, rooted: str = "") -> str:
+    """Return the words that have `word_script` remove what the activation kept on the host.
+
+    `rooted` is the name of a root that goes with it, if there is one.
+    """
+    return _command(["forget", order.id, rooted], root=root)
 
 
-def _command(words: list[str], *, root: bool) -> str:
-    return f"{_RUN if root else _RUN_AS_ROOT} {shlex.join(words)}"
+def _command(words: list[str], *, root: bool, kept: bool = False) -> str:
+    name = scripts.activation_hash()
+    if kept:
+        run = scripts.by_hash(name, f"hive_name=; hive_script=$(cat $hive_kept); {_EVAL}")
+    else:
+        run = f"hive_name={name}; hive_script=$(cat; echo .); hive_script=${{hive_script%.}}; {_EVAL}"
+    return f"exec {'' if root else 'sudo -n -- '}/bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}"
 
 
 def read_word(id_: str, line: str) -> Word | None:
@@ -230,13 +239,6 @@ def read_look(output: str) -> SeenHost:
     )
 
 
-def is_unchanged(facts: HostFacts, path: str, action: SwitchType) -> bool:
-    """Return whether a host is already what an activation of `path` would make of it."""
-    runs = facts.runs_well(path) or action not in CHANGES_RUNNING
-    boots = facts.does_boot(path) or action not in SETS_PROFILE
-    return action != "dry-activate" and runs and boots
-
-
 def warning(status: int, *, runs: bool) -> str:
     """Return what an exit status of `switch-to-configuration` warns of; `runs`: the wanted system runs now."""
     if status == NEEDS_REBOOT:
@@ -276,6 +278,16 @@ def explained(outcome: HostOutcome, limit: int, *, activating: bool = False) -> 
     meaning = "" if activating and outcome.status == 1 else _MEANINGS.get(outcome.status, "")
     ended = f"ended with {outcome.status}"
     return outcome.why.replace(ended, f"{ended}: {meaning}") if meaning else outcome.why
+
+
+def no_system(path: str) -> str:
+    """Return why the worker does not activate a path that is no NixOS system."""
+    return f"{path} is not a NixOS system"
+
+
+def no_system_text(order: Order) -> str:
+    """Return the message for that."""
+    return f"{order.path} is not a NixOS system on {order.instance}. Nothing was changed."
 
 
 def refusal(why: str) -> str:

@@ -1,8 +1,8 @@
 # Makes a host run a system, and has it go back unless somebody says over a new connection that all is well. Or reboots
 # the host.
 #
-# It is sent each time and installed nowhere: the caller holds this text in $hive_script and evaluates it. All that it
-# keeps is below /run. `begin` starts the worker detached from the link, and follows it; `follow` follows one whose link
+# It is installed nowhere: the caller holds this text in $hive_script and evaluates it. All that it keeps is below /run:
+# this text, too, as $base/script-$hive_name where it was sent (see `scripts.py`), so that it need not be sent again. `begin` starts the worker detached from the link, and follows it; `follow` follows one whose link
 # was lost. The word that the worker waits for comes by `word.sh`, which also removes what was kept.
 #
 #   begin ID PATH TYPE CONFIRM LIMIT WAIT GENERATION FORCE RUNS BOOTS OWNER
@@ -28,9 +28,10 @@
 #   ordered                   the host is told to reboot
 #   result OUTCOME STATUS WHY done, unchanged, warned, rolled-back, failed, gone (PATH is not there), changed (it does
 #                             not run and boot what it must), refused (a check before the switch) or locked
-#   ended                     the last line, also of a worker that was killed
+#   ended                     the last line of the worker, also of one that was killed
+#   facts, told               between them the host says how it is now, as `hive_told` has it
 # $base/unclean is there while a host is being changed, and stays where that did not end well: what runs is a mixture then,
-# whatever the links say. Before this text stand the functions `is_unclean` and `loads` (see `host_facts`).
+# whatever the links say. Before this text stand the functions of `hosts/facts.py`, `is_unclean` and `loads` among them.
 set -u
 umask 022
 base=/run/nixhive
@@ -80,6 +81,7 @@ begin() {
   fi
   printf 'nixhive %s began\n' "$id"
   follow
+  keep_scripts
 }
 
 # What activations left whose operator never came back for the result.
@@ -87,6 +89,17 @@ remove_old() {
   find "$base" -mindepth 1 -maxdepth 1 -type d -mmin +60 | while IFS= read -r old; do
     flock -n "$old/alive" rm -rf "$old"
   done
+}
+
+# Root alone can write here. What it costs is told to nobody: they are sent again where they are not kept.
+keep_scripts() {
+  [ -z "$hive_name" ] || keep_script "$hive_name" "$hive_script"
+  keep_script "$hive_facts" "LC_ALL=C; export LC_ALL; $hive_defined$hive_told
+"
+  find "$base" -mindepth 1 -maxdepth 1 -name 'script-*' -mtime +7 -exec rm -f {} +
+} 2>/dev/null
+keep_script() { # hash, text
+  printf '%s' "$2" >"$base/new-$id" && mv -f "$base/new-$id" "$base/script-$1" || rm -f "$base/new-$id"
 }
 
 follow() {
@@ -110,6 +123,13 @@ follow() {
   sed -u "/^$last\$/q" <"$dir/reader.$$"
   kill "$tail" 2>/dev/null
   rm -f "$dir/reader.$$"
+  printf 'nixhive %s facts\n' "$id"
+  (
+    LC_ALL=C
+    export LC_ALL
+    eval "$hive_told"
+  ) 2>/dev/null
+  printf 'nixhive %s told\n' "$id"
 }
 
 note() {

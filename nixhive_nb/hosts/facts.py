@@ -56,31 +56,40 @@ _PROFILES, _, _PROFILE = commands.SYSTEM_PROFILE.rpartition("/")
 _BOOTED_SYSTEM = "/run/booted-system"
 _GENERATION = re.compile(rf"(?:.*/)?{_PROFILE}-(\d+)-link", re.ASCII)
 _DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s", re.ASCII)
+_DF_SAID = re.compile(r"^df=\r?\n(.{0,4000}?)^df_end=", re.MULTILINE | re.DOTALL)
 _EACH_LINE = re.compile(r"^[^\n=]{1,40}=[^\n]*", re.MULTILINE)
-_KERNEL_FILES = 3
+_HASH_LENGTH = 32
 _HASH = re.compile(r"[0-9a-f]{32}")
 _MOST_FACTS = 30_000
 """How many lines of an answer are taken in: there may be a million others."""
 _LONGEST = 1000
 _MOST_UNITS = 500
 _MOST_NAME = 255
+_MOST_KEPT = 8
 _MOST_GENERATIONS = 10_000
 _MOST_INHIBITORS = 8_000
 """How many failed units and generations of one host are taken in; what it has no more of than that is all it has."""
 
 _SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
-_REAL = 'real() { if test -e "$1"; then readlink -f "$1"; fi; }; '
-_HASHED = 'hash() { if test -r "$1"; then sha256sum <"$1" | cut -c 1-32; fi; }; '
+# Whatever can be done by the shell itself is: a process that it starts takes as long as all else.
+_LINE = 'line() { it=; { read -r it <"$1"; } 2>/dev/null; }; '
+_WHERE = (
+    'where() { it=; if cd -P "$1" 2>/dev/null; then it=$PWD; '
+    'elif test -e "$1"; then cd /; it=$(readlink -f "$1"); fi; }; '
+)
+_FILE = 'file() { printf "%s=" "$1"; if test -e "$2"; then readlink -f "$2"; else echo; fi; }; '
+_HASHED = 'hash() { if test -r "$2"; then printf "%s=" "$1"; sha256sum <"$2"; fi; }; '
+# The kernel of what was booted is told where that is another system. `where` leaves us in the system.
 _SYSTEM = (
-    'system() { path=$(real "$2"); say "$1" "$path"; '
-    'if test -n "$path" && test -e "$path/kernel"; then say "${1}_kernel" '
-    '"$(real "$path/kernel") $(real "$path/initrd") $(real "$path/kernel-modules") $(hash "$path/kernel-params")"; '
-    "fi; }; "
+    'system() { where "$2"; say "$1" "$it"; if test "$it" = "$told"; then return; fi; told=$it; '
+    'if test -n "$it" && test -e kernel; then file "${1}_kernel" kernel; file "${1}_initrd" initrd; '
+    'hash "${1}_params" kernel-params; where kernel-modules; say "${1}_modules" "$it"; fi; }; '
 )
 _UNITS = (
     "if test -d /run/systemd/system && "
     "units=$(SYSTEMD_COLORS=0 systemctl list-units --state=failed,auto-restart --plain --no-legend --no-pager "
-    '2>/dev/null); then say systemd yes; printf "%s\\n" "$units" | while read -r unit _ _ state _; do '
+    '2>/dev/null); then say systemd yes; test -z "$units" || printf "%s\\n" "$units" | '
+    "while read -r unit _ _ state _; do "
     # One that ends well is started anew as well. As NixOS does, it is told by how its main process ended.
     'if test "$state" = auto-restart && '
     'test "$(systemctl show --property=ExecMainStatus "$unit" 2>/dev/null)" = ExecMainStatus=0; then :; '
@@ -90,7 +99,7 @@ _UNITS = (
 _SPECIALISATION = (
     f"for one in {commands.SYSTEM_PROFILE}/specialisation/* {commands.SYSTEM_PROFILE}-*-link/specialisation/*; do "
     f'if test "$one" -ef {commands.CURRENT_SYSTEM}; then say specialisation "${{one##*/}}"; '
-    'say base "$(real "${one%/specialisation/*}")"; break; fi; done; '
+    'where "${one%/specialisation/*}"; say base "$it"; break; fi; done; '
 )
 # A conflict is status 1; a lock that cannot be looked at is another one.
 _HOLDER = (
@@ -114,23 +123,32 @@ def inhibitors(name: str, system: str) -> str:
 FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"
 """Shell words that print what `parse_failed_units` reads."""
 
-FACTS = (
-    f"LC_ALL=C; export LC_ALL; {_SAY}{_REAL}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
-    f"system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
-    f'say profile "$(real {commands.SYSTEM_PROFILE})"; '
-    f'say generation "$(readlink {commands.SYSTEM_PROFILE})"; '
-    'say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"; '
-    'say uptime "$(cat /proc/uptime 2>/dev/null)"; '
-    'say df "$(df -P -k /nix 2>/dev/null | tail -n 1)"; '
-    'say uid "$(id -u)"; '
+_UID = (
+    'it=; while read -r one _ two _; do if test "$one" = Uid:; then it=$two; break; fi; done 2>/dev/null '
+    '</proc/self/status; say uid "${it:-$(id -u)}"; '
+)
+_KEPT = 'for one in /run/nixhive/script-*; do say kept "${one##*-}"; done; '
+
+DEFINED = f"{_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
+"""Shell functions that `TOLD` uses."""
+TOLD = (
+    f"told=; system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
+    f'where {commands.SYSTEM_PROFILE}; say profile "$it"; cd /; '
+    f"printf generation=; readlink {commands.SYSTEM_PROFILE} || echo; "
+    'line /proc/sys/kernel/random/boot_id; say boot_id "$it"; '
+    'line /proc/uptime; say uptime "$it"; '
+    "echo df=; df -P -k /nix 2>/dev/null; echo df_end=; "
+    f"{_UID}"
     # Not the id itself, which systemd wants to be kept from others.
-    'say machine_id "$(hash /etc/machine-id)"; '
-    'say loader "$(loads)"; '
+    "hash machine_id /etc/machine-id; "
+    "printf loader=; loads; echo; "
     f'if is_unclean; then say unclean "$(head -n 1 {UNCLEAN})"; fi; '
     f"{inhibitors('inhibitors', commands.CURRENT_SYSTEM)}"
-    f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}true"
+    f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}{_KEPT}true"
 )
-"""Shell words that print what `parse_facts` reads."""
+"""Shell words that print what `parse_facts` reads, by these functions."""
+FACTS = f"LC_ALL=C; export LC_ALL; {DEFINED}{TOLD}"
+"""Both: the words that a host is asked with."""
 
 GENERATIONS = (
     f"{_SAY}"
@@ -147,7 +165,10 @@ def parse_facts(stdout: str) -> HostFacts:
     """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
     found = dict(_pairs(stdout))
     base = said.host_path(found.get("base", ""))
-    free = _DF.search(found.get("df", "") + " ")
+    told = _DF_SAID.search(stdout)
+    free = _DF.search((told[1].strip().splitlines() or [""])[-1] + " ") if told else None
+    current_kernel = _kernel(found, "current")
+    is_booted = found.get("booted") == found.get("current")
     return HostFacts(
         current=said.host_path(found.get("current", "")),
         booted=said.host_path(found.get("booted", "")),
@@ -156,13 +177,13 @@ def parse_facts(stdout: str) -> HostFacts:
         boot_id=said.boot_id(found.get("boot_id", "")),
         uptime=_seconds(found.get("uptime", "")),
         free=_bytes(free[1]) if free else None,
-        booted_kernel=_kernel(found, "booted"),
-        current_kernel=_kernel(found, "current"),
+        booted_kernel=current_kernel if is_booted else _kernel(found, "booted"),
+        current_kernel=current_kernel,
         specialisation=found.get("specialisation", "")[:_MOST_NAME] if base else "",
         base=base,
         failed_units=parse_failed_units(stdout),
         root=found.get("uid") == "0",
-        machine_id=found.get("machine_id", ""),
+        machine_id=_hash(found.get("machine_id", "")),
         runs=platforms_of(
             found.get("machine", ""),
             found.get("bits", ""),
@@ -173,6 +194,7 @@ def parse_facts(stdout: str) -> HostFacts:
         loader=said.host_path(found.get("loader", "")),
         inhibitors=read_inhibitors(stdout, "inhibitors"),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",
+        kept=tuple(value for name, value in _pairs(stdout) if name == "kept" and _HASH.fullmatch(value))[:_MOST_KEPT],
     )
 
 
@@ -233,11 +255,13 @@ def _line(text: str) -> str:
 
 def _kernel(found: Mapping[str, str], which: str) -> tuple[str, ...]:
     """Return kernel, initrd, modules, and a hash of the parameters; nothing for a system without, as in a container."""
-    parts = found.get(f"{which}_kernel", "").split(" ")
-    if not said.host_path(parts[0]):
-        return ()
-    *files, parameters = [*parts, "", "", ""][: _KERNEL_FILES + 1]
-    return (*map(said.host_path, files), parameters if _HASH.fullmatch(parameters) else "")
+    files = [said.host_path(found.get(f"{which}_{name}", "")) for name in ("kernel", "initrd", "modules")]
+    return (*files, _hash(found.get(f"{which}_params", ""))) if files[0] else ()
+
+
+def _hash(text: str) -> str:
+    """Return the first half of the hash that `sha256sum` printed, empty where it did not."""
+    return text[:_HASH_LENGTH] if _HASH.fullmatch(text[:_HASH_LENGTH]) else ""
 
 
 def _number(link: str) -> int | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from nixhive_nb.errors import HiveError
-from nixhive_nb.hosts.activation import LOOK_SECONDS
 from nixhive_nb.hosts.closures import closure_sizes, local_closure_sizes
 from nixhive_nb.hosts.facts import GENERATIONS, parse_generations
+from nixhive_nb.hosts.scripts import LOOK_SECONDS
 from nixhive_nb.plan.closure import closure_changes
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.ssh.gather import ask_all

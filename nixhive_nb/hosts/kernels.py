@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 _BINFMT = "/proc/sys/fs/binfmt_misc"
 
 KERNEL = (
-    'say machine "$(uname -m)"; '
+    'machine=$(uname -m); say machine "$machine"; '
     # Many ARM processors have no 32 bits any more, and their kernel refuses to be asked for them.
-    'if test "$(uname -m)" = aarch64 && command -v setarch >/dev/null 2>&1; then '
+    'if test "$machine" = aarch64 && command -v setarch >/dev/null 2>&1; then '
     "setarch linux32 true 2>/dev/null || say bits 64; fi; "
-    f'if test "$(cat {_BINFMT}/status 2>/dev/null)" = enabled; then for entry in {_BINFMT}/*; do '
-    'say binfmt "$(grep -s -e ^enabled -e ^offset -e ^magic "$entry" | tr "\\n" " ")"; done; fi; '
+    f'line {_BINFMT}/status; if test "$it" = enabled; then for entry in {_BINFMT}/*; do said=; '
+    '{ while read -r it; do case "$it" in (enabled|offset*|magic*) said="$said $it";; esac; done <"$entry"; } '
+    '2>/dev/null; say binfmt "$said"; done; fi; '
 )
-"""Shell words that print what `platforms_of` reads; `say` is a function of theirs."""
+"""Shell words that print what `platforms_of` reads; `say` and `line` are functions of theirs."""
 
 _ARM = ("armv7l-linux", "armv6l-linux", "armv5tel-linux")
 _OF_MACHINE = {

@@ -13,9 +13,10 @@ import msgspec
 
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
 from nixhive_nb.hosts import activation
-from nixhive_nb.hosts.activation import LOOK_SECONDS, HostOutcome, RunsAndBoots
+from nixhive_nb.hosts.activation import HostOutcome, RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, describe, run_checks
 from nixhive_nb.hosts.facts import FACTS, NAMELESS, parse_facts
+from nixhive_nb.hosts.scripts import LOOK_SECONDS
 from nixhive_nb.plan.events import Result
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from nixhive_nb.util import process
 from nixhive_nb.util.files import file_name, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.places import Places
@@ -88,7 +88,12 @@ class Builds:
         self._present: set[str] = set()
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
-        self._sized: dict[str, asyncio.Future[dict[str, int]]] = {}
+        self._known: dict[str, asyncio.Future[Built | None]] = {}
+
+    @property
+    def results(self) -> Mapping[str, Built]:
+        """The results of the systems whose `register` step is done."""
+        return self._built
 
     def result(self, system: str) -> Built:
         """Return the result of a system whose `build` step is done."""
@@ -97,11 +102,15 @@ class Builds:
     async def known(self, system: str, path: str = "") -> Built | None:
         """Return a system whose result is in this machine's store already, None for one that is not."""
         path = path or self._wanted.get(system, ("", ""))[0]
-        if not path or await self._invalid([path]):
+        if not path:
             return None
-        if system not in self._sized:
-            self._sized[system] = asyncio.ensure_future(self._sizes(path))
-        return Built(path=path, sizes=await self._sized[system])
+        # Each instance asks, and all of one system ask the same.
+        if path not in self._known:
+            self._known[path] = asyncio.ensure_future(self._look_at(path))
+        return await asyncio.shield(self._known[path])
+
+    async def _look_at(self, path: str) -> Built | None:
+        return None if await self._invalid([path]) else Built(path=path, sizes=await self._sizes(path))
 
     async def instantiate(self, step: Step, tell: Tell) -> Result:
         """Evaluate the systems of a group in one process; one by one only to find those that fail.

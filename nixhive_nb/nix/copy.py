@@ -141,6 +141,14 @@ class Transfer:
         warning = f"did not take it from {step.store or 'its caches'} ({why}): {came}"
         return msgspec.structs.replace(copied, warning="; ".join(filter(None, [lost, warning])))
 
+    def rooted(self, instance: str, path: str) -> str:
+        """Return the name of the root that keeps a path on an instance; empty where there is none."""
+        return self._roots.held(SshStore(host=instance), path)
+
+    def let_go(self, instance: str, path: str) -> None:
+        """Take in that this root is gone."""
+        self._roots.drop(SshStore(host=instance), path)
+
     async def release(self, instance: str, path: str) -> None:
         """Let a path on an instance go that is used now. What cannot be let go is swept by a later run."""
         await self._roots.release(SshStore(host=instance), path)

@@ -46,6 +46,15 @@ class Roots:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep())
 
+    def held(self, where: SshStore, path: str) -> str:
+        """Return the name of the root of a path on a host, empty where none is held."""
+        name = self.name(path)
+        return name if (where, name) in self._held else ""
+
+    def drop(self, where: SshStore, path: str) -> None:
+        """Take in that a root is gone: somebody else removed it."""
+        self._held.pop((where, self.name(path)), None)
+
     async def release(self, where: SshStore, path: str, *, relay: bool = False) -> None:
         """Let a path go, if it is held. What cannot be let go is swept by a later run."""
         root = self.name(path, relay=relay)

@@ -23,6 +23,8 @@ def differences(plan: Plan, fresh: Plan) -> tuple[str, ...]:
     An instance that could not be asked, then or now, is no difference: the run will tell.
     """
     found = (*_systems(plan, fresh), *_instances(plan, fresh), *changed_terms(plan.terms, fresh.terms))
+    if not found:
+        found = tuple(_left_alone(plan, fresh))
     # What is planned for a host depends on whether it could be asked.
     if not found and _answered(plan) == _answered(fresh) and _what(plan) != _what(fresh):
         return ("the deployment gives other steps than those of the plan",)
@@ -78,6 +80,20 @@ def _instances(plan: Plan, fresh: Plan) -> Iterator[str]:
         ):
             if old != new:
                 yield f"{then.instance}: it {what} {new or _NOTHING} now, and {old or _NOTHING} when the plan was made"
+
+
+def _left_alone(plan: Plan, fresh: Plan) -> Iterator[str]:
+    """Yield the instances that one of both plans leaves as they are: by more than what they run and boot."""
+    then, now, asked = _settled(plan), _settled(fresh), _answered(plan) & _answered(fresh)
+    for name in (target.instance for target in plan.targets if target.instance in asked):
+        if name in then and name not in now:
+            yield f"{name}: the plan leaves it as it is, and now it is not as wanted (a mixture, its boot loader?)"
+        elif name in now and name not in then:
+            yield f"{name}: it is as wanted now, and was not when the plan was made"
+
+
+def _settled(plan: Plan) -> set[str]:
+    return {step.instance for step in plan.steps if step.kind == "probe"}
 
 
 def _what(plan: Plan) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.util.said import Whole
+from nixhive_nb.util.said import Moment, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +55,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether we are logged in as root; otherwise sudo is needed to change something."""
     holder: str = ""
     """Who is activating something there at this moment."""
+    kept: tuple[str, ...] = ()
+    """The scripts of ours that are kept there, by their hashes: see `hosts.scripts`."""
 
     def can_run(self, platform: str) -> bool:
         """Return whether its kernel runs what is made for a platform; also where that is not known."""
@@ -150,6 +152,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     facts: HostFacts | None = None
     """None for one that could not be reached."""
+    asked: Moment = 0.0
+    """When it was asked, in seconds since the epoch; 0 where that is not known."""
     error: str = ""
     """Why it could not be reached."""
     moves: Whole | None = None

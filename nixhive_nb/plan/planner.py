@@ -11,6 +11,7 @@ from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.building import build_steps, host_step, sign_step
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
 from nixhive_nb.plan.routes import ALL, fetch_locks, relies_on
+from nixhive_nb.plan.settled import settled
 from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.plan.survey import seen_among, targets_of, wanted_among
 from nixhive_nb.plan.terms import terms_of
@@ -72,8 +73,8 @@ def plan_transfer(
     """Return the plan that pushes, and for `deploy` activates, the systems of the targeted instances.
 
     Each (system, store) pair is pushed once. An instance fetches as soon as its own relay has its system. Waves gate
-    activation alone: content may move ahead. Targets in `leave_out` are not in the plan. What the survey says of a
-    host changes no step. Raises `OptionError`.
+    activation alone: content may move ahead. Targets in `leave_out` are not in the plan. For a host that says that a
+    deploy would change nothing there is one step, which sees that this is still so. Raises `OptionError`.
     """
     if options.reboot != "never" and options.type in ("test", "dry-activate"):
         raise OptionError(f"-t {options.type} lasts until a reboot at most: --reboot goes with switch and boot alone.")
@@ -81,19 +82,28 @@ def plan_transfer(
     parts = cut(inventory, chosen, options) if verb == "deploy" else ()
     chosen = numbered(chosen, parts) if parts else chosen
     systems = tuple(dict.fromkeys(target.system for target in chosen))
-    steps = build_steps(inventory, systems, known or {}, survey, realise=True)
-    ready = {system: step_id("register", system) for system in systems}
+    so_already = settled(survey, options) if verb == "deploy" else {}
+    lacking = [target for target in chosen if target.instance not in so_already]
+    needed = tuple(dict.fromkeys(target.system for target in lacking))
+    steps = build_steps(inventory, needed, known or {}, survey, realise=True)
+    ready = {system: step_id("register", system) for system in needed}
     if inventory.signing_key:
-        signs = [sign_step(system) for system in systems]
+        signs = [sign_step(system) for system in needed]
         steps += signs
         ready |= {step.system: step.id for step in signs}
-    pushes = _push_steps(chosen, ready)
+    pushes = _push_steps(lacking, ready)
     pushed = {(step.system, step.store): (step.id,) for step in pushes}
-    fetches = [_fetch_step(inventory, target, ready, pushed) for target in chosen]
+    fetches = [_fetch_step(inventory, target, ready, pushed) for target in lacking]
     steps += [*pushes, *fetches]
     if verb == "deploy":
         fetched = {step.instance: step.id for step in fetches}
-        steps += gated(inventory, parts, options, _activations(inventory, chosen, options, fetched))
+        own = _activations(inventory, lacking, options, fetched)
+        own |= {
+            target.instance: (_settled_step(inventory, target, so_already[target.instance]),)
+            for target in chosen
+            if target.instance in so_already
+        }
+        steps += gated(inventory, parts, options, own)
     seen = seen_among(survey, chosen)
     return Plan(
         verb=verb,
@@ -103,7 +113,7 @@ def plan_transfer(
         steps=tuple(one_by_one(steps, twins(seen))),
         options=options,
         warnings=(
-            *_signing_warning(inventory, chosen),
+            *_signing_warning(inventory, lacking),
             *map(warning, twins(seen)),
             *_platform_warnings(inventory, chosen, seen),
         ),
@@ -224,6 +234,10 @@ def _activations(
         ready = msgspec.structs.replace(step, needs=(fetched[target.instance],))
         own[target.instance] = _with_reboot(ready, options, after=tuple(copies.get(target.instance, ())))
     return own
+
+
+def _settled_step(inventory: Inventory, target: Target, path: str) -> Step:
+    return msgspec.structs.replace(host_step(inventory, target, "probe"), path=path)
 
 
 def _rollback_step(inventory: Inventory, target: Target, goal: Goal) -> Step:

@@ -25,7 +25,7 @@ Kind = Literal[
 ]
 """What a step does, in the order in which a deploy meets them.
 
-probe        ask one instance what it runs; changes nothing
+probe        ask one instance what it runs; changes nothing. In a deploy: see that one which is as wanted is so still
 instantiate  evaluate systems that share their include paths, in one process
 missing      find out what one instance lacks of its wanted system; changes nothing
 build        build every derivation, in one `nix-store --realise`
@@ -86,7 +86,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     store: str = ""
     """By its name without secrets: see `deployment.stores`."""
     path: str = ""
-    """A store path that is known before the run: a result of the state file, or what a rollback goes back to."""
+    """A store path that is known before the run: a result of the state file, what a rollback goes back to, or for the
+    `probe` of a deploy what the instance is left with."""
     generation: Whole = 0
     """For an `activate` that rolls back: the generation that the profile is switched to."""
     seconds: float = 0.0

@@ -54,6 +54,7 @@ def _seen(report: Report, instance: str) -> Seen:
     return Seen(
         instance=instance,
         facts=facts,
+        asked=(probe.started or 0.0) if probe and facts else 0.0,
         error="" if facts or not probe else probe.reason,
         # Of a system that is not built yet, nothing can be told.
         moves=measured.size if measured and measured.path else None,

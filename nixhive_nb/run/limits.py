@@ -9,6 +9,7 @@ import msgspec
 
 from nixhive_nb.plan.option_kinds import Size, WholeNumber
 from nixhive_nb.plan.options import Option
+from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.plan.step import MOVING, Step
 from nixhive_nb.util.kept import KEPT, LOGGED
 
@@ -29,6 +30,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 1000
     """Connections to hosts that are kept from command to command. The one that was idle longest is closed for another,
     and opened again when it is needed."""
+    fresh: int = FRESH_SECONDS
+    """Seconds for which a host that says that it is as wanted is left alone unasked. After that it is asked again."""
     output: int = KEPT
     """Bytes of what one host says to a `run` that are kept in memory. Of more, the beginning and the end are kept, and
     a log has all of it."""
@@ -98,6 +101,14 @@ LIMITS: tuple[Option, ...] = (
         default=_USUAL["connections"],
         only_python=True,
         help="How many connections to hosts are kept. For one more, the one that was idle longest is closed.",
+    ),
+    Option(
+        name="fresh",
+        kind=WholeNumber(0),
+        default=_USUAL["fresh"],
+        only_python=True,
+        help="For how many seconds a host that says that it is as wanted is left alone unasked. After that it is asked "
+        "again before a deploy passes it over.",
     ),
     Option(
         name="output",

@@ -12,7 +12,7 @@ import msgspec
 
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.plan.events import BAD, GOOD, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
-from nixhive_nb.plan.facts import CheckResult
+from nixhive_nb.plan.facts import CheckResult, Wanted
 from nixhive_nb.plan.plan import Plan, Target
 from nixhive_nb.plan.step import CHANGING, Kind, stage, step_id
 from nixhive_nb.run.logs import log_file
@@ -74,7 +74,8 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     previous: str = ""
     """What it ran before."""
     how: str = ""
-    """How it got the system: present, from relay, from its caches, from here."""
+    """How it got the system: present, from relay, from its caches, from here; or, of one that was left alone, `as seen
+    at 12:30:05 UTC`: when it said that it runs it."""
     sent: int = 0
     """Content that this machine sent to this very instance (what went to its relay is counted there)."""
     build: float | None = None
@@ -164,7 +165,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def _systems(self) -> tuple[SystemRecord, ...]:
         found = ((name, self.record_of("register", name)) for name in self.plan.systems)
-        return tuple(self._system(name, record) for name, record in found if record is not None)
+        settled = {one.system: one for one in self.plan.wanted if one.path and self.plan.verb == "deploy"}
+        return tuple(
+            self._system(name, record) if record is not None else _as_evaluated(settled[name])
+            for name, record in found
+            if record is not None or name in settled
+        )
 
     @cached_property
     def _instances(self) -> tuple[InstanceRecord, ...]:
@@ -261,8 +267,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         outcome = _outcome(own)
         bad = outcome not in (*GOOD, None)
         by_kind = {record.kind: record for record in own}
-        fetch, activate = by_kind.get("fetch"), by_kind.get("activate")
-        moved = (fetch and fetch.result) or Result()
+        fetch, activate, seen = by_kind.get("fetch"), by_kind.get("activate"), by_kind.get("probe")
+        moved = (fetch and fetch.result) or (seen and seen.result) or Result()
         results = [record.result for record in own if record.result]
         return InstanceRecord(
             instance=target.instance,
@@ -287,6 +293,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def _log_file(self, record: StepRecord | None) -> str:
         return str(log_file(Path(self.journal), record.instance)) if record and self.journal else ""
+
+
+def _as_evaluated(wanted: Wanted) -> SystemRecord:
+    """Return what is told of a system that nobody needed, since all of its instances run it: it was not built."""
+    return SystemRecord(
+        system=wanted.system, outcome="unchanged", result=wanted.path, derivation=wanted.derivation, how="in use"
+    )
 
 
 class _Printer(Protocol):

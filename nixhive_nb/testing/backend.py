@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ChecksFailed, LinkLost, Locked, RolledBack, StepFailed
 from nixhive_nb.hosts import activation
-from nixhive_nb.hosts.activation import CHANGES_RUNNING, NEEDS_REBOOT, SETS_PROFILE, UNITS_FAILED
+from nixhive_nb.hosts.activation import NEEDS_REBOOT, UNITS_FAILED
+from nixhive_nb.hosts.settled import seen_text, unchanged
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.plan.routes import store_host
+from nixhive_nb.plan.settled import CHANGES_RUNNING, FRESH_SECONDS, SETS_PROFILE, is_settled
 from nixhive_nb.testing.clock import VirtualClock
 from nixhive_nb.testing.host import SimulatedHost
 from nixhive_nb.testing.world import HostModel, World
@@ -78,6 +80,7 @@ class Simulated:
         self._sleep = fleet.clock.sleep
         self._options = plan.options
         self._wanted = {one.system: one for one in plan.wanted}
+        self._seen = {one.instance: one for one in plan.seen}
         self._performers = {
             "probe": self._probe,
             "instantiate": self._instantiate,
@@ -108,8 +111,22 @@ class Simulated:
         return host
 
     async def _probe(self, step: Step, _tell: Tell) -> Result:
+        if step.path:
+            return await self._see_settled(step)
         host = await self._reached(step)
         return Result(outcome="unchanged", path=host.current, facts=host.facts(self._now()))
+
+    async def _see_settled(self, step: Step) -> Result:
+        """See that a host is as the plan leaves it: asked when what it said is not fresh any more."""
+        seen = self._seen.get(step.instance)
+        facts, asked = (seen.facts, seen.asked) if seen else (None, 0.0)
+        if facts is None or not 0 <= self._now() - asked <= FRESH_SECONDS:
+            host = await self._reached(step)
+            await self._free(host)
+            facts, asked = host.facts(self._now()), self._now()
+        if not is_settled(facts, step.path, self._options):
+            raise StepFailed(f"{step.instance} has changed since the plan was made. Nothing was changed.")
+        return unchanged(facts, step.path, how=seen_text(asked))
 
     async def _missing(self, step: Step, _tell: Tell) -> Result:
         host = await self._reached(step)

@@ -184,7 +184,8 @@ def _systems(plan: Plan) -> list[str]:
     known = {system for step in plan.steps if step.kind == "register" and step.path for system in step.systems}
     measured = {target.system for target in plan.targets if _is_measured(plan, target.instance)}
     verb = "build" if plan.options.realise else "instantiate"
-    new = len(set(plan.systems) - known - measured)
+    needed = {system for step in plan.steps if step.kind == "register" for system in step.systems}
+    new = len(needed - known - measured)
     facts = [f"{count_text(new, 'system')} to {verb}"] if new else []
     return [*facts, *([f"{len(known)} as last built"] if known else [])]
 

@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from nixhive_nb import Hive
 from nixhive_nb.lab import HostSpec
 from tests.practice import start
 
@@ -53,9 +54,39 @@ def test_a_user_with_sudo_activates_and_the_profile_is_set(fleet):
     assert fleet.runs("depot") == fleet.boots("depot") != ""
 
 
-def test_an_activation_leaves_nothing_on_the_host_but_a_lock_that_is_roots_alone(fleet):
-    assert fleet.lab.exec("depot", ["ls", "/run/nixhive"]).split() == ["lock"]
-    assert fleet.lab.exec("depot", ["stat", "-c", "%U %a", "/run/nixhive/lock"]).split() == ["root", "600"]
+def scripts(fleet, host):
+    """Our scripts as a host keeps them."""
+    return [f"/run/nixhive/{name}" for name in fleet.lab.exec(host, ["ls", "/run/nixhive"]).split() if "script" in name]
+
+
+def test_an_activation_leaves_a_lock_that_is_roots_alone_and_our_scripts_which_root_alone_can_write(fleet):
+    assert len(scripts(fleet, "depot")) == 2
+    assert len(fleet.lab.exec("depot", ["ls", "/run/nixhive"]).split()) == 3
+    for path, mode in [("/run/nixhive/lock", "600"), *((one, "644") for one in scripts(fleet, "depot"))]:
+        assert fleet.lab.exec("depot", ["stat", "-c", "%U %a", path]).split() == ["root", mode]
+
+
+@pytest.mark.parametrize("host", ["www-1", "depot"])
+def test_a_script_that_is_not_as_it_was_kept_is_sent_again(fleet, host):
+    """A hash that does not fit is not run, also where the login user has to use sudo."""
+    for path in scripts(fleet, host):
+        fleet.lab.exec(host, ["sh", "-c", f"echo 'touch /run/was-run' >{path}"])
+    ended = fleet.nix_hive("deploy", "-c", "example", "--force", host)
+    assert f"activate:{host}: done" in ended.stderr
+    assert "was-run" not in fleet.lab.exec(host, ["ls", "/run"]).split()
+    assert "touch" not in fleet.lab.exec(host, ["cat", *scripts(fleet, host)]).splitlines()[0]
+
+
+def test_a_second_activation_of_a_session_sends_no_script_again(fleet):
+    """They are 20 kB, which is more than all the rest: with the logins and questions of an activation."""
+    with Hive.load(fleet.example, state=fleet.folder / ".hive.state") as hive:
+        sent = []
+        for before in ("rm -f /run/nixhive/script-*", ":"):
+            fleet.lab.exec("www-1", ["sh", "-c", before])
+            began = fleet.link_bytes()
+            assert hive.deploy("www-1", force=True).ok
+            sent.append(fleet.link_bytes() - began)
+        assert sent[0] - sent[1] > 15_000
 
 
 def test_test_changes_what_runs_and_not_what_boots(fleet, changed):

@@ -68,7 +68,7 @@ def test_a_second_run_changes_nothing_and_says_so(practice, first):
     again = practice.nix_hive("deploy", "-c", "example", "portico", "*")
     assert again.returncode == 0, again.stderr
     for host in HOSTS:
-        assert f"activate:{host}: unchanged" in again.stderr
+        assert f"probe:{host}: unchanged (as seen at " in again.stderr
     assert "5 of 5 deployed, all unchanged" in again.stderr
     assert "0 B left this machine" in again.stderr
     assert practice.lab.exec("www-1", ["ls", "/nix/var/nix/profiles"]) == generations

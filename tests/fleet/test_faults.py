@@ -100,4 +100,4 @@ def test_when_the_faults_are_mended_the_next_deploy_brings_the_rest(broken, ende
     for host in ("www-1", "www-2"):
         assert f"activate:{host}: done" in again.stderr, again.stderr
         assert broken.runs(host) == broken.boots(host) != ""
-    assert "activate:www-4: unchanged" in again.stderr
+    assert "probe:www-4: unchanged" in again.stderr

@@ -102,7 +102,8 @@ def test_who_is_refused_leaves_the_name_of_who_holds_the_lock(fleet, change):
     assert lines[0] == lines[1]
     assert "(deploy, plan " in lines[1]
     assert "(deploy, plan " in holder
-    assert fleet.lab.exec("depot", ["ls", "/run/nixhive"]).split() == ["lock"]
+    left = fleet.lab.exec("depot", ["ls", "/run/nixhive"]).split()
+    assert [name for name in left if not name.startswith("script-")] == ["lock"]
     saw("a third operator, after a second was refused", lines[1])
 
 

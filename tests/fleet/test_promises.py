@@ -115,7 +115,7 @@ def test_a_system_that_takes_its_own_folder_is_deployed_once(fleet, planned):
     runs_now = fleet.runs("www-1")
     again = fleet.nix_hive("deploy", *words, "www-1")
     assert again.returncode == 0, again.stderr
-    assert "activate:www-1: unchanged" in again.stderr
+    assert "probe:www-1: unchanged" in again.stderr
     assert fleet.runs("www-1") == runs_now
     status = json.loads(fleet.nix_hive("status", *words, "--json", "www-1").stdout)
     assert status[0]["state"] == "in sync"

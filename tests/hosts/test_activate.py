@@ -9,10 +9,12 @@ import shlex
 import msgspec
 import pytest
 
-from nixhive_nb.errors import ConnectionFailed, Refused, RolledBack, StepFailed
+from nixhive_nb.errors import ConnectionFailed, HiveError, Refused, RolledBack, StepFailed
 from nixhive_nb.hosts import activate
 from nixhive_nb.hosts.activate import Activation
-from nixhive_nb.hosts.activation import Order, failed_text, units_in
+from nixhive_nb.hosts.activation import Order, SeenHost, failed_text, units_in
+from nixhive_nb.hosts.scripts import GONE, activation_hash
+from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.ssh.link import RemoteResult
 
 OLD, NEW = (f"/nix/store/{letter * 32}-nixos-system-web" for letter in "ab")
@@ -184,3 +186,70 @@ def test_going_back_is_told_before_the_lines_that_come_of_it():
     with pytest.raises(RolledBack):
         activated(hosts, confirm=8)
     assert told == ["rolling back: why", "activating the old"]
+
+
+class Keeping(Hosts):
+    """A host that keeps our script, or says that it is gone; it counts what it is asked."""
+
+    def __init__(self, *lines, gone=False):
+        super().__init__("", "", *lines)
+        self.looks = []
+        self.gone = gone
+        self.asked = []
+
+    async def run(self, words, *, seconds, on_line=None, stdin=None):
+        kind = next(word for word in ("begin", "forget", "look") if word == "look" or word in shlex.split(words))
+        self.asked.append((kind, "whole" if stdin and kind == "begin" else ""))
+        if kind == "begin" and self.gone and not stdin:
+            return RemoteResult(exited=0, stdout=f"{GONE}\n", stderr="", seconds=0.0)
+        return await super().run(words, seconds=seconds, on_line=on_line, stdin=stdin or "")
+
+
+SEEN = SeenHost(facts=HostFacts(current=OLD, profile=OLD, root=True), is_there=True, is_system=True)
+KEEPS = SeenHost(facts=msgspec.structs.replace(SEEN.facts, kept=(activation_hash(),)), is_there=True, is_system=True)
+TOLD = ["nixhive ab12 facts", *looks(NEW, "a.service").splitlines(), "nixhive ab12 told"]
+
+
+def run_with(hosts, before, **more):
+    return asyncio.run(Activation(ORDER, (), hosts, hosts, before=before, **more).run())
+
+
+def test_what_was_seen_a_moment_ago_and_what_the_host_tells_at_the_end_need_no_questions():
+    hosts = Keeping(*ended("done 0 "), *TOLD)
+    result = run_with(hosts, SEEN)
+    assert hosts.asked == [("begin", "whole"), ("forget", "")]
+    assert (result.outcome, result.warning) == ("warned", "switched, but 1 unit failed: a.service")
+    assert result.facts.current == NEW
+
+
+def test_a_script_that_the_host_keeps_is_not_sent_and_one_that_is_gone_is():
+    hosts = Keeping(*ended("done 0 "), *TOLD)
+    assert run_with(hosts, KEEPS).outcome == "warned"
+    assert hosts.asked == [("begin", ""), ("forget", "")]
+    hosts = Keeping(*ended("done 0 "), *TOLD, gone=True)
+    assert run_with(hosts, KEEPS).outcome == "warned"
+    assert hosts.asked == [("begin", ""), ("begin", "whole"), ("forget", "")]
+
+
+def test_what_the_host_tells_only_in_part_at_the_end_is_asked_for():
+    hosts = Keeping(*ended("done 0 "), *TOLD[:-1])
+    hosts.looks = [looks(NEW)]
+
+    async def run(words, *, seconds, on_line=None, stdin=None):
+        if stdin is None:
+            hosts.asked.append(("look", ""))
+            return RemoteResult(exited=0, stdout=looks(NEW), stderr="", seconds=0.0)
+        return await Keeping.run(hosts, words, seconds=seconds, on_line=on_line, stdin=stdin)
+
+    hosts.run = run
+    assert run_with(hosts, SEEN).outcome == "done"
+    assert [kind for kind, _ in hosts.asked] == ["begin", "look", "forget"]
+
+
+@pytest.mark.parametrize(("result", "let_go"), [("done 0 ", True), ("locked 0 bob", False), ("gone 0 ", False)])
+def test_the_root_of_a_system_goes_with_the_rest_unless_it_may_be_used_yet(result, let_go):
+    hosts = Keeping(*ended(result), *TOLD)
+    one = Activation(ORDER, (), hosts, hosts, before=SEEN, rooted="run-1")
+    with contextlib.suppress(HiveError):
+        asyncio.run(one.run())
+    assert one.let_go is let_go

@@ -11,6 +11,7 @@ import pytest
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import HostOutcome, Order, RunsAndBoots, Word
 from nixhive_nb.plan.facts import HostFacts
+from nixhive_nb.plan.settled import is_unchanged
 
 ORDER = Order(
     id="ab12",
@@ -129,7 +130,7 @@ FACTS = HostFacts(current="/nix/store/a", profile="/nix/store/b")
     ],
 )
 def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
-    assert activation.is_unchanged(FACTS, path, action) is unchanged
+    assert is_unchanged(FACTS, path, action) is unchanged
 
 
 @pytest.mark.parametrize(

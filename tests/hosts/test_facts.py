@@ -415,3 +415,35 @@ def test_a_host_that_is_being_activated_is_no_mixture(host):
     words = f"{ACTIVATED}\nmkdir -p /run/nixhive; echo {NEW} >/run/nixhive/unclean\n"
     facts = parse_facts(host(FACTS, f"{words}exec 9>/run/nixhive/lock; flock -x 9"))
     assert (facts.unclean, facts.holder != "") == ("", True)
+
+
+def test_few_processes_are_started_for_it(tmp_path):
+    """Each takes as long as all else: there were 17, and 12 of them programs."""
+    for name in (
+        "readlink",
+        "sha256sum",
+        "df",
+        "uname",
+        "flock",
+        "id",
+        "cat",
+        "sed",
+        "head",
+        "tail",
+        "cut",
+        "grep",
+        "tr",
+    ):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} >>{tmp_path}/started\nexec {shutil.which(name)} "$@"\n')
+        program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["/bin/sh", "-c", FACTS], env=environment, check=True, capture_output=True)
+    started = (tmp_path / "started").read_text().split()
+    assert len(started) <= 5, started
+    assert started.count("sha256sum") == 1
+
+
+def test_a_profile_that_is_no_folder_is_told_as_well(host):
+    said = host(FACTS, f"{ACTIVATED}\necho x >{KERNEL}/file; ln -sfn {KERNEL}/file /nix/var/nix/profiles/system")
+    assert parse_facts(said).profile == f"{KERNEL}/file"

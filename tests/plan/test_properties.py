@@ -13,7 +13,7 @@ from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.plan.events import BAD, GOOD, Outcome, StepEnded, StepStarted
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.planner import plan_transfer
-from nixhive_nb.plan.resume import confirmed
+from nixhive_nb.plan.settled import confirmed
 from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.limits import Limits
 from tests.plan.fleets import by_id, cases, deploy, fleet_of, in_order, ran, surveyed

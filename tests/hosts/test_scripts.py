@@ -1,0 +1,85 @@
+"""Our scripts as hosts keep them, in the hands of real shells."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from nixhive_nb.hosts import scripts
+from nixhive_nb.hosts.facts import FACTS
+from nixhive_nb.ssh.link import RemoteResult
+from tests.links import Links
+
+NAME = scripts.hash_of(f"{FACTS}\n")
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+
+
+class Host:
+    """One that keeps our words, or does not, and counts what it is asked."""
+
+    def __init__(self, *, kept=True, exited=0):
+        self.kept = kept
+        self.exited = exited
+        self.asked = []
+
+    async def run(self, _instance, command, *, seconds, on_line=None, stdin=None):
+        self.asked.append("whole" if command == FACTS else "kept")
+        if command != FACTS and not self.kept:
+            return RemoteResult(exited=0, stdout=f"{scripts.GONE}\n", stderr="", seconds=0.0)
+        said = f"current=/nix/store/{'a' * 32}-x\n" + (f"kept={NAME}\n" if self.kept else "")
+        return RemoteResult(exited=0 if command == FACTS else self.exited, stdout=said, stderr="", seconds=0.0)
+
+
+def asked(host, keeping):
+    return asyncio.run(scripts.ask(Links(host.run), "web", keeping))
+
+
+def test_a_host_that_keeps_our_words_is_asked_by_their_hash_from_the_second_time_on():
+    host, keeping = Host(), set()
+    assert asked(host, keeping).current == asked(host, keeping).current != ""
+    assert host.asked == ["whole", "kept"]
+
+
+def test_a_host_that_does_not_keep_them_is_asked_in_full_each_time():
+    host, keeping = Host(kept=False), set()
+    asked(host, keeping)
+    asked(host, keeping)
+    assert host.asked == ["whole", "whole"]
+
+
+@pytest.mark.parametrize("host", [Host(kept=False), Host(exited=124)], ids=["gone", "ended by time"])
+def test_what_is_no_whole_answer_is_asked_for_again_in_full(host):
+    assert asked(host, {"web"}).current != ""
+    assert host.asked == ["kept", "whole"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("echo it-is\n", "it-is\n"), ("echo it-was\n", f"{scripts.GONE}\n"), (None, f"{scripts.GONE}\n")],
+)
+def test_a_kept_script_is_run_only_as_it_was(shell, content, said, tmp_path):
+    words = scripts.by_hash(scripts.hash_of("echo it-is\n"), "exec /bin/sh $hive_kept")
+    script = tmp_path / "script"
+    script.write_text(content or "")
+    name = scripts.hash_of("echo it-is\n")
+    put = f"cat {script} >/run/nixhive/script-{name}" if content else ":"
+    argv = [shell, "sh"] if shell == "busybox" else [shell]
+    inside = f'mount -t tmpfs none /run && mkdir /run/nixhive && {put} && exec "$@"'
+    ended = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", inside, "sh", *argv, "-c", words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == said
+
+
+def test_the_text_of_an_activation_holds_its_words_in_single_quotes():
+    assert "'" not in FACTS
+    subprocess.run(["/bin/sh", "-n"], input=scripts.activation_script(), text=True, check=True)
