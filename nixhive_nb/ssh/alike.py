@@ -70,11 +70,11 @@ class Alike:
                 self._hosts, self._is_read = _host_lines(self._files), True
             if self._hosts is None:
                 return None
-            rest = tuple(
-                sorted((keyword.lower(), values) for keyword, values in instance.ssh if keyword.lower() not in _OWN)
-            )
+            # In their order, which is that in which keys are tried.
+            rest = tuple((keyword.lower(), values) for keyword, values in instance.ssh if keyword.lower() not in _OWN)
             met = tuple(_is_met(patterns, name) for patterns in self._hosts)
-            return self._kin.setdefault((rest, bool(instance.host_keys), met), Kin())
+            # Without an alias of its own a host has that of the user's files, or none: then no line speaks of it.
+            return self._kin.setdefault((rest, bool(instance.host_keys), bool(_alias(instance)), met), Kin())
 
     def said_of(self, name: str, answer: str) -> str:
         """Return what `ssh -G` would say of a host, from what it said of one that is like it."""

@@ -99,6 +99,19 @@ def test_a_host_that_is_another_is_asked_about_itself(tmp_path, asked, other):
     assert found == [each(one.name) for one in hosts]
 
 
+@pytest.mark.parametrize("user", ["", "Host *\n  HostKeyAlias own\n"])
+def test_the_keys_of_a_host_are_looked_for_under_its_own_alias_alone(tmp_path, asked, user):
+    hosts = [
+        instance(f"h{number}", keys=(), Hostname=f"10.0.0.{number}", **({"HostKeyAlias": alias} if alias else {}))
+        for number, alias in enumerate(["", "one", "", "two"])
+    ]
+    once, each = resolvers(tmp_path, hosts, user)
+    usual = "own" if user else ""
+    assert [once(one.name).host_key_alias for one in hosts] == [usual, "one", usual, "two"]
+    assert asked == ["h0", "h1"]
+    assert [once(one.name) for one in hosts] == [each(one.name) for one in hosts]
+
+
 def test_after_a_failure_ssh_is_asked_again(tmp_path, asked):
     once, _ = resolvers(tmp_path, fleet(3))
     assert once("www-0").port == once("www-1").port == 22
@@ -126,7 +139,7 @@ USER = ["Host *", "Host a*", "Host !ab *", "Host b ?c", "  Port 7", "  User bob"
 BLOCK = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in OPTIONS.items()})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(BLOCK, st.booleans()), min_size=2, max_size=4), st.lists(st.sampled_from(USER), max_size=6))
 def test_whatever_the_configuration_what_is_told_is_what_ssh_says(tmp_path, blocks, user):
     names = ["ab", "ac", "b", "c"]
