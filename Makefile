@@ -100,6 +100,19 @@ lint: setup ## Check the style, the types, who imports whom, what is declared an
 measures: root setup ## Count the files, lines and hops of the code, before and now, into docs/architecture.md (needs root)
 	@$(WITH_MAKE) tools/apart $(PY) tools/measures.py --write $(TREES) </dev/null; status=$$?; $(GIVE_BACK); exit $$status
 
+# Rows of the table by name, and how much of everything; by default all, and what each row has.
+ROWS ?=
+BENCH = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SIZE),--size $(SIZE)) $(ROWS)
+
+.PHONY: bench
+bench: root system setup ## Measure us beside other ways, into docs/performance.md: ROWS, HOSTS, ROUNDS, SIZE (needs root)
+	@peers=$$($(PY) -m benchmarks.peers) && status=0; \
+	$(WITH_MAKE) tools/apart $(PY) -m benchmarks --peers "$$peers" $(BENCH) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
+
+.PHONY: soak
+soak: root system setup ## Work on 200 practice hosts behind 5 relays, some down, some slow: does anything grow? HOSTS (needs root)
+	@status=0; $(WITH_MAKE) tools/apart $(PY) -m benchmarks.soak $(if $(HOSTS),--hosts $(HOSTS)) </dev/null || status=$$?; $(GIVE_BACK); exit $$status
+
 .PHONY: setup
 setup: $(READY) ## Make .venv with everything that Python needs
 	@:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.plan.closure import Change
 from nixhive_nb.plan.events import Outcome
-from nixhive_nb.plan.routes import jump_hosts
 from nixhive_nb.plan.status import STANDINGS, standings
 from nixhive_nb.plan.step import Kind
 from nixhive_nb.run.everywhere import NOT_TRIED
@@ -23,7 +22,7 @@ from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.plan_rows import instance_rows, system_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
@@ -245,7 +244,7 @@ def generations_frame(found: Mapping[str, Sequence[Generation]], errors: Mapping
         "path": "str",
         "error": "str",
     }
-    return _frame(_rows_by_instance(found, errors, types), "instance", types)
+    return _found_frame(found, errors, types)
 
 
 def check_frame(found: Mapping[str, Sequence[CheckResult]], errors: Mapping[str, str]) -> pd.DataFrame:
@@ -264,8 +263,7 @@ def check_frame(found: Mapping[str, Sequence[CheckResult]], errors: Mapping[str,
         "description": "str",
         "error": "str",
     }
-    rows = _rows_by_instance(found, errors, {"name": "", **types})
-    return _frame([row | {"check": row.get("name", "")} for row in rows], "instance", types)
+    return _found_frame(found, errors, types, check=lambda one: one.name)
 
 
 def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str, str]) -> pd.DataFrame:
@@ -283,10 +281,13 @@ def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str
         "size": "Int64",
         "error": "str",
     }
-    rows = _rows_by_instance(found, errors, types)
-    versions = ("old_versions", "new_versions")
-    rows = [row | {name: ", ".join(row.get(name) or ()) for name in versions} for row in rows]
-    return _frame(rows, "instance", types)
+    return _found_frame(
+        found,
+        errors,
+        types,
+        old_versions=lambda one: ", ".join(one.old_versions),
+        new_versions=lambda one: ", ".join(one.new_versions),
+    )
 
 
 def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
@@ -311,11 +312,10 @@ def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
         "instances": "Int64",
     }
     outcomes = {outcome: outcome.replace(" ", "_") for outcome in get_args(Outcome)}
-    rows = [
-        _picked(entry, "run", types) | {name: entry.counts.get(outcome, 0) for outcome, name in outcomes.items()}
-        for entry in entries
-    ]
-    return _frame(rows, "run", types | dict.fromkeys(outcomes.values(), "Int64"))
+    known = tuple(entries)
+    columns = {name: _values(known, name) for name in types}
+    columns |= {name: [entry.counts.get(outcome, 0) for entry in known] for outcome, name in outcomes.items()}
+    return _framed(columns, _values(known, "run"), "run", types | dict.fromkeys(outcomes.values(), "Int64"))
 
 
 def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -362,7 +362,7 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
         "tags": instance.tags,
         "wave": wave,
         "address": options.get("hostname", instance.name),
-        "jump": ",".join(jump_hosts(instance)),
+        "jump": ",".join(instance.hops),
     }
 
 
@@ -386,34 +386,54 @@ def _status_row(state: Standing, facts: HostFacts | None) -> dict[str, Any]:
     }
 
 
-def _rows_by_instance(
-    found: Mapping[str, Sequence[object]], errors: Mapping[str, str], types: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Return a row for each thing that was found on an instance, and one for each instance with an error."""
-    rows = []
+def _found_frame(
+    found: Mapping[str, Sequence[Any]],
+    errors: Mapping[str, str],
+    types: Mapping[str, str],
+    **worded: Callable[[Any], str],
+) -> pd.DataFrame:
+    """Return a row for each thing that was found on an instance, and one for each instance with an error.
+
+    A column has the field of that name, or what `worded` makes of the whole thing.
+    """
+    names: list[str] = []
+    things: list[Any] = []
+    said: list[str] = []
     for name in dict.fromkeys([*found, *errors]):
-        rows += [_picked(one, "", types) | {"instance": name} for one in found.get(name, ())]
-        if name in errors:
-            rows.append({"instance": name, "error": errors[name]})
-    return rows
-
-
-def _picked(value: object, index: str, types: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of a value that are columns of its frame."""
-    return {name: getattr(value, name) for name in (index, *types) if hasattr(value, name)}
+        own = [*found.get(name, ()), *([None] if name in errors else [])]
+        names += [name] * len(own)
+        things += own
+        said += ["" if one is not None else errors[name] for one in own]
+    columns = {name: _values(things, name) for name in types if name not in worded}
+    columns |= {name: ["" if one is None else words(one) for one in things] for name, words in worded.items()}
+    return _framed({**columns, "error": said}, names, "instance", types)
 
 
 def _frame_of(values: Iterable[object], index: str, types: Mapping[str, str]) -> pd.DataFrame:
     """Return the frame of values whose fields have the names of its columns."""
-    return _frame([_picked(value, index, types) for value in values], index, types)
+    known = tuple(values)
+    return _framed({name: _values(known, name) for name in types}, _values(known, index), index, types)
+
+
+def _values(things: Sequence[Any], name: str) -> list[Any]:
+    """Return that field of each, None where there is none."""
+    return [getattr(one, name, None) for one in things]
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], index: str, types: Mapping[str, str]) -> pd.DataFrame:
+    columns = {name: [row.get(name) for row in rows] for name in types}
+    return _framed(columns, [row[index] for row in rows], index, types)
+
+
+def _framed(
+    columns: Mapping[str, Sequence[Any]], names: Sequence[Any], index: str, types: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return a table of columns, which have the names and the types of `types`, in that order."""
     import pandas as pd  # noqa: PLC0415 - half a second that commands without a table need not wait for
 
-    columns = {name: _column([row.get(name) for row in rows], dtype) for name, dtype in types.items()}
-    frame = pd.DataFrame(columns, columns=pd.Index(list(types)))
-    frame.index = pd.Index([row[index] for row in rows], dtype="str", name=index)
+    series = {name: _column(columns[name], dtype) for name, dtype in types.items()}
+    frame = pd.DataFrame(series, columns=pd.Index(list(types)))
+    frame.index = pd.Index(names, dtype="str", name=index)
     return frame
 
 

@@ -18,6 +18,13 @@ import re
 
 from nixhive_nb.errors import TargetError
 
+_SIGNS = re.compile(r"[*?\[\\]")
+
+
+def is_plain(pattern: str) -> bool:
+    """Return whether a pattern matches itself and nothing else: no sign of it means more than itself."""
+    return _SIGNS.search(pattern) is None
+
 
 @functools.lru_cache(maxsize=256)
 def compile_glob(pattern: str) -> re.Pattern[str]:

@@ -1,15 +1,18 @@
 # What Python needs of a deployment, as JSON. Values come with their type and the place where they stand, so that
 # Python can say what is wrong with them; functions, `evalConfigArgs` and unknown attributes stay unevaluated.
+# Without `places`, an instance that holds nothing but texts, numbers and lists of them is given as it is: a fleet has
+# thousands of these, and where something of one stands is asked when it has a mistake.
+{ places }:
 let
-  inherit (builtins) addErrorContext attrNames deepSeq elem elemAt filter functionArgs genList isFunction length
-    mapAttrs typeOf;
+  inherit (builtins) addErrorContext all attrNames deepSeq elem elemAt filter functionArgs genList hasContext isAttrs
+    isBool isFloat isFunction isInt isList isString length mapAttrs removeAttrs typeOf;
 
   place = name: set:
     let position = builtins.unsafeGetAttrPos name set;
     in if position == null then null else [ position.file position.line ];
 
   # Such a set is a string to Nix, in JSON too; it would hide the rest of what stands here.
-  stringLike = value: typeOf value == "set" && (value ? outPath || value ? __toString);
+  stringLike = value: isAttrs value && (value ? outPath || value ? __toString);
 
   # A value without structure. A path gives its name, and is not copied to the store.
   plain = value:
@@ -52,7 +55,7 @@ let
   member = describe: what: set: name: value:
     { at = place name set; } // addErrorContext "nix-hive: ${what name}" (describe value);
 
-  isTable = value: typeOf value == "set" && !stringLike value;
+  isTable = value: isAttrs value && !stringLike value;
 
   # A set with any names.
   table = describe: what: value:
@@ -71,11 +74,20 @@ let
     else plain value;
 
   # A set with any names of sets with known names; `shapesOf` gets the words that say whose they are.
-  named = kind: shapesOf: value:
+  named = kind: isPlain: shapesOf: value:
     let
       one = name: inner:
-        let of = " of ${kind} ${name}";
-        in { at = place name value; } // addErrorContext "nix-hive: ${kind} ${name}" (record (shapesOf of) of inner);
+        let
+          of = " of ${kind} ${name}";
+          inContext = addErrorContext "nix-hive: ${kind} ${name}";
+          shapes = shapesOf of;
+          plainly =
+            if inner ? checks
+            then { plain = removeAttrs inner [ "checks" ]; members.checks = inContext (shapes.checks inner.checks); }
+            else { plain = inner; };
+        in
+        if !places && inContext (isPlain of inner) then plainly
+        else { at = place name value; } // inContext (record shapes of inner);
     in
     if isTable value then { type = "set"; members = mapAttrs one value; }
     else plain value;
@@ -106,16 +118,36 @@ let
     else if typeOf value == "list" then { type = "list"; items = genList byNumber (length value); }
     else plain value;
 
+  # What stands in it is neither built nor copied to the store, and comes to Python as the same value.
+  isScalar = value: if isString value then !hasContext value else isInt value || isBool value || isFloat value;
+  isOption = value: if isList value then all isScalar value else isScalar value;
+  areTexts = value: isList value && all isString value;
+  inInstance = [ "checks" "hostKeys" "ssh" "store" "system" "tags" ];
+  none = [ ];
+
+  isPlainInstance = of: value:
+    let
+      holds = what: test: inner: addErrorContext "nix-hive: `${what}`${of}" (test inner);
+      areOptions = options: isTable options && all (name: holds "ssh.${name}" isOption options.${name}) (attrNames options);
+    in
+    isTable value
+    && removeAttrs value inInstance == { }
+    && holds "hostKeys" areTexts (value.hostKeys or none)
+    && holds "ssh" areOptions (value.ssh or { })
+    && holds "store" isString (value.store or "")
+    && holds "system" isString (value.system or "")
+    && holds "tags" areTexts (value.tags or none);
+
   deployment = record
     {
       inherit paths;
-      systems = named "system" (of: {
+      systems = named "system" (of: value: false) (of: {
         inherit paths;
         configuration = module;
         system = plain;
         checks = checks of;
       });
-      instances = named "instance" (of: {
+      instances = named "instance" isPlainInstance (of: {
         system = plain;
         store = plain;
         tags = plain;

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 
 from nixhive_nb.deployment.stores import shown_store
+from nixhive_nb.deployment.ways import SshOptions, own_jumps
 from nixhive_nb.util.redaction import redact, redact_each
-
-SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
-"""Options of one `Host` block in the order of their names; an option with several values is written once for each."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +46,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
 
 
-class Instance(msgspec.Struct, frozen=True, kw_only=True):
+class Instance(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A host that runs a system."""
 
     name: str
@@ -63,6 +62,15 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """Public key lines (`ssh-ed25519 AAAA…`) that the host may show."""
     checks: tuple[Check, ...] = ()
     """Those of its system and its own, by name; of two with one name its own is taken."""
+
+    @cached_property
+    def hops(self) -> tuple[str, ...]:
+        """The hosts on the way to it, in the order in which they are passed.
+
+        As OpenSSH was found to read it; where it was not asked, those that the deployment names for this instance.
+        """
+        # Each step on it counts against limits of these: a plan asks several times.
+        return own_jumps(self.ssh) if self.jumps is None else self.jumps
 
     def __repr__(self) -> str:
         return redact(super().__repr__())

@@ -14,7 +14,7 @@ from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, look
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS, explain
 from nixhive_nb.deployment.platforms import check_platforms
-from nixhive_nb.deployment.reading import Evaluated, read_inventory
+from nixhive_nb.deployment.reading import Evaluated, PlacesWanted, read_inventory
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
 
@@ -72,12 +72,11 @@ def load(
     named = name or str(path)
     source = f"{named.rstrip('/')}/" if is_folder else named
     watched = look(directory, own)
-    finished = process.run(_command(target))
-    if finished.status != 0:
-        _log.info("%s cannot be evaluated", target)
-        raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
-    answer = msgspec.json.decode(finished.stdout, type=Evaluated)
-    inventory = read_inventory(answer, source, directory)
+    try:
+        inventory, said = _evaluated(target, source, directory, show_trace=show_trace, places=False)
+    except PlacesWanted:
+        _log.debug("%s: evaluated again, to tell where something stands", target)
+        inventory, said = _evaluated(target, source, directory, show_trace=show_trace, places=True)
     _log.info("%s: %s systems, %s instances", target, len(inventory.systems), len(inventory.instances))
     if not watched.complete:
         warning = (
@@ -88,9 +87,19 @@ def load(
     return Loaded(
         inventory=inventory,
         path=target,
-        log=_said(finished.stderr),
-        watched=watched.and_files(_EVALUATING.findall(finished.stderr), _stored(inventory)),
+        log=_said(said),
+        watched=watched.and_files(_EVALUATING.findall(said), _stored(inventory)),
     )
+
+
+def _evaluated(target: Path, source: str, directory: Path, *, show_trace: bool, places: bool) -> tuple[Inventory, str]:
+    """Return the inventory, and what Nix said beside it. Raises as `load`, and without `places` `PlacesWanted`."""
+    finished = process.run(_command(target, places=places))
+    if finished.status != 0:
+        _log.info("%s cannot be evaluated", target)
+        raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
+    answer = msgspec.json.decode(finished.stdout, type=Evaluated)
+    return read_inventory(answer, source, directory), finished.stderr
 
 
 def _stored(inventory: Inventory) -> set[str]:
@@ -113,14 +122,14 @@ def toplevel_expression() -> Path:
     return OWN_EXPRESSIONS / "toplevel.nix"
 
 
-def _command(target: Path) -> list[str]:
+def _command(target: Path, *, places: bool) -> list[str]:
     # -vv names each file that is evaluated (-v does from 2.8 on; other versions need more), --show-trace the places.
     # An evaluation is read-only by default: what it wants to be built or copied to the store would not be there.
     options = ["--eval", "--strict", "--json", "--read-write-mode", "-vv", "--show-trace"]
     includes = [word for path in readable_paths(target) for word in ("-I", path)]
-    expression = str(OWN_EXPRESSIONS / "inventory.nix")
+    expression = [str(OWN_EXPRESSIONS / "inventory.nix"), "--arg", "places", "true" if places else "false"]
     # What may be read comes first: a deployment that is a link leads there.
-    return ["nix-instantiate", *options, *includes, "-I", f"deployment={target}", expression]
+    return ["nix-instantiate", *options, *includes, "-I", f"deployment={target}", *expression]
 
 
 def readable_paths(deployment: Path) -> tuple[str, ...]:

@@ -19,12 +19,27 @@ KINDS = {
 """What the types are called."""
 
 
-class Node(msgspec.Struct, frozen=True):
+Scalar = str | int | float | bool
+
+
+class Plain(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """An instance that holds nothing but texts, numbers and lists of them. Its checks are not in it."""
+
+    host_keys: tuple[str, ...] = ()
+    ssh: dict[str, Scalar | tuple[Scalar, ...]] = {}
+    store: str = ""
+    system: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A value of the deployment: its type in Nix and, as far as the type has it, its content."""
 
-    type: str
+    type: str = "plain"
     value: str | int | float | bool | None = None
     items: tuple[Node, ...] = ()
     members: dict[str, Node] = {}
     at: tuple[str, int] | None = None
     """File and line of the attribute that holds the value."""
+    plain: Plain | None = None
+    """In place of all else but the checks: an instance that is given as it is, without places."""

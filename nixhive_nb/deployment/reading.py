@@ -5,8 +5,6 @@ Every mistake is collected, so that a person sees all of them at once, each with
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +12,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
-from nixhive_nb.deployment.inventory import Instance, Inventory, SshOptions, System
-from nixhive_nb.deployment.names import address_problem, hostname_problem, name_problem, port_problem, store_problem
-from nixhive_nb.deployment.node import KINDS, Node
-from nixhive_nb.deployment.ways import jump_problem
+from nixhive_nb.deployment.inventory import Instance, Inventory, System
+from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
+from nixhive_nb.deployment.node import KINDS, Node, Plain
+from nixhive_nb.deployment.plain import PlainReader
+from nixhive_nb.deployment.values import CONTROL, breaks_line, is_key_line, is_ssh_option, ssh_problem, ssh_text
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing"),
@@ -34,10 +33,7 @@ _KNOWN = {
     "nix.build": ("flags",),
     "signing": ("keyFile",),
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_PATHS = re.compile(r"[\s\x00-\x1f\x7f=]")
-_SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
-_KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")
 
 
 class Evaluated(msgspec.Struct, frozen=True):
@@ -49,13 +45,17 @@ class Evaluated(msgspec.Struct, frozen=True):
     """Arguments that the deployment, being a function, cannot do without."""
 
 
+class PlacesWanted(Exception):  # noqa: N818 - named for what is to be done
+    """Something is to be told of instances that came without their places: they have to be asked for."""
+
+
 _NONE = Node("missing")
 
 
 def read_inventory(answer: Evaluated, source: str, directory: Path) -> Inventory:
     """Return the inventory. `source` is the deployment as the user named it; files are named relative to `directory`.
 
-    Raises `DeploymentError` with a line for each mistake.
+    Raises `DeploymentError` with a line for each mistake; `PlacesWanted` instead, where the answer lacks places.
     """
     if answer.required:
         names = ", ".join(answer.required)
@@ -79,15 +79,24 @@ class _DeploymentReader:
         self.warn_of_unknown(top, "", "")
         systems = {name: self.system(name, node) for name, node in self.table(top, "systems").items()}
         instances = self.table(top, "instances")
+        plain = PlainReader(systems)
+        has_plain = any(node.plain is not None for node in instances.values())
         found = Inventory(
             source=self.source,
             paths=self.paths(top, ""),
             systems=systems,
-            instances={name: self.instance(name, node, systems) for name, node in instances.items()},
+            instances={
+                name: self.instance(name, node, systems)
+                if node.plain is None
+                else self.plain_instance(name, node, node.plain, plain, systems)
+                for name, node in instances.items()
+            },
             build_flags=self.build_flags(top),
             signing_key=self.signing_key(top),
         )
         problems, warnings = look_at_whole(found.instances)
+        if has_plain and (problems or self.problems):
+            raise PlacesWanted
         for name, option, text in problems:
             self.problem(_option_node(instances[name], option), text)
         if self.problems:
@@ -99,7 +108,7 @@ class _DeploymentReader:
 
     def system(self, name: str, node: Node) -> System:
         of = f" of system {name}"
-        if not name or _CONTROL.search(name):
+        if not name or CONTROL.search(name):
             self.problem(node, f"a system cannot be named {name!r}")
         members = self.members(node, f"system {name}")
         self.warn_of_unknown(node, of, "system")
@@ -128,6 +137,17 @@ class _DeploymentReader:
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
         )
 
+    def plain_instance(
+        self, name: str, node: Node, plain: Plain, reader: PlainReader, systems: dict[str, System]
+    ) -> Instance:
+        own = node.members.get("checks")
+        of_system = systems[plain.system].checks if plain.system in systems else ()
+        checks = None if own is None else merged(of_system, own, f" of instance {name}", self.problem)
+        found = reader.instance(name, plain, checks)
+        if found is None:
+            raise PlacesWanted
+        return found
+
     def check_configuration(self, node: Node, system: str, holder: Node) -> None:
         if node.type in ("lambda", "set", "path"):  # what NixOS takes as a module
             return
@@ -155,13 +175,13 @@ class _DeploymentReader:
         options = []
         for name, value in self.table(node, "ssh", f" of instance {instance}").items():
             what = f"`ssh.{name}` of instance {instance}"
-            if not _SSH_OPTION.fullmatch(name):
+            if not is_ssh_option(name):
                 self.problem(value, f"`ssh` of instance {instance} holds {name!r}, which is no option of a Host block")
                 continue
             values = value.items if value.type == "list" else (value,)
             before = len(self.problems)
             written = tuple(self.ssh_value(item, value, what) for item in values)
-            wrong = ((text, _ssh_problem(name.lower(), text)) for text in written if len(self.problems) == before)
+            wrong = ((text, ssh_problem(name.lower(), text)) for text in written if len(self.problems) == before)
             for text, why in wrong:
                 if why:
                     self.problem(value, f"{what} is {_shortened(text)!r}: {why}")
@@ -182,23 +202,21 @@ class _DeploymentReader:
             kinds = "a string, a number, a boolean or a list of these"
             self.problem(holder, f"{what} {_verb(node, holder)} {KINDS[node.type]}; write {kinds}")
             return ""
-        if isinstance(node.value, bool):
-            return "yes" if node.value else "no"
-        text = node.value if isinstance(node.value, str) else repr(node.value).removesuffix(".0")
-        if _CONTROL.search(text.replace("\t", " ")):
+        text = ssh_text("" if node.value is None else node.value)
+        if breaks_line(text):
             self.problem(holder, f"{what} holds a line break or another control character")
         return text
 
     def tags(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
         found = self.strings(members, "tags", of, "tag")
-        if any(_CONTROL.search(tag) for tag in found):
+        if any(CONTROL.search(tag) for tag in found):
             self.problem(members["tags"], f"`tags`{of} holds a tag with a line break or another control character")
         return found
 
     def host_keys(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
         keys = tuple(key.strip() for key in self.strings(members, "hostKeys", of, "key"))
         for key in keys:
-            if not _is_key_line(key):
+            if not is_key_line(key):
                 self.problem(
                     members["hostKeys"],
                     f"`hostKeys`{of} holds {_shortened(key)!r}, which is not a public key; write the line of "
@@ -305,25 +323,6 @@ class _DeploymentReader:
         return f"{file}:{line}"
 
 
-def _ssh_problem(keyword: str, value: str) -> str:
-    """Return why an option that says which host is reached cannot have a value; ssh reads the others itself."""
-    if keyword not in _WAYS:
-        return ""
-    if not value.strip():
-        return "it is empty; leave the option out instead"
-    return _WAYS[keyword](value)
-
-
-_WAYS: dict[str, Callable[[str], str]] = {
-    "hostname": hostname_problem,
-    "port": port_problem,
-    # It becomes a line of known_hosts, where a pattern would stand for other hosts, too.
-    "hostkeyalias": name_problem,
-    "proxyjump": jump_problem,
-    "user": lambda _: "",
-}
-
-
 def _option_node(instance: Node, option: str) -> Node:
     """Return the node of an ssh option of an instance, or the nearest one that has a place."""
     options = instance.members.get("ssh", _NONE)
@@ -333,19 +332,6 @@ def _option_node(instance: Node, option: str) -> Node:
 
 def _verb(node: Node, holder: Node) -> str:
     return "is" if node is holder else "holds"
-
-
-def _is_key_line(line: str) -> bool:
-    """Return whether a line is `TYPE BASE64 [COMMENT]`, where the base64 text starts with the same type."""
-    found = _KEY_LINE.fullmatch(line)
-    if not found:
-        return False
-    try:
-        blob = base64.b64decode(found[2], validate=True)
-    except binascii.Error:
-        return False
-    name = found[1].encode()
-    return blob.startswith(len(name).to_bytes(4, "big") + name) and len(blob) > 4 + len(name)
 
 
 def _shortened(text: str, most: int = 40) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment import expressions as algebra
-from nixhive_nb.deployment.globs import compile_glob
+from nixhive_nb.deployment.globs import compile_glob, is_plain
 from nixhive_nb.errors import TargetError
 from nixhive_nb.util.order import natural
 from nixhive_nb.util.suggest import near
@@ -148,7 +148,9 @@ def _no_instance(pattern: str, words: Iterable[str], inventory: Inventory) -> Ta
     return _no_match(pattern, words, f"instance, system or tag of {inventory.source}")
 
 
-def _matching(pattern: str, words: Iterable[str]) -> list[str]:
+def _matching(pattern: str, words: Collection[str]) -> list[str]:
+    if is_plain(pattern):  # thousands of names may be given, and thousands of words be there
+        return [pattern] if pattern in words else []
     match = compile_glob(pattern).fullmatch
     return [word for word in words if match(word)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,8 @@ from nixhive_nb.deployment.names import host_problem, port_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nixhive_nb.deployment.inventory import SshOptions
+SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
+"""Options of one `Host` block in the order of their names; an option with several values is written once for each."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,12 +78,30 @@ def _hop(part: str) -> Hop:
 
 def option(options: SshOptions, keyword: str) -> str:
     """Return the value of an option of a `Host` block, empty without one. Of several, ssh takes the first."""
-    return next((values[0] for name, values in options if name.lower() == keyword.lower() and values), "")
+    wanted = keyword.lower()
+    for name, values in options:
+        if values and name.lower() == wanted:
+            return values[0]
+    return ""
+
+
+def first_values(options: SshOptions) -> dict[str, str]:
+    """Return the values that ssh takes, by keyword in lower case: of several the first."""
+    found: dict[str, str] = {}
+    for name, values in options:
+        if values:
+            found.setdefault(name.lower(), values[0])
+    return found
 
 
 def own_jumps(options: SshOptions) -> tuple[str, ...]:
     """Return the hosts of the `ProxyJump` of a block; none for one that is malformed, or is made of ssh's %-words."""
-    value = option(options, "ProxyJump")
+    return _hosts_of(option(options, "ProxyJump"))
+
+
+@lru_cache(maxsize=4096)
+def _hosts_of(value: str) -> tuple[str, ...]:
+    """Return the hosts of a value of `ProxyJump`. Thousands of instances share a few."""
     try:
         return () if "%" in value else tuple(hop.host for hop in read_hops(value))
     except MalformedJump:
@@ -91,13 +111,14 @@ def own_jumps(options: SshOptions) -> tuple[str, ...]:
 
 def own_address(name: str, options: SshOptions) -> tuple[str, str, str, str]:
     """Return where a block leads to: host name, port, `ProxyJump`, `ProxyCommand`. Equal ones are one host."""
-    hostname = (option(options, "Hostname") or name).replace("%h", name).replace("%n", name)
-    jump = option(options, "ProxyJump")
+    said = first_values(options)
+    hostname = (said.get("hostname") or name).replace("%h", name).replace("%n", name)
+    jump = said.get("proxyjump", "")
     return (
         hostname.lower().rstrip("."),
-        option(options, "Port") or _SSH_PORT,
+        said.get("port") or _SSH_PORT,
         "" if jump.lower() == "none" else jump,
-        option(options, "ProxyCommand"),
+        said.get("proxycommand", ""),
     )
 
 
@@ -119,14 +140,21 @@ def way_to(name: str, jumps_of: Callable[[str], Sequence[str]]) -> tuple[str, ..
     return way
 
 
-def circles(jumps: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+def circles(jumps: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return each circle of hosts that are reached through each other once, with its first name again at its end."""
     found: dict[frozenset[str], tuple[str, ...]] = {}
+    passed: set[str] = set().union(*jumps.values())
+    good: set[tuple[str, ...]] = set()
     for name in sorted(jumps):
+        # Where nobody passes through a host, its way ends as that of any other behind the same jumps.
+        if jumps[name] in good and name not in passed:
+            continue
         try:
             way_to(name, lambda host: jumps.get(host, ()))
         except Circle as circle:
             found.setdefault(frozenset(circle.names), circle.names)
+        else:
+            good.add(jumps[name])
     return list(found.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.deployment.ways import circles, option, own_address, own_jumps, shared
+from nixhive_nb.deployment.ways import circles, option, own_address, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ def look_at_whole(instances: Mapping[str, Instance]) -> tuple[list[Problem], lis
 
 
 def _circles(instances: Mapping[str, Instance]) -> Iterator[Problem]:
-    jumps = {name: own_jumps(instance.ssh) for name, instance in instances.items()}
+    jumps = {name: instance.hops for name, instance in instances.items()}
     for names in circles(jumps):
         way = " → ".join(names)
         yield names[0], "ProxyJump", f"instance {names[0]} is reached through itself: {way}; take a `ssh.ProxyJump` out"
@@ -41,11 +41,12 @@ def _aliases(instances: Mapping[str, Instance]) -> Iterator[Problem]:
     """Find instances whose keys would be accepted for each other: one name stands for both in our known_hosts."""
     found: dict[str, Instance] = {}
     keyed = [instance for instance in instances.values() if instance.host_keys]
+    aliases = {one.name: option(one.ssh, "HostKeyAlias") for one in keyed}
     # Those that are called so themselves come first.
-    for instance in sorted(keyed, key=lambda one: bool(option(one.ssh, "HostKeyAlias"))):
-        alias = (option(instance.ssh, "HostKeyAlias") or instance.name).lower()
+    for instance in sorted(keyed, key=lambda one: bool(aliases[one.name])):
+        alias = (aliases[instance.name] or instance.name).lower()
         first = found.setdefault(alias, instance)
-        if set(first.host_keys) != set(instance.host_keys):
+        if first is not instance and set(first.host_keys) != set(instance.host_keys):
             what = f"`ssh.HostKeyAlias` of instance {instance.name} stands for instance {first.name} too"
             why = "which has other `hostKeys`: ssh would accept the keys of either for both"
             yield instance.name, "HostKeyAlias", f"{what}, {why}"
@@ -63,7 +64,7 @@ def _one_host(instances: Mapping[str, Instance]) -> Iterator[str]:
 def _other_case(instances: Mapping[str, Instance]) -> Iterator[str]:
     lower = {name.lower(): name for name in instances}
     for name, instance in instances.items():
-        for hop in own_jumps(instance.ssh):
+        for hop in instance.hops:
             if hop not in instances and hop.lower() in lower:
                 why = "ssh tells upper from lower case there"
                 yield f"{name} is reached through {hop}, which is not instance {lower[hop.lower()]}: {why}."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import click
 import msgspec
-from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.completer import SimpleCompletion, SimpleMatcherResult
 
 from nixhive_nb.commands import ABOUTS, completing, hive_group
 from nixhive_nb.commands.completing import Offer, wanted
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MATCHER = "nixhive_nb"
-"""What IPython knows the matcher by."""
 _MOST = 500
 """IPython gives no more to the page."""
 _VARIABLE = re.compile(r"(?<![$\\])(\$\{?)\w*$")
@@ -78,7 +76,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completer:
-    """Completes for one IPython. Its `matcher` goes into `Completer.custom_matchers`."""
+    """Completes for one IPython: the matcher of `extension` asks it."""
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         """Know the names of the notebook, and what `%hive` has loaded."""
@@ -98,8 +96,7 @@ class Completer:
             "command": lambda *_: _commands(hive_group),
         }
 
-    @context_matcher(identifier=MATCHER, priority=1)  # type: ignore[untyped-decorator]
-    def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
+    def matched(self, context: CompletionContext) -> SimpleMatcherResult:
         """Return what may come next at the cursor, and nothing beside it, in a line of `%hive`; nothing elsewhere."""
         typed = typed_before(context.full_text, context.cursor_line, context.cursor_position)
         found = self.next(typed) if typed is not None else None

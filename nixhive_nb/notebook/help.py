@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from nixhive_nb.notebook.place import Place
 from nixhive_nb.notebook.private import statements
+
+if TYPE_CHECKING:
+    from nixhive_nb.notebook.place import Place
 
 # `%hive deploy?`, and `?%hive deploy`; `%hive?` is IPython's own.
 _AFTER = re.compile(r"%hive[ \t]+(?P<words>.*?)[ \t]*\?{1,2}\s*$")
@@ -36,8 +39,10 @@ def _found_in_cell(lines: list[str]) -> str | None:
         return None
     words = lines[0].rstrip("? \t\n").split()[1:]
     asks = {"--help", "-h"} & set(words) and not "".join(lines[1:]).strip()
+    if asks:
+        return _help_of(words)
     # Here `%%hive run www-?` is a pattern: IPython has no opinion on it.
-    return _help_of(words) if asks or (lines[0].rstrip().endswith("?") and not Place(words).args) else None
+    return _help_of(words) if lines[0].rstrip().endswith("?") and not _place(words).args else None
 
 
 def _found(line: str) -> str | None:
@@ -47,7 +52,13 @@ def _found(line: str) -> str | None:
 
 
 def _help_of(words: list[str]) -> str:
-    place = Place(words)
+    place = _place(words)
     # Who asks for the help of `help deploy` wants that of deploy.
     asked = place.args if place.path == ["help"] and place.args else place.path
     return f"{' '.join(['%hive', *asked])} --help\n"
+
+
+def _place(words: list[str]) -> Place:
+    from nixhive_nb.notebook.place import Place  # noqa: PLC0415 - the grammar: every cell goes through this module
+
+    return Place(words)

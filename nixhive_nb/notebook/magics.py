@@ -1,4 +1,7 @@
-"""`%hive` and `%%hive`: the commands in a notebook."""
+"""`%hive` and `%%hive`: the commands in a notebook.
+
+What `%load_ext` waits for is imported here; what a command needs, when there is one.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +21,23 @@ from nixhive_nb.commands.options import options_of
 from nixhive_nb.commands.session import Session
 from nixhive_nb.deployment.places import DEFAULT_CONFIG
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
-from nixhive_nb.notebook.answer import answer_to
-from nixhive_nb.notebook.display import Notice, show
-from nixhive_nb.notebook.follow.cell import close_ended
-from nixhive_nb.notebook.follow.run import follow
 from nixhive_nb.notebook.hello import Greeting
-from nixhive_nb.notebook.line import HiveLine, read_line
-from nixhive_nb.notebook.picker import Picker, settle_taken
-from nixhive_nb.notebook.place import command_word
 from nixhive_nb.notebook.private import in_kernel, is_attended, stands_alone
-from nixhive_nb.notebook.run_watch import RunWatch
 from nixhive_nb.notebook.settings import settings_of
-from nixhive_nb.run.everywhere import RunInterrupted
-from nixhive_nb.util.redaction import redact_words
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from nixhive_nb.commands.session import Value
     from nixhive_nb.notebook.answer import Answer
+    from nixhive_nb.notebook.line import HiveLine
+    from nixhive_nb.notebook.picker import Picker
+    from nixhive_nb.notebook.run_watch import RunWatch
+    from nixhive_nb.run.engine import Run
 
 _log = logging.getLogger(__name__)
 
@@ -72,18 +70,18 @@ class HiveMagics(Magics):
         """Make the magics of one IPython."""
         super().__init__(shell)
         self._shell = shell
-        self._watch = RunWatch()
+        self._watch: RunWatch | None = None
         self._pickers: list[Picker] = []
         self._passing: Picker | None = None
         self.session = Session(
             program=PROGRAM,
-            follow=follow,
+            follow=_follow,
             warn=_warn,
             tell=_tell,
-            listen=lambda _: self._watch,
+            listen=self._listen,
             has_terminal=False,
             attended=self._attended,
-            follow_background=functools.partial(follow, blocking=False),
+            follow_background=functools.partial(_follow, blocking=False),
         )
         self.settings = settings_of(shell)
         for name in FOR_SESSION:
@@ -112,7 +110,7 @@ class HiveMagics(Magics):
         try:
             self.close()
         finally:
-            close_ended()
+            _close_ended()
 
     def _end_pickers(self) -> None:
         for picker in self._pickers:
@@ -191,6 +189,9 @@ class HiveMagics(Magics):
         """Run a line, and give its value; raise what IPython shows well."""
         names = {**self._shell.user_ns, **(local_ns or {})}
         used = False
+        from nixhive_nb.notebook.line import read_line  # noqa: PLC0415 - see above
+        from nixhive_nb.notebook.picker import Picker, settle_taken  # noqa: PLC0415 - see above
+
         settle_taken(used=True)  # what Python took in between
         try:
             parsed = read_line(line, names, cell=cell is not None)
@@ -221,19 +222,24 @@ class HiveMagics(Magics):
 
     def _call(self, line: HiveLine, cell: str | None) -> tuple[Answer, str]:
         """Run a command; give what it answers, and the name of the variable for it, if any."""
+        from nixhive_nb.notebook.answer import answer_to  # noqa: PLC0415 - see above
+
         argv = self._argv(line)
         session = self.session
         _check_cell(argv, cell)
         session.script = cell
         session.words = tuple(argv)
         if _log.isEnabledFor(logging.INFO):
+            from nixhive_nb.util.redaction import redact_words  # noqa: PLC0415 - see above
+
             _log.info("%s %s", PROGRAM, redact_words(argv))
         try:
             with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
                 return answer_to(self._value(ctx)), str(options_of(ctx).get("out") or "")
         finally:
             session.script, session.groups = None, {}
-            self._watch.end()
+            if self._watch is not None:
+                self._watch.end()
 
     def _choose_with(self, picker: Picker, *, only_shown: bool) -> None:
         """Make a picker that of `@picked`, and end the one before if it has no name: nothing would hear its clicks."""
@@ -247,7 +253,16 @@ class HiveMagics(Magics):
         """Return whether the user has given it a name; `_` and `_3` are IPython's own."""
         return any(value is picker for name, value in self._shell.user_ns.items() if not name.startswith("_"))
 
+    def _listen(self, _names: object) -> RunWatch:
+        """Return what hears a command on hosts: the same for each cell."""
+        from nixhive_nb.notebook.run_watch import RunWatch  # noqa: PLC0415 - see above
+
+        self._watch = self._watch or RunWatch()
+        return self._watch
+
     def _value(self, ctx: click.Context) -> Value:
+        from nixhive_nb.run.everywhere import RunInterrupted  # noqa: PLC0415 - see above
+
         try:
             value: Value = hive_group.invoke(ctx)
         except RunInterrupted as error:
@@ -295,6 +310,8 @@ class HiveMagics(Magics):
 def _check_cell(argv: Sequence[str], cell: str | None) -> None:
     if cell is None or {"--help", "-h"} & set(argv):
         return
+    from nixhive_nb.notebook.place import command_word  # noqa: PLC0415 - see above
+
     word = command_word(argv)
     if word != "run":
         raise click.UsageError(f"%%hive goes with run alone; for '{word}' write %hive {word}.")
@@ -313,7 +330,22 @@ def _one_line(text: str) -> str:
     return " ".join(strip_control(text).split())
 
 
+def _follow(run: Run, *, blocking: bool = True) -> AbstractContextManager[None]:
+    from nixhive_nb.notebook.follow.run import follow  # noqa: PLC0415 - see above
+
+    return follow(run, blocking=blocking)
+
+
+def _close_ended() -> None:
+    """Close the widgets of runs that have ended, where any was shown."""
+    shown = sys.modules.get("nixhive_nb.notebook.follow.cell")
+    if shown is not None:
+        shown.close_ended()
+
+
 def _warn(text: str) -> None:
+    from nixhive_nb.notebook.display import Notice, show  # noqa: PLC0415 - see above
+
     show(Notice(text))
 
 

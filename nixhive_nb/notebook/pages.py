@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
-from nixhive_nb.notebook.display import Hint, show
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,6 +70,8 @@ def show_hint(page: str) -> None:
     """Show in the cell what is to be installed for a page, once, where that is known."""
     words = pages.hint(page)
     if words:
+        from nixhive_nb.notebook.display import Hint, show  # noqa: PLC0415 - views, which few cells need
+
         show(Hint(words))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -12,7 +13,7 @@ from nixhive_nb.plan.terms import Terms
 from nixhive_nb.util.said import Whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -64,7 +65,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Between two waves or batches."""
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An instance that a plan is about."""
 
     instance: str
@@ -86,10 +87,11 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """Each of them as it was when it was asked."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a run will do: a plain value, which pickles, and compares by its content. `Hive.apply` carries it out.
 
-    Steps stand in an order in which they could run one by one. What shows it is imported when it is asked for.
+    Steps stand in an order in which they could run one by one. What shows it is imported when it is asked for. What
+    follows from its fields is worked out once: of ten thousand instances it is asked for again and again.
     """
 
     verb: Verb
@@ -159,7 +161,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The name of exactly this plan: the first 12 digits of `whole_digest`."""
         return self.whole_digest[:DIGITS]
 
-    @property
+    @cached_property
     def whole_digest(self) -> str:
         """The SHA-256 of what is done, on what, where, how, and from which state of the hosts: 64 digits.
 
@@ -167,8 +169,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.noted or digest_of(self, self.steps)
 
-    def own_steps(self) -> dict[str, tuple[str, ...]]:
+    def own_steps(self) -> Mapping[str, tuple[str, ...]]:
         """Return the ids of the steps on each instance itself, in the order in which they run."""
+        return self._own_steps
+
+    @cached_property
+    def _own_steps(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, list[str]] = {}
         for step in self.steps:
             if step.instance:
@@ -177,7 +183,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def seen_of(self, instance: str) -> Seen | None:
         """Return an instance as it was when the plan was made, None when it was not asked."""
-        return next((one for one in self.seen if one.instance == instance), None)
+        return self._seen_by_name.get(instance)
+
+    @cached_property
+    def _seen_by_name(self) -> Mapping[str, Seen]:
+        # Of two with one name the first is taken.
+        return {one.instance: one for one in reversed(self.seen)}
 
 
 def digest_of(plan: Plan, steps: Sequence[object]) -> str:

@@ -91,10 +91,13 @@ def plan_transfer(
         signs = [sign_step(system) for system in needed]
         steps += signs
         ready |= {step.system: step.id for step in signs}
-    steps += _push_steps(lacking, ready)
-    steps += [_fetch_step(inventory, target, ready) for target in lacking]
+    pushes = _push_steps(lacking, ready)
+    pushed = {(step.system, step.store): (step.id,) for step in pushes}
+    fetches = [_fetch_step(inventory, target, ready, pushed) for target in lacking]
+    steps += [*pushes, *fetches]
     if verb == "deploy":
-        own = _activations(inventory, lacking, options)
+        fetched = {step.instance: step.id for step in fetches}
+        own = _activations(inventory, lacking, options, fetched)
         own |= {
             target.instance: (_settled_step(inventory, target, so_already[target.instance]),)
             for target in chosen
@@ -198,8 +201,12 @@ def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Ste
     ]
 
 
-def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) -> Step:
-    push = (step_id("push", target.system, target.store),) if target.store else ()
+def _fetch_step(
+    inventory: Inventory,
+    target: Target,
+    ready: Mapping[str, str],
+    pushed: Mapping[tuple[str, str], tuple[str, ...]],
+) -> Step:
     return Step(
         id=step_id("fetch", target.instance),
         kind="fetch",
@@ -207,23 +214,25 @@ def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) 
         instance=target.instance,
         store=target.store,
         wave=target.wave,
-        needs=(ready[target.system], *push),
+        needs=(ready[target.system], *pushed.get((target.system, target.store), ())),
         locks=fetch_locks(inventory.instances[target.instance]),
     )
 
 
-def _activations(inventory: Inventory, targets: Sequence[Target], options: Options) -> dict[str, tuple[Step, ...]]:
-    """Return the steps that make each instance run its system; it has fetched before."""
+def _activations(
+    inventory: Inventory, targets: Sequence[Target], options: Options, fetched: Mapping[str, str]
+) -> dict[str, tuple[Step, ...]]:
+    """Return the steps that make each instance run its system; it has fetched before, by the step in `fetched`."""
+    # A reboot in the middle of copies from a host, or through it, would cut them.
     copies: dict[str, list[str]] = defaultdict(list)
-    for target in targets:
+    for target in targets if options.reboot != "never" else ():
         for host in relies_on(inventory.instances[target.instance]):
-            copies[host].append(step_id("fetch", target.instance))
+            copies[host].append(fetched[target.instance])
     own = {}
     for target in targets:
         step = host_step(inventory, target, "activate")
-        fetched = msgspec.structs.replace(step, needs=(step_id("fetch", target.instance),))
-        # A reboot in the middle of copies from a host, or through it, would cut them.
-        own[target.instance] = _with_reboot(fetched, options, after=tuple(copies[target.instance]))
+        ready = msgspec.structs.replace(step, needs=(fetched[target.instance],))
+        own[target.instance] = _with_reboot(ready, options, after=tuple(copies.get(target.instance, ())))
     return own
 
 

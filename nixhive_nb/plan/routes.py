@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nixhive_nb.deployment.stores import shown_store
-from nixhive_nb.deployment.ways import own_jumps
 
 if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Instance
@@ -17,14 +17,7 @@ ALL = "all"
 _JUMP = re.compile(r"^(?:ssh://)?(?:[^@]*@)?(\[[^\]]*\]|[^:]*)")
 
 
-def jump_hosts(instance: Instance) -> tuple[str, ...]:
-    """Return the names of the hosts on the way to an instance, in the order in which they are passed.
-
-    As OpenSSH was found to read it; where it was not asked, those that the deployment names for this instance.
-    """
-    return own_jumps(instance.ssh) if instance.jumps is None else instance.jumps
-
-
+@lru_cache(maxsize=4096)
 def store_host(url: str) -> str:
     """Return the host that an `ssh://` or `ssh-ng://` store names; empty for other stores."""
     scheme, _, rest = url.partition("://")
@@ -38,12 +31,20 @@ def store_host(url: str) -> str:
 def relies_on(instance: Instance, *, reads: bool = True) -> set[str]:
     """Return the hosts that an instance is reached through and, with `reads`, the one that it reads from."""
     source = store_host(instance.store) if reads else ""
-    return {*jump_hosts(instance), source} - {instance.name, ""}
+    hosts = {*instance.hops, source}
+    hosts -= {instance.name, ""}
+    return hosts
 
 
 def login_locks(instance: Instance) -> tuple[str, ...]:
     """Return the limits that each login on an instance counts against."""
-    return (ALL, *(f"jump:{hop}" for hop in jump_hosts(instance)))
+    return _login_locks(instance.hops)
+
+
+@lru_cache(maxsize=4096)
+def _login_locks(hops: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same tuple for all that are behind the same hosts: a plan has two of it an instance, or more."""
+    return (ALL, *(f"jump:{hop}" for hop in hops))
 
 
 def fetch_locks(instance: Instance) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ _SEPARATORS: dict[Kind, str] = {"instantiate": "+", "push": ">"}
 """What stands between the names where a step is about several. In a name it stands behind a backslash."""
 
 
-class StepId(msgspec.Struct, frozen=True):
+class StepId(msgspec.Struct, frozen=True, gc=False):
     """What a step does, and to what: a plan has one step of each such pair. Only `str` knows how it is spelt."""
 
     kind: Kind
@@ -57,7 +57,7 @@ class StepId(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         separator = _SEPARATORS.get(self.kind, "")
-        names = separator.join(_escaped(name, separator) for name in self.subject)
+        names = separator.join([_escaped(name, separator) for name in self.subject] if separator else self.subject)
         return f"{self.kind}:{names}" if self.subject else self.kind
 
 
@@ -73,10 +73,10 @@ def stage(kind: Kind) -> Kind:
 
 def _escaped(name: str, separator: str) -> str:
     """Return a name that cannot be taken for several: no two tuples of names give the same text."""
-    return name.replace("\\", r"\\").replace(separator, f"\\{separator}") if separator else name
+    return name.replace("\\", r"\\").replace(separator, f"\\{separator}")
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing to do, what must come before it, and what it occupies while it runs."""
 
     id: str

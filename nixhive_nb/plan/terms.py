@@ -7,6 +7,8 @@ rule would find. Those that say where a host is are kept as they are, for a pers
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from sys import intern
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,9 +49,10 @@ def terms_of(inventory: Inventory, names: Iterable[str]) -> Terms:
         if name in known and name not in found:
             found[name] = known[name]
             rest += relies_on(known[name])
+    hashes = _Hashes()
     return Terms(
-        hosts={name: dict(sorted(_host_terms(found[name]))) for name in sorted(found)},
-        build_flags=_hash(inventory.build_flags),
+        hosts={name: dict(sorted(_host_terms(found[name], hashes))) for name in sorted(found)},
+        build_flags=hashes.of(inventory.build_flags),
         signing_key=inventory.signing_key or "",
     )
 
@@ -70,15 +73,33 @@ def changed_terms(before: Terms, now: Terms) -> Iterator[str]:
         yield f"signing.keyFile is {now.signing_key or 'not set'} now, and was {before.signing_key or 'not set'}"
 
 
-def _host_terms(instance: Instance) -> Iterator[tuple[str, str]]:
+class _Hashes(dict[bytes, str]):
+    """The hash of each value, of equal ones the same text: thousands of hosts share most of what is said of them."""
+
+    def of(self, value: object) -> str:
+        return self[msgspec.json.encode(value)]
+
+    def __missing__(self, encoded: bytes) -> str:
+        import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
+
+        found = self[encoded] = hashlib.sha256(encoded).hexdigest()[:_HASH]
+        return found
+
+
+def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]]:
     """Yield what the deployment says of an instance by name. Fields that come later are in it; tags decide nothing."""
     for name, values in instance.ssh:
-        yield f"ssh.{name}", " ".join(values) if name.lower() in _SHOWN else _hash(values)
+        yield intern(f"ssh.{name}"), " ".join(values) if name.lower() in _SHOWN else hashes.of(values)
     for check in instance.checks:
-        yield f"checks.{check.name}", _hash(check)
-    for name in instance.__struct_fields__:
-        if name not in ("name", "tags", "ssh", "checks"):
-            yield _NAMES.get(name, name), _hash(getattr(instance, name))
+        yield intern(f"checks.{check.name}"), hashes.of(check)
+    for name in _whole_fields(type(instance)):
+        yield _NAMES.get(name, name), hashes.of(getattr(instance, name))
+
+
+@lru_cache
+def _whole_fields(kind: type[Instance]) -> tuple[str, ...]:
+    """Return the fields that are a term each."""
+    return tuple(name for name in kind.__struct_fields__ if name not in ("name", "tags", "ssh", "checks"))
 
 
 def _changes(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
@@ -98,9 +119,3 @@ def _builders(flags: Iterable[str]) -> Iterator[str]:
 
     for flag in flags:
         yield from filter(None, map(store_host, re.split(r"[\s;]+", flag)))
-
-
-def _hash(value: object) -> str:
-    import hashlib  # noqa: PLC0415 - as below
-
-    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:_HASH]

@@ -184,7 +184,7 @@ def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> li
         if name in ordered:
             return
         trail.append(name)
-        for leader in sorted(relied[name], key=natural):
+        for leader in _as_counted(relied[name]):
             if leader in trail:
                 relied[name].discard(leader)
             else:
@@ -194,5 +194,10 @@ def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> li
 
     for target in wave:
         place(target.instance)
-    leaders = {leader for names in relied.values() for leader in names}
+    leaders: set[str] = set().union(*relied.values())
     return sorted(ordered.values(), key=lambda target: target.instance not in leaders)
+
+
+def _as_counted(names: set[str]) -> list[str]:
+    """Return names as people count. Most instances rely on one host, or on none."""
+    return sorted(names, key=natural) if len(names) > 1 else [*names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 20
 """How many of the last lines of a step a report keeps."""
+_ALL_WELL = frozenset(GOOD)
 WORST_FIRST: tuple[Outcome, ...] = (*BAD, "skipped", "cancelled")
 """The outcomes that leave an instance otherwise than it is wanted."""
 
@@ -104,7 +106,7 @@ class SystemRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_file: str = ""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a run did: `deploy`, `push`, `build`, `rollback`, `reboot` and `apply` return one.
 
     It is a plain value: it pickles, and compares by its content. A cell shows its record, `print` all of it as text.
@@ -152,6 +154,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def systems(self) -> tuple[SystemRecord, ...]:
         """Return a record for each system of the plan, in its order."""
+        return self._systems
+
+    def instances(self) -> tuple[InstanceRecord, ...]:
+        """Return a record for each targeted instance, in the order of the targets."""
+        return self._instances
+
+    # Each is worked out once: all that shows a report asks for them, several times.
+
+    @cached_property
+    def _systems(self) -> tuple[SystemRecord, ...]:
         found = ((name, self.record_of("register", name)) for name in self.plan.systems)
         settled = {one.system: one for one in self.plan.wanted if one.path and self.plan.verb == "deploy"}
         return tuple(
@@ -160,10 +172,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             if record is not None or name in settled
         )
 
-    def instances(self) -> tuple[InstanceRecord, ...]:
-        """Return a record for each targeted instance, in the order of the targets."""
+    @cached_property
+    def _instances(self) -> tuple[InstanceRecord, ...]:
         own = self.plan.own_steps()
-        return tuple(self._instance(target, own.get(target.instance, ())) for target in self.plan.targets)
+        builds = {system: self._build_seconds(system) for system in {target.system for target in self.plan.targets}}
+        return tuple(
+            self._instance(target, [self.steps[step] for step in own.get(target.instance, ())], builds[target.system])
+            for target in self.plan.targets
+        )
 
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings of steps that succeeded all the same, each once."""
@@ -245,16 +261,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         start = build.started if build is not None and build.started is not None else register.started
         return None if start is None else max(0.0, register.ended - start)
 
-    def _instance(self, target: Target, steps: Sequence[str]) -> InstanceRecord:
-        own = [self.steps[name] for name in steps]
+    def _instance(self, target: Target, own: Sequence[StepRecord], build: float | None) -> InstanceRecord:
         last = _deciding(own)
         root = self.steps[last.cause] if last and last.cause else last
         outcome = _outcome(own)
         bad = outcome not in (*GOOD, None)
-        fetch = self.record_of("fetch", target.instance)
-        seen = self.record_of("probe", target.instance)
+        by_kind = {record.kind: record for record in own}
+        fetch, activate, seen = by_kind.get("fetch"), by_kind.get("activate"), by_kind.get("probe")
         moved = (fetch and fetch.result) or (seen and seen.result) or Result()
-        activate = self.record_of("activate", target.instance)
         results = [record.result for record in own if record.result]
         return InstanceRecord(
             instance=target.instance,
@@ -268,7 +282,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             previous=next((result.previous for result in results if result.previous), ""),
             how=moved.how,
             sent=moved.sent,
-            build=self._build_seconds(target.system),
+            build=build,
             transfer=fetch.seconds if fetch else None,
             activate=activate.seconds if activate else None,
             checks=next((result.checks for result in reversed(results) if result.checks), ()),
@@ -295,7 +309,7 @@ class _Printer(Protocol):
 def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
     """Return how an instance ends: the worst that befell it. Where all is well, what changes it decides."""
     outcomes = {record.outcome for record in own}
-    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), None)
+    worst = None if outcomes <= _ALL_WELL else next((one for one in WORST_FIRST if one in outcomes), None)
     if worst or None in outcomes:
         return worst
     changing = [record.outcome for record in own if record.kind in CHANGING] or [record.outcome for record in own]
@@ -304,10 +318,9 @@ def _outcome(own: Sequence[StepRecord]) -> Outcome | None:
 
 def _deciding(own: Sequence[StepRecord]) -> StepRecord | None:
     """Get the step that tells most of how an instance ended: the first of the worst, else the last with a warning."""
-    for outcome in WORST_FIRST:
-        found = next((record for record in own if record.outcome == outcome), None)
-        if found:
-            return found
+    bad = [record for record in own if record.outcome in WORST_FIRST]
+    if bad:
+        return min(bad, key=lambda record: WORST_FIRST.index(record.outcome))
     said = [record for record in own if record.kind != "fetch" and record.reason]
     return said[-1] if said else (own[-1] if own else None)
 

@@ -74,7 +74,7 @@ def _timing(report: Report, step: Step, record: StepRecord, started: float, wave
 
 
 def _queued(report: Report, step: Step, started: float) -> float | None:
-    ends = [report.steps[name].ended for name in {*step.needs, *step.after}]
+    ends = [report.steps[name].ended for name in (*step.needs, *step.after)]
     known = [end for end in ends if end is not None]
     return max(0.0, started - max([report.started, *known])) if len(known) == len(ends) else None
 

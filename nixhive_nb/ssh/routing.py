@@ -20,7 +20,7 @@ from nixhive_nb.deployment.ways import Circle, option, own_address, own_jumps, w
 from nixhive_nb.errors import HiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
     from nixhive_nb.ssh.resolve import Resolver
@@ -43,7 +43,8 @@ def routed(inventory: Inventory, names: Sequence[str], resolve: Resolver, user_f
     """
     asked = [inventory.instances[name] for name in names]
     if all(map(_is_plain, inventory.instances.values())) and not changes_ways(user_files):
-        ways = {instance.name: _own_way(inventory, instance.name) for instance in asked}
+        by_address = {own_address(one.name, one.ssh)[:2]: one.name for one in inventory.instances.values()}
+        ways = {instance.name: _own_way(inventory, by_address, instance.name) for instance in asked}
     else:
         ways = _resolved_ways(inventory, names, resolve)
     filled = {
@@ -94,9 +95,8 @@ def _is_plain(instance: Instance) -> bool:
     )
 
 
-def _own_way(inventory: Inventory, name: str) -> tuple[str, ...] | None:
+def _own_way(inventory: Inventory, by_address: Mapping[tuple[str, str], str], name: str) -> tuple[str, ...] | None:
     instances = inventory.instances
-    by_address = {own_address(one.name, one.ssh)[:2]: one.name for one in instances.values()}
 
     def named(host: str) -> str:
         return host if host in instances else by_address.get((host.lower(), _SSH_PORT), host)

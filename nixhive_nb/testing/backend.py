@@ -10,7 +10,6 @@ The fleet remembers what its hosts run, so that another run finds it as this one
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ChecksFailed, LinkLost, Locked, RolledBack, StepFailed
@@ -35,6 +34,7 @@ _PARTS = 4
 """How often a copy tells how far it is."""
 _POLL = 1.0
 """Seconds between two questions to a host that is not ready."""
+_USUAL = HostModel()
 _NOT_HELD = "a check does not hold"
 
 
@@ -53,7 +53,7 @@ class SimulatedFleet:
     def host(self, name: str) -> SimulatedHost:
         """Return a host by name."""
         if name not in self._hosts:
-            self._hosts[name] = SimulatedHost(name, self.world.hosts.get(name, HostModel()))
+            self._hosts[name] = SimulatedHost(name, self.world.hosts.get(name, _USUAL))
         return self._hosts[name]
 
     def runs(self, name: str) -> tuple[str, str]:
@@ -77,13 +77,11 @@ class Simulated:
         """Use `SimulatedFleet.backend`."""
         self._fleet = fleet
         self._world = fleet.world
+        self._sleep = fleet.clock.sleep
         self._options = plan.options
         self._wanted = {one.system: one for one in plan.wanted}
         self._seen = {one.instance: one for one in plan.seen}
-
-    async def perform(self, step: Step, tell: Tell) -> Result:
-        """Do what a step says."""
-        performers = {
+        self._performers = {
             "probe": self._probe,
             "instantiate": self._instantiate,
             "missing": self._missing,
@@ -96,7 +94,10 @@ class Simulated:
             "reboot": self._reboot,
             "check": self._check,
         }
-        return await performers[step.kind](step, tell)
+
+    async def perform(self, step: Step, tell: Tell) -> Result:
+        """Do what a step says."""
+        return await self._performers[step.kind](step, tell)
 
     # Hosts as they are
 
@@ -105,7 +106,7 @@ class Simulated:
         hops = [self._fleet.host(lock.removeprefix("jump:")) for lock in step.locks if lock.startswith("jump:")]
         host = self._fleet.host(step.instance)
         for one in (*hops, host):
-            await asyncio.sleep(one.model.latency)
+            await self._sleep(one.model.latency)
             one.answer(self._now())
         return host
 
@@ -138,7 +139,7 @@ class Simulated:
     # Systems
 
     async def _instantiate(self, step: Step, _tell: Tell) -> Result:
-        await asyncio.sleep(self._world.evaluation)
+        await self._sleep(self._world.evaluation)
         found = {system: self._evaluated(system) for system in step.systems}
         self._wanted |= found
         return Result(wanted=tuple(found.values()))
@@ -153,7 +154,7 @@ class Simulated:
         wanted = [system for system in step.systems if not self._wanted[system].error]
         for number, system in enumerate(wanted, start=1):
             if self._wanted[system].path not in self._fleet.built:
-                await asyncio.sleep(self._world.building)
+                await self._sleep(self._world.building)
             tell.progress(number, len(wanted))
         broken = [system for system in wanted if system in self._world.unbuildable]
         if broken:
@@ -185,7 +186,7 @@ class Simulated:
         name = store_host(step.store)
         host = self._fleet.host(name) if name else None
         if host:
-            await asyncio.sleep(host.model.latency)
+            await self._sleep(host.model.latency)
             host.answer(self._now())
         store = self._fleet.store(step.store)
         if path in store:
@@ -205,9 +206,9 @@ class Simulated:
         return Result(path=path, how="from relay" if relayed else "from here", sent=0 if relayed else size, size=size)
 
     async def _copied(self, host: SimulatedHost | None, size: int, tell: Tell) -> None:
-        model = host.model if host else HostModel()
+        model = host.model if host else _USUAL
         for part in range(1, _PARTS + 1):
-            await asyncio.sleep(size / model.bandwidth / _PARTS)
+            await self._sleep(size / model.bandwidth / _PARTS)
             if host:
                 host.answer(self._now())
             if "disk full" in model.faults:
@@ -227,7 +228,7 @@ class Simulated:
             path if kind in SETS_PROFILE else host.profile,
         )
         if kind == "dry-activate":
-            await asyncio.sleep(host.model.activation)
+            await self._sleep(host.model.activation)
             return Result(path=path, previous=previous)
         if wanted == (host.current, host.profile) and not waits and not self._options.force:
             return Result(outcome="unchanged", path=path, previous=previous)
@@ -261,7 +262,7 @@ class Simulated:
         while host.is_busy(self._now()):
             if self._now() >= until:
                 raise Locked(f"somebody else is at work on {host.name}. Nothing was changed.")
-            await asyncio.sleep(_POLL)
+            await self._sleep(_POLL)
         host.settle(self._now())
 
     async def _confirmed(self, host: SimulatedHost, current: str, profile: str) -> None:
@@ -271,7 +272,7 @@ class Simulated:
         host.begin(
             until=self._now() + host.model.activation + self._options.confirm, current=before[0], profile=before[1]
         )
-        await asyncio.sleep(host.model.activation)
+        await self._sleep(host.model.activation)
         by_checks = host.has("checks fail") and self._options.checks
         if by_checks or host.model.exit in (1, 2):
             host.end(now=self._now(), current=before[0], profile=before[1])
@@ -284,7 +285,7 @@ class Simulated:
         failed = host.model.exit in (1, 2)
         reached = host.current if failed else current
         host.begin(until=self._now() + host.model.activation, current=reached, profile=profile)
-        await asyncio.sleep(host.model.activation)
+        await self._sleep(host.model.activation)
         host.end(now=self._now(), current=reached, profile=profile)
         if failed:
             raise StepFailed(f"switch-to-configuration failed (exit status {host.model.exit})")
@@ -297,7 +298,7 @@ class Simulated:
         if self._options.reboot == "if needed" and not host.facts(self._now()).reboot_needed:
             return Result(outcome="unchanged", path=previous, previous=previous, reboot=False)
         host.restart(self._now())
-        await asyncio.sleep(host.model.restart + _POLL)
+        await self._sleep(host.model.restart + _POLL)
         host.answer(self._now())
         if self._options.checks and (host.has("breaks later") or host.has("checks fail")):
             raise ChecksFailed(f"{host.name} was rebooted and is back, and {_NOT_HELD}.")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from heapq import heappop, heappush
+from itertools import count
 
+_TURNS = 16
+"""How many times the loop may turn before it empties the pipe that other threads wake it by."""
 START = 1_767_225_600.0
 """When a simulated time begins, if nothing else is said: 2026-01-01 00:00 UTC."""
 
@@ -19,6 +23,8 @@ class VirtualClock:
         """`start` is in seconds since the epoch."""
         self._start = start
         self.elapsed = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._arrivals = count()
 
     def time(self) -> float:
         """Return the time, in seconds since the epoch."""
@@ -27,6 +33,30 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Move on."""
         self.elapsed += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so long: as `asyncio.sleep`, for half of what that costs where the loop is one of this clock."""
+        loop = asyncio.get_running_loop()
+        if seconds <= 0 or not isinstance(loop, _Loop):
+            await asyncio.sleep(seconds)
+            return
+        awake: asyncio.Future[None] = loop.create_future()
+        heappush(self._sleepers, (self.elapsed + seconds, next(self._arrivals), awake))
+        await awake
+
+    def wake(self, within: float | None) -> bool:
+        """Move on to the next who sleeps, and wake who sleeps until then; tell whether there is one in that time."""
+        sleepers = self._sleepers
+        while sleepers and sleepers[0][2].done():
+            heappop(sleepers)  # it was cancelled
+        if not sleepers or (within is not None and sleepers[0][0] > self.elapsed + within):
+            return False
+        self.elapsed = max(self.elapsed, sleepers[0][0])
+        while sleepers and sleepers[0][0] <= self.elapsed:
+            awake = heappop(sleepers)[2]
+            if not awake.done():
+                awake.set_result(None)
+        return True
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return a new event loop that lives in this time."""
@@ -48,9 +78,18 @@ class _Selector(selectors.PollSelector):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(None if timeout is None else 0)
-        if not ready and timeout is not None and timeout > 0:
-            self._clock.advance(timeout)
-        return ready
+        # What other threads call stands in the queue of the loop already: the system knows no more, and asking costs.
+        self._turns += 1
+        if self._turns >= _TURNS:
+            self._turns = 0
+            if ready := super().select(0):
+                return ready
+        if timeout == 0 or self._clock.wake(timeout):
+            return []
+        if timeout is None:
+            return super().select(None)
+        self._clock.advance(timeout)
+        return []

@@ -16,6 +16,20 @@ _OTHER = "somebody else"
 class SimulatedHost:
     """What a host runs, boots and stores. Times are those of the clock of the fleet."""
 
+    __slots__ = (
+        "_away_until",
+        "_becomes",
+        "booted",
+        "boots",
+        "busy_until",
+        "current",
+        "generation",
+        "model",
+        "name",
+        "paths",
+        "profile",
+    )
+
     def __init__(self, name: str, model: HostModel) -> None:
         """Begin with what the model runs."""
         self.name = name

@@ -6,7 +6,7 @@ A run of any size becomes a picture of a few screens: of many lanes, those that 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -19,10 +19,10 @@ from nixhive_nb.view.report import details, headline, outcome_text
 from nixhive_nb.view.words import OUTCOMES, STEPS, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.plan.step import Step
-    from nixhive_nb.run.report import Report
+    from nixhive_nb.run.report import InstanceRecord, Report
 
 INSTANCES = 30
 """How many instances have a lane, of all waves together."""
@@ -76,6 +76,12 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
         """For how many seconds something was done."""
         return sum(span.end - span.start for span in self.spans if span.kind != "wait")
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """From when to when something went on; None where nothing did."""
+        spans = self.spans
+        return (min(span.start for span in spans), max(span.end for span in spans)) if spans else None
+
 
 class LaneGroup(msgspec.Struct, frozen=True, kw_only=True):
     """The lanes of a wave, of all systems, or of all stores."""
@@ -98,6 +104,9 @@ class Lanes(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[LaneGroup, ...]
     rest: str = ""
     """What is not shown."""
+
+
+_Shown = TypeVar("_Shown", "Lane", "_Entry")
 
 
 def lanes_of(report: Report) -> Lanes:
@@ -185,15 +194,9 @@ def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[l
             own[timing.instance].append(timing)
         elif timing.kind == "pause" and timing.wave is not None:
             pauses[timing.wave].append(timing)
-    lanes: dict[int, list[Lane]] = defaultdict(list)
+    lanes: dict[int, list[_Entry]] = defaultdict(list)
     for record in report.instances():
-        lane = Lane(
-            name=record.instance,
-            outcome=record.outcome,
-            ended=outcome_text(record),
-            spans=_spans(own[record.instance], seconds),
-        )
-        lanes[record.wave].append(lane)
+        lanes[record.wave].append(_Entry(record, own.get(record.instance, ()), seconds))
     ranked = sorted(lanes, key=lambda wave: (not _failed(lanes[wave]), wave))
     chosen = {wave: lanes[wave] for wave in sorted(ranked[:WAVES])}
     shares = _shares(chosen)
@@ -201,7 +204,29 @@ def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[l
     return shown, _rest_text([lanes[wave] for wave in ranked[WAVES:]])
 
 
-def _shares(waves: Mapping[int, Sequence[Lane]]) -> dict[int, int]:
+class _Entry:
+    """What may become a lane: of ten thousand instances, thirty do."""
+
+    def __init__(self, record: InstanceRecord, timings: Sequence[Timing], seconds: float) -> None:
+        self._record = record
+        self._timings = timings
+        self._seconds = seconds
+        self.outcome = record.outcome
+        spans = [span for timing in timings for span in _ends(timing, seconds)]
+        self.busy = sum(end - start for kind, start, end in spans if kind != "wait")
+        self.ends = (min(start for _, start, _ in spans), max(end for _, _, end in spans)) if spans else None
+
+    def lane(self) -> Lane:
+        """Return the lane itself, in words."""
+        return Lane(
+            name=self._record.instance,
+            outcome=self.outcome,
+            ended=outcome_text(self._record),
+            spans=_spans(self._timings, self._seconds),
+        )
+
+
+def _shares(waves: Mapping[int, Sequence[_Entry]]) -> dict[int, int]:
     """Return how many lanes each wave shows: at least one, then what failed, then the others."""
     first = _fair({wave: max(1, _failed(lanes)) for wave, lanes in waves.items()}, INSTANCES)
     others = {wave: len(lanes) - first[wave] for wave, lanes in waves.items()}
@@ -218,16 +243,16 @@ def _fair(sizes: Mapping[int, int], places: int) -> dict[int, int]:
     return shares
 
 
-def _rest_text(waves: Sequence[Sequence[Lane]]) -> str:
+def _rest_text(waves: Sequence[Sequence[_Entry]]) -> str:
     if not waves:
         return ""
     bad = sum(1 for lanes in waves if _failed(lanes))
     return f"… and {count_text(len(waves), 'more wave')}" + (f", {bad} of them with failures" if bad else "")
 
 
-def _wave(wave: int, lanes: Sequence[Lane], most: int, pauses: Sequence[Timing], seconds: float) -> LaneGroup:
+def _wave(wave: int, lanes: Sequence[_Entry], most: int, pauses: Sequence[Timing], seconds: float) -> LaneGroup:
     """Return the group of a wave, with its pauses in a lane of their own."""
-    chosen = _telling(lanes, most)
+    chosen = [entry.lane() for entry in _telling(lanes, most)]
     rests = [Lane(name="pause", outcome="done", ended="", spans=_spans(pauses, seconds))] if pauses else []
     return LaneGroup(
         title=f"wave {wave}", note=_note(lanes, chosen, "instance"), span=_whole(lanes), lanes=(*chosen, *rests)
@@ -240,13 +265,13 @@ def _group(title: str, lanes: Sequence[Lane], most: int) -> LaneGroup:
     return LaneGroup(title=title, note=note, span=_whole(lanes), lanes=tuple(chosen))
 
 
-def _telling(lanes: Sequence[Lane], most: int) -> list[Lane]:
+def _telling(lanes: Sequence[_Shown], most: int) -> list[_Shown]:
     """Return the lanes that tell most, in their order: what failed, then what took longest."""
     ranked = sorted(range(len(lanes)), key=lambda at: (lanes[at].outcome not in BAD, -lanes[at].busy, at))
     return [lanes[at] for at in sorted(ranked[:most])]
 
 
-def _note(lanes: Sequence[Lane], chosen: Sequence[Lane], what: str) -> str:
+def _note(lanes: Sequence[Lane] | Sequence[_Entry], chosen: Sequence[Lane], what: str) -> str:
     count = count_text(len(lanes), what)
     if len(chosen) == len(lanes):
         return count
@@ -256,30 +281,35 @@ def _note(lanes: Sequence[Lane], chosen: Sequence[Lane], what: str) -> str:
     return f"{count}, {len(chosen)} shown: what failed and what took longest"
 
 
-def _failed(lanes: Iterable[Lane]) -> int:
+def _failed(lanes: Iterable[Lane] | Iterable[_Entry]) -> int:
     return sum(1 for lane in lanes if lane.outcome in BAD)
 
 
-def _whole(lanes: Iterable[Lane]) -> tuple[float, float] | None:
-    spans = [span for lane in lanes for span in lane.spans]
-    return (min(span.start for span in spans), max(span.end for span in spans)) if spans else None
+def _whole(lanes: Iterable[Lane] | Iterable[_Entry]) -> tuple[float, float] | None:
+    known = [lane.ends for lane in lanes if lane.ends]
+    return (min(start for start, _ in known), max(end for _, end in known)) if known else None
+
+
+def _ends(timing: Timing, seconds: float) -> Iterator[tuple[Shown, float, float]]:
+    """Yield from when to when a step waited and ran, as far as that is shown."""
+    if timing.queued is not None and timing.queued > max(seconds * _SHORT, _LEAST):
+        yield "wait", timing.start - timing.queued, timing.start
+    kind = stage(timing.kind)
+    if STEPS[kind].letter:
+        yield kind, timing.start, seconds if timing.end is None else timing.end
 
 
 def _spans(timings: Iterable[Timing], seconds: float) -> tuple[Span, ...]:
-    found: list[Span] = []
-    for timing in timings:
-        if timing.queued is not None and timing.queued > max(seconds * _SHORT, _LEAST):
-            start = timing.start - timing.queued
-            about = _when("wait", start, timing.start)
-            found.append(Span(kind="wait", start=start, end=timing.start, about=about))
-        if STEPS[stage(timing.kind)].letter:
-            found.append(_span(timing, seconds))
-    return tuple(found)
+    return tuple(
+        Span(kind=kind, start=start, end=end, about=_when(kind, start, end))
+        if kind == "wait"
+        else _span(timing, kind, end)
+        for timing in timings
+        for kind, start, end in _ends(timing, seconds)
+    )
 
 
-def _span(timing: Timing, seconds: float) -> Span:
-    end = seconds if timing.end is None else timing.end
-    kind = stage(timing.kind)
+def _span(timing: Timing, kind: Shown, end: float) -> Span:
     words = [_when(kind, timing.start, end, timing.outcome)]
     if timing.moved:
         words.append(size_text(timing.moved))

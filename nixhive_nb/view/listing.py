@@ -28,7 +28,7 @@ _HASH = 32
 _SHOWN = 8
 
 
-class Cell(msgspec.Struct, frozen=True):
+class Cell(msgspec.Struct, frozen=True, gc=False):
     """What stands in a row below one column."""
 
     text: str = ""
@@ -55,7 +55,7 @@ class Column(msgspec.Struct, frozen=True):
     """It is shown only where all columns are asked for."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A cell for each column."""
 
     cells: tuple[Cell, ...]

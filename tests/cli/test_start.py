@@ -95,3 +95,36 @@ def test_the_package_alone_is_cheap(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert is_light(set(ended.stdout.split())) == []
     assert not {"click", "msgspec", "asyncio", "nixhive_nb.util.redaction"} & set(ended.stdout.split())
+
+
+LOADED = """
+import sys
+import IPython, pandas
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+before = set(sys.modules)
+shell.run_line_magic("load_ext", "nixhive_nb")
+assert shell.find_line_magic("hive") and shell.find_cell_magic("hive")
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_loading_the_extension_imports_what_is_registered_and_nothing_that_a_command_needs(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        cwd=tmp_path,
+        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    new = set(ended.stdout.split())
+    others = {*HEAVY, "asyncio", "ssl", "email", "html"} - {"IPython"}
+    assert others & {name.partition(".")[0] for name in new} == set()
+    assert sorted(name for name in new if name.startswith("nixhive_nb.notebook.")) == [
+        f"nixhive_nb.notebook.{name}"
+        for name in ("extension", "hello", "help", "magics", "pages", "private", "settings")
+    ]
+    rooms = {name.split(".")[1] for name in new if name.startswith("nixhive_nb.") and name.count(".") > 1}
+    assert rooms == {"commands", "deployment", "notebook", "plan", "run", "util"}
+    assert not new & {f"nixhive_nb.{name}" for name in ("hive", "handle", "frames", "run.engine", "util.redaction")}

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nixhive_nb.deployment import targets
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import Targets, TargetWave, select_instances, select_systems
 from nixhive_nb.errors import TargetError
 from nixhive_nb.util.order import natural
+from tests.counting import counted
 
 
 def inventory(**instances: str) -> Inventory:
@@ -157,3 +159,24 @@ def test_a_person_counts_hosts():
     assert list(select_instances(fleet).instances) == names
     assert list(select_systems(fleet)) == names
     assert list(select_systems(fleet, ["www-*"])) == names
+
+
+def test_names_are_found_by_a_table_and_not_by_looking_at_every_word(monkeypatch):
+    globs = counted(monkeypatch, targets, "compile_glob")
+    fleet = inventory(**{f"www_{number}": "www web" for number in range(200)})
+    found = select_instances(fleet, [[f"www-{number}" for number in range(100)], "@(web and not www-1)"])
+    assert len(found.instances) == 200
+    assert globs == []
+    select_instances(fleet, ["www-1*"])
+    assert globs == [("www-1*",)]
+
+
+@given(st.text("aw-1/*?[]^\\é", max_size=6), st.sets(st.text("aw-1/]^é", max_size=4), min_size=1))
+def test_the_table_finds_what_the_glob_finds(pattern, words):
+    try:
+        slow = [word for word in words if targets.compile_glob(pattern).fullmatch(word)]
+    except TargetError:
+        with pytest.raises(TargetError):
+            targets._matching(pattern, words)
+    else:
+        assert targets._matching(pattern, words) == slow

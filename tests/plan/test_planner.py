@@ -7,12 +7,16 @@ import pickle
 import msgspec
 import pytest
 
+from nixhive_nb.deployment import inventory as inventories
+from nixhive_nb.deployment import ways
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.errors import OptionError
+from nixhive_nb.plan import plan as plans
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey
 from nixhive_nb.plan.planner import Goal, plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.routes import jump_hosts, store_host
+from nixhive_nb.plan.routes import store_host
+from tests.counting import counted
 from tests.plan.fleets import CHECK, by_id, deploy, instance, inventory, waits_for
 
 EXAMPLE = inventory(
@@ -243,7 +247,7 @@ def test_a_plan_shows_itself_in_a_line():
     ],
 )
 def test_jump_hosts(value, hosts):
-    assert jump_hosts(instance("x", "s", jump=value)) == hosts
+    assert instance("x", "s", jump=value).hops == hosts
 
 
 @pytest.mark.parametrize(
@@ -259,3 +263,40 @@ def test_jump_hosts(value, hosts):
 )
 def test_store_host(url, host):
     assert store_host(url) == host
+
+
+def test_the_way_to_an_instance_is_looked_up_once_and_one_that_many_share_is_read_once(monkeypatch):
+    options = counted(monkeypatch, inventories, "own_jumps")
+    read = counted(monkeypatch, ways, "read_hops")
+    ways._hosts_of.cache_clear()
+    relays = [instance(f"relay-{number}", jump="edge") for number in range(3)]
+    hosts = [
+        instance(f"www-{number}", store=f"ssh://relay-{number % 3}", jump=f"relay-{number % 3}") for number in range(50)
+    ]
+    store_host.cache_clear()
+    fleet = inventory(*relays, *hosts)
+    for reboot in ("never", "always"):
+        assert len(deploy(fleet, "*", reboot=reboot, batch="10", canary=1).targets) == 53
+    assert len(options) == 53
+    assert sorted(read) == [("edge",), ("relay-0",), ("relay-1",), ("relay-2",)]
+    assert store_host.cache_info().misses == 4  # three relays, and no store at all
+
+
+def test_instances_behind_the_same_hosts_share_what_is_said_of_them():
+    first, second = (step for step in deploy(EXAMPLE, "www-1", "www-2").steps if step.kind == "activate")
+    assert first.locks is second.locks
+    terms = deploy(EXAMPLE, "*").terms.hosts
+    assert terms["www-1"]["store"] is terms["www-2"]["store"]
+
+
+def test_a_plan_is_hashed_once_and_what_was_seen_of_a_host_is_looked_up(monkeypatch):
+    seen = tuple(Seen(instance=name, error=error) for name, error in (("www-1", "a"), ("www-2", "b"), ("www-1", "c")))
+    plan = deploy(EXAMPLE, "*", survey=Survey(seen=seen))
+    hashed = counted(monkeypatch, plans, "digest_of")
+    text = str(plan)
+    assert plan.digest in text
+    assert plan.digest in repr(plan)
+    assert len(hashed) == 1
+    assert [plan.seen_of(name) for name in ("www-1", "www-2", "portico")] == [*seen[:2], None]
+    assert plan._seen_by_name is plan._seen_by_name
+    assert plan == pickle.loads(pickle.dumps(plan))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import msgspec
 import pytest
 
@@ -10,9 +12,11 @@ from nixhive_nb.plan.events import Result, StepEnded
 from nixhive_nb.plan.facts import CheckResult
 from nixhive_nb.plan.plan import Options, Survey
 from nixhive_nb.plan.planner import Goal, plan_reboot, plan_rollback, plan_transfer
+from nixhive_nb.run import report as reports
 from nixhive_nb.run.report import Tally
 from nixhive_nb.view.progress import progress_of
 from nixhive_nb.view.report import again_text, failure_text, headline, outcome_text, report_text
+from tests.counting import counted
 from tests.plan.fleets import CHECK, deploy, instance, inventory
 
 ONE = inventory(instance("a", checks=(CHECK,)), instance("z"))
@@ -166,3 +170,19 @@ class TestWords:
         plan = deploy(ONE, *ALL, pause=5.0)
         report = ended(plan, {"pause:1": "failed"})
         assert [row.name for row in progress_of(report).rows] == ["wave 1"]
+
+
+def test_what_shows_a_report_works_its_records_out_once(monkeypatch):
+    report = ended(deploy(ONE, "*"), {"fetch:a": "failed"})
+    told = counted(monkeypatch, reports, "_deciding")
+    systems = counted(monkeypatch, reports.Report, "_system")
+    assert all([report_text(report), str(report.timeline()), report._repr_html_(), len(report.frame), report.counts()])
+    assert (len(told), len(systems)) == (2, 1)
+
+
+def test_a_report_that_was_shown_is_the_same_value():
+    shown, fresh = (ended(deploy(ONE, "*")) for _ in range(2))
+    assert report_text(shown)
+    assert shown == fresh == pickle.loads(pickle.dumps(shown))
+    assert repr(shown) == repr(fresh)
+    assert msgspec.json.encode(shown) == msgspec.json.encode(fresh)

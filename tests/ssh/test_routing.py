@@ -9,10 +9,12 @@ import pytest
 
 from nixhive_nb.deployment.inventory import Instance, Inventory
 from nixhive_nb.errors import ConnectionFailed
-from nixhive_nb.plan.routes import jump_hosts, login_locks, relies_on
+from nixhive_nb.plan.routes import login_locks, relies_on
+from nixhive_nb.ssh import routing
 from nixhive_nb.ssh.config import write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver, parse
 from nixhive_nb.ssh.routing import changes_ways, routed
+from tests.counting import counted
 from tests.sshd import descendants
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def ways(folder: Path, own: str, inventory: Inventory) -> dict[str, tuple[str, .
     user.write_text(own)
     files = write_ssh_files(inventory, folder / "ssh", user_files=[user])
     found = routed(inventory, list(inventory.instances), Resolver(files.batch), files.extends)
-    return {name: jump_hosts(instance) for name, instance in found.instances.items()}
+    return {name: instance.hops for name, instance in found.instances.items()}
 
 
 @pytest.mark.parametrize(
@@ -155,3 +157,13 @@ def _is_ssh(pid: int) -> bool:
             return file.read().strip() == "ssh"
     except OSError:
         return False
+
+
+def test_each_address_is_read_once_however_many_instances_are_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = counted(monkeypatch, routing, "own_address")
+    hosts = {f"www-{number}": {"ProxyJump": ("198.19.1.2",)} for number in range(30)}
+    found = ways(tmp_path, "", fleet(portico=PORTICO, **hosts))
+    assert found["www-7"] == ("portico",)
+    assert len(addresses) == 31

@@ -194,3 +194,28 @@ def test_a_seed_gives_the_same_world_again():
     faulty = [model for model in world.hosts.values() if model.faults or model.exit]
     assert 50 < len(faulty) < 150
     assert not [model for model in World.seeded(names, 7, share=0).hosts.values() if model.faults or model.exit]
+
+
+def test_who_sleeps_by_the_clock_and_who_sleeps_by_the_loop_live_in_one_time():
+    clock, woken = VirtualClock(), []
+
+    async def after(sleep, seconds):
+        await sleep(seconds)
+        woken.append((seconds, clock.elapsed))
+
+    async def main():
+        gone = asyncio.create_task(clock.sleep(0.5))
+        sleeps = (asyncio.sleep, clock.sleep, clock.sleep, asyncio.sleep, clock.sleep)
+        others = [asyncio.create_task(after(sleep, one)) for sleep, one in zip(sleeps, (1, 2, 3, 4, 0), strict=True)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(*others)
+
+    with asyncio.Runner(loop_factory=clock.loop) as runner:
+        runner.run(main())
+    assert woken == [(seconds, pytest.approx(seconds)) for seconds in (0, 1, 2, 3, 4)]
+    assert clock.elapsed == pytest.approx(4)
+
+
+def test_without_a_loop_of_its_own_a_clock_sleeps_as_anybody():
+    asyncio.run(VirtualClock().sleep(0.001))

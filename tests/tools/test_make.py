@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from tests import side_by_side
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-fast", "test-lowest", "test-nix"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-fast", "test-lowest", "test-nix", "bench", "soak"])
 def test_what_make_starts_ends_with_the_shell_that_make_ends(target):
     """TERM for make ended its shell, and left what that had started: all tests went on, with their fleets."""
     words = ["make", "--dry-run", "--always-make", "--no-print-directory", target]
     said = subprocess.run(words, cwd=side_by_side.ROOT, capture_output=True, text=True, check=False).stdout
-    long = [line for line in said.splitlines() if "-m pytest" in line or "demo.py |" in line]
+    long = [
+        found
+        for line in said.splitlines()
+        if (found := re.match("(.*)(-m pytest|demo.py \\||-m benchmarks.* </dev)", line))
+    ]
     assert long, said
-    assert all("setpriv --pdeathsig TERM " in line.partition("-m pytest")[0].partition("demo.py")[0] for line in long)
+    assert all("setpriv --pdeathsig TERM " in found[1] for found in long)

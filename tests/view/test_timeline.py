@@ -14,8 +14,10 @@ from nixhive_nb.run.limits import Limits
 from nixhive_nb.run.report import Tally
 from nixhive_nb.run.timings import timings_of
 from nixhive_nb.testing.world import HostModel, World
+from nixhive_nb.view import lanes as lane_views
 from nixhive_nb.view.lanes import INSTANCES, OTHERS, WAVES, lanes_of
 from nixhive_nb.view.timeline import Timeline
+from tests.counting import counted
 from tests.notebook.test_display import KEPT, KEPT_ATTRIBUTES, NASTY, Reader
 from tests.notebook.values import deploy_plan
 from tests.notebook.values import inventory as example
@@ -280,3 +282,21 @@ class TestPicture:
         with pytest.raises(OptionError, match=r"run\.png would have to end in \.html"):
             Timeline.of(rolled()).save(tmp_path / "run.png")
         assert not list(tmp_path.iterdir())
+
+
+def test_of_many_lanes_those_that_are_shown_are_put_into_words(monkeypatch):
+    report = many()
+    words = counted(monkeypatch, lane_views, "outcome_text")
+    spans = counted(monkeypatch, lane_views, "_span")
+    lanes_of(report)
+    assert len(words) == INSTANCES + 2
+    assert len(spans) <= 2 * INSTANCES + 10
+
+
+def test_an_entry_ranks_as_the_lane_that_it_becomes():
+    report = rolled()
+    for record in report.instances():
+        own = [timing for timing in timings_of(report) if timing.instance == record.instance]
+        entry = lane_views._Entry(record, own, report.seconds)
+        lane = entry.lane()
+        assert (entry.outcome, entry.busy, entry.ends) == (lane.outcome, lane.busy, lane.ends)
