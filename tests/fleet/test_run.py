@@ -352,11 +352,11 @@ class TestInANotebook:
         ("line", "words"),
         [
             ("-v UID=3", "'UID' cannot be the name of a variable"),
-            ("-v HIVE_TEST_UNSET", "wants NAME=VALUE, or a NAME that is set in the environment"),
+            ("-v HIVE_TEST_UNSET", "write NAME=VALUE, or a NAME that is set in the environment"),
             ("--stdin-from nowhere", "'nowhere': No such file"),
             ("--stdin-from -", "a notebook has no standard input"),
             ("--shell '\"'", "No closing quotation"),
-            ("--shell ''", "wants the name of a program"),
+            ("--shell ''", "needs the name of a program"),
             ("--timeout 0", "'0' is not a number of seconds, more than 0"),
         ],
     )
