@@ -2,8 +2,9 @@
 # the host.
 #
 # It is installed nowhere: the caller holds this text in $hive_script and evaluates it. All that it keeps is below /run:
-# this text, too, as $base/script-$hive_name where it was sent (see `scripts.py`), so that it need not be sent again. `begin` starts the worker detached from the link, and follows it; `follow` follows one whose link
-# was lost. The word that the worker waits for comes by `word.sh`, which also removes what was kept.
+# this text, too, as $base/script-$hive_name where it was sent (see `scripts.py`), so that it need not be sent again.
+# `begin` starts the worker detached from the link, and follows it; `follow` follows one whose link was lost. The word
+# that the worker waits for comes by `word.sh`, which also removes what was kept.
 #
 #   begin ID PATH TYPE CONFIRM LIMIT WAIT GENERATION FORCE RUNS BOOTS OWNER
 #   follow ID

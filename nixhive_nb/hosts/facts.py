@@ -129,7 +129,7 @@ _UID = (
 )
 _KEPT = 'for one in /run/nixhive/script-*; do say kept "${one##*-}"; done; '
 
-DEFINED = f"{_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
+DEFINED = f"CDPATH=; {_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
 """Shell functions that `TOLD` uses."""
 TOLD = (
     f"told=; system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "

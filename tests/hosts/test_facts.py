@@ -90,6 +90,11 @@ def test_a_host_tells_what_runs_was_booted_and_boots(host):
     assert 0 < facts.uptime <= float(Path("/proc/uptime").read_text().split()[0])
 
 
+def test_a_login_whose_cd_looks_elsewhere_first_gets_the_same_facts(host):
+    elsewhere = "mkdir -p /run/elsewhere/kernel-modules; export CDPATH=/run/elsewhere"
+    assert parse_facts(host(FACTS, f"{ACTIVATED}{elsewhere}")).current_kernel == kernel(OTHER)
+
+
 def test_a_host_where_nothing_was_activated_still_answers(host):
     facts = parse_facts(host(FACTS))
     assert (facts.current, facts.booted, facts.profile, facts.generation) == ("", "", "", None)
