@@ -273,7 +273,7 @@ def test_wide_has_the_columns_that_matter_less(folder):
 def test_forms_do_not_go_together(folder):
     ended = nix_hive(folder, "instances", "--json", "--csv")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "--json and --csv do not go together" in ended.stderr
+    assert "--json and --csv cannot be used together" in ended.stderr
 
 
 def test_what_a_run_did_is_json_on_standard_output_and_a_report_beside_it(folder):

@@ -178,7 +178,8 @@ class TestWays:
         frame = hive.run("web", script=f"secret=S3CRET\n{IN_PS}\n")
         assert set(frame["stdout"]) == {"0\n"}
         # It would be found.
-        shown = f"sh -c 'sleep 60; : S3CRET' >/dev/null & {IN_PS}; kill $!"
+        until_seen = f"for try in $(seq 200); do [ $({IN_PS}) = 0 ] || break; sleep 0.05; done"
+        shown = f"sh -c 'sleep 60; : S3CRET' >/dev/null & {until_seen}; {IN_PS}; kill $!"
         assert set(hive.run("web", shown)["stdout"]) == {"1\n"}
 
     def test_a_script_goes_there_as_it_is(self, hive):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -22,6 +23,7 @@ class Wall:
     """The time of everybody, for a simulated fleet that is to be watched."""
 
     time = staticmethod(time.time)
+    sleep = staticmethod(asyncio.sleep)
 
 
 def simulated_run(instances=1000, seconds=3.0):

@@ -298,7 +298,7 @@ def test_a_kernel_that_is_restarted_leaves_the_word_that_tells_how_the_run_ended
     output = book.output(1)
     waits(output, "www-1")
     book.restart()
-    expect(output).to_contain_text("The kernel has gone")
+    expect(output).to_contain_text("The kernel is gone")
     expect(output.get_by_role("button", name="Cancel")).to_have_count(0)
     command = re.search(r"%hive report \S+ -c \S+", output.inner_text())[0]
     gates.open("www-1")

@@ -25,7 +25,7 @@ SAYS = "from nixhive_nb.notebook import pages\nprint(pages.pages.shows(pages.her
 VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELS = pytest.mark.parametrize("kernel", ["python3", *NAMES])
 BROKEN = ("Error displaying widget", "Loading widget", "javascript error")
-GONE = "The kernel has gone"
+GONE = "The kernel is gone"
 PICTURES = ROOT / "build" / "ui"
 
 

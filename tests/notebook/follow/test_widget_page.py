@@ -29,7 +29,7 @@ PAGE = """
   import tracker from "/tracker.js";
   class Model {
     constructor(snapshot, kernel) {
-      this.state = { snapshot, slot: "one", stays: {}, gone: "The kernel has gone." };
+      this.state = { snapshot, slot: "one", stays: {}, gone: "The kernel is gone." };
       this.calls = [];
       this.sent = [];
       this.interrupts = this.hellos = 0;
@@ -351,7 +351,7 @@ class TestKernelGone:
         assert "7 s" in told.lines()[0]
         told.button("a").click()
         assert "7 s" in told.lines()[0]
-        assert told.text(".hive-note") == "The kernel has gone."
+        assert told.text(".hive-note") == "The kernel is gone."
         assert told.page.get_by_role("button", name="Cancel").count() == 0
         assert told.page.locator(".hive-question").count() == 0
 
@@ -364,7 +364,7 @@ class TestKernelGone:
         told.start(view(row("a")), kernel="there")
         told.page.evaluate("kernelIs('dead'); python('')")
         told.page.evaluate("python('<div class=\"hive-slot-one\">so far</div>')")
-        assert told.text(".hive-note") == "The kernel has gone."
+        assert told.text(".hive-note") == "The kernel is gone."
         assert told.page.get_by_role("button", name="Cancel").count() == 0
 
 

@@ -46,7 +46,7 @@ PAGE = """
   import picker from "/picker.js";
   class Model {
     constructor(state) {
-      this.state = { ...state, slot: "one", gone: "The kernel has gone." };
+      this.state = { ...state, slot: "one", gone: "The kernel is gone." };
       const statusChanged = { connect: (call) => { this.onStatus = call; }, disconnect: () => {} };
       this.widget_manager = { kernel: { statusChanged } };
       this.calls = [];
@@ -286,7 +286,7 @@ class TestDone:
         """F5."""
         show(page, picked=["www-1"])
         page.evaluate("model.onStatus(null, 'dead')")
-        assert "The kernel has gone." in page.locator("#one").inner_text()
+        assert "The kernel is gone." in page.locator("#one").inner_text()
         page.get_by_role("option", name="www-3,", include_hidden=True).click(force=True)
         assert value(page) == ["www-1"]
 
