@@ -179,7 +179,7 @@ class TestWays:
         assert set(frame["stdout"]) == {"0\n"}
         # It would be found.
         until_seen = f"for try in $(seq 200); do [ $({IN_PS}) = 0 ] || break; sleep 0.05; done"
-        shown = f"sh -c 'sleep 60; : S3CRET' >/dev/null & {until_seen}; {IN_PS}; kill $!"
+        shown = f"sh -c 'sleep 60; : S3CRET' >/dev/null 2>&1 & {until_seen}; {IN_PS}; kill $!"
         assert set(hive.run("web", shown)["stdout"]) == {"1\n"}
 
     def test_a_script_goes_there_as_it_is(self, hive):
