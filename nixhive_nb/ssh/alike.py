@@ -23,6 +23,7 @@ _TELLS_APART = ("match", "include", "hostname", "canonicalizehostname", "canonic
 """What may lead to another value for another name, when it stands where we do not look closely."""
 _TOKENS_IN = ("controlpath",)
 """What may hold %-words, since connections of ours never use it."""
+_PLAIN_PATTERNS = re.compile(r"[^#\"\\,]*")
 _ADDRESS = re.compile(r"[a-z0-9._:-]+", re.ASCII)
 """An address that stands in the answer of ssh as it stands in a block."""
 _OWN = ("hostname", "hostkeyalias")
@@ -120,12 +121,15 @@ def _host_lines(files: Sequence[Path]) -> list[str] | None:
             return None
         if "%" in value and keyword not in _TOKENS_IN:
             return None
+        # Words behind a # or in quotes are other patterns to ssh than they seem to be here.
+        if keyword == "host" and not _PLAIN_PATTERNS.fullmatch(value):
+            return None
     return [value for keyword, value in options if keyword == "host"]
 
 
 def _is_met(patterns: str, name: str) -> bool:
     """Return whether a `Host` line is about a host: one of its patterns fits, and none with a `!` before it."""
-    words = patterns.replace('"', " ").split()
+    words = patterns.split()
     if any(_fits(word[1:], name) for word in words if word.startswith("!")):
         return False
     return any(_fits(word, name) for word in words if not word.startswith("!"))

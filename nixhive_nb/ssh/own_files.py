@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _log = logging.getLogger(__name__)
-_KEYWORD = re.compile(r"\s*([A-Za-z]+)[\s=]+(.*)")
+_KEYWORD = re.compile(r"([A-Za-z0-9]+)[\s=]+(.*)")
+_NOT_PLAIN = re.compile(r"[#\"\\$%]")
+"""What makes other names of an Include than those that stand there."""
 _DEEPEST = 16
 """How deep ssh follows Include."""
 
@@ -30,11 +32,17 @@ def read_options(files: Iterable[Path], depth: int = 0) -> list[tuple[str, str]]
         except OSError:
             _log.debug("reading %s", file, exc_info=True)
             return None
-        for line in filter(None, map(_KEYWORD.match, lines)):
-            keyword, value = line[1].lower(), line[2].strip()
+        for text in filter(None, map(str.strip, lines)):
+            if text.startswith("#"):
+                continue
+            line = _KEYWORD.match(text)
+            if line is None:  # written in a way of ssh's that is not known here
+                return None
+            keyword, value = line[1].lower(), line[2]
             found.append((keyword, value))
             if keyword == "include":
-                more = read_options(_included(value), depth + 1) if depth < _DEEPEST else None
+                is_plain = depth < _DEEPEST and not _NOT_PLAIN.search(value)
+                more = read_options(_included(value), depth + 1) if is_plain else None
                 if more is None:
                     return None
                 found += more
@@ -43,7 +51,7 @@ def read_options(files: Iterable[Path], depth: int = 0) -> list[tuple[str, str]]
 
 def _included(value: str) -> list[Path]:
     found: list[Path] = []
-    for word in value.replace('"', " ").split():
+    for word in value.split():
         name = os.path.expanduser(word)  # noqa: PTH111 - pathlib fails where there is no home
         # ssh looks for a relative one in the folder of the user, or in that of the system.
         names = [name] if name.startswith("/") else [f"{os.path.expanduser('~')}/.ssh/{name}", f"/etc/ssh/{name}"]  # noqa: PTH111

@@ -71,6 +71,12 @@ def test_one_of_many_hosts_that_are_alike_is_asked(tmp_path, asked):
         ("Host www-2\n  Compression yes\n", 2),
         ("Host www-? !www-3\n  Compression yes\n", 2),
         ("Host other\n  Compression yes\n", 1),
+        ("# Host www-2\nHost www-1 # and www-2\n  Compression yes\n", 4),
+        ('Host "www-1" www-2\n  Compression yes\n', 4),
+        ('"Host" www-1\n  Compression yes\n', 4),
+        ('Include "no where"\n', 4),
+        ("Include ${HOME}/nowhere\n", 4),
+        ("Host=www-1\n  PKCS11Provider none\n", 2),
     ],
 )
 def test_what_may_tell_them_apart_has_each_asked(tmp_path, asked, user, processes):
