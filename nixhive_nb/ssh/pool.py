@@ -359,7 +359,7 @@ class Connections:
 
         with self._watchdog.limit(timeout, give_up):
             try:
-                exited = yield from opened.connection.perform(command, call)
+                exited = yield from opened.connection.perform(command, call, self._watchdog)
             except (paramiko.SSHException, OSError, EOFError) as error:
                 if error is call.failure:
                     raise

@@ -11,15 +11,16 @@ import logging
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar
 
+import paramiko
+
 from nixhive_nb.ssh.call import ENDED
-from nixhive_nb.ssh.transport import Cancelled, Ears, begin, has_said_all, room_in
+from nixhive_nb.ssh.transport import Cancelled, Ears, ask_for_session, begin, has_said_all, room_in
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
-    import paramiko
-
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.transport import Transport
+    from nixhive_nb.ssh.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -45,23 +46,28 @@ def waited(steps: Steps[T]) -> T:
             ears.wait(_AWAKE)
 
 
-def perform(transport: Transport, command: str, call: Call) -> Steps[int]:
+def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) -> Steps[int]:
     """Run a command and return its exit status; -1 when the host never told it.
 
     Raises what paramiko raises where it could not be sent, and whatever the receiver of its lines raises.
     """
-    channel = transport.open_session()
+    asked = ask_for_session(transport)
+    with watchdog.limit(transport.channel_timeout, asked.ears.set) as limit:
+        while not asked.is_answered:
+            if limit.expired:
+                raise paramiko.SSHException("Timeout opening channel.")
+            yield asked.ears
+    channel = asked.channel()
     try:
         # In this order: who lets go of it now closes the session, or is seen here.
         call.channel = channel
         if call.cancelled:
             raise Cancelled
-        ears = Ears(channel)
         call.sent = True  # from here on nobody may send it again
         begin(transport, channel, command)
-        yield from _Talk(transport, channel, call).to_its_end(ears)
+        yield from _Talk(transport, channel, call).to_its_end(asked.ears)
         while not channel.exit_status_ready():
-            yield ears
+            yield asked.ears
         return int(channel.exit_status)
     finally:
         channel.close()

@@ -15,7 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, MSG_CHANNEL_WINDOW_ADJUST, cMSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
+)
 
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
@@ -334,6 +340,52 @@ class Transport(paramiko.Transport):
     }
 
 
+class Asked:
+    """A session that was asked for: `ears` hear of the answer, and then of all that comes of the session."""
+
+    def __init__(self, transport: Any, number: int) -> None:  # noqa: ANN401 - what it has is not in its types
+        self._transport = transport
+        self._number = number
+        self._channel = paramiko.Channel(number)
+        self.ears = Ears(self._channel)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is there, or will never be."""
+        return not self._transport.active or self._number not in self._transport.channel_events
+
+    def channel(self) -> paramiko.Channel:
+        """Return the session. Raises why there is none."""
+        if self._transport.active and self._transport._channels.get(self._number) is not None:  # noqa: SLF001 - as above
+            return self._channel
+        raise self._transport.get_exception() or paramiko.SSHException("Unable to open channel.")
+
+
+def ask_for_session(transport: Any) -> Asked:  # noqa: ANN401 - as above
+    """Ask for a session as paramiko's `open_channel` does, and wait for no answer.
+
+    Raises `SSHException` where the connection has ended.
+    """
+    if not transport.active:
+        raise paramiko.SSHException("SSH session not active")
+    window, packet = transport.default_window_size, transport.default_max_packet_size
+    with transport.lock:
+        asked = Asked(transport, number := transport._next_channel())  # noqa: SLF001 - as above
+        channel: Any = asked._channel  # noqa: SLF001 - as above
+        transport._channels.put(number, channel)  # noqa: SLF001 - as above
+        transport.channel_events[number] = asked.ears
+        transport.channels_seen[number] = True
+        channel._set_transport(transport)  # noqa: SLF001 - as above
+        channel._set_window(window, packet)  # noqa: SLF001 - as above
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_OPEN)
+    message.add_string("session")
+    for value in (number, window, packet):
+        message.add_int(value)
+    transport._send_user_message(message)  # noqa: SLF001 - as above
+    return asked
+
+
 def has_channels(transport: paramiko.Transport) -> bool:
     """Return whether a session or a tunnel is open in a connection: paramiko does not tell otherwise."""
     return len(transport._channels) > 0  # type: ignore[attr-defined]  # noqa: SLF001 - see above
@@ -349,7 +401,7 @@ def room_in(channel: paramiko.Channel) -> int:
     return int(channel.out_window_size)
 
 
-def begin(transport: Transport, channel: paramiko.Channel, command: str) -> None:
+def begin(transport: Transport, channel: Any, command: str) -> None:  # noqa: ANN401 - as above
     """Have a command run in a session, and wait for no answer: where it is refused, paramiko closes the session."""
     message = paramiko.Message()
     message.add_byte(cMSG_CHANNEL_REQUEST)

@@ -30,7 +30,7 @@ class Workers:
     ever wanted.
     """
 
-    def __init__(self, name: str, *, kept: int = 8) -> None:
+    def __init__(self, name: str, *, kept: int = 4) -> None:
         """`kept` threads wait for more work when there is none; the others end. They do not keep Python from ending."""
         self._name = name
         self._kept = kept
