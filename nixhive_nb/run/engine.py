@@ -252,7 +252,9 @@ class _Engine:
 
     def _begin(self, step: Step) -> None:
         self._emit(StepStarted(time=self._clock(), step=step.id))
-        task = asyncio.create_task(self._perform(step))
+        assert self._loop is not None  # noqa: S101 - for the type checker
+        # As `asyncio.create_task` does, which asks the system for the process each time to find this loop.
+        task = self._loop.create_task(self._perform(step))
         self._running[step.id] = task
         task.add_done_callback(lambda task: self._arrive(step, task))
 
