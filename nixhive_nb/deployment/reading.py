@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
-from nixhive_nb.deployment.inventory import Instance, Inventory, System
+from nixhive_nb.deployment.inventory import REFUSED, Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
 from nixhive_nb.deployment.node import KINDS, Node, Plain
 from nixhive_nb.deployment.plain import PlainReader
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
-    "": ("paths", "systems", "instances", "nix", "signing"),
+    "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
     "system": ("configuration", "paths", "system", "evalConfigArgs", "checks"),
     "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks"),
     "nix": ("build",),
@@ -93,6 +93,7 @@ class _DeploymentReader:
             },
             build_flags=self.build_flags(top),
             signing_key=self.signing_key(top),
+            refuse=self.refuse(top),
         )
         problems, warnings = look_at_whole(found.instances)
         if has_plain and (problems or self.problems):
@@ -238,6 +239,15 @@ class _DeploymentReader:
         elif str(node.value).startswith("/nix/store/"):
             self.problem(node, f"{what} is in the store, where everyone can read it; keep the key elsewhere")
         return str(node.value)
+
+    def refuse(self, top: Node) -> tuple[str, ...]:
+        words = self.strings(top.members, "refuse", "", "word")
+        for word in words:
+            if word not in REFUSED:
+                self.problem(
+                    top.members["refuse"], f"`refuse` holds {_shortened(word)!r}; it may hold {', '.join(REFUSED)}"
+                )
+        return words
 
     def build_flags(self, top: Node) -> tuple[str, ...]:
         nix = self.group(top, "nix", "", "nix")
