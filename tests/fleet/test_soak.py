@@ -79,8 +79,9 @@ def test_while_a_deploy_waits_for_hosts_it_has_few_threads_beside_those_of_conne
 
 def test_a_kernel_that_runs_a_hundred_cells_on_five_hosts_does_not_grow(practice):
     with Kernel(practice.folder, "example") as kernel:
-        for _ in range(10):
+        for _ in range(20):
             kernel.run("%hive run '*' sleep 0.2")  # all at once: so many threads as are ever kept
+        kernel.run("%hive run '*' true")
         warm = settled(process=kernel.process)
         for _ in range(100):
             kernel.run("%hive run '*' true")
