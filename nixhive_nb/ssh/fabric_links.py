@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_KEPT = 4
+"""Threads that are kept for steps of commands: each takes a moment."""
+
 T = TypeVar("T")
 Run = Callable[..., "Steps[RemoteResult]"]
 """Runs words on a host: `Connections.steps` of one, or `Fresh.steps`."""
@@ -45,6 +48,7 @@ class FabricLinks:
     def __init__(self, connections: Connections) -> None:
         """Nothing is opened before it is used."""
         self._connections = connections
+        connections.workers.keep(_KEPT)
 
     def kept(self, instance: str) -> FabricLink:
         """Return the connection that is kept, and opened with the first command."""

@@ -340,7 +340,7 @@ class Transport(paramiko.Transport):
     }
 
 
-class Asked:
+class AskedSession:
     """A session that was asked for: `ears` hear of the answer, and then of all that comes of the session."""
 
     def __init__(self, transport: Any, number: int) -> None:  # noqa: ANN401 - what it has is not in its types
@@ -361,7 +361,7 @@ class Asked:
         raise self._transport.get_exception() or paramiko.SSHException("Unable to open channel.")
 
 
-def ask_for_session(transport: Any) -> Asked:  # noqa: ANN401 - as above
+def ask_for_session(transport: Any) -> AskedSession:  # noqa: ANN401 - as above
     """Ask for a session as paramiko's `open_channel` does, and wait for no answer.
 
     Raises `SSHException` where the connection has ended.
@@ -370,7 +370,7 @@ def ask_for_session(transport: Any) -> Asked:  # noqa: ANN401 - as above
         raise paramiko.SSHException("SSH session not active")
     window, packet = transport.default_window_size, transport.default_max_packet_size
     with transport.lock:
-        asked = Asked(transport, number := transport._next_channel())  # noqa: SLF001 - as above
+        asked = AskedSession(transport, number := transport._next_channel())  # noqa: SLF001 - as above
         channel: Any = asked._channel  # noqa: SLF001 - as above
         transport._channels.put(number, channel)  # noqa: SLF001 - as above
         transport.channel_events[number] = asked.ears

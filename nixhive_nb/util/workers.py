@@ -74,6 +74,15 @@ class Workers:
         self._do(begin)
         return future
 
+    def keep(self, kept: int) -> None:
+        """Let so many threads wait for more work from here on, and no more: those that are too many end."""
+        with self._lock:
+            self._kept = kept
+            many = max(0, self._idle - kept)
+            self._idle -= many
+        for _ in range(many):
+            self._queue.put(None)
+
     def close(self) -> None:
         """End the threads that wait; those at work end with it. What is begun after that is done all the same."""
         with self._lock:

@@ -59,6 +59,17 @@ def test_what_is_begun_after_the_end_is_done_all_the_same():
     eventually(lambda: not threads("w-late"), "its end")
 
 
+def test_threads_that_are_too_many_end_when_fewer_are_to_be_kept():
+    together = threading.Barrier(6, timeout=60)
+    with contextlib.closing(Workers("w-fewer", kept=6)) as workers:
+        for future in [workers.submit(together.wait) for _ in range(6)]:
+            future.result(60)
+        eventually(lambda: workers._idle == 6)
+        workers.keep(2)
+        eventually(lambda: len(threads("w-fewer")) == 2, "the end of those that are too many")
+        assert workers.submit(lambda: 3).result(60) == 3
+
+
 class Later:
     """What comes when the test says so."""
 
