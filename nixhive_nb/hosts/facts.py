@@ -39,16 +39,17 @@ IS_UNCLEAN = (
     f'test -z "$1" || test "$1" = "$(stat -c "%i %Z" {commands.CURRENT_SYSTEM} 2>/dev/null)"; }}; '
 )
 """A shell function: whether an activation did not end well, and nobody has activated anything since."""
-_INIT = r"s|.*init=\(/nix/store/[^ /]*\)/init.*|\1|p"
+# The first one ends it, so that no `head` has to.
+_INIT = r"\|init=/nix/store/[^ /]*/init|{s|.*init=\(/nix/store/[^ /]*\)/init.*|\1|p;q;}"
 LOADS = (
     "loads() { "
     # Which entry GRUB takes is not certain where it remembers one.
     'for conf in /boot/extlinux/extlinux.conf /boot/grub/grub.cfg; do if test -r "$conf"; then '
     'if test "${conf%.cfg}" = "$conf" || grep -q "^ *set default=.\\{0,1\\}0.\\{0,1\\}$" "$conf"; then '
-    f'sed -n "{_INIT}" "$conf" | head -n 1; fi; return 0; fi; done; '
+    f'sed -n "{_INIT}" "$conf"; fi; return 0; fi; done; '
     "for esp in /boot /efi /boot/efi; do if test -r $esp/loader/loader.conf; then "
     'entry=$esp/loader/entries/$(sed -n "s/^default  *//p" $esp/loader/loader.conf); '
-    f'if test -f "$entry"; then sed -n "{_INIT}" "$entry" | head -n 1; fi; return 0; fi; done; }}; '
+    f'if test -f "$entry"; then sed -n "{_INIT}" "$entry"; fi; return 0; fi; done; }}; '
 )
 """A shell function that prints the system that the boot loader starts, where it is extlinux, GRUB or systemd-boot."""
 
@@ -101,13 +102,13 @@ _SPECIALISATION = (
     f'if test "$one" -ef {commands.CURRENT_SYSTEM}; then say specialisation "${{one##*/}}"; '
     'where "${one%/specialisation/*}"; say base "$it"; break; fi; done; '
 )
-# A conflict is status 1; a lock that cannot be looked at is another one.
+# A conflict is status 1; a lock that cannot be looked at is another one. It is let go of when the brace is closed.
 _HOLDER = (
-    f"if test -r {LOCK}; then flock -s -n {LOCK} true 2>/dev/null; "
-    f'if test $? -eq 1; then say held yes; say holder "$(head -n 1 {HOLDER} 2>/dev/null)"; fi; '
+    f"if test -r {LOCK}; then it=; {{ flock -s -n 9; it=$?; }} 9<{LOCK} 2>/dev/null; "
+    f'if test "$it" = 1; then say held yes; line {HOLDER}; say holder "$it"; fi; '
     # The lock is root's alone. Whoever was killed left the line.
     f'elif test -r {HOLDER} && test -d "/proc/$(sed -n 2p {HOLDER})"; then '
-    f'say held yes; say holder "$(head -n 1 {HOLDER})"; fi; '
+    f'say held yes; line {HOLDER}; say holder "$it"; fi; '
 )
 
 
@@ -117,7 +118,12 @@ def inhibitors(name: str, system: str) -> str:
     They are the file `switch-inhibitors` of NixOS 26.05: an object of strings, as JSON.
     """
     file = f"{system}/switch-inhibitors"
-    return f'if test -r {file}; then printf {name}=; tr -d "\\n" <{file} | head -c {_MOST_INHIBITORS}; echo; fi; '
+    # It is short, so that the shell itself is faster than a program.
+    return (
+        f"if test -r {file}; then text=; "
+        f'while test "${{#text}}" -lt {_MOST_INHIBITORS} && {{ IFS= read -r it || test -n "$it"; }}; do text=$text$it; '
+        f'done <{file}; say {name} "$text"; fi; '
+    )
 
 
 FAILED_UNITS = f"LC_ALL=C; export LC_ALL; {_SAY}{_UNITS}true"
@@ -142,7 +148,7 @@ TOLD = (
     # Not the id itself, which systemd wants to be kept from others.
     "hash machine_id /etc/machine-id; "
     "printf loader=; loads; echo; "
-    f'if is_unclean; then say unclean "$(head -n 1 {UNCLEAN})"; fi; '
+    f'if is_unclean; then line {UNCLEAN}; say unclean "$it"; fi; '
     f"{inhibitors('inhibitors', commands.CURRENT_SYSTEM)}"
     f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}{_KEPT}true"
 )
