@@ -78,12 +78,17 @@ _WHERE = (
     'where() { it=; if cd -P "$1" 2>/dev/null; then it=$PWD; '
     'elif test -e "$1"; then cd /; it=$(readlink -f "$1"); fi; }; '
 )
-_FILE = 'file() { printf "%s=" "$1"; if test -e "$2"; then readlink -f "$2"; else echo; fi; }; '
+# One program for both, but where it is one that takes no two. No path of a store has a space.
+_FILES = (
+    'files() { set -- "$1" $(readlink -f kernel initrd 2>/dev/null); '
+    'test "$#" = 3 || set -- "$1" $(readlink -f kernel) $(readlink -f initrd); '
+    'test -e initrd || set -- "$1" "${2-}"; say "${1}_kernel" "${2-}"; say "${1}_initrd" "${3-}"; }; '
+)
 _HASHED = 'hash() { if test -r "$2"; then printf "%s=" "$1"; sha256sum <"$2"; fi; }; '
 # The kernel of what was booted is told where that is another system. `where` leaves us in the system.
 _SYSTEM = (
     'system() { where "$2"; say "$1" "$it"; if test "$it" = "$told"; then return; fi; told=$it; '
-    'if test -n "$it" && test -e kernel; then file "${1}_kernel" kernel; file "${1}_initrd" initrd; '
+    'if test -n "$it" && test -e kernel; then files "$1"; '
     'hash "${1}_params" kernel-params; where kernel-modules; say "${1}_modules" "$it"; fi; }; '
 )
 _UNITS = (
@@ -135,7 +140,7 @@ _UID = (
 )
 _KEPT = 'for one in /run/nixhive/script-*; do say kept "${one##*-}"; done; '
 
-DEFINED = f"CDPATH=; {_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
+DEFINED = f"CDPATH=; {_SAY}{_LINE}{_WHERE}{_FILES}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
 """Shell functions that `TOLD` uses."""
 TOLD = (
     f"told=; system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
