@@ -21,7 +21,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +174,8 @@ GENERATIONS = (
 
 def parse_facts(stdout: str) -> HostFacts:
     """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
-    found = dict(_pairs(stdout))
+    pairs = _pairs(stdout)
+    found = dict(pairs)
     base = said.host_path(found.get("base", ""))
     told = _DF_SAID.search(stdout)
     free = _DF.search((told[1].strip().splitlines() or [""])[-1] + " ") if told else None
@@ -192,20 +193,20 @@ def parse_facts(stdout: str) -> HostFacts:
         current_kernel=current_kernel,
         specialisation=found.get("specialisation", "")[:_MOST_NAME] if base else "",
         base=base,
-        failed_units=parse_failed_units(stdout),
+        failed_units=_failed_units(pairs),
         root=found.get("uid") == "0",
         machine_id=_hash(found.get("machine_id", "")),
         runs=platforms_of(
             found.get("machine", ""),
             found.get("bits", ""),
-            [value for name, value in _pairs(stdout) if name == "binfmt"],
+            [value for name, value in pairs if name == "binfmt"],
         ),
         # While somebody is at it, nothing is known of how it will end.
         unclean="" if "held" in found else said.host_path(found.get("unclean", "")),
         loader=said.host_path(found.get("loader", "")),
         inhibitors=read_inhibitors(stdout, "inhibitors"),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",
-        kept=tuple(value for name, value in _pairs(stdout) if name == "kept" and _HASH.fullmatch(value))[:_MOST_KEPT],
+        kept=tuple(value for name, value in pairs if name == "kept" and _HASH.fullmatch(value))[:_MOST_KEPT],
     )
 
 
@@ -225,7 +226,10 @@ def inhibitors_in(text: str) -> tuple[tuple[str, str], ...]:
 
 def parse_failed_units(stdout: str) -> tuple[str, ...] | None:
     """Read what `FAILED_UNITS` printed: the names of failed units, None where systemd does not run or answer."""
-    pairs = _pairs(stdout)
+    return _failed_units(_pairs(stdout))
+
+
+def _failed_units(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
     if ("systemd", "yes") not in pairs:
         return None
     return tuple(value[:_MOST_NAME] for name, value in pairs if name == "failed" and value)[:_MOST_UNITS]
