@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.link import RemoteResult
     from nixhive_nb.util.process import Finished
 
-WORDS = """exec /bin/sh -c 'IFS= read -r hive_words; eval "$(printf %b "$hive_words")"'"""
+WORDS = (
+    "exec /bin/sh -c 'IFS= read -r hive_words; "
+    # Most commands stand for themselves, which takes no process.
+    "case $hive_words in =*) hive_words=${hive_words#=};; *) hive_words=$(printf %b. \"$hive_words\"); "
+    "hive_words=${hive_words%.};; esac; "
+    "eval \"$hive_words\"'"
+)
 """What sshd is asked to start: a shell that reads the command as the first line of its input."""
 _WORDS_SHOWN = 300
 _LINES_SHOWN = 4
 _LOG_LINES = 200
 _LONGEST_STATUS = 3
+_NOT_PLAIN = "\\\n#"
+"""What a command may not have that stands for itself in a line: a comment in it would be all that follows."""
 
 
 class MarkedOutput:
@@ -45,15 +53,18 @@ class MarkedOutput:
         self._blank = False
         self._exited: int | None = None
 
-    def marked(self, command: str) -> str:
-        """Return shell words that run a command between our marks."""
+    def marked(self, command: str, *, last: str = "\n") -> str:
+        """Return shell words that run a command, and `last` behind it, between our marks."""
         begin, end = (mark.replace("-", '-"') + '"' for mark in (self._begin, self._end))
         # In a shell of its own: an `exec` or an `exit` in it must not keep the second mark from us.
-        return f"echo; echo {begin}; ({command}\n); hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
+        return f"echo; echo {begin}; ({command}{last}); hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
 
     def line(self, command: str) -> bytes:
-        """Return the line that `WORDS` read: the marked command, from which `printf %b` makes it again."""
-        text = self.marked(command).replace("\\", "\\\\").replace("\n", "\\n")
+        """Return the line that `WORDS` read: the marked command behind a `=`, or as `printf %b` makes it again."""
+        if any(one in command for one in _NOT_PLAIN):
+            text = self.marked(command).replace("\\", "\\\\").replace("\n", "\\n")
+        else:
+            text = f"={self.marked(command, last='')}"
         return f"{text}\n".encode("utf-8", "surrogateescape")
 
     def heard(self, line: str) -> Iterator[str]:

@@ -185,6 +185,18 @@ def test_and_a_script_of_the_users_own_too(shell, sudo, tmp_path):
         assert ran.stdout.read().decode() == f"{ODD}input\n"
 
 
+@pytest.mark.parametrize("command", ["echo own # and more", "echo own;", "echo own\n# more", "printf 'own\\n'", "(echo own)"])
+def test_a_command_that_is_a_plain_line_is_sent_as_it_is(command):
+    """No process makes it again on the host; one with a comment, a backslash or a newline is written otherwise."""
+    answer = MarkedOutput()
+    line = answer.line(command)
+    assert (line.startswith(b"="), line.count(b"\n")) == (not set("#\\\n") & set(command), 1)
+    ran = subprocess.run(["sh", "-c", WORDS], input=line, capture_output=True, check=True)
+    said = RemoteResult(exited=0, stdout=ran.stdout.decode(), stderr="", seconds=0)
+    assert [own for text in said.stdout.split("\n") for own in answer.heard(text)] == ["own"]
+    assert answer.result(said, "web").stdout == "own\n"
+
+
 def test_no_pattern_is_made_for_a_command(monkeypatch):
     """Marks are new with each command, and a pattern of them took half of what an answer costs here."""
     monkeypatch.setattr("re._compiler.compile", lambda *_: pytest.fail("a pattern is compiled"))
