@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 WORDS = (
     "exec /bin/sh -c 'IFS= read -r hive_words; "
     # Most commands stand for themselves, which takes no process.
-    "case $hive_words in =*) hive_words=${hive_words#=};; *) hive_words=$(printf %b. \"$hive_words\"); "
-    "hive_words=${hive_words%.};; esac; "
-    "eval \"$hive_words\"'"
+    'case $hive_words in =*) hive_words=${hive_words#=};; *) hive_words=$(printf %b "$hive_words");; esac; '
+    """eval "$hive_words"'"""
 )
 """What sshd is asked to start: a shell that reads the command as the first line of its input."""
 _WORDS_SHOWN = 300
@@ -57,7 +56,8 @@ class MarkedOutput:
         """Return shell words that run a command, and `last` behind it, between our marks."""
         begin, end = (mark.replace("-", '-"') + '"' for mark in (self._begin, self._end))
         # In a shell of its own: an `exec` or an `exit` in it must not keep the second mark from us.
-        return f"echo; echo {begin}; ({command}{last}); hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
+        own = f"({command}{last})"
+        return f"echo; echo {begin}; {own}; hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
 
     def line(self, command: str) -> bytes:
         """Return the line that `WORDS` read: the marked command behind a `=`, or as `printf %b` makes it again."""

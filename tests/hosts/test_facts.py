@@ -458,7 +458,7 @@ def test_few_processes_are_started_for_it(tmp_path):
     assert started.count("sha256sum") == 1
 
 
-PROGRAMS = ("readlink", "sha256sum", "df", "uname", "flock", "id", "cat", "sed", "head", "tail", "cut", "grep", "tr", "true")
+PROGRAMS = "readlink sha256sum df uname flock id cat sed head tail cut grep tr true"
 COUNTED = """
 mkdir /run/count
 for one in {programs}; do
@@ -474,7 +474,8 @@ def test_programs_that_are_started_on_a_host_where_there_is_most_to_tell(host):
         pytest.skip("it has programs of its own")
     words = f"{ACTIVATED}\nprintf '{{}}' >$(readlink -f /run/current-system)/switch-inhibitors\nmkdir -p /run/nixhive\n"
     words += f": >/run/nixhive/lock; echo {NEW} >/run/nixhive/unclean"
-    said = host(f"{FACTS}; PATH=${{PATH#*:}}; sort /run/count/started", words + COUNTED.format(programs=" ".join(PROGRAMS)))
+    words += COUNTED.format(programs=PROGRAMS)
+    said = host(f"{FACTS}; PATH=${{PATH#*:}}; sort /run/count/started", words)
     started = said.rpartition("machine=")[2].split("\n")[1:-1]
     expected = ["df", "flock", "readlink", "readlink", "readlink", "sed", "sha256sum", "sha256sum"]
     own = ["uname"] if not ARCH.exists() else []

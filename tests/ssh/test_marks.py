@@ -185,7 +185,9 @@ def test_and_a_script_of_the_users_own_too(shell, sudo, tmp_path):
         assert ran.stdout.read().decode() == f"{ODD}input\n"
 
 
-@pytest.mark.parametrize("command", ["echo own # and more", "echo own;", "echo own\n# more", "printf 'own\\n'", "(echo own)"])
+@pytest.mark.parametrize(
+    "command", ["echo own # and more", "echo own;", "echo own\n# more", "printf 'own\\n'", "(echo own)"]
+)
 def test_a_command_that_is_a_plain_line_is_sent_as_it_is(command):
     """No process makes it again on the host; one with a comment, a backslash or a newline is written otherwise."""
     answer = MarkedOutput()
