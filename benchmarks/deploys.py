@@ -133,11 +133,11 @@ ROWS = (
         "first-32",
         "first deploy of a new system, on trial",
         (Line("ours, on trial", "xargs -P8", "faster", 1.0, "0.87 ×"),),
-        "Processors: half of what a host costs is the fetch, a login and a Nix on the relay and a Nix and an ssh on the "
-        "host, which the loop pays as well. The rest of ours is the trial: a second login, a second run of "
-        "switch-to-configuration for the boot loader, the profile set by nix-env, and what a host is asked. Tried: 2, 4, "
-        "8 and 16 fetches at once from a relay (8 is best: 2 takes twice as long, 16 costs 5 % more); the relay as a "
-        "binary cache over http, which halves the cost of a fetch (see the guide of relays), and is the user's to have.",
+        "Processors: half of what a host costs is the fetch, a login and a Nix on the relay and a Nix and an ssh on "
+        "the host, which the loop pays as well. The rest of ours is the trial: a second login, a second run of "
+        "switch-to-configuration for the boot loader, the profile set by nix-env, and what a host is asked. Tried: 2, "
+        "4, 8 and 16 fetches at once from a relay (8 is best: 2 takes half as long again, 16 costs 5 % more); the "
+        "relay as a binary cache over http, which halves the cost of a fetch (see the guide of relays).",
         first,
         hosts=32,
     ),
@@ -153,8 +153,8 @@ ROWS = (
         "activation",
         "activation alone, on trial",
         (Line("ours, on trial", "xargs -P16", "faster", 1.0, "0.68 ×"),),
-        "The processes on the host: 70 are of the switch itself, and as many of the trial (a worker of its own, a second "
-        "login, the boot loader only after the word, what the host is at its end). There were 266, and are 165.",
+        "The processes on the host: 64 are of the switch itself, and 80 of the trial (what the host is before and "
+        "after, a worker of its own, a second login, the boot loader only after the word). There were 266 in all.",
         activation,
         hosts=32,
     ),

@@ -140,4 +140,4 @@ def test_an_activation_on_trial_starts_few_processes_on_its_host(fleet, hive):
     hive.deploy("www-1", force=True)
     began = int(sh(fleet, "www-1", "echo $$"))
     assert hive.deploy("www-1", force=True).counts() == {"done": 1}
-    assert int(sh(fleet, "www-1", "echo $$")) - began < 175
+    assert int(sh(fleet, "www-1", "echo $$")) - began < 160
