@@ -329,8 +329,8 @@ bounded() {
   exec 4>&- 5>&-
   [ -z "$heard" ] || return 0
   # Nobody has read it to its end.
-  unended=yes size=0
-  [ "$acts" -gt 1 ] || hear_log
+  unended=yes size=
+  hear_log
 }
 drain() {
   exec 4>&- 5>&-
@@ -366,7 +366,7 @@ drain() {
 hears() {
   case " $heard " in *" $1 "*) ;; *) return 1 ;; esac
 }
-# The same, from the log behind its first `size` bytes.
+# The same, from the log behind its first `size` bytes, or where that is empty behind the last word of ours before.
 hear_log() {
   heard=' '
   ! said '^stopping the following units\|^activating the configuration' || heard="$heard activating"
@@ -375,7 +375,13 @@ hear_log() {
   ! said "^Failed to run activate script\|^Activation script snippet '.*' failed" || heard="$heard script"
   whys=$(new_words | sed -n '/^[^ ].* : .* -> /p; /^Pre-switch check .* failed/p' | head -n 8 | tr '\n' ';')
 }
-new_words() { tail -c "+$((size + 1))" "$dir/log"; }
+new_words() {
+  if [ -n "$size" ]; then
+    tail -c "+$((size + 1))" "$dir/log"
+  else
+    sed -n "H; /^nixhive $id \\(holds\\|tested\\|back\\) /h; \${ x; p; }" "$dir/log"
+  fi
+}
 said() { new_words | grep -q "$1"; }
 
 # Switches when nobody else does: status is that of switch-to-configuration. `crowded` is set where another one was at

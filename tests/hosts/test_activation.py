@@ -191,3 +191,47 @@ def test_the_script_follows_only_what_was_begun():
         ["/bin/sh", "-c", command], input=activation.script(), capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "nixhive ab12 gone\n")
+
+
+SWITCH = r"""#!/bin/sh
+echo 'stopping the following units: a.service'
+echo
+echo 'activating the configuration...'
+echo 'Pre-switch check boot failed' >&2
+echo 'kernel : 6.1 -> 6.6'
+printf 'no end of line'
+exit 4
+"""
+SAID = "stopping the following units: a.service\n\nactivating the configuration...\nPre-switch check boot failed\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("awk", ["", "none", "breaks"])
+def test_what_an_activation_says_is_heard_whoever_reads_it(shell, awk, tmp_path):
+    """By awk as it comes; where there is none, or it breaks, from the log. Twice, as only the last words count."""
+    programs, system = tmp_path / "programs", tmp_path / "system"
+    for folder in (programs, system / "bin"):
+        folder.mkdir(parents=True)
+    for name in ("cat", "grep", "head", "mkfifo", "sed", "sleep", "tail", "timeout", "tr", "wc"):
+        (programs / name).symlink_to(shutil.which(name))
+    for name in () if awk else ("awk", "mawk", "gawk"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    if awk == "breaks":
+        (programs / "awk").write_text("#!/bin/sh\nsed '/^end of /Q'\nexit 1\n")
+        (programs / "awk").chmod(0o755)
+    switch = system / "bin" / "switch-to-configuration"
+    switch.write_text(SWITCH)
+    switch.chmod(0o755)
+    told = f'printf "%s\n" "$status" $heard "$whys" >>{tmp_path}/told'
+    text = (
+        f'PATH={programs} id=ab12 dir={tmp_path} limit=9 unended= acts=0; : >"$dir/log"; exec >>"$dir/log" 2>&1\n'
+        f'note "holds a b"; switch_to {system} test; {told}; note "tested 4"\n'
+        f"echo '#!/bin/sh\necho Could not acquire lock' >{switch}; switch_to {system} boot; {told}\n"
+    )
+    functions = activation.script().partition("\nmode=$1")[0]
+    subprocess.run([shell, "-c", f"{functions}\n{text}"], check=True, timeout=60, stdin=subprocess.DEVNULL)
+    first = ["4", "activating", "checking", "Pre-switch check boot failed;kernel : 6.1 -> 6.6;"]
+    assert (tmp_path / "told").read_text().splitlines() == [*first, "0", "locked", ""]
+    log = (tmp_path / "log").read_text()
+    assert log.startswith(f"nixhive ab12 holds a b\n{SAID}kernel : 6.1 -> 6.6\nno end of line\nnixhive ab12 tested 4\n")
