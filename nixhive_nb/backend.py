@@ -180,11 +180,28 @@ class NixSsh:
         if refusal:
             raise StepFailed(refusal)
         try:
+            if self._is_in_use(step.instance, built.path):
+                return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
             return await self._transfer.fetch(step, built, tell)
         finally:
             self._readers[step.store, step.system] -= 1
             if self._plan.verb == "deploy" and not self._readers[step.store, step.system]:
                 await self._transfer.release_pushed(step.store, built.path)
+
+    def _is_in_use(self, instance: str, path: str) -> bool:
+        """Return whether an instance said a moment ago that it runs or boots a path: that is never collected.
+
+        Whoever has changed that since is seen by the activation, which has a path that is gone fetched.
+        """
+        facts = self._fresh_facts(instance)
+        return facts is not None and path in (facts.current, facts.profile)
+
+    def _fresh_facts(self, instance: str) -> HostFacts | None:
+        """Return what an instance said for this plan, if nobody was at work there, while that counts."""
+        seen = self._seen.get(instance)
+        if seen is None or seen.facts is None or seen.facts.holder:
+            return None
+        return seen.facts if 0 <= time.time() - seen.asked <= self._fresh else None
 
     def _refusal(self, instance: str, system: str, platform: str, seen: Seen | None) -> str:
         """Return why an instance cannot run a system; empty where it can, or where that is not known."""
@@ -251,16 +268,16 @@ class NixSsh:
     def _before(self, order: Order, step: Step) -> SeenHost | None:
         """Return an instance as it was seen for this plan a moment ago, if the host itself will compare that.
 
-        None where it has to be looked at.
+        With `force` nothing is compared. None where it has to be looked at.
         """
-        seen = self._seen.get(step.instance)
+        facts = self._fresh_facts(step.instance)
         built = self._builds.results.get(step.system) if not step.path else None
-        if seen is None or seen.facts is None or order.expected == RunsAndBoots() or built is None or not built.local:
+        if facts is None or built is None or not built.local:
             return None
-        if seen.facts.holder or not 0 <= time.time() - seen.asked <= self._fresh:
+        if order.expected == RunsAndBoots() and not order.force:
             return None
-        changes = inhibited(seen.facts.inhibitors, closures.inhibitors_of(built.path))
-        return SeenHost(facts=seen.facts, is_there=True, is_system=True, inhibited=changes)
+        changes = inhibited(facts.inhibitors, closures.inhibitors_of(built.path))
+        return SeenHost(facts=facts, is_there=True, is_system=True, inhibited=changes)
 
     def _expected(self, instance: str) -> RunsAndBoots:
         """Return how an instance was when the plan was made: whoever has changed it since is not run over."""
