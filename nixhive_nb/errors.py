@@ -19,6 +19,7 @@
     │   ├── Refused        a check on the host keeps it from switching
     │   └── Locked         somebody else is activating on the host
     ├── PlanStale          what a plan was made from has changed since
+    ├── PlanRefused        the deployment, or a command, refuses to have that carried out
     └── RunFailed          a run ended with instances that are not done
 
 A `HiveError` shows itself in a notebook as its message, without a stack of Python frames; it is still a real error,
@@ -140,6 +141,10 @@ class Locked(StepFailed):
 
 class PlanStale(HiveError):  # noqa: N818 - see above
     """What a plan was made from has changed since. The message has a line for each difference."""
+
+
+class PlanRefused(HiveError):  # noqa: N818 - see above
+    """What a deployment has refused, such as all instances at once, or what is not committed; nothing was changed."""
 
 
 class RunFailed(HiveError):  # noqa: N818 - see above

@@ -187,10 +187,10 @@ def status_frame(survey: Survey) -> pd.DataFrame:
     """Return how instances stand to what is wanted of them.
 
     Index `instance`; `system` (str), `reachable` (boolean), `state` (category, see `plan.standing`), `running`,
-    `booted`, `profile`, `wanted` (str, paths), `specialisation` (str, which one of a system runs), `generation`
-    (Int64), `uptime` (float64, seconds), `reboot_needed` (boolean), `free` (Int64, bytes on `/nix`), `failed_units`
-    (tuples of strings), `holder` (str, who is activating something there), `error` (str, why the instance could not be
-    asked, or its system not be evaluated).
+    `booted`, `profile`, `wanted` (str, paths), `revision` (str, of what runs), `specialisation` (str, which one of a
+    system runs), `generation` (Int64), `uptime` (float64, seconds), `reboot_needed` (boolean), `free` (Int64, bytes on
+    `/nix`), `failed_units` (tuples of strings), `holder` (str, who is activating something there), `error` (str, why
+    the instance could not be asked, or its system not be evaluated).
     """
     wanted = {one.system: one for one in survey.wanted}
     seen = {one.instance: one for one in survey.seen}
@@ -206,6 +206,7 @@ def status_frame(survey: Survey) -> pd.DataFrame:
                 "instance": target.instance,
                 "system": target.system,
                 "wanted": want.path if want else "",
+                "revision": found.revision if found else "",
                 "error": "; ".join(filter(None, errors)),
             }
         )
@@ -218,6 +219,7 @@ def status_frame(survey: Survey) -> pd.DataFrame:
         "booted": "str",
         "profile": "str",
         "wanted": "str",
+        "revision": "str",
         "generation": "Int64",
         "uptime": "float64",
         "reboot_needed": "boolean",
@@ -294,8 +296,8 @@ def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
     """Return the runs that a journal tells of.
 
     Index `run`; `started` (datetime64), `seconds` (float64), `verb`, `command` (str, as it was typed), `source`,
-    `digest`, `who`, `program`, `reason`, `state` (str), `interrupted` (boolean), `instances` (Int64), and an Int64
-    column for each outcome: how many ended so (`done`, `warned`, `unchanged`, `rolled_back` …).
+    `digest`, `revision`, `who`, `program`, `reason`, `state` (str), `interrupted` (boolean), `instances` (Int64), and
+    an Int64 column for each outcome: how many ended so (`done`, `warned`, `unchanged`, `rolled_back` …).
     """
     types = {
         "started": TIME,
@@ -304,6 +306,7 @@ def history_frame(entries: Iterable[RunEntry]) -> pd.DataFrame:
         "command": "str",
         "source": "str",
         "digest": "str",
+        "revision": "str",
         "who": "str",
         "program": "str",
         "reason": "str",

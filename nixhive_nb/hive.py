@@ -276,12 +276,14 @@ class Hive:
         return planning.plan_of(self._work, Request.of(verb, patterns, how, to=to), measure=measure, follow=follow)
 
     @_on_one_reading
-    def resume(self, run: str = "", *, follow: Follow | None = None) -> Plan:
+    def resume(self, run: str = "", *, refuse: Collection[str] = (), follow: Follow | None = None) -> Plan:
         """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
+
+        Its options are those of that run, but for `refuse`, where that is given.
 
         The plan has no targets when nothing is left to do. Raises `OptionError` when there is no such run.
         """
-        return planning.resumed(self._work, run, follow=follow)
+        return planning.resumed(self._work, run, refuse=refuse, follow=follow)
 
     @_on_one_reading
     def apply(self, plan: Plan, *, force: bool = False, reason: str = "", follow: Follow | None = None) -> Report:
@@ -312,11 +314,13 @@ class Hive:
     ) -> Report:
         """Carry out a plan and give the report, whatever the outcome. The run is noted in `runs` of `state_dir`.
 
-        A host that somebody else has changed since the plan was made is refused, unless with `force`.
+        A host that somebody else has changed since the plan was made is refused, unless with `force`. Raises
+        `PlanRefused` where the deployment refuses it (see `refuse` there).
 
         An interrupt (Ctrl-C) starts nothing more and lets running activations come to their end; a second one leaves
         at once. The interrupt is then raised. A `claim` is settled when all is well.
         """
+        planning.check_guards(self._work, plan)
         return runs.execute(self._work, plan, follow=follow, note=note, claim=claim, force=force)
 
     def begin(
@@ -333,6 +337,7 @@ class Hive:
         `force` as with `execute`. A `claim` is taken over: it is settled when all is well, and let go of when the run
         has ended. A script has to `wait`: when Python ends, nothing more is started.
         """
+        planning.check_guards(self._work, plan)
         return runs.begin(self._work, plan, follow=follow, note=note, claim=claim, force=force)
 
     def claim(self, key: str) -> Claim:

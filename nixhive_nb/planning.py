@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb import runs
+from nixhive_nb.deployment import expressions as algebra
 from nixhive_nb.deployment.load import check_platforms
+from nixhive_nb.deployment.repository import is_in_history, revision_of
+from nixhive_nb.deployment.revision import is_of
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, TargetError
 from nixhive_nb.hosts.generations import generations_of
 from nixhive_nb.plan.drift import differences
 from nixhive_nb.plan.events import GOOD
+from nixhive_nb.plan.guards import check_allowed, check_named, guards, refusals
 from nixhive_nb.plan.options import How, options_of
 from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES, Options, Verb
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
@@ -20,12 +24,15 @@ from nixhive_nb.plan.resume import goals_of
 from nixhive_nb.plan.settled import confirmed
 from nixhive_nb.plan.status import TO_DEPLOY, standings
 from nixhive_nb.plan.survey import plan_evaluation, plan_survey
-from nixhive_nb.run import history
+from nixhive_nb.run import history, made_from
+from nixhive_nb.workspace import unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from nixhive_nb.deployment.revision import Revision
     from nixhive_nb.deployment.targets import Pattern, Targets
+    from nixhive_nb.plan.facts import Seen
     from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.plan.planner import Goal
     from nixhive_nb.run.carry import Follow
@@ -79,12 +86,14 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
     """Return the plan of a request: the systems are evaluated and the hosts asked. Raises as `Hive.plan`."""
     if request.verb == "build":
         return _complete(work, request, _build_steps(work, request, follow))
+    if request.verb == "deploy":
+        check_named(guards(request.options.refuse, work.inventory.refuse), request.patterns)
     targets = targets_of(work, request.patterns)
     asked = Asked(evaluate=request.verb in BRINGING, measure=measure, no=request.no)
     return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
 
 
-def resumed(work: Workspace, run: str = "", *, follow: Follow | None = None) -> Plan:
+def resumed(work: Workspace, run: str = "", *, refuse: Collection[str] = (), follow: Follow | None = None) -> Plan:
     """Return the plan of what is left of a deploy or push; see `Hive.resume`."""
     folder = work.places.folder
     entry = history.find(folder, run) if run else history.last(folder, BRINGING)
@@ -93,6 +102,8 @@ def resumed(work: Workspace, run: str = "", *, follow: Follow | None = None) -> 
     verb, patterns, how = history.request_of(entry)
     if verb not in BRINGING:
         raise OptionError(f"Run {entry.run} was a {verb}; a deploy or a push can be resumed. Do it again.")
+    if refuse:
+        how = {**how, "refuse": refuse}
     request = Request.of(verb, patterns, how)
     targets = targets_of(work, request.patterns)
     seen = survey(work, targets, Asked(measure=verb == "push", no=request.no), follow)
@@ -129,10 +140,24 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
         check_platforms(inventory, [name for name in systems if not known.get(name)])
     options = options_of(How(), "survey")
     plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
-    seen = runs.found(work, plan, follow)
+    seen = _with_noted(work, runs.found(work, plan, follow))
     if asked.evaluate:
         work.standings.update(standings(seen))
     return seen
+
+
+def _with_noted(work: Workspace, seen: Survey) -> Survey:
+    """Return a survey with the revisions that our runs have noted, where hosts do not say theirs."""
+    silent = any(one.facts and not one.facts.revision for one in seen.seen)
+    known = made_from.noted(work.places.folder) if silent else {}
+    if not known:
+        return seen
+    told = (msgspec.structs.replace(one, noted=known.get(_runs(one), "")) for one in seen.seen)
+    return msgspec.structs.replace(seen, seen=tuple(told))
+
+
+def _runs(seen: Seen) -> str:
+    return (seen.facts.base or seen.facts.current) if seen.facts else ""
 
 
 def flat(patterns: Sequence[Pattern]) -> list[str]:
@@ -142,8 +167,9 @@ def flat(patterns: Sequence[Pattern]) -> list[str]:
 
 def _complete(work: Workspace, request: Request, plan: Plan) -> Plan:
     """Return a plan with what was asked for, and of which deployment."""
-    return msgspec.structs.replace(
+    whole = msgspec.structs.replace(
         plan,
+        revision=revision(work),
         patterns=request.patterns,
         no=request.no,
         to=request.to,
@@ -152,6 +178,26 @@ def _complete(work: Workspace, request: Request, plan: Plan) -> Plan:
         state=str(work.places.state),
         state_dir=work.named_dir,
     )
+    refused = _refusals(work, whole)
+    return msgspec.structs.replace(whole, warnings=(*whole.warnings, *refused)) if refused else whole
+
+
+def revision(work: Workspace) -> Revision | None:
+    """Return the revision of the deployment now; None where it is in no repository."""
+    return revision_of(work.reading.path, unwatched(work.places))
+
+
+def check_guards(work: Workspace, plan: Plan) -> None:
+    """Raise `PlanRefused` for a deploy that the deployment, or its own command, refuses."""
+    check_allowed(_refusals(work, plan))
+
+
+def _refusals(work: Workspace, plan: Plan) -> tuple[str, ...]:
+    refused = guards(plan.options.refuse, work.inventory.refuse)
+    if plan.verb != "deploy" or not refused & {"dirty", "older"}:
+        return ()
+    path = work.reading.path
+    return refusals(plan, refused, revision(work), lambda commit, of: is_in_history(path, commit, of))
 
 
 def _build_steps(work: Workspace, request: Request, follow: Follow | None) -> Plan:
@@ -204,11 +250,23 @@ def _group(work: Workspace, name: str) -> Collection[str]:
         return _picked(work)
     if name == "failed":
         return _failed(work)
+    if name.startswith(algebra.REVISION):
+        return _of_revision(work, name.removeprefix(algebra.REVISION))
     wanted = {"outdated": TO_DEPLOY, "unreachable": ("unreachable",)}[name]
     seen = survey(work, select_instances(work.inventory, ()), Asked(evaluate=name == "outdated"))
     states = standings(seen)
     _warn_of_unknown(work, name, states, seen)
     return {instance for instance, state in states.items() if state in wanted}
+
+
+def _of_revision(work: Workspace, wanted: str) -> Collection[str]:
+    """Return the instances that run what was made from a revision: a beginning of it, `dirty` or `unknown`."""
+    seen = survey(work, select_instances(work.inventory, ()), Asked(evaluate=False)).seen
+    silent = [one.instance for one in seen if one.facts is None]
+    if silent:
+        named = f"{', '.join(silent[:_NAMED])}{f' and {len(silent) - _NAMED} more' if silent[_NAMED:] else ''}"
+        work.warn(f"@(revision = {wanted}) is without those that could not be asked: {named}.")
+    return {one.instance for one in seen if one.facts is not None and is_of(one.revision, wanted)}
 
 
 def _warn_of_unknown(work: Workspace, name: str, states: Mapping[str, str], seen: Survey) -> None:

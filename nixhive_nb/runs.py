@@ -11,6 +11,7 @@ from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import StateError
 from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
 from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
+from nixhive_nb.run import made_from
 from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_name
 from nixhive_nb.run.found import survey_of
 from nixhive_nb.run.journal import Journal
@@ -81,6 +82,7 @@ def _noted(
 ) -> Iterator[RunHandle]:
     """Have a run go on in this block, noted in a journal. A claim is settled at the end when all is well."""
     with contextlib.closing(_journal(work, plan, note)) as journal:
+        made_from.note(work.places.folder, plan)
         for target in plan.targets:
             work.standings.pop(target.instance, None)
         backend = _backend(work, plan, force=force, run=journal.run)
@@ -121,7 +123,7 @@ def _warn_of_others(work: Workspace, plan: Plan) -> None:
 
 
 def _journal(work: Workspace, plan: Plan, note: Note) -> Journal:
-    header = header_of(note, source=work.path, deployment=work.reading.path)
+    header = header_of(note, source=work.path, deployment=work.reading.path, revision=str(plan.revision or ""))
     journal = Journal.begin(work.places.make(), header, plan, log=work.limits.log)
     _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
     return journal

@@ -31,15 +31,18 @@ from nixhive_nb.commands.options import (
 from nixhive_nb.commands.session import Already, Begun, Ended, Known, Message, records_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.option_kinds import WholeNumber
+from nixhive_nb.plan.options import OPTIONS
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.text import count_text
 from nixhive_nb.view.tables import systems_table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from nixhive_nb.commands.session import Session
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.hive import Hive
-    from nixhive_nb.plan.options import How
+    from nixhive_nb.plan.options import How, Option
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.run.carry import Note
     from nixhive_nb.run.once import Claim, Done
@@ -122,8 +125,8 @@ def deploy(
     rolls back to what it ran. With --no confirm there is no trial.
     """
     ask_leave(ctx)
-    if resume is not None and patterns:
-        raise click.UsageError("--resume takes its patterns from the run: leave them out.")
+    if resume is not None:
+        _check_resumed(ctx, patterns, how)
     hive = hive_of(ctx)
     with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim:
         if claim is not None and claim.done is not None:
@@ -188,10 +191,25 @@ def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: A
     return carry_out(ctx, hive, plan, reason)
 
 
+def _check_resumed(ctx: click.Context, patterns: list[Pattern], how: Mapping[str, object]) -> None:
+    """Raise `click.UsageError` for what a resumed run takes from the run that it resumes, and so would not heed."""
+    if patterns:
+        raise click.UsageError("--resume takes its patterns from the run: leave them out.")
+    given = {name for name, value in how.items() if value is not None and value is not False} - {"refuse"}
+    words = [word for one in OPTIONS for word in _words_given(one, given)]
+    words += ["--no"] if left_out(ctx) else []
+    if words:
+        raise click.UsageError(f"--resume takes its options from the run: leave out {', '.join(words)}.")
+
+
+def _words_given(one: Option, given: Collection[str]) -> list[str]:
+    return [flag.word for flag in one.flags if flag.name in given] or ([one.long] if one.name in given else [])
+
+
 def _deploy_plan(ctx: click.Context, hive: Hive, patterns: list[Pattern], resume: str | None, how: How) -> Plan:
     follow = session_of(ctx).follow
     if resume is not None:
-        return hive.resume("" if resume == _LAST else resume, follow=follow)
+        return hive.resume("" if resume == _LAST else resume, refuse=how.get("refuse", ()), follow=follow)
     return hive.plan("deploy", *patterns, follow=follow, **how)
 
 

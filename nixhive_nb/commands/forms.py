@@ -22,6 +22,7 @@ def document_of(report: Report) -> dict[str, Any]:
         "run": report.run,
         "verb": report.plan.verb,
         "digest": report.plan.whole_digest,
+        "revision": str(report.plan.revision or ""),
         "ok": report.ok,
         "started": report.started,
         "seconds": report.seconds,
@@ -33,7 +34,14 @@ def document_of(report: Report) -> dict[str, Any]:
 def nothing_done(plan: Plan) -> dict[str, Any]:
     """Return the same for a plan that has nothing left to do: it is no run."""
     empty: dict[str, Any] = {"counts": {}, "instances": []}
-    return {"run": "", "verb": plan.verb, "digest": plan.whole_digest, "ok": True, **empty}
+    return {
+        "run": "",
+        "verb": plan.verb,
+        "digest": plan.whole_digest,
+        "revision": str(plan.revision or ""),
+        "ok": True,
+        **empty,
+    }
 
 
 def csv_of(frame: pd.DataFrame) -> str:

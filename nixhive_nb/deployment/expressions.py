@@ -4,6 +4,7 @@ r"""Target expressions: `@(web and not www-2)`, and groups: `@failed`.
     either:     both { 'or' both }
     both:       one { 'and' one }
     one:        'not' one  |  '(' either ')'  |  '@' NAME  |  PATTERN  |  '"' PATTERN '"'
+              |  'revision' '=' REVISION
 
 A word that begins with `@` is never a glob; a glob for a tag that does is written `\@…`. Blanks separate words; a
 pattern that is itself `and`, `or` or `not`, or that holds blanks or parentheses, stands in double quotes.
@@ -29,9 +30,12 @@ KNOWN_GROUPS = {
     "outdated": "running or booting something else than what is wanted",
 }
 """The groups, and what it means to be in one."""
+REVISION = "revision="
+"""How the name of a group begins that a revision makes: the instances that run what was made from it."""
 
 _TOKEN = re.compile(r'\s*(?:(?P<mark>[()])|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<word>[^\s()"]+))')
 _WORDS = ("and", "or", "not")
+_REVISION = re.compile(r"dirty|unknown|[0-9A-Za-z][0-9A-Za-z._+-]{3,}", re.ASCII)
 _DEEPEST = 50
 
 
@@ -80,6 +84,13 @@ def evaluate(
     if expression.kind == "not":
         return every - sets[0]
     return frozenset.intersection(*sets) if expression.kind == "and" else frozenset.union(*sets)
+
+
+def meaning(group: str) -> str:
+    """Return what it means to be in a group, behind "no instance is"."""
+    if group.startswith(REVISION):
+        return f"known to run what was made from revision {group.removeprefix(REVISION)}"
+    return KNOWN_GROUPS[group]
 
 
 def groups_in(expression: Expression) -> frozenset[str]:
@@ -171,7 +182,26 @@ class _ExpressionParser:
             return Leaf("pattern", re.sub(r'\\"', '"', text))
         if kind == "mark" or text in _WORDS:
             raise _malformed(self.text, f"'{text}' stands where a pattern was expected")
+        if text == "revision" and self.follows("="):
+            self.at += 1
+            return self.revision(self.tokens[self.at - 1][1].removeprefix("="))
+        if text.startswith(REVISION):
+            return self.revision(text.removeprefix(REVISION))
         return _group(text) if is_expression(text) else Leaf("pattern", text)
+
+    def revision(self, text: str) -> Expression:
+        if not text and self.at < len(self.tokens):
+            kind, text = self.tokens[self.at]
+            self.at += 1
+            text = "" if kind == "mark" else text
+        if not _REVISION.fullmatch(text):
+            raise _malformed(
+                self.text, "behind revision = stands the beginning of a commit (4 digits or more), dirty or unknown"
+            )
+        return Leaf("group", f"{REVISION}{text}")
+
+    def follows(self, mark: str) -> bool:
+        return self.at < len(self.tokens) and self.tokens[self.at][1].startswith(mark)
 
     def accept(self, kind: str, text: str) -> bool:
         if self.at < len(self.tokens) and self.tokens[self.at] == (kind, text):

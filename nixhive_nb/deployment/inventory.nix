@@ -157,6 +157,7 @@ let
       });
       nix = record { build = record { flags = plain; } " of `nix.build`"; } " of `nix`";
       signing = record { keyFile = plain; } " of `signing`";
+      refuse = plain;
     } "";
 
   source = import <deployment>;

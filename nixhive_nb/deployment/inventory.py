@@ -87,6 +87,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     build_flags: tuple[str, ...] = ()
     signing_key: str | None = None
     """Path of the Nix secret key that closures are signed with before they leave."""
+    refuse: tuple[str, ...] = ()
+    """What a deploy is refused for: see `plan.guards`."""
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -109,7 +111,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         """Return the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
-        `checks`, `hostKeys` of an instance and `signing` are ours, and there only where a deployment uses them.
+        `checks`, `hostKeys` of an instance, `signing` and `refuse` are ours, and there only where they are used.
         """
         known = results or {}
         document: dict[str, Any] = {
@@ -125,6 +127,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
             del document["paths"]
         if self.signing_key:
             document["signing"] = {"keyFile": self.signing_key}
+        if self.refuse:
+            document["refuse"] = list(self.refuse)
         return document
 
 

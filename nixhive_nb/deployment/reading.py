@@ -16,6 +16,7 @@ from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
 from nixhive_nb.deployment.node import KINDS, Node, Plain
 from nixhive_nb.deployment.plain import PlainReader
+from nixhive_nb.deployment.refused import REFUSED
 from nixhive_nb.deployment.values import CONTROL, breaks_line, is_key_line, is_ssh_option, ssh_problem, ssh_text
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
-    "": ("paths", "systems", "instances", "nix", "signing"),
+    "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
     "system": ("configuration", "paths", "system", "evalConfigArgs", "checks"),
     "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks"),
     "nix": ("build",),
@@ -93,6 +94,7 @@ class _DeploymentReader:
             },
             build_flags=self.build_flags(top),
             signing_key=self.signing_key(top),
+            refuse=self.refuse(top),
         )
         problems, warnings = look_at_whole(found.instances)
         if has_plain and (problems or self.problems):
@@ -238,6 +240,15 @@ class _DeploymentReader:
         elif str(node.value).startswith("/nix/store/"):
             self.problem(node, f"{what} is in the store, where everyone can read it; keep the key elsewhere")
         return str(node.value)
+
+    def refuse(self, top: Node) -> tuple[str, ...]:
+        words = self.strings(top.members, "refuse", "", "word")
+        for word in words:
+            if word not in REFUSED:
+                self.problem(
+                    top.members["refuse"], f"`refuse` holds {_shortened(word)!r}; it may hold {', '.join(REFUSED)}"
+                )
+        return words
 
     def build_flags(self, top: Node) -> tuple[str, ...]:
         nix = self.group(top, "nix", "", "nix")

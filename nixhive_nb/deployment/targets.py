@@ -102,7 +102,7 @@ class _Selection:
         if found:
             return found
         if isinstance(expression, algebra.Leaf):
-            raise TargetError(f"'{pattern}' is empty: no instance is {algebra.KNOWN_GROUPS[expression.text]}.")
+            raise TargetError(f"'{pattern}' is empty: no instance is {algebra.meaning(expression.text)}.")
         raise TargetError(f"'{pattern}' leaves no instance of {self._inventory.source}.")
 
     def _matched(self, pattern: str) -> frozenset[str]:

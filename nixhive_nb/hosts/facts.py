@@ -70,6 +70,13 @@ _MOST_GENERATIONS = 10_000
 _MOST_INHIBITORS = 8_000
 """How many failed units and generations of one host are taken in; what it has no more of than that is all it has."""
 
+
+class _Version(msgspec.Struct, frozen=True, rename="camel"):
+    """What `nixos-version --json` prints of a system."""
+
+    configuration_revision: str | None = None
+
+
 _SAY = 'say() { printf "%s=%s\\n" "$1" "$2"; }; '
 # Whatever can be done by the shell itself is: a process that it starts takes as long as all else.
 _LINE = 'line() { it=; { read -r it <"$1"; } 2>/dev/null; }; '
@@ -127,6 +134,11 @@ _UID = (
     'it=; while read -r one _ two _; do if test "$one" = Uid:; then it=$two; break; fi; done 2>/dev/null '
     '</proc/self/status; say uid "${it:-$(id -u)}"; '
 )
+# The program that tells it is a script of the system, with what it tells in a line: reading that takes no process.
+_REVISION = (
+    f'{{ while IFS= read -r one; do case $one in {{*) say version "$one"; break;; esac; done; }} '
+    f"2>/dev/null <{commands.CURRENT_SYSTEM}/sw/bin/nixos-version; "
+)
 _KEPT = 'for one in /run/nixhive/script-*; do say kept "${one##*-}"; done; '
 
 DEFINED = f"CDPATH=; {_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
@@ -144,7 +156,7 @@ TOLD = (
     "printf loader=; loads; echo; "
     f'if is_unclean; then say unclean "$(head -n 1 {UNCLEAN})"; fi; '
     f"{inhibitors('inhibitors', commands.CURRENT_SYSTEM)}"
-    f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}{_KEPT}true"
+    f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}{_REVISION}{_KEPT}true"
 )
 """Shell words that print what `parse_facts` reads, by these functions."""
 FACTS = f"LC_ALL=C; export LC_ALL; {DEFINED}{TOLD}"
@@ -194,6 +206,7 @@ def parse_facts(stdout: str) -> HostFacts:
         loader=said.host_path(found.get("loader", "")),
         inhibitors=read_inhibitors(stdout, "inhibitors"),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",
+        revision=_revision(found.get("version", "")),
         kept=tuple(value for name, value in _pairs(stdout) if name == "kept" and _HASH.fullmatch(value))[:_MOST_KEPT],
     )
 
@@ -257,6 +270,13 @@ def _kernel(found: Mapping[str, str], which: str) -> tuple[str, ...]:
     """Return kernel, initrd, modules, and a hash of the parameters; nothing for a system without, as in a container."""
     files = [said.host_path(found.get(f"{which}_{name}", "")) for name in ("kernel", "initrd", "modules")]
     return (*files, _hash(found.get(f"{which}_params", ""))) if files[0] else ()
+
+
+def _revision(text: str) -> str:
+    """Return `configurationRevision` of what `nixos-version --json` prints; empty where it has none."""
+    with swallowed(_log, "reading what nixos-version tells", msgspec.DecodeError):
+        return _line(msgspec.json.decode(text or "{}", type=_Version).configuration_revision or "")[:_MOST_NAME]
+    return ""
 
 
 def _hash(text: str) -> str:

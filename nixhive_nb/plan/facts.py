@@ -55,6 +55,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether we are logged in as root; otherwise sudo is needed to change something."""
     holder: str = ""
     """Who is activating something there at this moment."""
+    revision: str = ""
+    """`system.configurationRevision` of what runs; empty where it has none."""
     kept: tuple[str, ...] = ()
     """The scripts of ours that are kept there, by their hashes: see `hosts.scripts`."""
 
@@ -162,3 +164,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the wanted system needs a reboot: see `kernels_differ`."""
     inhibited: tuple[str, ...] = ()
     """What keeps the host from switching to it without a reboot: see `inhibited`."""
+    noted: str = ""
+    """The revision that what runs was made from, as our own runs have noted it; empty where they have not."""
+
+    @property
+    def revision(self) -> str:
+        """The revision that what runs was made from: what the host says, else what our runs noted; else empty."""
+        return (self.facts.revision if self.facts else "") or self.noted

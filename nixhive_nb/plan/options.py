@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 import msgspec
 
+from nixhive_nb.deployment.refused import NOTHING, REFUSED
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.option_kinds import Decimal, Kind, OneOf, Share, SomeOf, WholeNumber, YesNo
 from nixhive_nb.plan.plan import Options, Reboot, SwitchType
@@ -121,6 +122,7 @@ class How(TypedDict, total=False):
     activation_timeout: float
     reboot: str
     reboot_timeout: float
+    refuse: Collection[str]
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -246,6 +248,16 @@ OPTIONS: tuple[Option, ...] = (
         verbs=("deploy", "reboot"),
         metavar="SECONDS",
         help="How long a host may take to come back from a reboot.",
+    ),
+    Option(
+        name="refuse",
+        kind=SomeOf((*REFUSED, NOTHING), "what can be refused"),
+        default=_USUAL.refuse,
+        verbs=("deploy",),
+        metavar="WHAT[,WHAT]",
+        usually="what the deployment says",
+        help="Refuse to deploy: all (no instance is named), dirty (something is not committed), older (a host runs "
+        "what the history here does not have), or nothing.",
     ),
 )
 """Each option once. In this order a help lists them."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from nixhive_nb.deployment.revision import Revision
 from nixhive_nb.plan.facts import Seen, Wanted
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.terms import Terms
@@ -63,6 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`N` or `P%`: with more failed instances, nothing more is activated. Empty: no such limit."""
     pause: float = 0.0
     """Between two waves or batches."""
+    refuse: tuple[str, ...] = ()
+    """What a deploy is refused for; empty: what the deployment says. See `plan.guards`."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -85,6 +88,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What each of their systems evaluates to."""
     seen: tuple[Seen, ...] = ()
     """Each of them as it was when it was asked."""
+    revision: Revision | None = None
+    """That of the deployment, where it was looked at."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -124,6 +129,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Absolute path of the state file."""
     state_dir: str = ""
     """That of the folder for journals and the like, where one was named."""
+    revision: Revision | None = None
+    """That of the deployment; None where it is in no repository. It decides nothing, and is not in the digest."""
     noted: str = ""
     """The digest under which it was noted, where it is read otherwise now: without its secrets, or by a newer version.
     Never believed of what a file says: whoever reads one sets it."""
@@ -199,7 +206,7 @@ def digest_of(plan: Plan, steps: Sequence[object]) -> str:
         "systems": plan.systems,
         "targets": plan.targets,
         "steps": steps,
-        "options": plan.options,
+        "options": _options_facts(plan.options),
         "allowed": plan.allowed,
         "terms": plan.terms,
         "wanted": [(one.system, one.derivation, one.path, one.error) for one in plan.wanted],
@@ -210,3 +217,12 @@ def digest_of(plan: Plan, steps: Sequence[object]) -> str:
     import hashlib  # noqa: PLC0415 - OpenSSL, which no help needs
 
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
+
+
+def _options_facts(options: Options) -> object:
+    """Return the options as they are in a digest: one that came later is there where it was given alone."""
+    if options.refuse:
+        return options
+    facts: dict[str, object] = msgspec.to_builtins(options)
+    del facts["refuse"]
+    return facts

@@ -51,7 +51,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def header_of(note: Note, *, source: str, deployment: Path) -> Header:
+def header_of(note: Note, *, source: str, deployment: Path, revision: str) -> Header:
     """Return what a journal begins with. `source` is the deployment as the user named it."""
     return Header(
         who=user_name(),
@@ -61,6 +61,7 @@ def header_of(note: Note, *, source: str, deployment: Path) -> Header:
         versions=_versions(),
         source=source,
         deployment=str(deployment),
+        revision=revision,
     )
 
 

@@ -62,6 +62,8 @@ class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The patterns, as far as the plan tells."""
     source: str
     digest: str
+    revision: str = ""
+    """That of the deployment; empty where it is not known."""
     reason: str = ""
     instances: int = 0
     counts: dict[str, int] = {}
@@ -177,6 +179,7 @@ def _entry(file: Path) -> RunEntry | None:
         asked=tuple(",".join(wave) for wave in plan.patterns),
         source=head.source,
         digest=head.digest,
+        revision=head.revision,
         reason=head.reason,
         instances=len(plan.targets),
         counts=end.counts if end else {},

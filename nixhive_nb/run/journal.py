@@ -61,6 +61,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The deployment as the user named it."""
     deployment: str
     """Its absolute path."""
+    revision: str = ""
+    """That of the deployment, as `deployment.revision` writes it; empty where it is not known."""
 
 
 class Head(Header, frozen=True, kw_only=True, tag="run"):

@@ -84,6 +84,8 @@ def is_idle(rows: Sequence[Row]) -> bool:
 def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Return what will be done, in numbers: instances by what happens to them, waves, builds, pushes, bytes."""
     facts = [f"{plan.verb} {strip_control(plan.source)}"]
+    if plan.revision is not None:
+        facts.append(f"revision {plan.revision.short}")
     if plan.targets:
         facts.append(counts_text(plan, rows))
         facts.append(count_text(len({target.wave for target in plan.targets}), "wave"))

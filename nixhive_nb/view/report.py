@@ -76,6 +76,8 @@ def details(report: Report) -> str:
     parts = [when, seconds_text(report.seconds), f"plan {report.plan.digest}"]
     if report.plan.verb in BRINGING:
         parts.append(f"{size_text(report.sent)} left this machine")
+    if report.plan.revision is not None:
+        parts.append(f"revision {report.plan.revision.short}")
     if report.run:
         parts.append(f"run {report.run}")
     return " · ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.revision import short_revision
 from nixhive_nb.plan.status import STANDINGS, Standing, standings
 from nixhive_nb.util.text import count_text, seconds_text, size_text
 from nixhive_nb.view.listing import Cell, Column, Row, Table, listing, plain
@@ -20,6 +21,7 @@ _COLUMNS = (
     Column("state"),
     Column("system", rank=5),
     Column("runs → wanted", rank=1, cut=True),
+    Column("revision", rank=6),
     Column("generation", rank=4, number=True),
     Column("up", rank=3, number=True),
     Column("free on /nix", rank=2, number=True),
@@ -81,6 +83,7 @@ def _row(instance: str, system: str, state: Standing, wanted: Wanted | None, see
         standing_cell(state),
         Cell(plain(system), "dim"),
         Cell(change_text(current, path), "dim", " → ".join(dict.fromkeys(filter(None, (current, path))))),
+        Cell(plain(short_revision(seen.revision)) if seen else "", "dim", seen.revision if seen else ""),
         Cell("" if facts is None or facts.generation is None else str(facts.generation)),
         Cell(seconds_text(facts.uptime) if facts else ""),
         Cell(size_text(facts.free) if facts else ""),

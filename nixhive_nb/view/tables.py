@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from nixhive_nb.deployment.revision import short_revision
 from nixhive_nb.util.text import count_text, seconds_text
 from nixhive_nb.view.listing import Cell, Column, Row, Table, listing, moment_text, path_cell, plain
 from nixhive_nb.view.status import standing_cell
@@ -155,6 +156,7 @@ def history_table(entries: Sequence[RunEntry], *, empty: str) -> Table:
         Column("who", rank=2, cut=True),
         Column("by", rank=4, cut=True),
         Column("reason", rank=3, prose=True),
+        Column("revision", rank=5),
         Column("plan", wide=True),
         Column("whole id", wide=True),
     )
@@ -168,6 +170,7 @@ def history_table(entries: Sequence[RunEntry], *, empty: str) -> Table:
             Cell(plain(one.who), "dim"),
             Cell(plain(one.program), "dim"),
             Cell(plain(one.reason)),
+            Cell(plain(short_revision(one.revision)), "dim", one.revision),
             Cell(plain(one.digest[:12]), "dim"),
             Cell(plain(one.run), "dim"),
         ))

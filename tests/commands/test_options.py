@@ -42,6 +42,26 @@ def test_a_resumed_run_is_the_last_one_without_its_name(invoke):
         invoke("deploy", "--resume", "--yes")
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--canary", "1"], "leave out --canary"),
+        (["--reboot-if-needed", "--force"], "leave out --force, --reboot-if-needed"),
+        (["--no", "checks"], "leave out --no"),
+        (["www"], "its patterns"),
+    ],
+)
+def test_what_a_resumed_run_would_not_heed_is_told_before_anything_is_done(invoke, words, named):
+    with pytest.raises(click.UsageError) as caught:
+        invoke("deploy", "--yes", "--resume", "last", *words)
+    assert named in caught.value.format_message()
+
+
+def test_a_resumed_run_can_be_told_to_refuse_nothing(invoke):
+    with pytest.raises(Exception, match="No push or deploy is noted"):
+        invoke("deploy", "--yes", "--resume", "--refuse", "nothing")
+
+
 @pytest.mark.parametrize("words", [["instances", "--out", "x"], ["--out", "x", "deploy", "--yes", "www"]])
 def test_out_of_a_command_that_has_no_file_is_told_before_anything_is_done(invoke, folder, words):
     with pytest.raises(click.UsageError, match="--out goes with plan, or with %hive in a notebook"):
@@ -183,6 +203,7 @@ def _other_values():
         "batch": "25%",
         "max_failures": "3",
         "reboot": "if needed",
+        "refuse": ("dirty", "older"),
     }
     return {option.name: values.get(option.name, 1234567.5) for option in OPTIONS}
 

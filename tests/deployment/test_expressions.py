@@ -135,6 +135,29 @@ def test_groups_that_patterns_use_are_told_without_asking_for_them():
         uses_groups(["@nobody"])
 
 
+@pytest.mark.parametrize("written", ["revision = 1a2b3c", "revision =1a2b3c", "revision=1a2b3c", 'revision = "1a2b3c"'])
+def test_a_revision_is_a_group_of_hosts(written):
+    assert uses_groups([f"@(a and {written})"]) == {"revision=1a2b3c"}
+    assert chosen(f"@(a and not {written})", groups=lambda _: {"a2"}) == ("a1",)
+
+
+def test_a_tag_may_be_called_revision():
+    with pytest.raises(TargetError, match="'revision' matches no instance"):
+        chosen("@(revision)")
+    assert uses_groups(["@(revision or a)"]) == set()
+
+
+@pytest.mark.parametrize("word", ["@(revision =)", "@(revision = 1a)", "@(revision = (a))", "@(revision = --x)"])
+def test_a_revision_that_is_none_is_told(word):
+    with pytest.raises(TargetError, match="behind revision = stands"):
+        chosen(word, groups=lambda _: set())
+
+
+def test_where_no_host_has_a_revision_it_is_told():
+    with pytest.raises(TargetError, match="no instance is known to run what was made from revision 1a2b"):
+        chosen("@(revision = 1a2b)", groups=lambda _: set())
+
+
 def test_every_group_is_explained_in_the_docs():
     section = (ROOT / "docs" / "targets.md").read_text().partition("## Groups")[2]
     assert re.findall(r"^\| `@([^`]+)` \|", section, flags=re.MULTILINE) == list(KNOWN_GROUPS)

@@ -18,6 +18,17 @@ let
       };
       config.source = lib.mkIf (config.text != null) (lib.mkDefault (pkgs.writeText "etc-${baseNameOf name}" config.text));
     };
+  # As NixOS has it: a script with what it tells in a line of its own.
+  nixosVersion = pkgs.writeShellScriptBin "nixos-version" ''
+    case "$1" in
+      --json)
+        cat <<EOF
+    ${builtins.toJSON ({ nixosVersion = config.system.nixos.version; } // lib.optionalAttrs (config.system.configurationRevision != null) { inherit (config.system) configurationRevision; })}
+    EOF
+        ;;
+      *) echo "${config.system.nixos.version}" ;;
+    esac
+  '';
   files = builtins.filter (file: file.enable) (builtins.attrValues config.environment.etc);
 in
 {
@@ -35,12 +46,13 @@ in
       _free = true;
       build = mkOption { type = types.lazyAttrsOf types.raw; default = { }; };
       path = mkOption { type = types.package; };
+      configurationRevision = mkOption { type = types.nullOr types.str; default = null; };
     };
   };
   config = {
     system.path = pkgs.symlinkJoin {
       name = "system-path";
-      paths = config.environment.systemPackages;
+      paths = config.environment.systemPackages ++ [ nixosVersion ];
     };
     # `etc/NAME` is a link; beside it, under `modes/`, what to copy it with, if it is to be a file of its own.
     system.build.etc = pkgs.runCommand "etc" { } (
