@@ -262,11 +262,16 @@ chmod +x /run/bin/*; PATH=/run/bin:$PATH
 AARCH64 = QEMU.format(head="02010100", kind="0200b700")
 
 
-def kernels(host, machine, *, bits=0, arm="", other=""):
-    """Return what a host runs of that machine, with these entries of binfmt_misc."""
-    if host.shell == "busybox":
+ARCH = Path("/proc/sys/kernel/arch")
+"""What Linux 6.1 and newer say of themselves."""
+
+
+def kernels(host, machine, *, bits=0, arm="", other="", tells=True):
+    """Return what a host runs of that machine, with these entries of binfmt_misc; one that `tells` needs no `uname`."""
+    if host.shell == "busybox" and not (tells and ARCH.exists()):
         pytest.skip("it has a uname of its own")
-    before = BINFMT
+    said = f"printf '%s\n' '{machine if tells else ''}' >/run/arch; mount --bind /run/arch {ARCH}\n"
+    before = (said if ARCH.exists() else "") + BINFMT
     for name, value in {"machine": machine, "bits": bits, "arm": arm, "other": other}.items():
         before = before.replace(f"{{{name}}}", str(value))
     if not Path("/proc/sys/fs/binfmt_misc").is_dir():
@@ -281,6 +286,10 @@ def test_a_kernel_runs_its_own_platform_and_its_32_bits(host):
     assert kernels(host, "aarch64", bits=1) == ("aarch64-linux",)
     assert kernels(host, "armv6l") == ("armv6l-linux", "armv5tel-linux")
     assert kernels(host, "something-new") == ()
+
+
+def test_a_kernel_that_does_not_say_what_it_is_is_asked_by_uname(host):
+    assert kernels(host, "armv6l", tells=False) == ("armv6l-linux", "armv5tel-linux")
 
 
 @pytest.mark.skipif(not Path("/proc/sys/fs/binfmt_misc").is_dir(), reason="this kernel has no binfmt_misc")
@@ -447,6 +456,31 @@ def test_few_processes_are_started_for_it(tmp_path):
     started = (tmp_path / "started").read_text().split()
     assert len(started) <= 5, started
     assert started.count("sha256sum") == 1
+
+
+PROGRAMS = "readlink sha256sum df uname flock id cat sed head tail cut grep tr true"
+COUNTED = """
+mkdir /run/count
+for one in {programs}; do
+  printf '#!/bin/sh\\necho %s >>/run/count/started; exec %s "$@"\\n' "$one" "$(command -v "$one")" >/run/count/"$one"
+done
+chmod +x /run/count/*; PATH=/run/count:$PATH
+"""
+
+
+def test_programs_that_are_started_on_a_host_where_there_is_most_to_tell(host):
+    """Where it boots another system than it runs, has inhibitors, a boot loader and a lock: there were 14 of them."""
+    if host.shell == "busybox":
+        pytest.skip("it has programs of its own")
+    words = f"{ACTIVATED}\nprintf '{{}}' >$(readlink -f /run/current-system)/switch-inhibitors\nmkdir -p /run/nixhive\n"
+    words += f": >/run/nixhive/lock; echo {NEW} >/run/nixhive/unclean"
+    words += COUNTED.format(programs=PROGRAMS)
+    said = host(f"{FACTS}; PATH=${{PATH#*:}}; sort /run/count/started", words)
+    started = said.rpartition("machine=")[2].split("\n")[1:-1]
+    expected = ["df", "flock", "readlink", "readlink", "readlink", "sed", "sha256sum", "sha256sum"]
+    own = ["uname"] if not ARCH.exists() else []
+    hashed = ["sha256sum"] if Path("/etc/machine-id").exists() else []
+    assert [one for one in started if "=" not in one] == sorted([*expected, *own, *hashed])
 
 
 def test_a_profile_that_is_no_folder_is_told_as_well(host):

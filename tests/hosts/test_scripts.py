@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
 
 from nixhive_nb.hosts import scripts
-from nixhive_nb.hosts.facts import FACTS
+from nixhive_nb.hosts.facts import FACTS, parse_facts
 from nixhive_nb.ssh.link import RemoteResult
 from tests.links import Links
 
@@ -83,3 +84,17 @@ def test_a_kept_script_is_run_only_as_it_was(shell, content, said, tmp_path):
 def test_the_text_of_an_activation_holds_its_words_in_single_quotes():
     assert "'" not in FACTS
     subprocess.run(["/bin/sh", "-n"], input=scripts.activation_script(), text=True, check=True)
+
+
+def test_a_host_that_keeps_the_words_answers_in_one_piece(tmp_path):
+    """Each line by itself would be a packet, and wake two threads here."""
+    (tmp_path / f"script-{NAME}").write_text(f"{FACTS}\n")
+    ours, hosts = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, hosts:
+        words = scripts._ASK_KEPT.replace("/run/nixhive", str(tmp_path))
+        subprocess.run(["/bin/sh", "-c", words], stdout=hosts, stdin=subprocess.DEVNULL, check=True)
+        ours.settimeout(0)
+        whole = ours.recv(2**16)
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+    assert parse_facts(whole.decode()).boot_id
