@@ -271,7 +271,7 @@ def test_a_listener_that_fails_is_told_nothing_more_and_what_runs_takes_no_notic
 
     def does(call):
         call.lines("stdout", "x")
-        call.line("stdout", "y")
+        call.lines("stdout", "y")
 
     rows = run(Hosts(a=does), ["a", "b"], listener=Broken(), warn=warned.append)
     assert [(row["instance"], row["exit_code"], row["error"]) for row in rows] == [("a", 0, ""), ("b", 0, "")]
