@@ -156,7 +156,9 @@ ROWS = (
             Line("program", "ssh", "times", 1.5, "5.5 ×"),
             Line("API", "", "least", 450e6, "919,000,000 B", "B at the peak"),
         ),
-        "Decryption in Python, and the log of what is too long for memory. Of a stream `--max-output` bytes are kept.",
+        "Half of the processor time here is the system's: sockets, new memory, and the log of what is more than "
+        "`--max-output`; a third is the start of Python, pandas and Nix. The program prints beside that. Of a stream "
+        "`--max-output` bytes are in memory, once.",
         output,
         hosts=4,
     ),

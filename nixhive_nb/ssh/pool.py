@@ -372,7 +372,7 @@ class Connections:
             _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
             raise lost
         _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
-        out, errors = call.stdout.text(), call.stderr.text()
+        out, errors = call.stdout.ended(), call.stderr.ended()
         return RemoteResult(exited=exited, stdout=out, stderr=errors, seconds=seconds, is_cut=call.is_cut)
 
     def _not_sent(self, host: _PooledHost, opened: Opened, error: Exception) -> _NotSent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,6 +32,12 @@ _CHUNK = 2**21
 """As much as a session has room for: what a smaller read leaves there is moved about in memory."""
 _PIECE = 2**15
 """Bytes of input that are sent between two looks at what has come."""
+_MUCH = 2**15
+_REST = 0.005
+"""After so many bytes at once, as long as the longest packet, more are on their way: so many seconds are given to them.
+
+Else each packet wakes a thread, and Python's threads, of which one runs at a time, mostly wait for each other.
+"""
 _AWAKE = 1.0
 """Seconds after which a wait looks for an interrupt: one that comes just as Python begins to wait is not seen else."""
 
@@ -90,7 +97,10 @@ class _Talk:
             # Looked at first: what came before the end is there to be read then.
             is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
             went_on = self._feed()
-            if self._hear() or went_on:
+            heard = self._hear()
+            if heard >= _MUCH and not is_over:
+                time.sleep(_REST)
+            if heard or went_on:
                 continue
             if is_over:
                 break
@@ -98,8 +108,8 @@ class _Talk:
         for output in (self._call.stdout, self._call.stderr):
             output.feed(b"", last=True)
 
-    def _hear(self) -> bool:
-        """Take what has come; return whether there was something."""
+    def _hear(self) -> int:
+        """Take what has come; return how many bytes that were."""
         channel, call = self._channel, self._call
         said = errors = b""
         # Reading makes room for more, which the host is told.
@@ -112,7 +122,7 @@ class _Talk:
             call.stdout.feed(said)
         if errors:
             call.stderr.feed(errors)
-        return bool(said or errors)
+        return len(said) + len(errors)
 
     def _feed(self) -> bool:
         """Send some of the input, as much as the host takes now; return whether something was sent."""
