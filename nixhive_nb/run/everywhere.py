@@ -337,6 +337,7 @@ class _HostsRun:
                     do(self._futures[name], partial(self._run_one, name))
 
         self._connections.expect(names)
+        self._connections.workers.keep(parallel)  # for the next run
         with interrupts_held():  # else some could run, and nobody know of them
             for _ in range(min(parallel, len(names))):
                 self._connections.workers.submit(go_on)

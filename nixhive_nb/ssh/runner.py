@@ -1,27 +1,33 @@
-"""Running a command in a session of a connection: bytes in, bytes out, by the thread that waits for its end.
+"""Running a command in a session of a connection: bytes in, bytes out, step by step.
 
-Whatever comes of the session wakes that thread: output, room for more input, the end. So it needs no thread beside
-paramiko's own of the connection, and input is sent while output comes.
+Whatever comes of the session lets the next step go on: output, room for more input, the end. So it needs no thread
+beside paramiko's own of the connection while nothing comes, and input is sent while output comes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeVar
+
+import paramiko
 
 from nixhive_nb.ssh.call import ENDED
-from nixhive_nb.ssh.transport import Cancelled, Ears, has_said_all, room_in, wait_for_status
+from nixhive_nb.ssh.transport import Cancelled, Ears, ask_for_session, begin, has_said_all, room_in
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
-    import paramiko
-
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.transport import Transport
+    from nixhive_nb.ssh.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Steps = Generator[Ears, None, T]
+"""What is done step by step: each yields what the next waits for."""
 _CHUNK = 2**21
 """As much as a session has room for: what a smaller read leaves there is moved about in memory."""
 _PIECE = 2**15
@@ -36,23 +42,39 @@ _AWAKE = 1.0
 """Seconds after which a wait looks for an interrupt: one that comes just as Python begins to wait is not seen else."""
 
 
-def perform(transport: Transport, command: str, call: Call) -> int:
+def waited(steps: Steps[T]) -> T:
+    """Do all steps in this thread, which waits between them."""
+    with contextlib.closing(steps):
+        while True:
+            try:
+                ears = next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            ears.wait(_AWAKE)
+
+
+def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) -> Steps[int]:
     """Run a command and return its exit status; -1 when the host never told it.
 
     Raises what paramiko raises where it could not be sent, and whatever the receiver of its lines raises.
     """
-    channel = transport.open_session()
+    asked = ask_for_session(transport)
+    with watchdog.limit(transport.channel_timeout, asked.ears.set) as limit:
+        while not asked.is_answered:
+            if limit.expired:
+                raise paramiko.SSHException("Timeout opening channel.")
+            yield asked.ears
+    channel = asked.channel()
     try:
         # In this order: who lets go of it now closes the session, or is seen here.
         call.channel = channel
         if call.cancelled:
             raise Cancelled
-        ears = Ears(channel)
         call.sent = True  # from here on nobody may send it again
-        channel.exec_command(command)
-        _Talk(transport, channel, call).to_its_end(ears)
-        while not wait_for_status(channel, _AWAKE):
-            pass
+        begin(transport, channel, command)
+        yield from _Talk(transport, channel, call).to_its_end(asked.ears)
+        while not channel.exit_status_ready():
+            yield asked.ears
         return int(channel.exit_status)
     finally:
         channel.close()
@@ -68,7 +90,7 @@ class _Talk:
         self._input: memoryview | None = memoryview(call.stdin or b"")
         """What the host has not yet; None once it has its end, too, or takes none."""
 
-    def to_its_end(self, ears: Ears) -> None:
+    def to_its_end(self, ears: Ears) -> Steps[None]:
         """Feed the command its input, and take what it says, until it has said all and takes no more."""
         channel = self._channel
         while True:
@@ -82,7 +104,7 @@ class _Talk:
                 continue
             if is_over:
                 break
-            ears.wait(_AWAKE)
+            yield ears
         for output in (self._call.stdout, self._call.stderr):
             output.feed(b"", last=True)
 

@@ -15,7 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, MSG_CHANNEL_WINDOW_ADJUST, cMSG_GLOBAL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
+)
 
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
@@ -199,28 +205,40 @@ def _channel_request(channel: Any, message: paramiko.Message) -> None:  # noqa: 
         channel.exit_status = 128 + _signal_number(message.get_text())
     message.packet.seek(place)
     channel._handle_request(message)  # noqa: SLF001 - what the table calls otherwise
+    _wake(channel)
 
 
 def _window_adjust(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
     """Tell whoever waits for room in a channel: paramiko wakes only those who block in it."""
     channel._window_adjust(message)  # noqa: SLF001 - what the table calls otherwise
+    _wake(channel)
+
+
+def _wake(channel: Any) -> None:  # noqa: ANN401 - as above
     ears = getattr(channel, _EARS, None)
     if ears is not None:
         ears.set()
 
 
 class Ears:
-    """Wakes one thread at whatever comes of a channel: output, room for input, its end. It has no thread of its own."""
+    """Wakes whoever waits at whatever comes of a channel: output, room for input, its end. It has no thread."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._came: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._act: Callable[[], None] | None = None
         setattr(channel, _EARS, self)
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self)  # type: ignore[arg-type,unused-ignore] # as good as an event
 
     def set(self) -> None:
         """Hear that something has come. paramiko calls it."""
-        self._came.put(None)
+        with self._lock:
+            act, self._act = self._act, None
+            if act is None:
+                self._came.put(None)
+        if act is not None:
+            act()
 
     def clear(self) -> None:
         """Take no notice: paramiko calls it when one stream is empty, and the other may not be."""
@@ -229,8 +247,22 @@ class Ears:
         """Wait until something has come since the last time, for so many seconds at most."""
         with contextlib.suppress(Empty):
             self._came.get(timeout=seconds)
-            while True:
-                self._came.get_nowait()
+        self._heard()
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Call `act` once when something has come since the last time, on the thread that it comes by."""
+        with self._lock:
+            if not self._heard():
+                self._act = act
+                return
+        act()
+
+    def _heard(self) -> bool:
+        """Return whether something has come since the last time."""
+        count = self._came.qsize()
+        for _ in range(count):
+            self._came.get_nowait()
+        return count > 0
 
 
 class Transport(paramiko.Transport):
@@ -320,6 +352,52 @@ class Transport(paramiko.Transport):
     }
 
 
+class AskedSession:
+    """A session that was asked for: `ears` hear of the answer, and then of all that comes of the session."""
+
+    def __init__(self, transport: Any, number: int) -> None:  # noqa: ANN401 - what it has is not in its types
+        self._transport = transport
+        self._number = number
+        self._channel = paramiko.Channel(number)
+        self.ears = Ears(self._channel)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is there, or will never be."""
+        return not self._transport.active or self._number not in self._transport.channel_events
+
+    def channel(self) -> paramiko.Channel:
+        """Return the session. Raises why there is none."""
+        if self._transport.active and self._transport._channels.get(self._number) is not None:  # noqa: SLF001 - as above
+            return self._channel
+        raise self._transport.get_exception() or paramiko.SSHException("Unable to open channel.")
+
+
+def ask_for_session(transport: Any) -> AskedSession:  # noqa: ANN401 - as above
+    """Ask for a session as paramiko's `open_channel` does, and wait for no answer.
+
+    Raises `SSHException` where the connection has ended.
+    """
+    if not transport.active:
+        raise paramiko.SSHException("SSH session not active")
+    window, packet = transport.default_window_size, transport.default_max_packet_size
+    with transport.lock:
+        asked = AskedSession(transport, number := transport._next_channel())  # noqa: SLF001 - as above
+        channel: Any = asked._channel  # noqa: SLF001 - as above
+        transport._channels.put(number, channel)  # noqa: SLF001 - as above
+        transport.channel_events[number] = asked.ears
+        transport.channels_seen[number] = True
+        channel._set_transport(transport)  # noqa: SLF001 - as above
+        channel._set_window(window, packet)  # noqa: SLF001 - as above
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_OPEN)
+    message.add_string("session")
+    for value in (number, window, packet):
+        message.add_int(value)
+    transport._send_user_message(message)  # noqa: SLF001 - as above
+    return asked
+
+
 def has_channels(transport: paramiko.Transport) -> bool:
     """Return whether a session or a tunnel is open in a connection: paramiko does not tell otherwise."""
     return len(transport._channels) > 0  # type: ignore[attr-defined]  # noqa: SLF001 - see above
@@ -335,14 +413,21 @@ def room_in(channel: paramiko.Channel) -> int:
     return int(channel.out_window_size)
 
 
+def begin(transport: Transport, channel: Any, command: str) -> None:  # noqa: ANN401 - as above
+    """Have a command run in a session, and wait for no answer: where it is refused, paramiko closes the session."""
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("exec")
+    message.add_boolean(True)  # noqa: FBT003 - paramiko's way
+    message.add_string(command)
+    with transport.input_of(channel):
+        transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
+
+
 def has_said_all(channel: paramiko.Channel) -> bool:
     """Return whether no more output will come: what has come may still be there to be read."""
     return bool(channel.closed or channel.eof_received)
-
-
-def wait_for_status(channel: paramiko.Channel, seconds: float) -> bool:
-    """Return whether a channel has its exit status, or is closed, after so many seconds at most."""
-    return channel.status_event.wait(seconds)
 
 
 def _signal_number(name: str) -> int:

@@ -66,13 +66,16 @@ def test_the_threads_of_a_run_are_kept_for_the_next(site, started):
     assert started == []
 
 
-def test_the_threads_of_questions_are_kept_for_the_next(connections, started):
+def test_questions_use_the_threads_that_are_kept(connections, started):
     links = FabricLinks(connections)
+    together = threading.Barrier(4, timeout=60)
+    for future in [connections.workers.submit(together.wait) for _ in range(4)]:
+        future.result(60)
 
     async def ask():
-        await asyncio.gather(*(links.kept("web").run("true", seconds=60) for _ in range(4)))
+        for _ in range(4):
+            await links.kept("web").run("true", seconds=60)
 
-    asyncio.run(ask())
     eventually(lambda: connections.workers._idle == 4, "the end of the work")
     started.clear()
     asyncio.run(ask())
