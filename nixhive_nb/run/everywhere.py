@@ -408,6 +408,7 @@ class _HostsRun:
         # A command that could not be sent is tried again, and has said nothing yet.
         endless = self._endless[name] = self._logs.endless(name)
         call.bound(min(self._output, max(TAIL, self._left)), endless.take)
+        call.rests = True
         if self._is_heard:
             call.hear(self._said(name))
         if self._stopping:

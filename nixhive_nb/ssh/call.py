@@ -49,6 +49,8 @@ class Call:
         """Whether the host has all of the input, and waits for the `ending`."""
         self.sent = False
         self.cancelled = False
+        self.rests = False
+        """Whether the thread that does it is its own, and may rest while much comes."""
         self.channel: Any = None
         """The session that it runs in, once it does."""
         self.failure: BaseException | None = None

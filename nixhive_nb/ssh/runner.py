@@ -98,7 +98,7 @@ class _Talk:
             is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
             went_on = self._feed()
             heard = self._hear()
-            if heard >= _MUCH and not is_over:
+            if heard >= _MUCH and self._call.rests and not is_over:
                 time.sleep(_REST)
             if heard or went_on:
                 continue
