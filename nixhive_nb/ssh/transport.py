@@ -364,7 +364,9 @@ class AskedSession:
     @property
     def is_answered(self) -> bool:
         """Whether it is there, or will never be."""
-        return not self._transport.active or self._number not in self._transport.channel_events
+        # paramiko wakes us first, and takes the number away then: it has let go of the lock after both.
+        with self._transport.lock:
+            return not self._transport.active or self._number not in self._transport.channel_events
 
     def channel(self) -> paramiko.Channel:
         """Return the session. Raises why there is none."""

@@ -190,3 +190,18 @@ def test_while_much_comes_not_each_packet_wakes_the_thread(connections, monkeypa
     assert rests == []
     connections.run("web", f"head -c {BIG} /dev/zero", timeout=60, on_call=lambda call: setattr(call, "rests", True))
     assert set(rests) == {runner._REST}
+
+
+def test_a_session_is_there_however_late_paramiko_takes_note_of_it(connections):
+    """It wakes who waits, and takes the number of the session away then."""
+    connections.run("web", "true", timeout=60)
+    transport = connections._hosts["web"].opened.connection.transport
+
+    class Slow(dict):
+        def __delitem__(self, number):
+            threading.Event().wait(0.3)  # for whoever was woken to look
+            super().__delitem__(number)
+
+    transport.channel_events = Slow()
+    answer = asyncio.run(asyncio.wait_for(FabricLinks(connections).kept("web").run("echo hi", seconds=60), 30))
+    assert answer.stdout == "hi\n"
