@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 _BINFMT = "/proc/sys/fs/binfmt_misc"
 
 KERNEL = (
-    'machine=$(uname -m); say machine "$machine"; '
+    # What `uname -m` says, where Linux is not older than 6.1.
+    'line /proc/sys/kernel/arch; machine=${it:-$(uname -m)}; say machine "$machine"; '
     # Many ARM processors have no 32 bits any more, and their kernel refuses to be asked for them.
     'if test "$machine" = aarch64 && command -v setarch >/dev/null 2>&1; then '
     "setarch linux32 true 2>/dev/null || say bits 64; fi; "
