@@ -151,9 +151,10 @@ class NixSsh:
         built = await self._builds.known(step.system, step.path)
         if built is None:
             return Result(outcome="unchanged", how="not built")
-        lacks = await closures.lacking(self._links, step.instance, built.sizes)
-        reboot = closures.reboot_wanted(closures.kernel_of(built.path), self._facts[step.instance])
-        changes = inhibited(self._facts[step.instance].inhibitors, closures.inhibitors_of(built.path))
+        facts = self._facts[step.instance]
+        lacks = await closures.lacking_of(self._links, step.instance, built.path, built.sizes, facts)
+        reboot = closures.reboot_wanted(closures.kernel_of(built.path), facts)
+        changes = inhibited(facts.inhibitors, closures.inhibitors_of(built.path))
         return Result(
             outcome="unchanged", path=built.path, how="measured", size=lacks, reboot=reboot, inhibited=changes
         )

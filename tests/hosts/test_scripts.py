@@ -92,6 +92,24 @@ def test_a_kept_script_is_run_only_as_it_was(shell, content, said, tmp_path):
     assert ended.stdout == said
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_what_a_host_says_of_itself_leaves_it_in_one_piece(tmp_path):
+    """There were as many packets as lines, each of which sshd and we encrypt, send and wake up for."""
+    host, words = Host(), tmp_path / "words"
+    keeping = {}
+    asked(host, keeping)
+    asked(host, keeping)
+    words.write_text(host.words[-1])
+    kept = f"printf '%s\\n' '{FACTS}' >/run/nixhive/script-{NAME}"
+    inside = f"mount -t tmpfs none /run && mkdir /run/nixhive && {kept} && exec strace -o {tmp_path}/calls sh {words}"
+    argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", inside]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert "boot_id=" in said
+    assert len([call for call in calls if call.startswith("write(1,")]) == 1
+
+
 def test_the_text_of_an_activation_holds_its_words_in_single_quotes():
     assert "'" not in FACTS
     subprocess.run(["/bin/sh", "-n"], input=scripts.activation_script(), text=True, check=True)
