@@ -1,11 +1,13 @@
-"""What a process has open: threads, descriptors, sockets, programs that it started, memory. Nothing here is timed."""
+"""What a process, this one or another, has open: threads, files, sockets, programs, memory. Nothing here is timed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +20,6 @@ _GLANCE = 0.1
 _SETTLES = 20.0
 _ALIKE = 3
 """Looks in a row that find the same, after which nothing is about to end."""
-_OWN = Path("/proc/self")
 _AFTER_THE_NAME = 2
 
 
@@ -71,20 +72,22 @@ class Soaked(msgspec.Struct, frozen=True):
     broken: tuple[str, ...]
 
 
-def count() -> Counts:
-    """Count what this process has now. Programs that programs of ours started are counted, too."""
-    links = list(_links())
+def count(process: int = 0) -> Counts:
+    """Count what a process has now, by default this one. Programs that programs of it started are counted, too."""
+    process = process or os.getpid()
+    own = Path(f"/proc/{process}")
+    links = list(_links(own))
     return Counts(
-        threads=sum(1 for _ in (_OWN / "task").iterdir()),
+        threads=sum(1 for _ in (own / "task").iterdir()),
         descriptors=len(links),
         sockets=sum(link.startswith("socket:") for link in links),
-        children=len(descendants(os.getpid())),
-        memory=int((_OWN / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        children=len(descendants(process)),
+        memory=int((own / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
     )
 
 
-def _links() -> Iterator[str]:
-    for handle in list((_OWN / "fd").iterdir()):
+def _links(process: Path) -> Iterator[str]:
+    for handle in list((process / "fd").iterdir()):
         with contextlib.suppress(OSError):  # closed by now, as the one that the folder was read by
             yield str(handle.readlink())
 
@@ -109,25 +112,35 @@ def descendants(process: int) -> set[int]:
     return found
 
 
-def settled(wanted: Counts | None = None) -> Counts:
+def names() -> dict[str, int]:
+    """Return how many threads of this process have which name, numbers apart: paramiko's have no other."""
+    return dict(Counter(re.sub(r"[0-9a-f]*[0-9][0-9a-f]*", "N", one.name) for one in threading.enumerate()))
+
+
+def settled(wanted: Counts | None = None, process: int = 0) -> Counts:
     """Count when nothing ends any more, and there is no more than is wanted; or after some seconds at the latest.
 
     What is ended, a thread or a program, needs a moment to be gone.
     """
     ends = time.monotonic() + _SETTLES
-    found, alike = count(), 0
+    found, alike = count(process), 0
     while time.monotonic() < ends and (alike < _ALIKE or (wanted is not None and wanted.grown(found))):
         time.sleep(_GLANCE)
-        last, found = found, count()
+        last, found = found, count(process)
         alike = alike + 1 if not last.grown(found) and not found.grown(last) else 0
     return found
 
 
 class Peak:
-    """The most of everything while a block runs; the thread that looks is not counted."""
+    """The most of everything while a block runs, and the names of threads when there were most.
 
-    def __init__(self) -> None:
-        self.counts = count()
+    The thread that looks is not counted. Names are known of this process alone.
+    """
+
+    def __init__(self, process: int = 0) -> None:
+        self._process = process
+        self.names: dict[str, int] = {}
+        self.counts = count(process)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -135,8 +148,12 @@ class Peak:
         done = False
         while not done:
             done = self._done.wait(_GLANCE)  # and once more at the end
-            now = count()
-            self.counts = self.counts.with_most(msgspec.structs.replace(now, threads=now.threads - 1))
+            now = count(self._process)
+            if not self._process:
+                now = msgspec.structs.replace(now, threads=now.threads - 1)
+                if now.threads > self.counts.threads:
+                    self.names = names()
+            self.counts = self.counts.with_most(now)
 
     def __enter__(self) -> Self:
         self._thread.start()

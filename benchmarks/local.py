@@ -74,7 +74,11 @@ ROWS = (
             Line("memory", "", "least", 100, "88 MB", "MB of memory, 32 at once"),
             Line("memory_crowded", "", "least", 100, "181 MB", "MB of memory, 1,000 at once"),
         ),
-        "Python, and for the load Nix: each instance is some objects, and each step some events.",
+        "Of the load: to print 10,000 instances with no look at what they hold takes Nix 1.12 times as long as to print"
+        " them alone (tried), and 1.27 with the looks (with words for errors 1.41). To make objects of them adds "
+        "0.15 with no look at a value (tried), and 0.6 with all. So 1.2 is out of reach where mistakes are told. Of a "
+        "step: five waits of a simulated host, each a turn of asyncio's loop; where hosts answer at once, a step takes "
+        "0.015 ms. Of a plan: some 20,000 steps and as many sets of terms.",
         scaled("plan", "patterns", "load", "step", "step_crowded", "memory", "memory_crowded"),
     ),
 )

@@ -134,8 +134,9 @@ ROWS = (
         "large",
         "a large closure to a relay",
         (Line("push", "nix copy, signed", "faster", 0.95, "0.70 ×"),),
-        "`nix copy` itself, which both use: ssh and the hashes on both sides. Ours evaluates, and asks the relay "
-        "before and after.",
+        "`nix copy` itself, which both use, for 93 % and more of the time: ssh and the hashes on both sides. Before it "
+        "ours starts nine programs of Nix, one after another (evaluation, build, sizes, root, signature), and asks the "
+        "relay three times.",
         large,
         hosts=1,
     ),
@@ -143,8 +144,9 @@ ROWS = (
         "build",
         f"evaluation and build of {_SYSTEMS} systems",
         (Line("build", "reference", "times", 0.5, "0.7 ×"),),
-        "Nix: systems with the same include paths are evaluated by one process, on one core; builds run as many at "
-        "once as `max-jobs` says.",
+        "The builders, for nine tenths of the time: both ways need as much processor time, and no more than the "
+        "processors have. One process evaluates all in 0.04 s; two take as long, and eight three times as long. More "
+        "jobs than processors help only where other work takes these.",
         build,
         hosts=1,
     ),

@@ -4,7 +4,8 @@
     sudo make soak HOSTS=1000
 
 It deploys to all, deploys again, deploys a new system while a tenth of the hosts is down and a twentieth slow
-(`tc tbf`), and resumes when they are back. Then it runs many commands on some of them. Before, at the peak and after
+(`tc tbf`), and resumes when they are back. Then it runs many commands on some of them, and as many cells of `%hive run`
+in a kernel of Jupyter's. Before, at the peak and after
 each it counts threads, descriptors, sockets, programs and memory of this process. At the end it says what was not as it
 should be, and fails. The page of performance has the last soak.
 """
@@ -25,6 +26,7 @@ import msgspec
 from benchmarks import groups, page
 from benchmarks.__main__ import FOLDER, ROWS, commit, end_when_told, keep_state_in, say
 from benchmarks.counts import Counts, Peak, Soaked, Stage, settled
+from benchmarks.kernel import Kernel
 from nixhive_nb import Hive
 from nixhive_nb.errors import RunFailed
 
@@ -44,15 +46,20 @@ class Soak:
         self.stages: list[Stage] = []
         self.broken: list[str] = []
 
-    def stage(self, name: str, work: Callable[[], str], *, wanted: Counts | None = None) -> Stage:
-        """Do a piece of work and count: afterwards when what it needed is gone, or there is no more than is wanted."""
-        before, began = settled(), time.perf_counter()
-        with Peak() as peak:
+    def stage(self, name: str, work: Callable[[], str], *, wanted: Counts | None = None, process: int = 0) -> Stage:
+        """Do a piece of work and count: afterwards when what it needed is gone, or there is no more than is wanted.
+
+        What is counted is this process, or another one that does the work.
+        """
+        before, began = settled(process=process), time.perf_counter()
+        with Peak(process) as peak:
             said = work()
         took = time.perf_counter() - began
-        one = Stage(name, took, before, peak.counts, settled(wanted), said)
+        one = Stage(name, took, before, peak.counts, settled(wanted, process), said)
         self.stages.append(one)
         say(f"{name}: {took:.1f} s, {said}")
+        if peak.names:
+            say(f"  threads at the peak: {', '.join(f'{number} {name}' for name, number in peak.names.items())}")
         for label, counts in (("before", one.before), ("peak", one.peak), ("after", one.after)):
             say(f"  {label:<7}{counts}")
         return one
@@ -135,6 +142,25 @@ def soaked(soak: Soak, fleet: groups.Groups, commands: int, on: int) -> None:
     same(soak, six.before, six.after, f"after {commands} commands")
     hive.close()
     same(soak, idle, settled(idle), "when all is closed", memory=False)
+    in_a_kernel(soak, fleet, commands, on)
+
+
+def in_a_kernel(soak: Soak, fleet: groups.Groups, cells: int, on: int) -> None:
+    """Run many cells of `%hive run` in a kernel of Jupyter's, and expect it to have no more of anything afterwards."""
+    pattern = f"@({' or '.join(fleet.hosts[:on])})"
+    cell = f"%hive run '{pattern}' true"
+    with Kernel(fleet.folder, fleet.deployment.name) as kernel:
+        for _ in range(max(1, cells // 10)):
+            kernel.run(cell)
+
+        def all_of_them() -> str:
+            for _ in range(cells):
+                kernel.run(cell)
+            return f"{cells} cells, none failed"
+
+        name = f"{cells} cells of %hive run on {min(on, len(fleet.hosts))} hosts, in a kernel"
+        one = soak.stage(name, all_of_them, process=kernel.process)
+    same(soak, one.before, one.after, f"after {cells} cells in a kernel")
 
 
 def ready(fleet: groups.Groups) -> Counts:

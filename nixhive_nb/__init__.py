@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
+    from nixhive_nb.deployment.revision import Revision
     from nixhive_nb.deployment.targets import Pattern, Targets, TargetWave
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.hive import Hive
@@ -96,6 +97,7 @@ __all__ = [
     "Refused",
     "Report",
     "Result",
+    "Revision",
     "RolledBack",
     "Run",
     "RunFailed",
@@ -152,6 +154,7 @@ _LATER = {
     "Plan": "plan.plan",
     "Report": "run.report",
     "Result": "plan.events",
+    "Revision": "deployment.revision",
     "Run": "run.engine",
     "RunHandle": "handle",
     "RunInterrupted": "run.everywhere",

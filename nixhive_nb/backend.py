@@ -71,7 +71,7 @@ class NixSsh:
         places: Places,
         copies: int,
         fresh: float = FRESH_SECONDS,
-        keeping: dict[str, HostFacts] | None = None,
+        keeping: set[str] | None = None,
         show_trace: bool = False,
         force: bool = False,
         run: str = "run",
@@ -80,7 +80,7 @@ class NixSsh:
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
-        made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
+        made counts for `fresh` seconds. `keeping` has the instances that are known to keep our scripts, from run to
         run. `run` is the id of the run.
         """
         self._inventory = inventory
@@ -91,7 +91,7 @@ class NixSsh:
         self._force = force or plan.options.force
         self._owner = owner
         self._fresh = fresh
-        self._keeping = {} if keeping is None else keeping
+        self._keeping = set() if keeping is None else keeping
         self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
@@ -152,7 +152,9 @@ class NixSsh:
         if built is None:
             return Result(outcome="unchanged", how="not built")
         facts = self._facts[step.instance]
-        lacks = await closures.lacking_of(self._links, step.instance, built.path, built.sizes, facts)
+        # What runs there is there with all that it needs: Nix collects no part of it.
+        runs_it = facts.current == built.path
+        lacks = 0 if runs_it else await closures.lacking(self._links, step.instance, built.sizes)
         reboot = closures.reboot_wanted(closures.kernel_of(built.path), facts)
         changes = inhibited(facts.inhibitors, closures.inhibitors_of(built.path))
         return Result(
@@ -178,11 +180,28 @@ class NixSsh:
         if refusal:
             raise StepFailed(refusal)
         try:
+            if self._is_in_use(step.instance, built.path):
+                return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
             return await self._transfer.fetch(step, built, tell)
         finally:
             self._readers[step.store, step.system] -= 1
             if self._plan.verb == "deploy" and not self._readers[step.store, step.system]:
                 await self._transfer.release_pushed(step.store, built.path)
+
+    def _is_in_use(self, instance: str, path: str) -> bool:
+        """Return whether an instance said a moment ago that it runs or boots a path: that is never collected.
+
+        Whoever has changed that since is seen by the activation, which has a path that is gone fetched.
+        """
+        facts = self._fresh_facts(instance)
+        return facts is not None and path in (facts.current, facts.profile)
+
+    def _fresh_facts(self, instance: str) -> HostFacts | None:
+        """Return what an instance said for this plan, if nobody was at work there, while that counts."""
+        seen = self._seen.get(instance)
+        if seen is None or seen.facts is None or seen.facts.holder:
+            return None
+        return seen.facts if 0 <= time.time() - seen.asked <= self._fresh else None
 
     def _refusal(self, instance: str, system: str, platform: str, seen: Seen | None) -> str:
         """Return why an instance cannot run a system; empty where it can, or where that is not known."""
@@ -249,16 +268,16 @@ class NixSsh:
     def _before(self, order: Order, step: Step) -> SeenHost | None:
         """Return an instance as it was seen for this plan a moment ago, if the host itself will compare that.
 
-        None where it has to be looked at.
+        With `force` nothing is compared. None where it has to be looked at.
         """
-        seen = self._seen.get(step.instance)
+        facts = self._fresh_facts(step.instance)
         built = self._builds.results.get(step.system) if not step.path else None
-        if seen is None or seen.facts is None or order.expected == RunsAndBoots() or built is None or not built.local:
+        if facts is None or built is None or not built.local:
             return None
-        if seen.facts.holder or not 0 <= time.time() - seen.asked <= self._fresh:
+        if order.expected == RunsAndBoots() and not order.force:
             return None
-        changes = inhibited(seen.facts.inhibitors, closures.inhibitors_of(built.path))
-        return SeenHost(facts=seen.facts, is_there=True, is_system=True, inhibited=changes)
+        changes = inhibited(facts.inhibitors, closures.inhibitors_of(built.path))
+        return SeenHost(facts=facts, is_there=True, is_system=True, inhibited=changes)
 
     def _expected(self, instance: str) -> RunsAndBoots:
         """Return how an instance was when the plan was made: whoever has changed it since is not run over."""

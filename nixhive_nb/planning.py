@@ -9,7 +9,8 @@ import msgspec
 from nixhive_nb import runs
 from nixhive_nb.deployment import expressions as algebra
 from nixhive_nb.deployment.load import check_platforms
-from nixhive_nb.deployment.revision import is_in_history, is_of, revision_of
+from nixhive_nb.deployment.repository import is_in_history, revision_of
+from nixhive_nb.deployment.revision import is_of
 from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, TargetError
 from nixhive_nb.hosts.generations import generations_of

@@ -4,7 +4,7 @@
 # thousands of these, and where something of one stands is asked when it has a mistake.
 { places }:
 let
-  inherit (builtins) addErrorContext all attrNames deepSeq elem elemAt filter functionArgs genList hasContext isAttrs
+  inherit (builtins) addErrorContext all attrNames attrValues deepSeq elem elemAt filter functionArgs genList hasContext isAttrs
     isBool isFloat isFunction isInt isList isString length mapAttrs removeAttrs typeOf;
 
   place = name: set:
@@ -86,7 +86,7 @@ let
             then { plain = removeAttrs inner [ "checks" ]; members.checks = inContext (shapes.checks inner.checks); }
             else { plain = inner; };
         in
-        if !places && inContext (isPlain of inner) then plainly
+        if !places && inContext (isPlain inner) then plainly
         else { at = place name value; } // inContext (record shapes of inner);
     in
     if isTable value then { type = "set"; members = mapAttrs one value; }
@@ -125,23 +125,22 @@ let
   inInstance = [ "checks" "hostKeys" "ssh" "store" "system" "tags" ];
   none = [ ];
 
-  isPlainInstance = of: value:
-    let
-      holds = what: test: inner: addErrorContext "nix-hive: `${what}`${of}" (test inner);
-      areOptions = options: isTable options && all (name: holds "ssh.${name}" isOption options.${name}) (attrNames options);
-    in
+  # Without words for errors, which cost as much as the looks: where one of these cannot be evaluated, all is asked for
+  # again, with places.
+  isPlainInstance = value:
     isTable value
     && removeAttrs value inInstance == { }
-    && holds "hostKeys" areTexts (value.hostKeys or none)
-    && holds "ssh" areOptions (value.ssh or { })
-    && holds "store" isString (value.store or "")
-    && holds "system" isString (value.system or "")
-    && holds "tags" areTexts (value.tags or none);
+    && areTexts (value.hostKeys or none)
+    && isTable (value.ssh or { })
+    && all isOption (attrValues (value.ssh or { }))
+    && isString (value.store or "")
+    && isString (value.system or "")
+    && areTexts (value.tags or none);
 
   deployment = record
     {
       inherit paths;
-      systems = named "system" (of: value: false) (of: {
+      systems = named "system" (value: false) (of: {
         inherit paths;
         configuration = module;
         system = plain;
@@ -151,7 +150,7 @@ let
         system = plain;
         store = plain;
         tags = plain;
-        ssh = table option (name: "`ssh.${name}`");
+        ssh = table option (name: "`ssh.${name}`${of}");
         hostKeys = plain;
         checks = checks of;
       });

@@ -11,12 +11,6 @@ from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.deployment.ways import SshOptions, own_jumps
 from nixhive_nb.util.redaction import redact, redact_each
 
-REFUSED = ("all", "dirty", "older")
-"""What a deployment may have refused: a deploy that names no instance, one of what is not committed, and one to hosts
-that run what its history does not have."""
-NOTHING = "nothing"
-"""The word for refusing none of them."""
-
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """How to see that an instance does its work. Durations are seconds."""

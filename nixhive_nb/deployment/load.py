@@ -17,6 +17,7 @@ from nixhive_nb.deployment.platforms import check_platforms
 from nixhive_nb.deployment.reading import Evaluated, PlacesWanted, read_inventory
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
+from nixhive_nb.util.collecting import collected_seldom
 
 _log = logging.getLogger(__name__)
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ __all__ = ["Loaded", "check_platforms", "explain", "load", "toplevel_expression"
 
 _DONE = re.compile(r"evaluating file '|copied source '|instantiated '|performing daemon|adding path '|copying '")
 """What Nix says of its own work, at the level at which it names the files that it reads."""
+_OF_INSTANCE = "nix-hive: instance "
+"""What `inventory.nix` adds to an error in an instance. Without places it does not say which attribute has it."""
 _EVALUATING = re.compile(r"evaluating file '(/.*)'")
 
 
@@ -75,7 +78,7 @@ def load(
     try:
         inventory, said = _evaluated(target, source, directory, show_trace=show_trace, places=False)
     except PlacesWanted:
-        _log.debug("%s: evaluated again, to tell where something stands", target)
+        _log.debug("%s: evaluated again, to tell where it has a mistake", target)
         inventory, said = _evaluated(target, source, directory, show_trace=show_trace, places=True)
     _log.info("%s: %s systems, %s instances", target, len(inventory.systems), len(inventory.instances))
     if not watched.complete:
@@ -96,10 +99,13 @@ def _evaluated(target: Path, source: str, directory: Path, *, show_trace: bool, 
     """Return the inventory, and what Nix said beside it. Raises as `load`, and without `places` `PlacesWanted`."""
     finished = process.run(_command(target, places=places))
     if finished.status != 0:
+        if not places and _OF_INSTANCE in finished.stderr:
+            raise PlacesWanted
         _log.info("%s cannot be evaluated", target)
         raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=_said(finished.stderr))
-    answer = msgspec.json.decode(finished.stdout, type=Evaluated)
-    return read_inventory(answer, source, directory), finished.stderr
+    with collected_seldom():
+        answer = msgspec.json.decode(finished.stdout, type=Evaluated)
+        return read_inventory(answer, source, directory), finished.stderr
 
 
 def _stored(inventory: Inventory) -> set[str]:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.deployment.inventory import Check, Instance
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
-from nixhive_nb.deployment.values import CONTROL, breaks_line, is_key_line, is_ssh_option, ssh_problem, ssh_text
+from nixhive_nb.deployment.values import (
+    CONTROL,
+    breaks_line,
+    is_key_line,
+    is_plain_hostname,
+    is_ssh_option,
+    ssh_problem,
+    ssh_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +87,8 @@ class PlainReader:
 
     def _option(self, name: str, text: str) -> _Option:
         """Return an option with one value that was not seen before."""
-        found = self._options[name, text] = (name, (_checked(self._keyword(name), text),))
+        is_plain = name in self._addresses and is_plain_hostname(text)  # each instance has its own
+        found = self._options[name, text] = (name, (text if is_plain else _checked(self._keyword(name), text),))
         return found
 
     def _keyword(self, name: str) -> str:

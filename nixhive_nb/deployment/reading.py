@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
-from nixhive_nb.deployment.inventory import REFUSED, Instance, Inventory, System
+from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
 from nixhive_nb.deployment.node import KINDS, Node, Plain
 from nixhive_nb.deployment.plain import PlainReader
+from nixhive_nb.deployment.refused import REFUSED
 from nixhive_nb.deployment.values import CONTROL, breaks_line, is_key_line, is_ssh_option, ssh_problem, ssh_text
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError

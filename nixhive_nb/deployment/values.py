@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
+_PLAIN_HOSTNAME = re.compile(r"[A-Za-z0-9_.+~=%][A-Za-z0-9_.+~=%-]*", re.ASCII)
+_USUAL_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [^\x00-\x1f\x7f]*)?")
+"""A key line of the usual type, whose length is known: it begins with its type in base64."""
 _KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")
+
+
+def is_plain_hostname(text: str) -> bool:
+    """Return whether a value of `Hostname` is seen to be a good one at a glance: a name, or an address of IPv4."""
+    return _PLAIN_HOSTNAME.fullmatch(text) is not None
 
 
 def is_ssh_option(name: str) -> bool:
@@ -58,6 +66,8 @@ _WAYS: dict[str, Callable[[str], str]] = {
 
 def is_key_line(line: str) -> bool:
     """Return whether a line is `TYPE BASE64 [COMMENT]`, where the base64 text starts with the same type."""
+    if _USUAL_KEY.fullmatch(line):
+        return True
     found = _KEY_LINE.fullmatch(line)
     if not found:
         return False

@@ -111,7 +111,11 @@ def _hosts_of(value: str) -> tuple[str, ...]:
 
 def own_address(name: str, options: SshOptions) -> tuple[str, str, str, str]:
     """Return where a block leads to: host name, port, `ProxyJump`, `ProxyCommand`. Equal ones are one host."""
-    said = first_values(options)
+    return address_of(name, first_values(options))
+
+
+def address_of(name: str, said: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Return the same by the values that ssh takes; see `first_values`."""
     hostname = (said.get("hostname") or name).replace("%h", name).replace("%n", name)
     jump = said.get("proxyjump", "")
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.deployment.ways import circles, option, own_address, shared
+from nixhive_nb.deployment.ways import address_of, circles, first_values, own_address, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,8 +17,9 @@ Problem = tuple[str, str, str]
 
 def look_at_whole(instances: Mapping[str, Instance]) -> tuple[list[Problem], list[str]]:
     """Return the problems of some instances with each other, and the warnings."""
-    problems = [*_circles(instances), *_twins_by_case(instances), *_aliases(instances)]
-    return problems, [*_one_host(instances), *_other_case(instances), *_several_jumps(instances)]
+    said = {name: first_values(instance.ssh) for name, instance in instances.items()}
+    problems = [*_circles(instances), *_twins_by_case(instances), *_aliases(instances, said)]
+    return problems, [*_one_host(instances, said), *_other_case(instances), *_several_jumps(instances)]
 
 
 def _circles(instances: Mapping[str, Instance]) -> Iterator[Problem]:
@@ -37,11 +38,11 @@ def _twins_by_case(instances: Mapping[str, Instance]) -> Iterator[Problem]:
             yield name, "", f"instances {first} and {name} have one name: {why}"
 
 
-def _aliases(instances: Mapping[str, Instance]) -> Iterator[Problem]:
+def _aliases(instances: Mapping[str, Instance], said: Mapping[str, Mapping[str, str]]) -> Iterator[Problem]:
     """Find instances whose keys would be accepted for each other: one name stands for both in our known_hosts."""
     found: dict[str, Instance] = {}
     keyed = [instance for instance in instances.values() if instance.host_keys]
-    aliases = {one.name: option(one.ssh, "HostKeyAlias") for one in keyed}
+    aliases = {one.name: said[one.name].get("hostkeyalias", "") for one in keyed}
     # Those that are called so themselves come first.
     for instance in sorted(keyed, key=lambda one: bool(aliases[one.name])):
         alias = (aliases[instance.name] or instance.name).lower()
@@ -52,8 +53,8 @@ def _aliases(instances: Mapping[str, Instance]) -> Iterator[Problem]:
             yield instance.name, "HostKeyAlias", f"{what}, {why}"
 
 
-def _one_host(instances: Mapping[str, Instance]) -> Iterator[str]:
-    addresses = ((name, own_address(name, instance.ssh)) for name, instance in instances.items())
+def _one_host(instances: Mapping[str, Instance], said: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    addresses = ((name, address_of(name, options)) for name, options in said.items())
     for names in shared(addresses):
         hostname, port, *_ = own_address(names[0], instances[names[0]].ssh)
         differ = len({instances[name].system for name in names}) > 1
@@ -73,6 +74,6 @@ def _other_case(instances: Mapping[str, Instance]) -> Iterator[str]:
 def _several_jumps(instances: Mapping[str, Instance]) -> Iterator[str]:
     for name, instance in instances.items():
         for keyword, values in instance.ssh:
-            if keyword.lower() == "proxyjump" and len(values) > 1:
+            if len(values) > 1 and keyword.lower() == "proxyjump":
                 what = f"`ssh.{keyword}` of instance {name} is a list, of which ssh takes the first"
                 yield f'{what}; for a chain write "{",".join(values)}".'

@@ -284,11 +284,8 @@ class Activation:
             try:
                 async with self._hosts.fresh(self._order.instance, urgent=True) as reach:
                     word = await self._verdict(reach)
-                    await reach.run(
-                        activation.say(self._order, word, root=self._root),
-                        seconds=_WORD_SECONDS,
-                        stdin=activation.word_script(),
-                    )
+                    keep = activation.say(self._order, word, root=self._root)
+                    await reach.run(keep, seconds=_WORD_SECONDS, stdin="")
                     return
             except HiveError as error:
                 _log.info("%s: the word is tried again in %g s: %s", self._order.instance, _PAUSE, error)
@@ -316,9 +313,7 @@ class Activation:
         forget = activation.forget(self._order, root=self._root, rooted=rooted)
         try:
             host = self._told_at_end() or await self._look()
-            await self._hosts.kept(self._order.instance).run(
-                forget, seconds=LOOK_SECONDS, stdin=activation.word_script()
-            )
+            await self._hosts.kept(self._order.instance).run(forget, seconds=LOOK_SECONDS, stdin="")
         except HiveError:
             _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
             return None

@@ -119,7 +119,7 @@ def script() -> str:
     return scripts.activation_script()
 
 
-def word_script() -> str:
+def _word_script() -> str:
     """Return the text that the host runs for `say` and `forget`."""
     return command.own_script("hosts/word.sh")
 
@@ -161,16 +161,16 @@ def follow(order: Order, *, root: bool) -> str:
 
 
 def say(order: Order, word: str, *, root: bool) -> str:
-    """Return the words that bring the word that the host waits for, `KEEP` or why it goes back, to `word_script`."""
-    return _command(["say", order.id, " ".join(word.split())], root=root)
+    """Return the words that bring the word that the host waits for, `KEEP` or why it goes back."""
+    return _as_root(["say", order.id, " ".join(word.split())], _word_script(), root=root)
 
 
 def forget(order: Order, *, root: bool, rooted: str = "") -> str:
-    """Return the words that have `word_script` remove what the activation kept on the host.
+    """Return the words that remove what the activation kept on the host.
 
     `rooted` is the name of a root that goes with it, if there is one.
     """
-    return _command(["forget", order.id, rooted], root=root)
+    return _as_root(["forget", order.id, rooted], _word_script(), root=root)
 
 
 def _command(words: list[str], *, root: bool, kept: bool = False) -> str:
@@ -179,7 +179,14 @@ def _command(words: list[str], *, root: bool, kept: bool = False) -> str:
         run = scripts.by_hash(name, f"hive_name=; hive_script=$(cat $hive_kept); {_EVAL}")
     else:
         run = f"hive_name={name}; hive_script=$(cat; echo .); hive_script=${{hive_script%.}}; {_EVAL}"
-    return f"exec {'' if root else 'sudo -n -- '}/bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}"
+    return _as_root(words, run, root=root)
+
+
+def _as_root(words: list[str], run: str, *, root: bool) -> str:
+    """Return what has root run a text with these words; root needs no further shell for that."""
+    if root:
+        return f"set -- {shlex.join(words)}\n{run}"
+    return f"exec sudo -n -- /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}"
 
 
 def read_word(id_: str, line: str) -> Word | None:

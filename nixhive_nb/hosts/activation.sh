@@ -42,8 +42,24 @@ switching=/run/nixos/switch-to-configuration.lock
 tells=10
 # Bytes of what an activation says; of more, the last lines are kept. Our word waits until all of it has come.
 most=1000000
+
+# Whatever can be done by the shell itself is, here and below: a program takes a hundred times as long to start. What a
+# question answers is `it`.
+
+# The place behind links; nothing where there is no such thing: `readlink -f` gives a name also then.
+real() {
+  it=
+  if cd -P "$1" 2>/dev/null; then
+    it=$PWD
+    cd /
+  elif [ -e "$1" ]; then
+    it=$(readlink -f "$1")
+  fi
+}
+CDPATH=
 # By its store path, so that the programs stay when the running system changes.
-PATH=$(readlink -f /run/current-system)/sw/bin:/run/wrappers/bin:/nix/var/nix/profiles/default/bin:$PATH:/usr/sbin:/sbin
+real /run/current-system
+PATH=$it/sw/bin:/run/wrappers/bin:/nix/var/nix/profiles/default/bin:$PATH:/usr/sbin:/sbin
 
 # Ends before anything is begun where the host lacks a program that it cannot do without. Each NixOS has them.
 look_for_programs() {
@@ -59,7 +75,10 @@ look_for_programs() {
 
 begin() {
   look_for_programs
-  mkdir -p "$base" && mkdir -m 700 "$dir" && : >"$dir/log" && mkfifo -m 600 "$dir/word" "$dir/ready" || exit 1
+  { [ -d "$base" ] || mkdir -p "$base"; } && mkdir -m 700 "$dir" && : >"$dir/log" || exit 1
+  # Those behind the first two can be made later, or done without.
+  mkfifo -m 600 "$dir/word" "$dir/ready" "$dir/reader.$$" "$dir/out.1" "$dir/drained.1" "$dir/out.2" "$dir/drained.2" ||
+    [ -p "$dir/ready" ] || exit 1
   if ! { printf '%s\n' "$hive_script" >"$dir/worker" && printf '%s\n' "${11}" >"$dir/owner"; } 2>/dev/null; then
     rm -rf "$dir"
     echo "nothing can be written below $base (is /run full?)" >&2
@@ -87,14 +106,22 @@ begin() {
 
 # What activations left whose operator never came back for the result.
 remove_old() {
-  find "$base" -mindepth 1 -maxdepth 1 -type d -mmin +60 | while IFS= read -r old; do
-    flock -n "$old/alive" rm -rf "$old"
+  for old in "$base"/*/; do
+    [ "${old%/}" != "$dir" ] || continue
+    find "$base" -mindepth 1 -maxdepth 1 -type d -mmin +60 | while IFS= read -r old; do
+      flock -n "$old/alive" rm -rf "$old"
+    done
+    return
   done
 }
 
 # Root alone can write here. What it costs is told to nobody: they are sent again where they are not kept.
 keep_scripts() {
-  [ -z "$hive_name" ] || keep_script "$hive_name" "$hive_script"
+  if [ -n "$hive_name" ]; then
+    keep_script "$hive_name" "$hive_script"
+  elif [ -e "$base/script-$hive_facts" ]; then
+    return
+  fi
   keep_script "$hive_facts" "LC_ALL=C; export LC_ALL; $hive_defined$hive_told
 "
   find "$base" -mindepth 1 -maxdepth 1 -name 'script-*' -mtime +7 -exec rm -f {} +
@@ -110,7 +137,7 @@ follow() {
   fi
   last="nixhive $id ended"
   # Without what it takes to read along (no room in /run, no `tail`), all of it is told at the end.
-  if ! command -v tail >/dev/null || ! mkfifo -m 600 "$dir/reader.$$"; then
+  if ! command -v tail >/dev/null || ! { [ -p "$dir/reader.$$" ] || mkfifo -m 600 "$dir/reader.$$"; }; then
     flock "$dir/alive" cat "$dir/log"
     printf '\n%s\n' "$last"
     exit 0
@@ -119,11 +146,10 @@ follow() {
   tail=$!
   # The kernel gives the lock away when the worker is dead, however it died.
   # Where /run is full its end is told past the log.
-  { flock "$dir/alive" true; printf '%s\n' "$last" >>"$dir/log" || printf '\n%s\n' "$last" >"$dir/reader.$$"; } \
-    >/dev/null 2>&1 &
+  { flock 3; printf '%s\n' "$last" >>"$dir/log" || printf '\n%s\n' "$last" >"$dir/reader.$$"; } \
+    3<"$dir/alive" >/dev/null 2>&1 &
   sed -u "/^$last\$/q" <"$dir/reader.$$"
   kill "$tail" 2>/dev/null
-  rm -f "$dir/reader.$$"
   printf 'nixhive %s facts\n' "$id"
   (
     LC_ALL=C
@@ -134,8 +160,9 @@ follow() {
 }
 
 note() {
-  # What an activation said last may lack its end of line.
-  [ ! -e "$dir/log" ] || [ -z "$(tail -c 1 "$dir/log")" ] || echo
+  # What another program said last may lack its end of line.
+  [ -z "$unended" ] || [ ! -e "$dir/log" ] || [ -z "$(tail -c 1 "$dir/log")" ] || echo
+  unended=
   printf 'nixhive %s %s\n' "$id" "$*"
 }
 
@@ -143,27 +170,30 @@ finish() {
   note "result $*"
   note ended
   # Who was refused leaves the name of the one who holds it.
-  [ -z "$mine" ] || rm -f "$base/holder"
-  rm -f "$dir/worker"
+  rm -f "$dir/worker" ${mine:+"$base/holder"}
   exit 0
 }
 
 # Of this boot, in seconds; the time of day may be set anew.
-now() { read -r up _ </proc/uptime && echo "${up%%.*}"; }
+now() { read -r it _ </proc/uptime && it=${it%%.*}; }
 left() {
-  rest=$((until - $(now)))
-  echo "$((rest > 0 ? rest : 0))"
+  now
+  it=$((until - it))
+  it=$((it > 0 ? it : 0))
 }
 
-# Nothing where there is no such thing: `readlink -f` gives a name also then.
-real() { [ ! -e "$1" ] || readlink -f "$1"; }
 running() { real /run/current-system; }
 boots() { real "$profile"; }
+runs() { running && [ "$it" = "$1" ]; }
+does_boot() { boots && [ "$it" = "$1" ]; }
+runs_now() { running && echo "$it"; }
+boots_now() { boots && echo "$it"; }
 # Whether it is what was expected.
 fits() { [ "$1" = any ] || [ "$1" = "${2:-none}" ]; }
 
 take_lock() { # owner
-  until=$(($(now) + wait))
+  now
+  until=$((it + wait))
   # Nobody else may hold it, and so keep us from activating: a lock needs no more than the right to read.
   umask 077
   exec 9>>"$base/lock"
@@ -177,15 +207,19 @@ take_lock() { # owner
   fi
   mine=yes
   printf '%s\n' "$1" "$$" >"$base/holder.new" && mv "$base/holder.new" "$base/holder"
-  take_turn "$(left)" || finish locked 0 "another switch-to-configuration"
-  old=$(running) old_profile=$(boots)
+  left
+  take_turn "$it" || finish locked 0 "another switch-to-configuration"
+  running
+  old=$it
+  boots
+  old_profile=$it
   note "holds ${old:-none} ${old_profile:-none}"
 }
 
 is_switching() {
   [ -e "$switching" ] || return 1
   held=0
-  flock -s -n "$switching" true 2>/dev/null || held=$?
+  { flock -s -n 3 || held=$?; } 2>/dev/null 3<"$switching"
   [ "$held" = 1 ]
 }
 
@@ -201,18 +235,28 @@ take_turn() {
 release_turn() { exec 6>&-; }
 
 # Says what a switch-to-configuration waits for that takes long, each time that it has taken twice as long, and at least
-# every five minutes. It ends when it is told to.
+# every five minutes. It ends when it is told to. After USR1 it gives up waiting for what was said, in place of that.
 tell_of_it() {
-  exec 6>&- 7>&- 8>&- 9>&-
   trap 'kill "$nap" 2>/dev/null; exit 0' TERM
-  nap='' since=$(now)
+  trap 'over=yes' USR1
+  exec 6>&- 7>&- 8>&- 9>&-
+  nap='' over=''
+  now
+  since=$it
   while :; do
     sleep "$tells" &
     nap=$!
     wait "$nap"
+    [ -z "$over" ] || wait "$nap"
     kill -0 "$$" 2>/dev/null || exit 0 # the worker was killed
     tells=$((tells < 300 ? tells * 2 : tells))
-    note "busy $(($(now) - since)) $(awaited)"
+    if [ -n "$over" ]; then
+      echo late 1<>"$drained"
+      continue
+    fi
+    now
+    unended=yes
+    note "busy $((it - since)) $(awaited)"
   done
 }
 
@@ -236,21 +280,37 @@ children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
 
 # What is started must keep none of our locks when we are gone.
 switch_to() { # system, word
+  acts=$((acts + 1)) out=$dir/out.$acts drained=$dir/drained.$acts
   tell_of_it &
   teller=$!
   bounded timeout -k 10 "$limit" "$1/bin/switch-to-configuration" "$2" 6>&- 7>&- 8>&- 9>&-
   { kill "$teller" && wait "$teller"; } 2>/dev/null
 }
-set_profile() { nix-env --profile "$profile" "$@" 6>&- 7>&- 8>&- 9>&-; }
+set_profile() {
+  unended=yes
+  nix-env --profile "$profile" "$@" 6>&- 7>&- 8>&- 9>&-
+}
+# Nix makes no generation of what the profile has already, and takes long to see that.
+make_profile() {
+  if [ "$generation" != 0 ]; then
+    set_profile --switch-generation "$generation"
+  elif [ -z "$old_generation" ] || ! does_boot "$path"; then
+    set_profile --set "$path"
+  fi
+}
 
-# Runs something whose output is bounded; `status` is how it ended. Whatever it has started may go on to write.
+# Runs something whose output is bounded; `status` is how it ended, and what it said is for `hears`. Whatever it has
+# started may go on to write.
 bounded() {
-  end="end of $id.$$" out=$dir/out drained=$dir/drained
-  case $(awk -W version 2>&1 </dev/null | head -n 1) in mawk*) reads='awk -W interactive' ;; *) reads=awk ;; esac
-  rm -f "$out" "$drained"
-  if ! command -v awk >/dev/null || ! mkfifo -m 600 "$out" "$drained" 2>/dev/null; then
+  end="end of $id.$$" heard='' whys=''
+  # mawk reads ahead unless it is told not to, which others do not know.
+  if command -v gawk >/dev/null; then reads=gawk; elif command -v mawk >/dev/null; then reads='mawk -W interactive'; else reads=awk; fi
+  if ! command -v awk >/dev/null || ! { [ -p "$drained" ] || mkfifo -m 600 "$out" "$drained" 2>/dev/null; }; then
+    size=$(wc -c <"$dir/log")
     "$@"
     status=$?
+    unended=yes
+    hear_log
     return
   fi
   drain 6>&- 7>&- 8>&- 9>&- &
@@ -258,17 +318,35 @@ bounded() {
   "$@" >&5 2>&1 4>&- 5>&-
   status=$?
   printf '\n%s\n' "$end" >&5
-  timeout 60 head -n 1 <&4 >/dev/null 5>&-
+  kill -USR1 "$teller" 2>/dev/null
+  while IFS= read -r it <&4; do
+    case $it in
+      heard*) heard=${it#heard} ;;
+      whys*) whys=${it#whys} ;;
+      drained | late) break ;;
+    esac
+  done
   exec 4>&- 5>&-
+  [ -z "$heard" ] || return 0
+  # Nobody has read it to its end.
+  unended=yes size=
+  hear_log
 }
 drain() {
   exec 4>&- 5>&-
   {
+    # Open for both, as the worker may be dead: nobody would ever read, and this holds its locks.
     $reads -v end="$end" -v most="$most" '
       $0 == end { exit }
       waits { waits = 0; say("") }
       $0 == "" { waits = 1; next }
+      /^(stopping the following units|activating the configuration)/ { hear("activating") }
+      /^Pre-switch check/ { hear("checking") }
+      /^Could not acquire lock/ { hear("locked") }
+      /^(Failed to run activate script|Activation script snippet .* failed)/ { hear("script") }
+      (/^[^ ].* : .* -> / || /^Pre-switch check .* failed/) && many++ < 8 { whys = whys substr($0, 1, 2000) ";" }
       { say($0) }
+      function hear(word) { if (!index(heard, word)) heard = heard word " " }
       function say(line) {
         size += length(line) + 1
         if (size <= most) { print line; fflush(); return }
@@ -277,54 +355,75 @@ drain() {
       END {
         if (left > 100) print "… " left - 100 " lines left out"
         for (at = left > 100 ? left - 100 : 0; at < left; at++) print kept[at % 100]
-      }'
-    # Open for both, as the worker may be dead: nobody would ever read, and this holds its locks.
-    echo 1<>"$drained"
-    exec cat >/dev/null
-  } <"$out"
+        print "heard " heard "\nwhys" whys >"/dev/stderr"
+      }' 2>&3
+    echo drained >&3
+    exec 3>&-
+    # Mostly there is no more to read.
+    read -r it && exec cat >/dev/null
+  } <"$out" 3<>"$drained"
 }
+hears() {
+  case " $heard " in *" $1 "*) ;; *) return 1 ;; esac
+}
+# The same, from the log behind its first `size` bytes, or where that is empty behind the last word of ours before.
+hear_log() {
+  heard=' '
+  ! said '^stopping the following units\|^activating the configuration' || heard="$heard activating"
+  ! said '^Pre-switch check' || heard="$heard checking"
+  ! said '^Could not acquire lock' || heard="$heard locked"
+  ! said "^Failed to run activate script\|^Activation script snippet '.*' failed" || heard="$heard script"
+  whys=$(new_words | sed -n '/^[^ ].* : .* -> /p; /^Pre-switch check .* failed/p' | head -n 8 | tr '\n' ';')
+}
+new_words() {
+  if [ -n "$size" ]; then
+    tail -c "+$((size + 1))" "$dir/log"
+  else
+    sed -n "H; /^nixhive $id \\(holds\\|tested\\|back\\) /h; \${ x; p; }" "$dir/log"
+  fi
+}
+said() { new_words | grep -q "$1"; }
 
 # Switches when nobody else does: status is that of switch-to-configuration. `crowded` is set where another one was at
 # work, `refused` where a pre-switch check failed: nothing was changed in both cases.
 act() { # system, word, how long to wait for others
-  crowded='' refused='' activated='' tries=0 status=0 size=''
+  crowded='' refused='' activated='' tries=0 status=0 turn=''
   while take_turn "$3"; do
-    size=$(wc -c <"$dir/log")
-    ran=$(running)
+    turn=yes
+    running
+    ran=$it
     begins "$1" "$2"
     switch_to "$1" "$2"
-    said '^stopping the following units\|^activating the configuration' && activated=yes
-    [ "$(running)" = "$ran" ] || activated=yes
+    ! hears activating || activated=yes
+    runs "$ran" || activated=yes
     # What an activation says decides nothing: it comes after that line.
     [ -z "$activated" ] || break
     ends_clean "$2" "$before"
     case $status in 124 | 137) break ;; esac
-    if said '^Pre-switch check'; then
-      refused=$(new_words | sed -n '/^[^ ].* : .* -> /p; /^Pre-switch check .* failed/p' | head -n 8 | tr '\n' ';')
-      refused=${refused:-a check before the switch failed}
+    if hears checking; then
+      refused=${whys:-a check before the switch failed}
       status=1
       return 1
     fi
-    [ "$status" != 0 ] && said '^Could not acquire lock' || break
+    [ "$status" != 0 ] && hears locked || break
     # Somebody may have come in the moment between our look and its own. It is tried again when the lock is free.
     tries=$((tries + 1))
     [ "$tries" -lt 3 ] || is_switching || break
-    size=
+    turn=
   done
-  [ -n "$size" ] || { crowded=yes; return 1; }
+  [ -n "$turn" ] || { crowded=yes; return 1; }
   # Units that fail as well take the place of the script's own status.
-  [ "$status" != 4 ] || ! said "^Failed to run activate script\|^Activation script snippet '.*' failed" || status=2
+  [ "$status" != 4 ] || ! hears script || status=2
   [ -z "$activated" ] || ends_activation "$1"
   return "$status"
 }
-new_words() { tail -c "+$((size + 1))" "$dir/log"; }
-said() { new_words | grep -q "$1"; }
 
 # The link of what runs, as a thing of its own: each activation makes it anew.
 link_of() { stat -c '%i %Z' /run/current-system 2>/dev/null; }
 begins() { # system, word
   case $2 in switch | test) ;; *) return 0 ;; esac
-  before=$(cat "$unclean" 2>/dev/null)
+  before=
+  [ ! -e "$unclean" ] || before=$(cat "$unclean" 2>/dev/null)
   echo "$1" >"$unclean"
 }
 ends_clean() { # word, what the mark was before
@@ -333,7 +432,7 @@ ends_clean() { # word, what the mark was before
 }
 ends_activation() { # system
   case $status in
-    0 | 4) [ "$(running)" != "$1" ] || { rm -f "$unclean"; return; } ;;
+    0 | 4) ! runs "$1" || { rm -f "$unclean"; return; } ;;
   esac
   printf '%s\n%s\n' "$1" "$(link_of)" >"$unclean"
 }
@@ -346,28 +445,24 @@ go_back() { # status, why
   fi
   note "back $2"
   release_turn
-  take_turn "$limit" || finish failed "$1" "$2; going back was not possible for another switch-to-configuration; $(running) runs"
-  [ "$(running)" = "$trial" ] || finish failed "$1" "$2; somebody else has made it run $(running) meanwhile, and it was left so"
+  take_turn "$limit" || finish failed "$1" "$2; going back was not possible for another switch-to-configuration; $(runs_now) runs"
+  runs "$trial" || finish failed "$1" "$2; somebody else has made it run $(runs_now) meanwhile, and it was left so"
   act_unchecked "$old" test
   back=$status
   case $back in
     0 | 4 | 100) ;;
     *) finish failed "$1" "$2; going back to $old ended with $back: what it runs is a mixture" ;;
   esac
-  [ "$(running)" = "$old" ] || finish failed "$1" "$2; going back to $old ended with $back, and $(running) runs"
-  [ -z "$broken" ] || [ "$(boots)" = "$old_profile" ] ||
-    finish failed "$1" "$2; it runs $old again, and boots $(boots)"
+  runs "$old" || finish failed "$1" "$2; going back to $old ended with $back, and $(runs_now) runs"
+  [ -z "$broken" ] || does_boot "$old_profile" ||
+    finish failed "$1" "$2; it runs $old again, and boots $(boots_now)"
   finish rolled-back "$1" "$2"
 }
 
 # Makes the host boot the system; what cannot be finished is undone. `broken` then says what failed, and what was undone.
 persist() {
-  if [ "$generation" = 0 ]; then
-    set_profile --set "$path"
-  else
-    set_profile --switch-generation "$generation"
-  fi
-  if [ "$(boots)" != "$path" ]; then
+  make_profile
+  if ! does_boot "$path"; then
     broken="the system profile could not be set"
   else
     act "$path" boot "$limit" && return
@@ -380,12 +475,12 @@ persist() {
 }
 
 put_back() {
-  if [ "$(boots)" = "$old_profile" ]; then
+  if does_boot "$old_profile"; then
     broken="$broken, and is as it was"
   elif [ -z "$old_generation" ]; then
-    broken="$broken; there is no earlier generation to put back, and the system profile is $(boots)"
-  elif ! set_profile --switch-generation "$old_generation" || [ "$(boots)" != "$old_profile" ]; then
-    broken="$broken; the system profile could not be put back, and is $(boots)"
+    broken="$broken; there is no earlier generation to put back, and the system profile is $(boots_now)"
+  elif ! set_profile --switch-generation "$old_generation" || ! does_boot "$old_profile"; then
+    broken="$broken; the system profile could not be put back, and is $(boots_now)"
   elif [ -n "$crowded$refused" ]; then
     broken="$broken; the system profile was put back"
   elif ! act_unchecked "$old_profile" boot; then
@@ -412,8 +507,14 @@ work() {
   # Open for both, so that this never waits for a reader.
   exec 7<>"$dir/ready" && echo ready >&7
   exec </dev/null >>"$dir/log" 2>&1
-  take_lock "$(cat "$dir/owner")"
-  old_generation=$(readlink "$profile" | sed -n 's/^.*system-\([0-9]*\)-link$/\1/p')
+  IFS= read -r owner <"$dir/owner"
+  take_lock "$owner"
+  old_generation=$(readlink "$profile")
+  case $old_generation in
+    *system-*-link) old_generation=${old_generation##*system-} old_generation=${old_generation%-link} ;;
+    *) old_generation= ;;
+  esac
+  case $old_generation in *[!0-9]*) old_generation= ;; esac
   [ -e "$path" ] || finish gone 0
   if [ ! -x "$path/bin/switch-to-configuration" ] || [ ! -e "$path/nixos-version" ]; then
     finish failed 0 "$path is not a NixOS system"
@@ -447,22 +548,22 @@ boots_it() {
 }
 
 refuse_where_unchanged() {
-  [ -z "$refused" ] || [ "$(boots)" != "$old_profile" ] || finish refused 1 "$refused"
+  [ -z "$refused" ] || ! does_boot "$old_profile" || finish refused 1 "$refused"
 }
 
 # Whether it ended well, though nothing was seen to be activated.
-came_through() { [ "$status" = 100 ] || { [ "$status" = 0 ] && [ "$(running)" = "$path" ]; }; }
+came_through() { [ "$status" = 100 ] || { [ "$status" = 0 ] && runs "$path"; }; }
 
 plain() {
   if [ "$type" = switch ]; then
-    if [ "$generation" = 0 ]; then set_profile --set "$path"; else set_profile --switch-generation "$generation"; fi ||
-      finish failed 0 "setting the system profile failed"
+    make_profile || finish failed 0 "setting the system profile failed"
   fi
-  act "$path" "$type" "$(left)"
+  left
+  act "$path" "$type" "$it"
   if [ -n "$crowded" ]; then
     broken="another switch-to-configuration is at work"
     put_back
-    [ "$(boots)" != "$old_profile" ] || finish locked 0 "another switch-to-configuration"
+    ! does_boot "$old_profile" || finish locked 0 "another switch-to-configuration"
     finish failed 0 "$broken"
   fi
   ended="switch-to-configuration $type ended with $status"
@@ -476,8 +577,8 @@ plain() {
   [ -z "$refused" ] || finish refused 1 "$refused"
   case $status in
     0 | 4)
-      [ -z "$activated" ] || [ "$(running)" = "$path" ] ||
-        finish failed "$status" "$ended, and $(running) runs: what it runs may be a mixture"
+      [ -z "$activated" ] || runs "$path" ||
+        finish failed "$status" "$ended, and $(runs_now) runs: what it runs may be a mixture"
       ;;
   esac
   case $status in
@@ -488,8 +589,10 @@ plain() {
 }
 
 confirmed() {
-  act "$path" test "$(left)"
-  trial=$(running) tested=$status
+  left
+  act "$path" test "$it"
+  running
+  trial=$it tested=$status
   if [ -n "$crowded" ]; then
     [ "$trial" != "$old" ] || finish locked 0 "another switch-to-configuration"
     finish failed "$tested" "another switch-to-configuration came between; $trial runs, and was left so"
@@ -510,16 +613,19 @@ confirmed() {
     exec 6>>"$switching"
     flock -n 6
   fi
+  # Open for both, so that whoever brings it need not wait until it is read.
+  exec 5<>"$dir/word"
   note "tested $tested"
-  word=$(timeout "$confirm" head -n 1 "$dir/word" 6>&- 7>&- 8>&- 9>&-)
+  word=$(timeout "$confirm" head -n 1 <&5 6>&- 7>&- 8>&- 9>&-)
+  exec 5>&-
   release_turn
   case $word in
     keep) ;;
     '') go_back "$tested" "not confirmed within $confirm s" ;;
     *) go_back "$tested" "$word" ;;
   esac
-  [ "$(running)" = "$trial" ] ||
-    finish failed "$tested" "somebody else has made it run $(running) meanwhile, and it was left so"
+  runs "$trial" ||
+    finish failed "$tested" "somebody else has made it run $(runs_now) meanwhile, and it was left so"
   if [ "$type" = switch ]; then
     persist || go_back "$tested" "$broken"
   fi
@@ -528,7 +634,7 @@ confirmed() {
 
 reboot_host() { # owner
   look_for_programs
-  mkdir -p "$base" || exit 1
+  [ -d "$base" ] || mkdir -p "$base" || exit 1
   take_lock "$1"
   fits "$must_run" "$old" && fits "$must_boot" "$old_profile" || finish changed 0
   note ordered
@@ -540,7 +646,7 @@ reboot_host() { # owner
 }
 
 mode=$1 id=$2 dir=$base/$2
-mine='' waited='' broken='' crowded='' refused='' activated='' before=''
+mine='' waited='' broken='' crowded='' refused='' activated='' before='' unended='' acts=0
 case $mode in
   begin) shift && begin "$@" ;;
   worker)

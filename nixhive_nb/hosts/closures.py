@@ -31,15 +31,6 @@ _KERNEL = ("kernel", "initrd", "kernel-modules")
 _HASH = 32
 
 
-async def lacking_of(links: HostLinks, instance: str, path: str, sizes: Mapping[str, int], facts: HostFacts) -> int:
-    """Return the bytes that an instance lacks of a system: of its path, and the sizes of its closure.
-
-    One that runs it is not asked: what runs is kept from the garbage collector, with all that belongs to it. Raises as
-    `lacking`.
-    """
-    return 0 if path == facts.current else await lacking(links, instance, sizes)
-
-
 async def lacking(links: HostLinks, instance: str, sizes: Mapping[str, int]) -> int:
     """Return the bytes of those store paths that an instance does not have.
 

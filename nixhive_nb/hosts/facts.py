@@ -21,7 +21,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -39,20 +39,17 @@ IS_UNCLEAN = (
     f'test -z "$1" || test "$1" = "$(stat -c "%i %Z" {commands.CURRENT_SYSTEM} 2>/dev/null)"; }}; '
 )
 """A shell function: whether an activation did not end well, and nobody has activated anything since."""
-_INIT = (
-    # The first line that has one. The shell itself reads up to it: it stands near the beginning.
-    'starts() { while read -r it || test -n "$it"; do case $it in (*init=/nix/store/*) it=${it##*init=/nix/store/}; '
-    'one=${it%%[ /]*}; case $it in ("$one"/init*) echo "/nix/store/$one"; return;; esac;; esac; done; }; '
-)
+# The first one ends it, so that no `head` has to.
+_INIT = r"\|init=/nix/store/[^ /]*/init|{s|.*init=\(/nix/store/[^ /]*\)/init.*|\1|p;q;}"
 LOADS = (
-    f"{_INIT}loads() {{ "
+    "loads() { "
     # Which entry GRUB takes is not certain where it remembers one.
     'for conf in /boot/extlinux/extlinux.conf /boot/grub/grub.cfg; do if test -r "$conf"; then '
     'if test "${conf%.cfg}" = "$conf" || grep -q "^ *set default=.\\{0,1\\}0.\\{0,1\\}$" "$conf"; then '
-    'starts <"$conf"; fi; return 0; fi; done; '
+    f'sed -n "{_INIT}" "$conf"; fi; return 0; fi; done; '
     "for esp in /boot /efi /boot/efi; do if test -r $esp/loader/loader.conf; then "
-    'entry=; while read -r it one; do if test "$it" = default; then entry=$entry$one; fi; done <$esp/loader/loader.conf; '
-    'entry=$esp/loader/entries/$entry; if test -f "$entry"; then starts <"$entry"; fi; return 0; fi; done; }; '
+    'entry=$esp/loader/entries/$(sed -n "s/^default  *//p" $esp/loader/loader.conf); '
+    f'if test -f "$entry"; then sed -n "{_INIT}" "$entry"; fi; return 0; fi; done; }}; '
 )
 """A shell function that prints the system that the boot loader starts, where it is extlinux, GRUB or systemd-boot."""
 
@@ -64,7 +61,6 @@ _DF_SAID = re.compile(r"^df=\r?\n(.{0,4000}?)^df_end=", re.MULTILINE | re.DOTALL
 _EACH_LINE = re.compile(r"^[^\n=]{1,40}=[^\n]*", re.MULTILINE)
 _HASH_LENGTH = 32
 _HASH = re.compile(r"[0-9a-f]{32}")
-_STORE_HASH = re.compile(r"/nix/store/([0-9a-z]{32})-")
 _MOST_FACTS = 30_000
 """How many lines of an answer are taken in: there may be a million others."""
 _LONGEST = 1000
@@ -89,14 +85,17 @@ _WHERE = (
     'where() { it=; if cd -P "$1" 2>/dev/null; then it=$PWD; '
     'elif test -e "$1"; then cd /; it=$(readlink -f "$1"); fi; }; '
 )
-_FILE = 'file() { printf "%s=" "$1"; if test -e "$2"; then readlink -f "$2"; else echo; fi; }; '
+# One program for both, but where it is one that takes no two. No path of a store has a space.
+_FILES = (
+    'files() { set -- "$1" $(readlink -f kernel initrd 2>/dev/null); '
+    'test "$#" = 3 || set -- "$1" $(readlink -f kernel) $(readlink -f initrd); '
+    'test -e initrd || set -- "$1" "${2-}"; say "${1}_kernel" "${2-}"; say "${1}_initrd" "${3-}"; }; '
+)
 _HASHED = 'hash() { if test -r "$2"; then printf "%s=" "$1"; sha256sum <"$2"; fi; }; '
-# The kernel of what was booted is told where that is another system. What is in a path of the store stays as it is, so
-# that who asks may know it, and says so by the hash of the path. `where` leaves us in the system.
+# The kernel of what was booted is told where that is another system. `where` leaves us in the system.
 _SYSTEM = (
     'system() { where "$2"; say "$1" "$it"; if test "$it" = "$told"; then return; fi; told=$it; '
-    'one=${it##*/}; case " ${hive_known-} " in (*" ${one%%-*} "*) if test -n "$it"; then return; fi;; esac; '
-    'if test -n "$it" && test -e kernel; then file "${1}_kernel" kernel; file "${1}_initrd" initrd; '
+    'if test -n "$it" && test -e kernel; then files "$1"; '
     'hash "${1}_params" kernel-params; where kernel-modules; say "${1}_modules" "$it"; fi; }; '
 )
 _UNITS = (
@@ -115,13 +114,13 @@ _SPECIALISATION = (
     f'if test "$one" -ef {commands.CURRENT_SYSTEM}; then say specialisation "${{one##*/}}"; '
     'where "${one%/specialisation/*}"; say base "$it"; break; fi; done; '
 )
-# A conflict is status 1; a lock that cannot be looked at is another one.
+# A conflict is status 1; a lock that cannot be looked at is another one. It is let go of when the brace is closed.
 _HOLDER = (
-    f"if test -r {LOCK}; then flock -s -n 3 3<{LOCK} 2>/dev/null; "
-    f'if test $? -eq 1; then say held yes; say holder "$(head -n 1 {HOLDER} 2>/dev/null)"; fi; '
+    f"if test -r {LOCK}; then it=; {{ flock -s -n 9; it=$?; }} 9<{LOCK} 2>/dev/null; "
+    f'if test "$it" = 1; then say held yes; line {HOLDER}; say holder "$it"; fi; '
     # The lock is root's alone. Whoever was killed left the line.
     f'elif test -r {HOLDER} && test -d "/proc/$(sed -n 2p {HOLDER})"; then '
-    f'say held yes; say holder "$(head -n 1 {HOLDER})"; fi; '
+    f'say held yes; line {HOLDER}; say holder "$it"; fi; '
 )
 
 
@@ -131,10 +130,11 @@ def inhibitors(name: str, system: str) -> str:
     They are the file `switch-inhibitors` of NixOS 26.05: an object of strings, as JSON.
     """
     file = f"{system}/switch-inhibitors"
+    # It is short, so that the shell itself is faster than a program.
     return (
-        f"if test -r {file}; then printf {name}=; line {file}; "
-        # As nearly all have it; else it takes two programs.
-        f'case $it in ("{{}}") echo "$it";; (*) tr -d "\\n" <{file} | head -c {_MOST_INHIBITORS}; echo;; esac; fi; '
+        f"if test -r {file}; then text=; "
+        f'while test "${{#text}}" -lt {_MOST_INHIBITORS} && {{ IFS= read -r it || test -n "$it"; }}; do text=$text$it; '
+        f'done <{file}; say {name} "$text"; fi; '
     )
 
 
@@ -152,7 +152,7 @@ _REVISION = (
 )
 _KEPT = 'for one in /run/nixhive/script-*; do say kept "${one##*-}"; done; '
 
-DEFINED = f"CDPATH=; {_SAY}{_LINE}{_WHERE}{_FILE}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
+DEFINED = f"CDPATH=; {_SAY}{_LINE}{_WHERE}{_FILES}{_HASHED}{_SYSTEM}{IS_UNCLEAN}{LOADS}"
 """Shell functions that `TOLD` uses."""
 TOLD = (
     f"told=; system current {commands.CURRENT_SYSTEM}; system booted {_BOOTED_SYSTEM}; "
@@ -165,7 +165,7 @@ TOLD = (
     # Not the id itself, which systemd wants to be kept from others.
     "hash machine_id /etc/machine-id; "
     "printf loader=; loads; echo; "
-    f'if is_unclean; then say unclean "$(head -n 1 {UNCLEAN})"; fi; '
+    f'if is_unclean; then line {UNCLEAN}; say unclean "$it"; fi; '
     f"{inhibitors('inhibitors', commands.CURRENT_SYSTEM)}"
     f"{KERNEL}{_SPECIALISATION}{_UNITS}{_HOLDER}{_REVISION}{_KEPT}true"
 )
@@ -184,30 +184,14 @@ GENERATIONS = (
 """Shell words that print what `parse_generations` reads."""
 
 
-def kernels_of(facts: HostFacts) -> dict[str, tuple[str, ...]]:
-    """Return the kernels that a host has told, by the systems that have them: it need not tell them again."""
-    told = {facts.current: facts.current_kernel, facts.booted: facts.booted_kernel}
-    return {system: kernel for system, kernel in told.items() if system and kernel}
-
-
-def known_words(systems: Iterable[str]) -> str:
-    """Return shell words before those of `FACTS`: whoever asks knows the kernels of these systems."""
-    hashes = (found[1] for system in systems if (found := _STORE_HASH.match(system)))
-    return f"hive_known='{' '.join(hashes)}'; "
-
-
-def parse_facts(stdout: str, known: Mapping[str, tuple[str, ...]] | None = None) -> HostFacts:
-    """Read what `FACTS` printed. What is missing or makes no sense is left unknown.
-
-    `known` has the kernels of the systems that were given to `known_words`.
-    """
-    found = dict(_pairs(stdout))
+def parse_facts(stdout: str) -> HostFacts:
+    """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
+    pairs = _pairs(stdout)
+    found = dict(pairs)
     base = said.host_path(found.get("base", ""))
     told = _DF_SAID.search(stdout)
     free = _DF.search((told[1].strip().splitlines() or [""])[-1] + " ") if told else None
-    kernels = known or {}
-    current_kernel = _kernel(found, "current") or kernels.get(found.get("current", ""), ())
-    booted_kernel = _kernel(found, "booted") or kernels.get(found.get("booted", ""), ())
+    current_kernel = _kernel(found, "current")
     is_booted = found.get("booted") == found.get("current")
     return HostFacts(
         current=said.host_path(found.get("current", "")),
@@ -217,17 +201,17 @@ def parse_facts(stdout: str, known: Mapping[str, tuple[str, ...]] | None = None)
         boot_id=said.boot_id(found.get("boot_id", "")),
         uptime=_seconds(found.get("uptime", "")),
         free=_bytes(free[1]) if free else None,
-        booted_kernel=current_kernel if is_booted else booted_kernel,
+        booted_kernel=current_kernel if is_booted else _kernel(found, "booted"),
         current_kernel=current_kernel,
         specialisation=found.get("specialisation", "")[:_MOST_NAME] if base else "",
         base=base,
-        failed_units=parse_failed_units(stdout),
+        failed_units=_failed_units(pairs),
         root=found.get("uid") == "0",
         machine_id=_hash(found.get("machine_id", "")),
         runs=platforms_of(
             found.get("machine", ""),
             found.get("bits", ""),
-            [value for name, value in _pairs(stdout) if name == "binfmt"],
+            [value for name, value in pairs if name == "binfmt"],
         ),
         # While somebody is at it, nothing is known of how it will end.
         unclean="" if "held" in found else said.host_path(found.get("unclean", "")),
@@ -235,7 +219,7 @@ def parse_facts(stdout: str, known: Mapping[str, tuple[str, ...]] | None = None)
         inhibitors=read_inhibitors(stdout, "inhibitors"),
         holder=(found.get("holder") or NAMELESS) if "held" in found else "",
         revision=_revision(found.get("version", "")),
-        kept=tuple(value for name, value in _pairs(stdout) if name == "kept" and _HASH.fullmatch(value))[:_MOST_KEPT],
+        kept=tuple(value for name, value in pairs if name == "kept" and _HASH.fullmatch(value))[:_MOST_KEPT],
     )
 
 
@@ -255,7 +239,10 @@ def inhibitors_in(text: str) -> tuple[tuple[str, str], ...]:
 
 def parse_failed_units(stdout: str) -> tuple[str, ...] | None:
     """Read what `FAILED_UNITS` printed: the names of failed units, None where systemd does not run or answer."""
-    pairs = _pairs(stdout)
+    return _failed_units(_pairs(stdout))
+
+
+def _failed_units(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
     if ("systemd", "yes") not in pairs:
         return None
     return tuple(value[:_MOST_NAME] for name, value in pairs if name == "failed" and value)[:_MOST_UNITS]

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _BINFMT = "/proc/sys/fs/binfmt_misc"
+_ARCH = "/proc/sys/kernel/arch"
 
 KERNEL = (
-    # What `uname -m` says, where Linux is not older than 6.1.
-    'line /proc/sys/kernel/arch; machine=${it:-$(uname -m)}; say machine "$machine"; '
+    # Linux tells it without a program from 6.1 on.
+    f'line {_ARCH}; machine=${{it:-$(uname -m)}}; say machine "$machine"; '
     # Many ARM processors have no 32 bits any more, and their kernel refuses to be asked for them.
     'if test "$machine" = aarch64 && command -v setarch >/dev/null 2>&1; then '
     "setarch linux32 true 2>/dev/null || say bits 64; fi; "

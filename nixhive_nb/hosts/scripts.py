@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from nixhive_nb.hosts import command
-from nixhive_nb.hosts.facts import DEFINED, FACTS, TOLD, kernels_of, known_words, parse_facts
+from nixhive_nb.hosts.facts import DEFINED, FACTS, TOLD, parse_facts
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.facts import HostFacts
@@ -58,31 +58,27 @@ def is_gone(stdout: str) -> bool:
     return GONE in stdout.split()
 
 
-# Nothing on the host sees there that we are gone: it ends by itself. What it says is sent at once: a packet for each
-# line costs sshd and us more than the line does.
+# Nothing on the host sees there that we are gone: it ends by itself. It is told in one piece: each line by itself would
+# be a packet, which costs its host and us as much as a program.
 _ASK_KEPT = by_hash(
     hash_of(_KEPT_FACTS),
-    f'hive_said=$(exec timeout -k 5 {LOOK_SECONDS} /bin/sh $hive_kept) && printf "%s\\n" "$hive_said"',
+    f'hive_said=$(exec timeout -k 5 {LOOK_SECONDS} /bin/sh $hive_kept); hive_status=$?; echo "$hive_said"; '
+    "exit $hive_status",
 )
 
 
-async def ask(links: HostLinks, instance: str, keeping: dict[str, HostFacts]) -> HostFacts:
-    """Ask a host how it is.
+async def ask(links: HostLinks, instance: str, keeping: set[str]) -> HostFacts:
+    """Ask a host how it is. `keeping` has the instances that keep the words for it, as far as that is known.
 
-    `keeping` has what those instances said last that keep the words for it, as far as that is known. Raises
-    `ConnectionFailed`, `LinkLost` or `NoAnswer`.
+    Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`.
     """
     link = links.kept(instance)
-    last = keeping.get(instance)
-    if last is not None:
-        known = kernels_of(last)
-        words = f"{known_words(known)}export hive_known; {_ASK_KEPT}"
-        ended = await link.run(words, seconds=LOOK_SECONDS, stdin="")
+    if instance in keeping:
+        ended = await link.run(_ASK_KEPT, seconds=LOOK_SECONDS, stdin="")
         if ended.exited == 0 and not is_gone(ended.stdout):
-            facts = keeping[instance] = parse_facts(ended.stdout, known)
-            return facts
-        del keeping[instance]
+            return parse_facts(ended.stdout)
+        keeping.discard(instance)
     facts = parse_facts((await link.run(FACTS, seconds=LOOK_SECONDS)).stdout)
     if hash_of(_KEPT_FACTS) in facts.kept:
-        keeping[instance] = facts
+        keeping.add(instance)
     return facts

@@ -110,7 +110,10 @@ class Transfer:
     async def _push_from_here(self, store: str, built: Built, tell: Tell) -> Result:
         where = ssh_store(store)
         copied = await self._copy(built, store, tell, asked=where.host if where and self._is_ours(where) else "")
-        await self._see_there(built.path, store)
+        if where is not None and self._is_ours(where) and not where.is_elsewhere:
+            await self._see_on(where.host, built.path)
+        else:
+            await self._see_there(built.path, store)
         return copied
 
     async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:

@@ -26,22 +26,25 @@ now() { read -r up _ </proc/uptime && echo "${up%%.*}"; }
 
 # A link in the folder of roots counts at once, also to a path that is still to come: no collector comes between.
 keep() { # path, name
-  me=$(id -un 2>/dev/null)
-  for roots in "$gcroots/nixhive" "$gcroots/per-user/$me/nixhive"; do
-    if mkdir -p "$roots" 2>/dev/null && ln -sfn "$1" "$roots/$2" 2>/dev/null; then
-      find "$roots" -mindepth 1 -maxdepth 1 -type l -mmin +1440 -exec rm -f {} + 2>/dev/null
-      echo "nixhive rooted"
-      return
-    fi
-  done
+  ! keep_in "$gcroots/nixhive" "$1" "$2" || return 0
+  ! keep_in "$gcroots/per-user/$(id -un 2>/dev/null)/nixhive" "$1" "$2" || return 0
   sudo -n -- /bin/sh -c "$as_root" nixhive "$gcroots/nixhive" "$1" "$2" >/dev/null 2>&1 && echo "nixhive rooted"
+}
+keep_in() { # folder, path, name
+  { [ -d "$1" ] || mkdir -p "$1" 2>/dev/null; } && ln -sfn "$2" "$1/$3" 2>/dev/null || return
+  for one in "$1"/*; do
+    [ "$one" != "$1/$3" ] || continue
+    find "$1" -mindepth 1 -maxdepth 1 -type l -mmin +1440 -exec rm -f {} + 2>/dev/null
+    break
+  done
+  echo "nixhive rooted"
 }
 as_root='mkdir -p "$1" && ln -sfn "$2" "$1/$3" && find "$1" -mindepth 1 -maxdepth 1 -type l -mmin +1440 -exec rm -f {} +'
 
 release() { # name
-  for root in "$gcroots/nixhive/$1" "$gcroots/per-user/$(id -un 2>/dev/null)/nixhive/$1"; do
-    [ ! -L "$root" ] || rm -f "$root" 2>/dev/null || sudo -n -- rm -f "$root" >/dev/null 2>&1
-  done
+  root=$gcroots/nixhive/$1
+  [ -L "$root" ] || root=$gcroots/per-user/$(id -un 2>/dev/null)/nixhive/$1
+  [ ! -L "$root" ] || rm -f "$root" 2>/dev/null || sudo -n -- rm -f "$root" >/dev/null 2>&1
 }
 
 # Bytes that a process has read and written.
@@ -141,7 +144,11 @@ fetch() {
   exit "$status"
 }
 
-mode=$1 uid=$(id -u) nix=''
+mode=$1 uid='' nix=''
+while read -r name _ one _; do
+  if [ "$name" = Uid: ]; then uid=$one; fi
+done 2>/dev/null </proc/self/status
+uid=${uid:-$(id -u)}
 shift
 case $mode in
   fetch) fetch "$@" ;;

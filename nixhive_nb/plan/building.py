@@ -61,7 +61,7 @@ def build_steps(
     return steps
 
 
-def host_step(inventory: Inventory, target: Target, kind: Kind) -> Step:
+def host_step(inventory: Inventory, target: Target, kind: Kind, *, needs: tuple[str, ...] = ()) -> Step:
     """Return the step that does something on one instance, over a login."""
     return Step(
         id=step_id(kind, target.instance),
@@ -69,6 +69,7 @@ def host_step(inventory: Inventory, target: Target, kind: Kind) -> Step:
         systems=(target.system,),
         instance=target.instance,
         wave=target.wave,
+        needs=needs,
         locks=login_locks(inventory.instances[target.instance]),
     )
 

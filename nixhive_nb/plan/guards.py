@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nixhive_nb.deployment.inventory import NOTHING
+from nixhive_nb.deployment.refused import NOTHING
 from nixhive_nb.deployment.revision import DIRTY, short_revision
 from nixhive_nb.errors import PlanRefused
 from nixhive_nb.util.order import natural

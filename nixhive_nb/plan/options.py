@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 import msgspec
 
-from nixhive_nb.deployment.inventory import NOTHING, REFUSED
+from nixhive_nb.deployment.refused import NOTHING, REFUSED
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.option_kinds import Decimal, Kind, OneOf, Share, SomeOf, WholeNumber, YesNo
 from nixhive_nb.plan.plan import Options, Reboot, SwitchType

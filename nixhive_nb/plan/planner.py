@@ -17,6 +17,7 @@ from nixhive_nb.plan.survey import seen_among, targets_of, wanted_among
 from nixhive_nb.plan.terms import terms_of
 from nixhive_nb.plan.twins import one_by_one, twins, warning
 from nixhive_nb.plan.waves import allowed_failures, cut, gated, numbered
+from nixhive_nb.util.collecting import collected_seldom
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -60,6 +61,7 @@ def plan_build(
     )
 
 
+@collected_seldom()
 def plan_transfer(
     inventory: Inventory,
     targets: Targets,
@@ -230,8 +232,7 @@ def _activations(
             copies[host].append(fetched[target.instance])
     own = {}
     for target in targets:
-        step = host_step(inventory, target, "activate")
-        ready = msgspec.structs.replace(step, needs=(fetched[target.instance],))
+        ready = host_step(inventory, target, "activate", needs=(fetched[target.instance],))
         own[target.instance] = _with_reboot(ready, options, after=tuple(copies.get(target.instance, ())))
     return own
 

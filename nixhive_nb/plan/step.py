@@ -63,6 +63,8 @@ class StepId(msgspec.Struct, frozen=True, gc=False):
 
 def step_id(kind: Kind, *subject: str) -> str:
     """Return the id of the step that does this to that."""
+    if len(subject) == 1 and kind not in _SEPARATORS:
+        return f"{kind}:{subject[0]}"  # as `str` has it: of most steps, and of thousands
     return str(StepId(kind, subject))
 
 

@@ -90,8 +90,9 @@ def gated(
         for target in part.targets:
             first, *rest = own[target.instance]
             leaders = tuple(last[name] for name in part.relied.get(target.instance, ()))
-            held = msgspec.structs.replace(first, needs=first.needs + gate, after=first.after + leaders)
-            steps += [held, *rest]
+            if gate or leaders:
+                first = msgspec.structs.replace(first, needs=first.needs + gate, after=first.after + leaders)
+            steps += (first, *rest)
         checks = _check_steps(inventory, part, options, last) if is_followed else []
         steps += checks
         ends = (*last.values(), *(step.id for step in checks))
@@ -144,13 +145,17 @@ def _cut_wave(
             Part(
                 name=f"{number}.{batch}" if len(batches) > 1 else f"{number}",
                 wave=number,
-                targets=tuple(msgspec.structs.replace(target, batch=batch) for target in group),
+                targets=tuple(_in_batch(target, batch) for target in group),
                 strict=bool(canaries) and batch == 1,
                 # Those of an earlier part are waited for by the gate.
-                relied={name: tuple(sorted(relied[name] & inside)) for name in inside},
+                relied={name: tuple(sorted(found)) for name in inside if (found := relied[name] & inside)},
             )
         )
     return parts
+
+
+def _in_batch(target: Target, batch: int) -> Target:
+    return target if target.batch == batch else msgspec.structs.replace(target, batch=batch)
 
 
 def _batch_size(text: str, wave: int) -> int:
@@ -182,6 +187,9 @@ def _leaders_first(wave: Sequence[Target], relied: Mapping[str, set[str]]) -> li
 
     def place(name: str) -> None:
         if name in ordered:
+            return
+        if relied[name] <= ordered.keys():
+            ordered[name] = by_name[name]
             return
         trail.append(name)
         for leader in _as_counted(relied[name]):

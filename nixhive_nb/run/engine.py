@@ -12,6 +12,7 @@ import time
 import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +34,7 @@ from nixhive_nb.run.gates import Policy
 from nixhive_nb.run.hearing import Hearing, OnEvent
 from nixhive_nb.run.limits import Limits, Locks
 from nixhive_nb.run.report import Report, Tally
+from nixhive_nb.util.collecting import collected_seldom
 from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.said import one_line
 from nixhive_nb.util.swallowed import swallowed
@@ -40,6 +42,7 @@ from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from nixhive_nb.plan.events import Event
     from nixhive_nb.plan.plan import Plan
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 _STOPPED = "the run was stopped"
+_MANY = 1000
+"""Steps of a plan from which on Python's search for circular garbage costs more than it finds."""
 MOST_LINE = 8192
 """A longer line of a step is told in pieces of so many characters."""
 
@@ -164,9 +169,12 @@ class Run:
             for hearing in self._hearings:
                 hearing.tell(event)
 
+    def _collecting(self) -> AbstractContextManager[None]:
+        return collected_seldom() if len(self.plan.steps) >= _MANY else nullcontext()
+
     def _main(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            with self._collecting(), asyncio.Runner(loop_factory=self._loop_factory) as runner:
                 runner.run(self._engine.run())
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
             _log.debug("the engine broke", exc_info=True)
@@ -252,7 +260,9 @@ class _Engine:
 
     def _begin(self, step: Step) -> None:
         self._emit(StepStarted(time=self._clock(), step=step.id))
-        task = asyncio.create_task(self._perform(step))
+        assert self._loop is not None  # noqa: S101 - for the type checker
+        # As `asyncio.create_task` does, which asks the system for the process each time to find this loop.
+        task = self._loop.create_task(self._perform(step))
         self._running[step.id] = task
         task.add_done_callback(lambda task: self._arrive(step, task))
 

@@ -21,7 +21,7 @@ from nixhive_nb.util.files import file_name, make_folder, private_opener
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.kept import KEPT, LOGGED, TAIL, BoundedFile
 from nixhive_nb.util.swallowed import swallowed
-from nixhive_nb.util.text import line_count, strip_control
+from nixhive_nb.util.text import line_count, strip_control, strip_lines
 from nixhive_nb.util.workers import do
 
 if TYPE_CHECKING:
@@ -77,6 +77,14 @@ class Listener:
     def said(self, instance: str, stream: str, line: str) -> None:
         """Hear a line without terminal control. `stream` is `stdout` or `stderr`."""
 
+    def said_lines(self, instance: str, stream: str, lines: str) -> None:
+        """Hear as many lines as have come, with newlines between them. By default `said` is called for each.
+
+        Where hosts say a lot, it is this one that a listener should have.
+        """
+        for line in lines.split("\n"):
+            self.said(instance, stream, line)
+
     def ended(self, row: dict[str, Any]) -> None:
         """Hear what came of a host: a row of `frames.run_frame`, with the path of its log as `log`.
 
@@ -98,8 +106,8 @@ class _Guarded(Listener):
     def began(self, instance: str) -> None:
         self._tell(lambda: self._listener.began(instance))
 
-    def said(self, instance: str, stream: str, line: str) -> None:
-        self._tell(lambda: self._listener.said(instance, stream, line))
+    def said_lines(self, instance: str, stream: str, lines: str) -> None:
+        self._tell(lambda: self._listener.said_lines(instance, stream, lines))
 
     def ended(self, row: dict[str, Any]) -> None:
         self._tell(lambda: self._listener.ended(row))
@@ -329,6 +337,7 @@ class _HostsRun:
                     do(self._futures[name], partial(self._run_one, name))
 
         self._connections.expect(names)
+        self._connections.workers.keep(parallel)  # for the next run
         with interrupts_held():  # else some could run, and nobody know of them
             for _ in range(min(parallel, len(names))):
                 self._connections.workers.submit(go_on)
@@ -378,7 +387,6 @@ class _HostsRun:
                 self._errand.command,
                 stdin=self._errand.stdin,
                 timeout=self._timeout,
-                on_line=self._said(name) if self._is_heard else None,
                 on_call=lambda call: self._note(name, call),
                 ending=self._errand.ending,
             )
@@ -393,13 +401,16 @@ class _HostsRun:
         return _row(name, ended.exited, seconds=seconds, stdout=ended.stdout, stderr=ended.stderr)
 
     def _said(self, name: str) -> Callable[[str, str], None]:
-        return lambda stream, line: self._listener.said(name, stream, strip_control(line))
+        return lambda stream, lines: self._listener.said_lines(name, stream, strip_lines(lines))
 
     def _note(self, name: str, call: Call) -> None:
         self._calls[name] = call
         # A command that could not be sent is tried again, and has said nothing yet.
         endless = self._endless[name] = self._logs.endless(name)
         call.bound(min(self._output, max(TAIL, self._left)), endless.take)
+        call.rests = True
+        if self._is_heard:
+            call.hear(self._said(name))
         if self._stopping:
             call.end(_INTERRUPTED)
 

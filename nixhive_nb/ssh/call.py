@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import paramiko
@@ -48,6 +49,8 @@ class Call:
         """Whether the host has all of the input, and waits for the `ending`."""
         self.sent = False
         self.cancelled = False
+        self.rests = False
+        """Whether the thread that does it is its own, and may rest while much comes."""
         self.channel: Any = None
         """The session that it runs in, once it does."""
         self.failure: BaseException | None = None
@@ -57,6 +60,14 @@ class Call:
         self.stdout = Output("stdout", self)
         self.stderr = Output("stderr", self)
         self._on_line = on_line
+        self._on_lines: Callable[[str, str], None] | None = None
+
+    def hear(self, on_lines: Callable[[str, str], None]) -> None:
+        """Have lines go to `on_lines(stream, lines)`: as many as have come at once, with newlines between them.
+
+        Call it before the command is sent. It is for much output: each call costs more than to cut a line.
+        """
+        self._on_lines = on_lines
 
     def bound(self, most: int, overflow: Callable[[str, bytes], str] | None = None) -> None:
         """Keep no more than `most` bytes of each stream; call it before the command is sent.
@@ -102,14 +113,16 @@ class Call:
     @property
     def is_heard(self) -> bool:
         """Whether somebody wants its lines."""
-        return self._on_line is not None
+        return self._on_line is not None or self._on_lines is not None
 
-    def line(self, stream: str, text: str) -> None:
-        """Hand a line on. Both streams are read by one thread; the receiver sees one line at a time."""
-        if self._on_line is None:
-            return
+    def lines(self, stream: str, lines: str) -> None:
+        """Hand lines on. Both streams are read by one thread; the receiver sees one call at a time."""
         try:
-            self._on_line(stream, text)
+            if self._on_lines is not None:
+                self._on_lines(stream, lines)
+            elif self._on_line is not None:
+                for line in lines.split("\n"):
+                    self._on_line(stream, line)
         except BaseException as error:
             self.failure = error
             raise
@@ -119,7 +132,7 @@ class Output:
     """Collects the text of one stream and cuts it into lines."""
 
     def __init__(self, name: str, call: Call) -> None:
-        self.call = call
+        self.call = weakref.proxy(call)  # no circle: what is kept may be a lot, and goes with the call
         self._name = name
         self._cutter = Cutter()
         self._kept = Kept(KEPT)
@@ -140,9 +153,13 @@ class Output:
             self._kept.add(data)
         if not self.call.is_heard:
             return
-        for line in self._cutter.feed(data, last=last):
-            self.call.line(self._name, line)
+        for lines in self._cutter.blocks(data, last=last):
+            self.call.lines(self._name, lines)
 
     def text(self) -> str:
-        """Return what is kept of it."""
+        """Return what is kept of it up to now."""
         return self._kept.text()
+
+    def ended(self) -> str:
+        """Return what is kept of it, once it has ended."""
+        return self._kept.ended()

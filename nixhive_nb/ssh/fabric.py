@@ -16,6 +16,8 @@ from nixhive_nb.ssh.runner import perform
 
 if TYPE_CHECKING:
     from nixhive_nb.ssh.call import Call
+    from nixhive_nb.ssh.runner import Steps
+    from nixhive_nb.ssh.watchdog import Watchdog
 
 
 class HostConnection(fabric.Connection):  # type: ignore[misc] # fabric has no types
@@ -31,10 +33,10 @@ class HostConnection(fabric.Connection):  # type: ignore[misc] # fabric has no t
             raise paramiko.SSHException("the connection has ended")
         super().open()
 
-    def perform(self, command: str, call: Call) -> int:
+    def perform(self, command: str, call: Call, watchdog: Watchdog) -> Steps[int]:
         """Run a command and give its exit status; -1 when the host never told it."""
         self.open()
-        return perform(self.transport, command, call)
+        return perform(self.transport, command, call, watchdog)
 
 
 def shared_config() -> Any:  # noqa: ANN401 - fabric has no types

@@ -26,23 +26,29 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.link import RemoteResult
     from nixhive_nb.ssh.pool import Connections, Fresh
+    from nixhive_nb.ssh.runner import Steps
 
 _log = logging.getLogger(__name__)
 
+_KEPT = 4
+"""Threads that are kept for steps of commands: each takes a moment."""
+
 T = TypeVar("T")
-Run = Callable[..., "RemoteResult"]
-"""Runs words on a host: `Connections.run` of one, or `Fresh.run`."""
+Run = Callable[..., "Steps[RemoteResult]"]
+"""Runs words on a host: `Connections.steps` of one, or `Fresh.steps`."""
 
 
 class FabricLinks:
-    """Runs commands on instances, each in a thread that is there at once.
+    """Runs commands on instances, each in a thread that is there at once when there is something to do for it.
 
     A command that queued for one would lose its time there: a check would fail, and a host on trial miss its word.
+    While nothing comes from the host, it has none.
     """
 
     def __init__(self, connections: Connections) -> None:
         """Nothing is opened before it is used."""
         self._connections = connections
+        connections.workers.keep(_KEPT)
 
     def kept(self, instance: str) -> FabricLink:
         """Return the connection that is kept, and opened with the first command."""
@@ -50,7 +56,7 @@ class FabricLinks:
         return FabricLink(
             self,
             instance,
-            run=lambda words, **how: connections.run(instance, words, **how),
+            run=lambda words, **how: connections.steps(instance, words, **how),
             dial=lambda *where: connections.dial(instance, *where),
             address=lambda: connections.address(instance),
         )
@@ -67,7 +73,7 @@ class FabricLinks:
             threading.Thread(target=login.leave, name="hive-leave", daemon=True).start()
             raise
         try:
-            yield FabricLink(self, instance, run=line.run, dial=line.dial, address=lambda: address)
+            yield FabricLink(self, instance, run=line.steps, dial=line.dial, address=lambda: address)
         finally:
             await asyncio.shield(self._submit(login.leave))
 
@@ -95,7 +101,7 @@ class FabricLinks:
                 if on_line is not None:
                     on_line(strip_control(own))
 
-        def work(note: Callable[[Call], None]) -> RemoteResult:
+        def work(note: Callable[[Call], None]) -> Steps[RemoteResult]:
             return run(WORDS, timeout=seconds, on_line=heard, stdin=data, on_call=note, bound=alone)
 
         try:
@@ -104,7 +110,7 @@ class FabricLinks:
             raise answer.lost(error, instance) from None
         return answer.result(ended, instance)
 
-    async def _cancellable(self, work: Callable[[Callable[[Call], None]], RemoteResult]) -> RemoteResult:
+    async def _cancellable(self, work: Callable[[Callable[[Call], None]], Steps[RemoteResult]]) -> RemoteResult:
         calls: list[Call] = []
         let_go = threading.Event()
 
@@ -114,7 +120,7 @@ class FabricLinks:
             if let_go.is_set():  # before a thread took it up, or between two tries
                 call.cancel()
 
-        future = self._submit(lambda: work(note))
+        future = asyncio.wrap_future(self._connections.workers.drive(work(note)))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

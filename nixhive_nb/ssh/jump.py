@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 _START_TIMEOUT = 60.0
 """Seconds for a chain to come up. ssh itself gives up sooner, by the ConnectTimeout of each of its hosts."""
 _FORWARD_TIMEOUT = 10.0
+_TOLD_WITHIN = 5.0
+"""Seconds in which a jump host finds that one is off: Linux looks for a neighbour for three of them."""
 _AT_ONCE = 128
 """Forwards that one program asks for: an argument list has its limits."""
 _POLL = 0.02
@@ -78,9 +80,12 @@ class Jumps:
         """Hear that the socket of a host is dead: the next one who asks for it gets another."""
         self._chain(target.jumps).lost(target)
 
-    def why_closed(self, target: SshTarget) -> str:
-        """Ask the jump host why it does not reach a host. Empty when it does, does not say, or is not connected."""
-        return self._chain(target.jumps).why_closed(target)
+    def why_closed(self, target: SshTarget, seconds: float = _FORWARD_TIMEOUT) -> str:
+        """Ask the jump host why it does not reach a host, for so many seconds at most, but long enough to be told.
+
+        Empty when it does, does not say, or is not connected.
+        """
+        return self._chain(target.jumps).why_closed(target, min(max(seconds, _TOLD_WITHIN), _FORWARD_TIMEOUT))
 
     def close(self) -> None:
         """End the processes and remove their sockets."""
@@ -162,13 +167,13 @@ class _Chain:
         # Without the lock, which whoever starts a process holds for long. At worst a good one is made once more.
         self._forwards.pop((target.hostname, target.port), None)
 
-    def why_closed(self, target: SshTarget) -> str:
+    def why_closed(self, target: SshTarget, seconds: float) -> str:
         """Open one channel to the host. Where that is refused, the process writes the reason into its log."""
         argv = [*self._master(), "-W", _endpoint(target), "--", "jump"]
         # A host that says a lot is one that is reached.
         with self._asking, swallowed(_log, f"asking a jump host for {target}", HiveError, OSError):
             written = self._log.stat().st_size
-            if not process.run(argv, timeout=_FORWARD_TIMEOUT, most=_MOST_WORDS).status:
+            if not process.run(argv, timeout=seconds, most=_MOST_WORDS).status:
                 return ""
             text = strip_control(read_tail(self._log, start=written))
             # A process that is gone, as after a reboot of the jump host, tells nothing of the host behind.

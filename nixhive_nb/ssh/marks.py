@@ -11,7 +11,6 @@ without a newline, a backslash, an exclamation mark or a quotation mark inside o
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -26,11 +25,19 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.link import RemoteResult
     from nixhive_nb.util.process import Finished
 
-WORDS = """exec /bin/sh -c 'IFS= read -r hive_words; eval "$(printf %b "$hive_words")"'"""
+WORDS = (
+    "exec /bin/sh -c 'IFS= read -r hive_words; "
+    # Most commands stand for themselves, which takes no process.
+    'case $hive_words in =*) hive_words=${hive_words#=};; *) hive_words=$(printf %b "$hive_words");; esac; '
+    """eval "$hive_words"'"""
+)
 """What sshd is asked to start: a shell that reads the command as the first line of its input."""
 _WORDS_SHOWN = 300
 _LINES_SHOWN = 4
 _LOG_LINES = 200
+_LONGEST_STATUS = 3
+_NOT_PLAIN = "\\\n#"
+"""What a command may not have that stands for itself in a line: a comment in it would be all that follows."""
 
 
 class MarkedOutput:
@@ -40,21 +47,24 @@ class MarkedOutput:
         halves = [secrets.token_hex(6) for _ in range(4)]
         self._begin = f"{halves[0]}-{halves[1]}"
         self._end = f"{halves[2]}-{halves[3]}"
-        self._ending = re.compile(rf"{self._end} ([0-9]{{1,3}})\r?")
         self._begun = False
         self._before: list[str] = []
         self._blank = False
         self._exited: int | None = None
 
-    def marked(self, command: str) -> str:
-        """Return shell words that run a command between our marks."""
+    def marked(self, command: str, *, last: str = "\n") -> str:
+        """Return shell words that run a command, and `last` behind it, between our marks."""
         begin, end = (mark.replace("-", '-"') + '"' for mark in (self._begin, self._end))
         # In a shell of its own: an `exec` or an `exit` in it must not keep the second mark from us.
-        return f"echo; echo {begin}; ({command}\n); hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
+        own = f"({command}{last})"
+        return f"echo; echo {begin}; {own}; hive_status=$?; echo; echo {end} $hive_status; exit $hive_status"
 
     def line(self, command: str) -> bytes:
-        """Return the line that `WORDS` read: the marked command, from which `printf %b` makes it again."""
-        text = self.marked(command).replace("\\", "\\\\").replace("\n", "\\n")
+        """Return the line that `WORDS` read: the marked command behind a `=`, or as `printf %b` makes it again."""
+        if any(one in command for one in _NOT_PLAIN):
+            text = self.marked(command).replace("\\", "\\\\").replace("\n", "\\n")
+        else:
+            text = f"={self.marked(command, last='')}"
         return f"{text}\n".encode("utf-8", "surrogateescape")
 
     def heard(self, line: str) -> Iterator[str]:
@@ -64,9 +74,10 @@ class MarkedOutput:
             if not self._begun and len(self._before) < _LINES_SHOWN:
                 self._before += _lines(line)
             return
-        ended = self._ending.fullmatch(line)
-        if ended is not None:
-            self._exited = int(ended[1])
+        # Marks are new each time: a pattern made of one would have to be compiled for each command.
+        told = line.removesuffix("\r").removeprefix(f"{self._end} ")
+        if len(told) <= _LONGEST_STATUS and line.startswith(self._end) and told.isascii() and told.isdigit():
+            self._exited = int(told)
         if self._exited is not None:
             return
         # The end of the line before our mark, unless more follows.
@@ -83,9 +94,15 @@ class MarkedOutput:
         said.
         """
         exited = self._status(ended.stdout, ended.stderr, ended.exited, host)
-        behind = re.split(rf"(?:^|\n){self._begin}\r?\n", ended.stdout, maxsplit=1)[-1]
-        own = re.split(rf"\r?\n{self._end} [0-9]+", behind, maxsplit=1)[0]
-        return msgspec.structs.replace(ended, exited=exited, stdout=own)
+        return msgspec.structs.replace(ended, exited=exited, stdout=self._own(ended.stdout))
+
+    def _own(self, stdout: str) -> str:
+        """Return what stands between the lines of our marks. What is cut may lack one."""
+        _, begun, behind = f"\n{stdout}".partition(f"\n{self._begin}\n")
+        if not begun:
+            _, begun, behind = f"\n{stdout}".partition(f"\n{self._begin}\r\n")
+        own, ended, _ = (behind if begun else stdout).partition(f"\n{self._end} ")
+        return own.removesuffix("\r") if ended else own
 
     def lost(self, error: LinkLost, host: str) -> LinkLost:
         """Return the error for a link that was lost, with what the login said where that was no answer.

@@ -204,7 +204,8 @@ class Opener:
                 self._jumps.lost(target)
             except Dropped as error:
                 dropped = error
-                if target.jumps and (reason := self._jumps.why_closed(target)):
+                # Within the same time, as far as that goes: a host that is off is waited for once, and not twice.
+                if target.jumps and (reason := self._jumps.why_closed(target, until - time.monotonic())):
                     raise ConnectionFailed(
                         f"{target.name} ({target.address}) cannot be reached from {target.jumps[-1]}: {reason}."
                     ) from None

@@ -23,6 +23,7 @@ from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
 from nixhive_nb.ssh.resolve import Resolver
+from nixhive_nb.ssh.runner import Steps, waited
 from nixhive_nb.ssh.transport import Cancelled
 from nixhive_nb.ssh.watchdog import Watchdog
 from nixhive_nb.util import descriptors
@@ -142,15 +143,33 @@ class Connections:
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
         its end, or that is not known.
         """
+        return waited(
+            self._run(
+                self._host(instance),
+                command,
+                timeout=timeout,
+                on_line=on_line,
+                stdin=stdin,
+                on_call=on_call,
+                ending=ending,
+                bound=bound,
+            )
+        )
+
+    def steps(
+        self,
+        instance: str,
+        command: str,
+        *,
+        timeout: float | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+        stdin: bytes | str | None = None,
+        on_call: Callable[[Call], None] | None = None,
+        bound: bool = False,
+    ) -> Steps[RemoteResult]:
+        """Do what `run` does step by step, for `workers` to drive: no thread waits for the host between them."""
         return self._run(
-            self._host(instance),
-            command,
-            timeout=timeout,
-            on_line=on_line,
-            stdin=stdin,
-            on_call=on_call,
-            ending=ending,
-            bound=bound,
+            self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )
 
     @contextlib.contextmanager
@@ -221,11 +240,11 @@ class Connections:
         on_call: Callable[[Call], None] | None,
         ending: bytes = b"",
         bound: bool = False,
-    ) -> RemoteResult:
+    ) -> Steps[RemoteResult]:
         instance, attempt = host.name, host.attempt
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
-        def perform() -> RemoteResult:
+        def perform() -> Steps[RemoteResult]:
             call = Call(data, on_line, ending=ending, held=bound)
             if on_call is not None:
                 on_call(call)
@@ -235,14 +254,14 @@ class Connections:
             with host.in_use(), Slot(host.sessions, attempt.cancelled):
                 for pause in _PAUSES:
                     try:
-                        return perform()
+                        return (yield from perform())
                     except _NotSent as error:
                         _log.info("%s: a command was not sent, and is tried again in %g s: %s", instance, pause, error)
                         # The kept connection was dead and nobody had noticed, or the server still counts sessions
                         # that have ended. The command has not left this machine.
                         if attempt.cancelled.wait(pause):
                             raise Cancelled from None
-                return perform()
+                return (yield from perform())
         except _NotSent as error:
             raise ConnectionFailed(f"{instance} opens no session for a command: {error}") from None
         except Cancelled:
@@ -325,7 +344,7 @@ class Connections:
 
     def _perform(
         self, host: _PooledHost, attempt: Attempt, command: str, call: Call, *, timeout: float | None
-    ) -> RemoteResult:
+    ) -> Steps[RemoteResult]:
         opened = self._opened(host, attempt)
         if call.cancelled:
             raise Cancelled
@@ -340,7 +359,7 @@ class Connections:
 
         with self._watchdog.limit(timeout, give_up):
             try:
-                exited = opened.connection.perform(command, call)
+                exited = yield from opened.connection.perform(command, call, self._watchdog)
             except (paramiko.SSHException, OSError, EOFError) as error:
                 if error is call.failure:
                     raise
@@ -353,7 +372,7 @@ class Connections:
             _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
             raise lost
         _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
-        out, errors = call.stdout.text(), call.stderr.text()
+        out, errors = call.stdout.ended(), call.stderr.ended()
         return RemoteResult(exited=exited, stdout=out, stderr=errors, seconds=seconds, is_cut=call.is_cut)
 
     def _not_sent(self, host: _PooledHost, opened: Opened, error: Exception) -> _NotSent:
@@ -386,7 +405,7 @@ class Fresh:
         self._connections = connections
         self._host = host
 
-    def run(
+    def steps(
         self,
         command: str,
         *,
@@ -395,8 +414,8 @@ class Fresh:
         stdin: bytes | str | None = None,
         on_call: Callable[[Call], None] | None = None,
         bound: bool = False,
-    ) -> RemoteResult:
-        """Run a command, as `Connections.run`."""
+    ) -> Steps[RemoteResult]:
+        """Run a command, as `Connections.steps`."""
         return self._connections._run(  # noqa: SLF001 - a part of it
             self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )

@@ -1,51 +1,80 @@
-"""Running a command in a session of a connection: bytes in, bytes out, by the thread that waits for its end.
+"""Running a command in a session of a connection: bytes in, bytes out, step by step.
 
-Whatever comes of the session wakes that thread: output, room for more input, the end. So it needs no thread beside
-paramiko's own of the connection, and input is sent while output comes.
+Whatever comes of the session lets the next step go on: output, room for more input, the end. So it needs no thread
+beside paramiko's own of the connection while nothing comes, and input is sent while output comes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeVar
+
+import paramiko
 
 from nixhive_nb.ssh.call import ENDED
-from nixhive_nb.ssh.transport import Cancelled, Ears, has_said_all, room_in, wait_for_status
+from nixhive_nb.ssh.transport import Cancelled, Ears, ask_for_session, begin, has_said_all, room_in
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
-    import paramiko
-
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.transport import Transport
+    from nixhive_nb.ssh.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Steps = Generator[Ears, None, T]
+"""What is done step by step: each yields what the next waits for."""
 _CHUNK = 2**21
 """As much as a session has room for: what a smaller read leaves there is moved about in memory."""
 _PIECE = 2**15
 """Bytes of input that are sent between two looks at what has come."""
+_MUCH = 2**15
+_REST = 0.005
+"""After so many bytes at once, as long as the longest packet, more are on their way: so many seconds are given to them.
+
+Else each packet wakes a thread, and Python's threads, of which one runs at a time, mostly wait for each other.
+"""
 _AWAKE = 1.0
 """Seconds after which a wait looks for an interrupt: one that comes just as Python begins to wait is not seen else."""
 
 
-def perform(transport: Transport, command: str, call: Call) -> int:
+def waited(steps: Steps[T]) -> T:
+    """Do all steps in this thread, which waits between them."""
+    with contextlib.closing(steps):
+        while True:
+            try:
+                ears = next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            ears.wait(_AWAKE)
+
+
+def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) -> Steps[int]:
     """Run a command and return its exit status; -1 when the host never told it.
 
     Raises what paramiko raises where it could not be sent, and whatever the receiver of its lines raises.
     """
-    channel = transport.open_session()
+    asked = ask_for_session(transport)
+    with watchdog.limit(transport.channel_timeout, asked.ears.set) as limit:
+        while not asked.is_answered:
+            if limit.expired:
+                raise paramiko.SSHException("Timeout opening channel.")
+            yield asked.ears
+    channel = asked.channel()
     try:
         # In this order: who lets go of it now closes the session, or is seen here.
         call.channel = channel
         if call.cancelled:
             raise Cancelled
-        ears = Ears(channel)
         call.sent = True  # from here on nobody may send it again
-        channel.exec_command(command)
-        _Talk(transport, channel, call).to_its_end(ears)
-        while not wait_for_status(channel, _AWAKE):
-            pass
+        begin(transport, channel, command)
+        yield from _Talk(transport, channel, call).to_its_end(asked.ears)
+        while not channel.exit_status_ready():
+            yield asked.ears
         return int(channel.exit_status)
     finally:
         channel.close()
@@ -61,23 +90,26 @@ class _Talk:
         self._input: memoryview | None = memoryview(call.stdin or b"")
         """What the host has not yet; None once it has its end, too, or takes none."""
 
-    def to_its_end(self, ears: Ears) -> None:
+    def to_its_end(self, ears: Ears) -> Steps[None]:
         """Feed the command its input, and take what it says, until it has said all and takes no more."""
         channel = self._channel
         while True:
             # Looked at first: what came before the end is there to be read then.
             is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
             went_on = self._feed()
-            if self._hear() or went_on:
+            heard = self._hear()
+            if heard >= _MUCH and self._call.rests and not is_over:
+                time.sleep(_REST)
+            if heard or went_on:
                 continue
             if is_over:
                 break
-            ears.wait(_AWAKE)
+            yield ears
         for output in (self._call.stdout, self._call.stderr):
             output.feed(b"", last=True)
 
-    def _hear(self) -> bool:
-        """Take what has come; return whether there was something."""
+    def _hear(self) -> int:
+        """Take what has come; return how many bytes that were."""
         channel, call = self._channel, self._call
         said = errors = b""
         # Reading makes room for more, which the host is told.
@@ -90,7 +122,7 @@ class _Talk:
             call.stdout.feed(said)
         if errors:
             call.stderr.feed(errors)
-        return bool(said or errors)
+        return len(said) + len(errors)
 
     def _feed(self) -> bool:
         """Send some of the input, as much as the host takes now; return whether something was sent."""

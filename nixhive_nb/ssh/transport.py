@@ -15,7 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, MSG_CHANNEL_WINDOW_ADJUST, cMSG_GLOBAL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
+)
 
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
@@ -34,8 +40,11 @@ logging.getLogger(_QUIET).setLevel(logging.CRITICAL)
 _log = logging.getLogger(__name__)
 _MOST_PACKET = 1024 * 1024
 """How long a packet may be, in bytes: OpenSSH sends none of more than 256 KiB, and paramiko asks for 32 KiB."""
+_AHEAD = 120 * 1024
+"""Bytes that are read at once: paramiko asks for each packet in two or three reads, and for a long one in more."""
 _MOST_GREETING = 64 * 1024
 """How much a server may say before it says which protocol it speaks."""
+_CHECKING = "-gcm@"
 _EARS = "nixhive_ears"
 """The attribute by which a channel of paramiko's has our `Ears`."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -61,6 +70,8 @@ class Link:
         self._finish: Callable[[], str] | None = None
         self._finishing = threading.Lock()
         self._greeting: int | None = None
+        self._ahead = memoryview(b"")
+        """What has come and paramiko has not asked for yet."""
         self.complaint = ""
         """What a program that holds the other end wrote at last. Known once the link is closed."""
 
@@ -143,8 +154,12 @@ class Link:
         """Read some bytes; none at the end. Raises `SSHException` for more than a server has to say."""
         if size > _MOST_PACKET:
             raise paramiko.SSHException(f"Invalid SSH packet of {size_text(size)}")
-        data = self._open().recv(size)
-        self.heard = time.monotonic()
+        made = self._open()
+        if not self._ahead:
+            self._ahead = memoryview(made.recv(_AHEAD))
+            self.heard = time.monotonic()
+        data = bytes(self._ahead[:size])
+        self._ahead = self._ahead[size:]
         if self._greeting is not None:
             self._greeting += len(data)
             if self._greeting > _MOST_GREETING:
@@ -190,28 +205,40 @@ def _channel_request(channel: Any, message: paramiko.Message) -> None:  # noqa: 
         channel.exit_status = 128 + _signal_number(message.get_text())
     message.packet.seek(place)
     channel._handle_request(message)  # noqa: SLF001 - what the table calls otherwise
+    _wake(channel)
 
 
 def _window_adjust(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
     """Tell whoever waits for room in a channel: paramiko wakes only those who block in it."""
     channel._window_adjust(message)  # noqa: SLF001 - what the table calls otherwise
+    _wake(channel)
+
+
+def _wake(channel: Any) -> None:  # noqa: ANN401 - as above
     ears = getattr(channel, _EARS, None)
     if ears is not None:
         ears.set()
 
 
 class Ears:
-    """Wakes one thread at whatever comes of a channel: output, room for input, its end. It has no thread of its own."""
+    """Wakes whoever waits at whatever comes of a channel: output, room for input, its end. It has no thread."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._came: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._act: Callable[[], None] | None = None
         setattr(channel, _EARS, self)
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self)  # type: ignore[arg-type,unused-ignore] # as good as an event
 
     def set(self) -> None:
         """Hear that something has come. paramiko calls it."""
-        self._came.put(None)
+        with self._lock:
+            act, self._act = self._act, None
+            if act is None:
+                self._came.put(None)
+        if act is not None:
+            act()
 
     def clear(self) -> None:
         """Take no notice: paramiko calls it when one stream is empty, and the other may not be."""
@@ -220,8 +247,22 @@ class Ears:
         """Wait until something has come since the last time, for so many seconds at most."""
         with contextlib.suppress(Empty):
             self._came.get(timeout=seconds)
-            while True:
-                self._came.get_nowait()
+        self._heard()
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Call `act` once when something has come since the last time, on the thread that it comes by."""
+        with self._lock:
+            if not self._heard():
+                self._act = act
+                return
+        act()
+
+    def _heard(self) -> bool:
+        """Return whether something has come since the last time."""
+        count = self._came.qsize()
+        for _ in range(count):
+            self._came.get_nowait()
+        return count > 0
 
 
 class Transport(paramiko.Transport):
@@ -239,6 +280,9 @@ class Transport(paramiko.Transport):
         self._link = sock
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
         self.set_log_channel(_QUIET)
+        # In Python, to check what came costs several times as much as to decrypt it: these ciphers do both at once.
+        options = self.get_security_options()
+        options.ciphers = sorted(options.ciphers, key=lambda name: _CHECKING not in name)
         self._sender = threading.local()
 
     def _log(self, level: int, msg: str | list[str], *args: object) -> None:
@@ -308,6 +352,54 @@ class Transport(paramiko.Transport):
     }
 
 
+class AskedSession:
+    """A session that was asked for: `ears` hear of the answer, and then of all that comes of the session."""
+
+    def __init__(self, transport: Any, number: int) -> None:  # noqa: ANN401 - what it has is not in its types
+        self._transport = transport
+        self._number = number
+        self._channel = paramiko.Channel(number)
+        self.ears = Ears(self._channel)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is there, or will never be."""
+        # paramiko wakes us first, and takes the number away then: it has let go of the lock after both.
+        with self._transport.lock:
+            return not self._transport.active or self._number not in self._transport.channel_events
+
+    def channel(self) -> paramiko.Channel:
+        """Return the session. Raises why there is none."""
+        if self._transport.active and self._transport._channels.get(self._number) is not None:  # noqa: SLF001 - as above
+            return self._channel
+        raise self._transport.get_exception() or paramiko.SSHException("Unable to open channel.")
+
+
+def ask_for_session(transport: Any) -> AskedSession:  # noqa: ANN401 - as above
+    """Ask for a session as paramiko's `open_channel` does, and wait for no answer.
+
+    Raises `SSHException` where the connection has ended.
+    """
+    if not transport.active:
+        raise paramiko.SSHException("SSH session not active")
+    window, packet = transport.default_window_size, transport.default_max_packet_size
+    with transport.lock:
+        asked = AskedSession(transport, number := transport._next_channel())  # noqa: SLF001 - as above
+        channel: Any = asked._channel  # noqa: SLF001 - as above
+        transport._channels.put(number, channel)  # noqa: SLF001 - as above
+        transport.channel_events[number] = asked.ears
+        transport.channels_seen[number] = True
+        channel._set_transport(transport)  # noqa: SLF001 - as above
+        channel._set_window(window, packet)  # noqa: SLF001 - as above
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_OPEN)
+    message.add_string("session")
+    for value in (number, window, packet):
+        message.add_int(value)
+    transport._send_user_message(message)  # noqa: SLF001 - as above
+    return asked
+
+
 def has_channels(transport: paramiko.Transport) -> bool:
     """Return whether a session or a tunnel is open in a connection: paramiko does not tell otherwise."""
     return len(transport._channels) > 0  # type: ignore[attr-defined]  # noqa: SLF001 - see above
@@ -323,14 +415,21 @@ def room_in(channel: paramiko.Channel) -> int:
     return int(channel.out_window_size)
 
 
+def begin(transport: Transport, channel: Any, command: str) -> None:  # noqa: ANN401 - as above
+    """Have a command run in a session, and wait for no answer: where it is refused, paramiko closes the session."""
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("exec")
+    message.add_boolean(True)  # noqa: FBT003 - paramiko's way
+    message.add_string(command)
+    with transport.input_of(channel):
+        transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
+
+
 def has_said_all(channel: paramiko.Channel) -> bool:
     """Return whether no more output will come: what has come may still be there to be read."""
     return bool(channel.closed or channel.eof_received)
-
-
-def wait_for_status(channel: paramiko.Channel, seconds: float) -> bool:
-    """Return whether a channel has its exit status, or is closed, after so many seconds at most."""
-    return channel.status_event.wait(seconds)
 
 
 def _signal_number(name: str) -> int:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import selectors
 from heapq import heappop, heappush
 from itertools import count
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TURNS = 16
 """How many times the loop may turn before it empties the pipe that other threads wake it by."""
@@ -25,6 +31,8 @@ class VirtualClock:
         self.elapsed = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._arrivals = count()
+        self._loops: dict[int, asyncio.AbstractEventLoop] = {}
+        """Loops of this clock that run, by their threads."""
 
     def time(self) -> float:
         """Return the time, in seconds since the epoch."""
@@ -36,8 +44,9 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so long: as `asyncio.sleep`, for half of what that costs where the loop is one of this clock."""
-        loop = asyncio.get_running_loop()
-        if seconds <= 0 or not isinstance(loop, _Loop):
+        # asyncio's own way to the loop asks the system for the process each time, which costs as much as all else here.
+        loop = self._loops.get(get_ident())
+        if seconds <= 0 or loop is None:
             await asyncio.sleep(seconds)
             return
         awake: asyncio.Future[None] = loop.create_future()
@@ -58,6 +67,15 @@ class VirtualClock:
                 awake.set_result(None)
         return True
 
+    @contextlib.contextmanager
+    def running(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Have a loop run in this time in this thread."""
+        self._loops[get_ident()] = loop
+        try:
+            yield
+        finally:
+            del self._loops[get_ident()]
+
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return a new event loop that lives in this time."""
         return _Loop(self)
@@ -67,6 +85,10 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, clock: VirtualClock) -> None:
         self._virtual = clock
         super().__init__(_Selector(clock))
+
+    def run_forever(self) -> None:
+        with self._virtual.running(self):
+            super().run_forever()
 
     def time(self) -> float:
         return self._virtual.elapsed

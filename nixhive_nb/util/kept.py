@@ -9,8 +9,10 @@ from __future__ import annotations
 import codecs
 import logging
 import os
+import re
 import threading
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from nixhive_nb.util.files import private_opener
@@ -36,6 +38,8 @@ MOST_LINE = 4 * MEBIBYTE
 """A line that is longer is handed on in pieces of so many characters."""
 _PART = 65536
 """So many bytes are cut into lines at once: a piece of a line is no longer than that beyond its limit."""
+_ESCAPING = "surrogateescape"
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 class Kept:
@@ -49,9 +53,9 @@ class Kept:
         self._most = most
         self._most_in_tail = min(TAIL, (most + 1) // 2)
         self._overflow = overflow
-        self._head = bytearray()
+        self._head = _Head()
         self._tail: deque[bytes] = deque()
-        self._held = self._in_tail = self._left_out = 0
+        self._in_tail = self._left_out = 0
         self._place = ""
 
     @property
@@ -61,17 +65,17 @@ class Kept:
 
     def add(self, data: bytes) -> None:
         """Take some bytes."""
-        came = self._held + self._in_tail + self._left_out
+        held = self._head.size
+        came = held + self._in_tail + self._left_out
         if came + len(data) > self._most and self._overflow is not None:
             if came <= self._most:  # all of it is here up to now
-                for part in (bytes(self._head), *self._tail):
+                for part in chain(self._head.parts(), self._tail):
                     self._overflow(part)
             self._place = self._overflow(data)
-        room = self._most - self._most_in_tail - self._held
-        rest = data[room:]
+        room = self._most - self._most_in_tail - held
         if room:
-            self._head += data[:room]
-            self._held = len(self._head)
+            self._head.add(data[:room])
+        rest = data[room:]
         if not rest:
             return
         self._tail.append(rest)
@@ -88,15 +92,77 @@ class Kept:
 
     def text(self) -> str:
         """Return what is kept; where something is left out, a line says how much, and where all of it is."""
+        return self._head.text(*self._after_head())
+
+    def ended(self) -> str:
+        """Return the same once nothing more will be added."""
+        return self._head.ended(*self._after_head())
+
+    def _after_head(self) -> tuple[bytes, str]:
         # Other threads may be adding to it.
         tail, left_out = b"".join(tuple(self._tail)), self._left_out
-        if not tail:
-            return self._head.decode("utf-8", "replace")
         if not left_out:
-            return (self._head + tail).decode("utf-8", "replace")
+            return tail, ""
         where = f": see {self._place}" if self._place else " and not kept"
-        gap = f"\n… {size_text(left_out)} are left out here{where} …\n"
-        return "".join([self._head.decode("utf-8", "replace"), gap, tail.decode("utf-8", "replace")])
+        # In ASCII: one other character would double the memory of all of it.
+        gap = f"\n... {size_text(left_out)} are left out here{where} ...\n"
+        return b"", gap + tail.decode("utf-8", "replace")
+
+
+class _Head:
+    """Bytes as the text that they are: so there is one copy of them. What is no UTF-8 is escaped in it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors=_ESCAPING)
+        self._text = ""
+        self._ended: str | None = None
+        self._guard = threading.Lock()
+
+    def add(self, data: bytes) -> None:
+        """Take some bytes."""
+        with self._guard:
+            self._lengthen(self._decoder.decode(data))
+            self.size += len(data)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the bytes as they came, in parts."""
+        for start in range(0, len(self._text), _PART):
+            yield self._text[start : start + _PART].encode("utf-8", _ESCAPING)
+        yield self._decoder.getstate()[0]
+
+    def text(self, tail: bytes, more: str) -> str:
+        """Return their text, with that of the `tail` and `more` after it."""
+        with self._guard:
+            return _replaced(self._text) + self._rest(tail, more) if self._ended is None else self._ended
+
+    def ended(self, tail: bytes, more: str) -> str:
+        """Return the same, once nothing is added any more: it takes the place of what is here."""
+        with self._guard:
+            if self._ended is None:
+                self._text = _replaced(self._text)
+                self._lengthen(self._rest(tail, more))
+                self._ended, self._text = self._text, ""
+            return self._ended
+
+    def _rest(self, tail: bytes, more: str) -> str:
+        return (self._decoder.getstate()[0] + tail).decode("utf-8", "replace") + more
+
+    def _lengthen(self, more: str) -> None:
+        # Python lengthens a text in its place where nothing else refers to it.
+        text, self._text = self._text, ""
+        text += more
+        self._text = text
+
+
+def _replaced(text: str) -> str:
+    """Return a text with replacement characters for what is escaped in it."""
+    if text.isascii() or not _ESCAPED.search(text):
+        return text
+    decode, replaced = codecs.getincrementaldecoder("utf-8")(errors="replace").decode, ""
+    for start in range(0, len(text), _PART):
+        replaced += decode(text[start : start + _PART].encode("utf-8", _ESCAPING))
+    return replaced + decode(b"", final=True)
 
 
 class Cutter:
@@ -110,26 +176,31 @@ class Cutter:
 
     def feed(self, data: bytes, *, last: bool = False) -> Iterator[str]:
         """Take some bytes, and yield the lines that they end; at the `last` the rest too."""
+        for lines in self.blocks(data, last=last):
+            yield from lines.split("\n")
+
+    def blocks(self, data: bytes, *, last: bool = False) -> Iterator[str]:
+        """Take some bytes, and yield the lines that they end, several at once with newlines between them."""
         for start in range(0, len(data), _PART):
             yield from self._fed(data[start : start + _PART], last=False)
         if last:
             yield from self._fed(b"", last=True)
 
     def _fed(self, data: bytes, *, last: bool) -> Iterator[str]:
-        *lines, rest = self._decoder.decode(data, final=last).split("\n")
-        for line in lines:
-            yield self._line(line)
+        lines, newline, rest = self._decoder.decode(data, final=last).rpartition("\n")
+        if newline:
+            yield self._lines(lines)
         if rest:
             self._open.append(rest)
             self._length += len(rest)
         if self._open and (last or self._length >= self._most):
-            yield self._line("")
+            yield self._lines("")
 
-    def _line(self, end: str) -> str:
-        line = "".join([*self._open, end])
+    def _lines(self, end: str) -> str:
+        lines = "".join([*self._open, end])
         self._open.clear()
         self._length = 0
-        return line.removesuffix("\r")
+        return lines.replace("\r\n", "\n").removesuffix("\r") if "\r" in lines else lines
 
 
 class BoundedFile:

@@ -341,7 +341,7 @@ async def _lines(
             break
     if failure is not None:
         raise failure
-    return kept.text()
+    return kept.ended()
 
 
 def _communicate(
@@ -366,7 +366,7 @@ def _communicate(
             if kept[process.stdout].is_cut:
                 raise _too_much(argv[0], most)
         process.wait(None if until is None else max(0.0, until - time.monotonic()))
-    return kept[process.stdout].text(), kept[process.stderr].text()
+    return kept[process.stdout].ended(), kept[process.stderr].ended()
 
 
 def _too_much(program: str, most: int) -> HiveError:

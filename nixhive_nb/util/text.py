@@ -25,6 +25,8 @@ _WITHOUT: dict[int, str | None] = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 _ASCII_CONTROLS = bytes(number for number in range(0x80) if number in _WITHOUT)
 _PIECE = 2**20
 """So much of a text is cleaned at once: where each character is a control character, that takes many times as much."""
+_LOOK = 2**16
+"""So much of a text is looked at once: more needs memory that is new each time, which takes longer than to look."""
 _BEGINNINGS = "\x1b\x90\x98\x9b\x9d\x9e\x9f\r"
 _NEAR = 4096
 """How far before the end of a part an escape may begin."""
@@ -35,18 +37,31 @@ _MINUTE = 60
 
 def strip_control(text: str) -> str:
     """Return text from elsewhere without terminal control; newlines and tabs stay, a carriage return ends a line."""
-    if text.isprintable() or _is_plain(text) or not _CONTROLS.search(text):
-        return text  # an escape begins with one of them; and there may be a lot of it
+    if _is_clean(text):
+        return text
     newline = "\n" if "\n" in text else " "
-    return "".join(_plain(part, newline) for part in _parts(text))
+    stripped = ""  # lengthened in its place: there may be a lot of it, and a list of parts would be a copy more
+    for part in _parts(text):
+        stripped += _plain(part, newline)
+    return stripped
+
+
+def strip_lines(lines: str) -> str:
+    """Return lines, with newlines between them, each as `strip_control` returns it alone."""
+    return lines if _is_clean(lines) else "\n".join(map(strip_control, lines.split("\n")))
+
+
+def _is_clean(text: str) -> bool:
+    # An escape begins with one of the control characters.
+    return text.isprintable() or _is_plain(text) or not _CONTROLS.search(text)
 
 
 def _is_plain(text: str) -> bool:
     """Return whether a text is ASCII without control characters, found faster than by looking at each."""
     if not text.isascii():
         return False
-    for start in range(0, len(text), _PIECE):
-        piece = text[start : start + _PIECE].encode()
+    for start in range(0, len(text), _LOOK):
+        piece = text[start : start + _LOOK].encode()
         if len(piece.translate(None, _ASCII_CONTROLS)) < len(piece):
             return False
     return True

@@ -6,15 +6,21 @@ import logging
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_Work = tuple["Future[Any]", "Callable[[], Any]"]
+
+
+class Waking(Protocol):
+    """What steps wait for between two of them."""
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Call `act` once, from whatever thread, when something has come; at once where that was before."""
 
 
 class Workers:
@@ -24,12 +30,12 @@ class Workers:
     ever wanted.
     """
 
-    def __init__(self, name: str, *, kept: int = 32) -> None:
+    def __init__(self, name: str, *, kept: int = 4) -> None:
         """`kept` threads wait for more work when there is none; the others end. They do not keep Python from ending."""
         self._name = name
         self._kept = kept
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._idle = 0
         self._closed = False
 
@@ -41,12 +47,41 @@ class Workers:
 
     def begin(self, future: Future[T], work: Callable[[], T]) -> None:
         """Have it done at once; the future gets what comes of it."""
+        self._do(lambda: do(future, work))
+
+    def drive(self, steps: Generator[Waking, None, T]) -> Future[T]:
+        """Have steps done one after another, and give what the last returns; no thread waits between two of them.
+
+        Each yields what it is that the next waits for.
+        """
+        future: Future[T] = Future()
+
+        def go_on() -> None:
+            try:
+                waking = next(steps)
+            except StopIteration as end:
+                future.set_result(end.value)
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+                _log.debug("work in a thread failed", exc_info=True)
+                future.set_exception(error)
+            else:
+                waking.then(lambda: self._do(go_on))
+
+        def begin() -> None:
+            if future.set_running_or_notify_cancel():
+                go_on()
+
+        self._do(begin)
+        return future
+
+    def keep(self, kept: int) -> None:
+        """Let so many threads wait for more work from here on, and no more: those that are too many end."""
         with self._lock:
-            waiting = self._idle > 0
-            self._idle -= waiting
-        self._queue.put((future, work))
-        if not waiting:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self._kept = kept
+            many = max(0, self._idle - kept)
+            self._idle -= many
+        for _ in range(many):
+            self._queue.put(None)
 
     def close(self) -> None:
         """End the threads that wait; those at work end with it. What is begun after that is done all the same."""
@@ -56,9 +91,18 @@ class Workers:
         for _ in range(idle):
             self._queue.put(None)
 
+    def _do(self, work: Callable[[], None]) -> None:
+        """Have it done at once; it raises nothing."""
+        with self._lock:
+            waiting = self._idle > 0
+            self._idle -= waiting
+        self._queue.put(work)
+        if not waiting:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
-            do(*task)
+            task()
             del task  # what it holds is not kept while we wait
             with self._lock:
                 if self._closed or self._idle >= self._kept:

@@ -110,10 +110,12 @@ class HostLines(Listener):
         """See how wide the names are."""
         self._width = min(MOST_NAME, max(map(len, names), default=0))
 
-    def said(self, instance: str, stream: str, line: str) -> None:
-        """Print a line."""
+    def said_lines(self, instance: str, stream: str, lines: str) -> None:
+        """Print lines, all of them at once."""
+        name = f"{instance:<{self._width}} | "
+        text = lines.replace("\n", f"\n{name}")
         with self._lock:
-            streams.write(f"{instance:<{self._width}} | {line}\n", error=stream == "stderr")
+            streams.write(f"{name}{text}\n", error=stream == "stderr")
 
     def ended(self, row: dict[str, Any]) -> None:
         """Print how a host failed."""

@@ -25,6 +25,25 @@ def test_each_kind_is_counted_and_seen_to_be_given_back():
     assert before.grown(settled(before)) == {}
 
 
+def test_another_process_is_counted_as_this_one_is():
+    with subprocess.Popen(["sh", "-c", "sleep 600 & cat; kill $!"], stdin=subprocess.PIPE) as program:
+        counts = settled(process=program.pid)
+        assert (counts.threads, counts.sockets, counts.children) == (1, 0, 2)
+        with Peak(program.pid) as peak:
+            pass
+        assert counts.grown(peak.counts) == {}
+
+
+def test_the_peak_has_the_names_of_its_threads():
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait, name=f"many-{number}") for number in range(12, 15)]
+    with Peak() as peak:
+        for thread in threads:
+            thread.start()
+    done.set()
+    assert peak.names["many-N"] == 3
+
+
 def test_the_peak_is_seen_and_the_thread_that_looks_is_not_counted():
     before = settled()
     with Peak() as quiet:

@@ -203,6 +203,7 @@ def _other_values():
         "batch": "25%",
         "max_failures": "3",
         "reboot": "if needed",
+        "refuse": ("dirty", "older"),
     }
     return {option.name: values.get(option.name, 1234567.5) for option in OPTIONS}
 

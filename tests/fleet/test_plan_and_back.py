@@ -9,6 +9,7 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.errors import OptionError, PlanStale, RunFailed
+from nixhive_nb.hosts import closures
 from tests.fleet.faults import line_of, saw
 from tests.practice import start
 
@@ -59,6 +60,23 @@ def test_a_plan_tells_what_runs_what_is_wanted_and_what_must_move(fleet, hive, c
     hive.build("www")
     built = hive.plan("deploy", "web", measure=True).frame
     assert (built["moves"] > 0).all()
+
+
+def test_a_host_is_not_asked_for_what_it_runs_already(hive, changed, monkeypatch):
+    """Its Nix would start for that, which takes as long as all else that it says: what runs is there as a whole."""
+    asked, lacking = [], closures.lacking
+
+    def noted(links, instance, sizes):
+        asked.append(instance)
+        return lacking(links, instance, sizes)
+
+    monkeypatch.setattr(closures, "lacking", noted)
+    assert set(hive.plan("deploy", "*", measure=True).frame["moves"]) == {0}
+    assert asked == []
+    changed(f"Nobody has this yet: {secrets.token_hex(8)}.")
+    hive.build("www")
+    assert (hive.plan("deploy", "www-1", measure=True).frame["moves"] > 0).all()
+    assert asked == ["www-1"]
 
 
 def test_the_bytes_that_a_run_tells_are_those_that_move(fleet, hive, changed):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nixhive_nb import Hive, PlanRefused
-from tests.deployment.test_revision import commit, git
+from tests.deployment.test_repository import commit, git
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet

@@ -125,3 +125,19 @@ def test_an_activation_on_trial_takes_four_questions_and_one_login(fleet, hive, 
     # How it is, fetch, begin (and how it is at the end), clear up; and over the new connection, the word.
     assert [one for one in asked if one != "portico"] == ["www-1"] * 3 + ["www-1 anew"] + ["www-1"] * 2
     assert "nixhive" not in sh(fleet, "www-1", "ls /nix/var/nix/gcroots/nixhive 2>/dev/null || true")
+
+
+def test_what_a_host_runs_is_neither_fetched_nor_looked_at_again_when_it_is_forced(hive, asked):
+    hive.deploy("www-1")
+    asked.clear()
+    assert hive.deploy("www-1", force=True).counts() == {"done": 1}
+    # How it is, begin (and how it is at the end), clear up; and over the new connection, the word.
+    assert [one for one in asked if one != "portico"] == ["www-1"] * 2 + ["www-1 anew"] + ["www-1"] * 2
+
+
+def test_an_activation_on_trial_starts_few_processes_on_its_host(fleet, hive):
+    """On a fleet they are most of what a deploy costs. A third of them is of the switch itself."""
+    hive.deploy("www-1", force=True)
+    began = int(sh(fleet, "www-1", "echo $$"))
+    assert hive.deploy("www-1", force=True).counts() == {"done": 1}
+    assert int(sh(fleet, "www-1", "echo $$")) - began < 160

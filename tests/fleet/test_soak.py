@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.counts import settled
+from benchmarks.counts import Peak, settled
+from benchmarks.kernel import Kernel
 from nixhive_nb import Hive
 from nixhive_nb.errors import RunFailed
 
@@ -65,3 +66,26 @@ def test_a_hundred_commands_on_five_hosts_leave_nothing_open(idle, hive):
     assert warm.grown(settled(warm)) == {}
     hive.close()
     assert idle.grown(settled(idle)) == {}
+
+
+def test_while_a_deploy_waits_for_hosts_it_has_few_threads_beside_those_of_connections(practice, hive):
+    """Of each host one is followed, and another login has its word: none of it keeps a thread for itself."""
+    page = practice.example / "www.nix"
+    page.write_text(page.read_text().replace("Good morning", "Good evening"))
+    with Peak() as peak:
+        hive.deploy("*")
+    assert peak.counts.threads <= len(HOSTS) + 32
+
+
+def test_a_kernel_that_runs_a_hundred_cells_on_five_hosts_does_not_grow(practice):
+    with Kernel(practice.folder, "example") as kernel:
+        for _ in range(20):
+            kernel.run("%hive run '*' sleep 0.2")  # all at once: so many threads as are ever kept
+        kernel.run("%hive run '*' true")
+        warm = settled(process=kernel.process)
+        for _ in range(100):
+            kernel.run("%hive run '*' true")
+        later = settled(warm, process=kernel.process)
+    assert warm.sockets >= len(HOSTS)
+    assert warm.grown(later) == {}
+    assert later.memory - warm.memory < 20_000_000

@@ -60,6 +60,21 @@ def collect(fleet, host):
 
 
 @contextlib.contextmanager
+def first_wave_held(fleet):
+    """A deploy of www-1, and then of depot: in the block, somebody else holds the lock of www-1, so depot must wait."""
+    hold = "mkdir -p /run/nixhive; exec flock /run/nixhive/lock sh -c 'echo held >/var/held; read line </var/go'"
+    fleet.lab.exec("www-1", ["sh", "-c", "rm -f /var/held /var/go; mkfifo /var/held /var/go"])
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(fleet.lab.exec, "www-1", ["sh", "-c", hold])
+        fleet.lab.exec("www-1", ["cat", "/var/held"])
+        try:
+            yield fleet.begin(*COMMAND, "--force", "--wait", "100", "www-1", "depot")
+        finally:
+            fleet.lab.exec("www-1", ["sh", "-c", "echo go >/var/go"])
+            held.result()
+
+
+@contextlib.contextmanager
 def slow(namespace, device, rate):
     """Let a link carry no more than so much."""
     inside = ["ip", "netns", "exec", namespace] if namespace else []
@@ -191,11 +206,11 @@ def test_a_path_that_was_copied_stays_until_it_is_used(fleet, change):
     """Case 7: a collector on the host and on the relay, between the copy and the activation."""
     change()
     before = {host: set(roots(fleet, host)) for host in ("depot", "portico")}
-    process = fleet.begin(*COMMAND, "--pause", "6", "www-1", "depot")
-    read_until(process, "fetch:depot: done")
-    run = set(roots(fleet, "depot")) - before["depot"]
-    for host in ("depot", "portico"):
-        collect(fleet, host)
+    with first_wave_held(fleet) as process:
+        read_until(process, "fetch:depot: done")
+        run = set(roots(fleet, "depot")) - before["depot"]
+        for host in ("depot", "portico"):
+            collect(fleet, host)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
     assert len(run) == 1
@@ -208,10 +223,10 @@ def test_a_path_that_was_copied_stays_until_it_is_used(fleet, change):
 def test_a_path_that_vanished_is_fetched_again_once_and_that_is_said(fleet, change):
     """Case 7."""
     change()
-    process = fleet.begin(*COMMAND, "--pause", "6", "www-1", "depot")
-    read_until(process, "fetch:depot: done")
-    fleet.lab.exec("depot", ["sh", "-c", f"rm {ROOTS}/*"])
-    collect(fleet, "depot")
+    with first_wave_held(fleet) as process:
+        read_until(process, "fetch:depot: done")
+        fleet.lab.exec("depot", ["sh", "-c", f"rm {ROOTS}/*"])
+        collect(fleet, "depot")
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
     line = next(line for line in said.splitlines() if line.startswith("activate:depot: done"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 
 import msgspec
@@ -13,6 +15,7 @@ from nixhive_nb.hosts.activation import HostOutcome, Order, RunsAndBoots, Word
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.settled import is_unchanged
 
+SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
 ORDER = Order(
     id="ab12",
     instance="www-1",
@@ -24,10 +27,16 @@ ORDER = Order(
 )
 
 
-def test_a_shell_gets_each_word_of_an_order_as_it_is():
-    *_, text = activation.begin(ORDER, root=True).partition(" nixhive ")
+@pytest.mark.parametrize("root", [True, False])
+def test_a_shell_gets_each_word_of_an_order_as_it_is(root):
     words = ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", "-", "any", "any", ORDER.owner]
-    assert shlex.split(text) == words
+    assert _words(activation.begin(ORDER, root=root)) == words
+
+
+def _words(command):
+    """Return what a script gets: root sets them, and another login has them behind the text."""
+    text = command.partition("\n")[0] if command.startswith("set -- ") else command.rpartition(" nixhive ")[2]
+    return shlex.split(text.removeprefix("set -- "))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +50,9 @@ def test_a_shell_gets_each_word_of_an_order_as_it_is():
 def test_a_host_gets_what_it_must_run_and_boot(expected, words):
     """D6: what is compared is compared on the host, under the lock."""
     order = msgspec.structs.replace(ORDER, expected=expected, force=True)
-    assert shlex.split(activation.begin(order, root=True))[-4:-1] == ["force", *words][-3:]
+    assert _words(activation.begin(order, root=True))[-4:-1] == ["force", *words]
     told = activation.reboot("ab12", limit=600, wait=9, expected=expected, owner="ann", root=True)
-    assert shlex.split(told)[-7:] == ["reboot", "ab12", "600", "9", *words, "ann"]
+    assert _words(told) == ["reboot", "ab12", "600", "9", *words, "ann"]
 
 
 def test_what_a_host_ran_and_booted_under_the_lock_is_read():
@@ -133,26 +142,47 @@ def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
     assert is_unchanged(FACTS, path, action) is unchanged
 
 
-@pytest.mark.parametrize(
-    ("script", "command"),
-    [
-        (activation.script(), activation.follow(ORDER, root=True)),
-        (activation.word_script(), activation.forget(ORDER, root=True)),
-    ],
-)
-def test_a_script_is_read_whole_before_it_does_anything(script, command):
+def test_a_script_is_read_whole_before_it_does_anything():
     """A shell that reads from a link must not run the half of a script whose rest never comes."""
+    script, command = activation.script(), activation.follow(ORDER, root=True)
     ended = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     half = script[: len(script) // 2]
-    words = command.removeprefix("exec ")
-    ended = subprocess.run(["/bin/sh", "-c", words], input=half, capture_output=True, text=True, check=False)
+    ended = subprocess.run(["/bin/sh", "-c", command], input=half, capture_output=True, text=True, check=False)
     assert ended.stdout == ""
 
 
-def test_the_word_that_is_waited_for_needs_little():
-    """It is sent over a new connection at each activation, when time counts."""
-    assert len(activation.word_script()) < 1000 < len(activation.script())
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_word_that_is_waited_for_starts_no_program_and_waits_for_nobody(shell):
+    """It is brought over a new connection at each activation, when time counts."""
+    words = activation.say(ORDER, "it's over", root=True)
+    assert len(words) < 1000 < len(activation.script())
+    # No program can be found with these words.
+    words = words.replace("PATH=/run", "PATH=/nowhere; it=/run")
+    made = "mount -t tmpfs none /run && mkdir -p /run/nixhive/ab12 && cd /run/nixhive/ab12"
+    waiting = 'mkfifo word; "$2" -c "$1"; exec 5<>word; "$2" -c "$1"; head -n 1 <&5; ls'
+    assert _apart(f"{made}; {waiting}", words, shutil.which(shell)) == "it's over\nword\n"
+    assert _apart(f'{made}; "$2" -c "$1"; ls', words, shutil.which(shell)) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_an_activation_kept_goes_with_its_root_and_nothing_else(shell):
+    inside = (
+        "mount -t tmpfs none /run && mkdir -p /run/nixhive/ab12/x /run/nixhive/cd34; mount -t tmpfs none /nix/var; "
+        "mkdir -p /nix/var/nix/gcroots/nixhive /nix/var/nix/gcroots/per-user/ann/nixhive; "
+        "cd /nix/var/nix/gcroots; for one in mine other; do ln -s /x nixhive/$one; ln -s /x per-user/ann/nixhive/$one; "
+        'done; mkdir nixhive/dir; "$2" -c "$1"; "$2" -c "$3"; ls /run/nixhive nixhive per-user/ann/nixhive'
+    )
+    words = activation.forget(ORDER, root=True, rooted="mine"), activation.forget(ORDER, root=True, rooted="dir")
+    said = _apart(inside, words[0], shutil.which(shell), words[1]).split()
+    assert said == ["/run/nixhive:", "cd34", "nixhive:", "dir", "other", "per-user/ann/nixhive:", "other"]
+
+
+def _apart(inside, *words):
+    argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", inside, "sh", *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_the_script_follows_only_what_was_begun():
@@ -161,3 +191,47 @@ def test_the_script_follows_only_what_was_begun():
         ["/bin/sh", "-c", command], input=activation.script(), capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "nixhive ab12 gone\n")
+
+
+SWITCH = r"""#!/bin/sh
+echo 'stopping the following units: a.service'
+echo
+echo 'activating the configuration...'
+echo 'Pre-switch check boot failed' >&2
+echo 'kernel : 6.1 -> 6.6'
+printf 'no end of line'
+exit 4
+"""
+SAID = "stopping the following units: a.service\n\nactivating the configuration...\nPre-switch check boot failed\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("awk", ["", "none", "breaks"])
+def test_what_an_activation_says_is_heard_whoever_reads_it(shell, awk, tmp_path):
+    """By awk as it comes; where there is none, or it breaks, from the log. Twice, as only the last words count."""
+    programs, system = tmp_path / "programs", tmp_path / "system"
+    for folder in (programs, system / "bin"):
+        folder.mkdir(parents=True)
+    for name in ("cat", "grep", "head", "mkfifo", "sed", "sleep", "tail", "timeout", "tr", "wc"):
+        (programs / name).symlink_to(shutil.which(name))
+    for name in () if awk else ("awk", "mawk", "gawk"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    if awk == "breaks":
+        (programs / "awk").write_text("#!/bin/sh\nsed '/^end of /Q'\nexit 1\n")
+        (programs / "awk").chmod(0o755)
+    switch = system / "bin" / "switch-to-configuration"
+    switch.write_text(SWITCH)
+    switch.chmod(0o755)
+    told = f'printf "%s\n" "$status" $heard "$whys" >>{tmp_path}/told'
+    text = (
+        f'PATH={programs} id=ab12 dir={tmp_path} limit=9 unended= acts=0; : >"$dir/log"; exec >>"$dir/log" 2>&1\n'
+        f'note "holds a b"; switch_to {system} test; {told}; note "tested 4"\n'
+        f"echo '#!/bin/sh\necho Could not acquire lock' >{switch}; switch_to {system} boot; {told}\n"
+    )
+    functions = activation.script().partition("\nmode=$1")[0]
+    subprocess.run([shell, "-c", f"{functions}\n{text}"], check=True, timeout=60, stdin=subprocess.DEVNULL)
+    first = ["4", "activating", "checking", "Pre-switch check boot failed;kernel : 6.1 -> 6.6;"]
+    assert (tmp_path / "told").read_text().splitlines() == [*first, "0", "locked", ""]
+    log = (tmp_path / "log").read_text()
+    assert log.startswith(f"nixhive ab12 holds a b\n{SAID}kernel : 6.1 -> 6.6\nno end of line\nnixhive ab12 tested 4\n")

@@ -11,17 +11,9 @@ import subprocess
 import pytest
 
 from nixhive_nb.errors import NixError
-from nixhive_nb.hosts.closures import (
-    closure_sizes,
-    kernel_of,
-    lacking,
-    lacking_of,
-    local_closure_sizes,
-    reboot_wanted,
-)
+from nixhive_nb.hosts.closures import closure_sizes, kernel_of, lacking, local_closure_sizes, reboot_wanted
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.ssh.fabric_links import FabricLinks
-from nixhive_nb.ssh.link import RemoteResult
 from tests.links import Links
 
 pytestmark = [
@@ -69,21 +61,6 @@ def test_a_closure_that_is_here_has_the_same_sizes(lines, stored):
     assert local_closure_sizes(stored[2]) == asyncio.run(closure_sizes(lines, "web", stored[2]))
     with pytest.raises(NixError, match="is not valid"):
         local_closure_sizes(absent(1))
-
-
-def test_a_host_that_runs_a_system_is_not_asked_what_it_lacks_of_it_and_another_one_is(stored):
-    asked = []
-
-    async def run(instance, *_, seconds, **__):
-        asked.append(instance)
-        return RemoteResult(exited=0, stdout=f"{stored[0]}\n", stderr="", seconds=0.0)
-
-    def lacks(**facts):
-        return asyncio.run(lacking_of(Links(run), "web", stored[2], {stored[0]: 7}, HostFacts(**facts)))
-
-    assert (lacks(current=stored[2]), asked) == (0, [])
-    # A profile alone does not say that it is whole.
-    assert (lacks(current=stored[1], profile=stored[2]), asked) == (7, ["web"])
 
 
 def test_only_what_a_host_lacks_is_counted(lines, stored):

@@ -10,10 +10,12 @@ import subprocess
 import pytest
 
 from nixhive_nb.deployment.inventory import Inventory
+from nixhive_nb.errors import StepFailed
 from nixhive_nb.nix.build import Built
 from nixhive_nb.nix.copy import Transfer, _why_copy
 from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.stores import SshStore, ssh_store, store_for_nix
+from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.step import Step
 from nixhive_nb.ssh.config import write_ssh_files
 from nixhive_nb.ssh.link import RemoteResult
@@ -163,3 +165,32 @@ def test_a_path_without_a_signature_says_what_to_do():
     assert "signing.keyFile" in found
     assert "trusted-users" in found
     assert "signing" not in why("error: No space left on device")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_relay_that_is_an_instance_is_asked_over_the_kept_link_whether_it_has_what_was_copied(
+    tmp_path, monkeypatch, there
+):
+    """By Nix it would be a login and a Nix on both sides more, before any host can fetch."""
+    path = f"/nix/store/{'a' * 32}-x"
+    asked = []
+
+    async def remote(instance, command, *, seconds, on_line=None, stdin=None):
+        asked.append(command)
+        missing = "" if there or "--check-validity" not in command else path
+        return RemoteResult(exited=0 if "--check-validity" in command else 1, stdout=missing, stderr="", seconds=0)
+
+    async def copied(_self, built, store, tell, *, asked=""):
+        return Result(path=built.path, how=f"{store} {asked}")
+
+    monkeypatch.setattr(Transfer, "_copy", copied)
+    monkeypatch.setattr(Transfer, "_path_info", None)
+    files = write_ssh_files(Inventory(source="t"), tmp_path / "ssh")
+    transfer = Transfer({"portico"}, files, Links(remote), way=lambda _: None)
+    pushed = transfer.push(Step(id="p", kind="push", store="ssh://portico"), Built(path=path, sizes={}), Told())
+    if there:
+        assert asyncio.run(pushed).how == "ssh://portico portico"
+        assert len(asked) == 2
+    else:
+        with pytest.raises(StepFailed, match="copied to portico and is not in its store"):
+            asyncio.run(pushed)

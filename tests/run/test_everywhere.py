@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import signal
 import stat
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,12 @@ class Hosts:
         self.workers = Workers("hosts")
         self.now = self.most = 0
 
-    def run(self, instance, command, *, stdin, timeout, on_line, on_call, ending):
+    def run(self, instance, command, *, stdin, timeout, on_call, ending):
         with self._lock:
             self.now += 1
             self.most = max(self.most, self.now)
         try:
-            call = Call(stdin, on_line, ending=ending)
+            call = Call(stdin, None, ending=ending)
             on_call(call)
             does = self._does.get(instance.replace("-", "_"))
             status = does(call) if does else 0
@@ -268,8 +270,8 @@ def test_a_listener_that_fails_is_told_nothing_more_and_what_runs_takes_no_notic
             raise BrokenPipeError
 
     def does(call):
-        call.line("stdout", "x")
-        call.line("stdout", "y")
+        call.lines("stdout", "x")
+        call.lines("stdout", "y")
 
     rows = run(Hosts(a=does), ["a", "b"], listener=Broken(), warn=warned.append)
     assert [(row["instance"], row["exit_code"], row["error"]) for row in rows] == [("a", 0, ""), ("b", 0, "")]
@@ -327,11 +329,45 @@ def test_where_nobody_hears_lines_output_is_not_cut_into_any():
     heard = []
 
     class Seen(Hosts):
-        def run(self, instance, command, **how):
-            heard.append(how["on_line"])
-            return super().run(instance, command, **how)
+        def run(self, instance, command, *, on_call, **how):
+            def noted(call):
+                on_call(call)
+                heard.append(call.is_heard)
+
+            return super().run(instance, command, on_call=noted, **how)
 
     run(Seen(), ["a"])
     run(Seen(), ["a"], listener=Heard())
-    assert heard[0] is None
-    assert callable(heard[1])
+    assert heard == [False, True]
+
+
+def test_lines_that_come_together_are_told_together():
+    """Each call costs more than to cut a line: a program that prints 100 MB spent its time so."""
+    told = []
+
+    class Hears(Listener):
+        def said_lines(self, instance, stream, lines):
+            told.append((instance, stream, lines))
+
+    run(Hosts(a=say("a\r\nb\x1b[31m\n" * 5000 + "rest")), ["a"], listener=Hears())
+    assert told == [("a", "stdout", "\n".join(["a", "b"] * 5000)), ("a", "stdout", "rest")]
+
+
+def test_what_a_host_said_is_not_in_memory_any_more_once_it_is_let_go_of():
+    """A circle would keep it until Python looks for such."""
+    calls = []
+
+    class Seen(Hosts):
+        def run(self, instance, command, *, on_call, **how):
+            def noted(call):
+                on_call(call)
+                calls.append(weakref.ref(call))
+
+            return super().run(instance, command, on_call=noted, **how)
+
+    gc.disable()
+    try:
+        run(Seen(), ["a"], listener=Heard())
+        assert [call() for call in calls] == [None]
+    finally:
+        gc.enable()

@@ -76,7 +76,8 @@ def renamed(rows):
 def test_the_history_has_the_rows_that_it_had(folder):
     entries = history.runs(folder)
     assert {entry.run: {**plain(entry), "path": ""} for entry in entries} == {
-        run: {**told["entry"], "asked": [",".join(wave) for wave in told["request"][1]]} for run, told in READ.items()
+        run: {**told["entry"], "revision": "", "asked": [",".join(wave) for wave in told["request"][1]]}
+        for run, told in READ.items()
     }
     assert {entry.state for entry in entries} == {"ended", "killed"}
     assert any(entry.interrupted for entry in entries)
@@ -100,12 +101,18 @@ def test_what_a_survey_found_is_found(folder):
     # Since then it is told when a host was asked, and what it keeps of ours.
     assert all(seen.pop("asked") > 0 or not seen["facts"] for seen in found["seen"])
     assert all((seen["facts"] or {"kept": []}).pop("kept") == [] for seen in found["seen"])
+    # And what it was made from.
+    assert found.pop("revision") is None
+    assert all(seen.pop("noted") == "" for seen in found["seen"])
+    assert all((seen["facts"] or {"revision": ""}).pop("revision") == "" for seen in found["seen"])
     assert found == READ[run]["survey"]
 
 
 @pytest.mark.parametrize("run", READ)
 def test_a_run_is_resumed_with_what_was_asked_for(folder, run):
-    assert plain(history.request_of(history.find(folder, run))) == READ[run]["request"]
+    request = plain(history.request_of(history.find(folder, run)))
+    assert request[2].pop("refuse") == []  # which came later
+    assert request == READ[run]["request"]
 
 
 def test_what_failed_is_known(folder):

@@ -66,7 +66,7 @@ def test_a_host_that_says_hundreds_of_megabytes_costs_a_few(connections, tmp_pat
     assert (row["exit_code"], row["error"]) == (0, "")
     assert row["stdout"].startswith("abcdefgabcdefg")
     assert row["stdout"].endswith("end\n")
-    assert f"MB are left out here: see {row['log']} …" in row["stdout"]
+    assert f"MB are left out here: see {row['log']} ..." in row["stdout"]
     assert row["whole"] == {"stdout": row["log"]}
     log = Path(row["log"])
     assert 8 * MEBIBYTE < log.stat().st_size < 8 * MEBIBYTE + 200

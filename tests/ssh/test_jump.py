@@ -198,6 +198,26 @@ def test_a_host_that_its_jump_host_cannot_reach(site):
         connections.run("web", "true")
 
 
+@pytest.mark.parametrize(("limit", "least", "most"), [(1, 5, 5), (8, 5, 8), (60, 10, 10)])
+def test_why_a_host_cannot_be_reached_is_asked_within_the_time_of_its_login(site, monkeypatch, limit, least, most):
+    """Not for ten seconds more: a deploy with one host that is off waited that long, in its survey and once more."""
+    jump, target = site.sshd(address="127.0.0.2", extra=DEBUG), site.sshd(address="127.0.0.3")
+    target.stop()
+    asked, run = [], process.run
+
+    def watched(argv, **how):
+        asked.extend([how["timeout"]] if "-W" in argv else [])
+        return run(argv, **how)
+
+    monkeypatch.setattr(process, "run", watched)
+    hosts = (site.instance("jump", jump), site.instance("web", target, ProxyJump="jump"))
+    connections = site.connect(*hosts, connect_timeout=limit)
+    with pytest.raises(ConnectionFailed, match=r"web \(127.0.0.3:\d+\) cannot be reached from jump: .*[Rr]efused"):
+        connections.run("web", "true")
+    assert len(asked) == 1
+    assert least <= asked[0] <= most
+
+
 def test_a_jump_host_that_is_down(site):
     jump, target = site.sshd(address="127.0.0.2", extra=DEBUG), site.sshd(address="127.0.0.3")
     jump.stop()
@@ -255,7 +275,7 @@ def test_a_jump_process_that_is_gone_is_asked_for_nothing(site):
     (chain,) = connections._opener._jumps._chains.values()
     chain._control.unlink()
     aim = connections._opener._resolve("web")
-    assert chain.why_closed(aim) == ""
+    assert chain.why_closed(aim, 10) == ""
     ended = process.run([*chain._master(), "-v", "-W", "127.0.0.3:1", "--", "jump"])
     assert "Executing proxy command: exec false" in ended.stderr
     assert "Connecting to jump" not in ended.stderr

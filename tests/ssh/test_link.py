@@ -35,13 +35,13 @@ class Noted:
         self.noted = threading.Event()
         self.calls = []
 
-    def run(self, instance, command, *, on_call, **more):
+    def steps(self, instance, command, *, on_call, **more):
         def note(call):
             on_call(call)
             self.calls.append(call)
             self.noted.set()
 
-        return self._connections.run(instance, command, on_call=note, **more)
+        return self._connections.steps(instance, command, on_call=note, **more)
 
 
 @pytest.fixture
@@ -109,12 +109,13 @@ class Together:
         self.workers = Workers("together")
         self.late = False
 
-    def run(self, instance, command, **_):
+    def steps(self, instance, command, **_):
         try:
             self._barrier.wait(120)
         except threading.BrokenBarrierError:
             self.late = True
         raise ConnectionFailed("it is not there")
+        yield
 
 
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
@@ -134,6 +135,37 @@ def test_whatever_hosts_and_checks_there_are_no_command_waits_for_a_thread(hosts
     assert not together.late
 
 
+def test_commands_that_wait_for_their_hosts_have_no_threads(site, server, tmp_path):
+    """Of 24 commands at once no more threads are left than wait for work; what comes of a command finds one at once."""
+    names = [f"h{number}" for number in range(3)]
+    connections = site.connect(*(site.instance(name, server) for name in names))
+    links = FabricLinks(connections)
+    gates = [f"{name}-{number}" for name in names for number in range(SESSIONS)]
+    for gate in gates:
+        os.mkfifo(tmp_path / gate)
+    begun = []
+
+    def at_work():
+        return [thread for thread in threading.enumerate() if thread.name == "hive-host"]
+
+    async def all_of_them():
+        asked = [
+            asyncio.create_task(
+                links.kept(gate.partition("-")[0]).run(
+                    f"echo begun; cat {tmp_path}/{gate}", seconds=60, on_line=begun.append
+                )
+            )
+            for gate in gates
+        ]
+        await asyncio.to_thread(eventually, lambda: begun.count("begun") == len(asked), "the beginning of all")
+        await asyncio.to_thread(eventually, lambda: len(at_work()) <= 8, "threads of those that wait")
+        for gate in gates:
+            await asyncio.to_thread((tmp_path / gate).write_text, f"{gate}\n")
+        return [ended.stdout for ended in await asyncio.gather(*asked)]
+
+    assert asyncio.run(all_of_them()) == [f"begun\n{gate}\n" for gate in gates]
+
+
 class Unsure:
     """Connections that know after a while only where a host is, as where ssh reads its configuration for it."""
 
@@ -143,7 +175,7 @@ class Unsure:
 
     @contextlib.contextmanager
     def fresh(self, instance, *, urgent=False):
-        yield SimpleNamespace(run=None, dial=None)
+        yield SimpleNamespace(steps=None, dial=None)
 
     def address(self, instance):
         self.asked.set()

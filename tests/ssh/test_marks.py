@@ -185,5 +185,39 @@ def test_and_a_script_of_the_users_own_too(shell, sudo, tmp_path):
         assert ran.stdout.read().decode() == f"{ODD}input\n"
 
 
+@pytest.mark.parametrize(
+    "command", ["echo own # and more", "echo own;", "echo own\n# more", "printf 'own\\n'", "(echo own)"]
+)
+def test_a_command_that_is_a_plain_line_is_sent_as_it_is(command):
+    """No process makes it again on the host; one with a comment, a backslash or a newline is written otherwise."""
+    answer = MarkedOutput()
+    line = answer.line(command)
+    assert (line.startswith(b"="), line.count(b"\n")) == (not set("#\\\n") & set(command), 1)
+    ran = subprocess.run(["sh", "-c", WORDS], input=line, capture_output=True, check=True)
+    said = RemoteResult(exited=0, stdout=ran.stdout.decode(), stderr="", seconds=0)
+    assert [own for text in said.stdout.split("\n") for own in answer.heard(text)] == ["own"]
+    assert answer.result(said, "web").stdout == "own\n"
+
+
+def test_no_pattern_is_made_for_a_command(monkeypatch):
+    """Marks are new with each command, and a pattern of them took half of what an answer costs here."""
+    monkeypatch.setattr("re._compiler.compile", lambda *_: pytest.fail("a pattern is compiled"))
+    answer = MarkedOutput()
+    ran = subprocess.run(["sh", "-c", WORDS], input=answer.line("echo own; exit 3"), capture_output=True, check=False)
+    said = RemoteResult(exited=3, stdout=f"Welcome\n{ran.stdout.decode()}bye\n", stderr="", seconds=0)
+    assert [own for line in said.stdout.split("\n") for own in answer.heard(line)] == ["own"]
+    found = answer.result(said, "web")
+    assert (found.exited, found.stdout) == (3, "own\n")
+
+
+def test_lines_that_end_as_on_a_terminal_are_the_answer_as_well():
+    answer = MarkedOutput()
+    ran = subprocess.run(["sh", "-c", WORDS], input=answer.line("echo own"), capture_output=True, check=True)
+    said = RemoteResult(exited=0, stdout=ran.stdout.decode().replace("\n", "\r\n"), stderr="", seconds=0)
+    for line in said.stdout.split("\n"):
+        list(answer.heard(line))
+    assert answer.result(said, "web").stdout == "own\r\n"
+
+
 def _quoted(text):
     return "'" + text.replace("'", "'\\''") + "'"

@@ -12,6 +12,7 @@ import pytest
 from nixhive_nb.errors import LinkLost
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.run.everywhere import run_everywhere
+from nixhive_nb.ssh import runner
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from tests.sshd import eventually, in_threads
 
@@ -65,13 +66,16 @@ def test_the_threads_of_a_run_are_kept_for_the_next(site, started):
     assert started == []
 
 
-def test_the_threads_of_questions_are_kept_for_the_next(connections, started):
+def test_questions_use_the_threads_that_are_kept(connections, started):
     links = FabricLinks(connections)
+    together = threading.Barrier(4, timeout=60)
+    for future in [connections.workers.submit(together.wait) for _ in range(4)]:
+        future.result(60)
 
     async def ask():
-        await asyncio.gather(*(links.kept("web").run("true", seconds=60) for _ in range(4)))
+        for _ in range(4):
+            await links.kept("web").run("true", seconds=60)
 
-    asyncio.run(ask())
     eventually(lambda: connections.workers._idle == 4, "the end of the work")
     started.clear()
     asyncio.run(ask())
@@ -158,3 +162,46 @@ def test_who_waits_is_woken_by_what_comes_and_not_by_the_clock(connections, monk
         return len(connections.run("web", "cat; exec >&-; true", stdin=data[: number * 300_000], timeout=60).stdout)
 
     assert in_threads(4, work, range(12)) == [number * 300_000 for number in range(12)]
+
+
+def test_what_checks_and_decrypts_at_once_is_asked_for_first(connections):
+    """To check in Python took several times as long as all else that is done with output."""
+    transport = connections._hosts["web"].opened.connection.transport
+    assert "-gcm@" in transport.remote_cipher
+    assert "-gcm@" in transport.local_cipher
+
+
+def test_a_connection_that_changes_its_keys_meanwhile_goes_on(connections):
+    transport = connections._hosts["web"].opened.connection.transport
+    transport.packetizer.REKEY_BYTES = BIG // 4
+    before = transport.H
+    ended = connections.run("web", f"head -c {BIG} /dev/zero | tr '\\0' x", timeout=60)
+    assert ended.stdout == "x" * BIG
+    assert before != transport.H
+    assert connections.run("web", "echo again", timeout=60).stdout == "again\n"
+
+
+def test_while_much_comes_not_each_packet_wakes_the_thread(connections, monkeypatch):
+    """It rests after a long packet where it has its own thread, and never after a short answer."""
+    rests = []
+    monkeypatch.setattr(runner.time, "sleep", rests.append)
+    connections.run("web", "echo hello; cat >/dev/null", stdin=b"x" * 100_000, timeout=60)
+    connections.run("web", f"head -c {BIG} /dev/zero", timeout=60)
+    assert rests == []
+    connections.run("web", f"head -c {BIG} /dev/zero", timeout=60, on_call=lambda call: setattr(call, "rests", True))
+    assert set(rests) == {runner._REST}
+
+
+def test_a_session_is_there_however_late_paramiko_takes_note_of_it(connections):
+    """It wakes who waits, and takes the number of the session away then."""
+    connections.run("web", "true", timeout=60)
+    transport = connections._hosts["web"].opened.connection.transport
+
+    class Slow(dict):
+        def __delitem__(self, number):
+            threading.Event().wait(0.3)  # for whoever was woken to look
+            super().__delitem__(number)
+
+    transport.channel_events = Slow()
+    answer = asyncio.run(asyncio.wait_for(FabricLinks(connections).kept("web").run("echo hi", seconds=60), 30))
+    assert answer.stdout == "hi\n"

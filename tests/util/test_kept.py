@@ -22,7 +22,9 @@ PARTS = st.lists(st.binary(max_size=40), max_size=20)
 def full(kept, parts):
     for part in parts:
         kept.add(part)
-    return kept.text()
+    text = kept.text()
+    assert [kept.ended(), kept.ended(), kept.text()] == [text] * 3
+    return text
 
 
 @given(PARTS)
@@ -54,6 +56,21 @@ def test_the_memory_of_it_is_bounded_by_its_limit():
         tracemalloc.stop()
 
 
+def test_there_is_one_copy_of_what_is_kept():
+    """Bytes, the text of them, and that text with a line in it were three: 1 GB for 4 hosts of 100 MB each."""
+    tracemalloc.start()
+    try:
+        kept, data = Kept(32 * 2**20, lambda _: "/x.log"), b"a line\n" * 5000
+        for _ in range(1200):
+            kept.add(data)
+        text = kept.ended()
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert text.isascii()
+    assert "MB are left out here: see /x.log ...\n" in text
+
+
 @given(PARTS, st.integers(1, 60))
 def test_all_of_what_is_too_long_goes_elsewhere_from_its_first_byte(parts, most):
     taken = []
@@ -61,7 +78,7 @@ def test_all_of_what_is_too_long_goes_elsewhere_from_its_first_byte(parts, most)
     text = full(kept, parts)
     whole = b"".join(parts)
     assert b"".join(taken) == (b"" if len(whole) <= most else whole)
-    assert not kept.is_cut or ": see /x.log …" in text
+    assert not kept.is_cut or ": see /x.log ..." in text
 
 
 @given(PARTS)
@@ -71,6 +88,13 @@ def test_lines_are_cut_at_their_ends_wherever_the_bytes_are_cut(parts):
     lines += cutter.feed(b"", last=True)
     whole = b"".join(parts).decode("utf-8", "replace").split("\n")
     assert lines == [line.removesuffix("\r") for line in (whole if whole[-1] else whole[:-1])]
+
+
+def test_lines_that_end_together_are_given_together():
+    cutter = Cutter()
+    assert list(cutter.blocks(b"a\r\nb\n\nc")) == ["a\nb\n"]
+    assert list(cutter.blocks(b"d\ne", last=True)) == ["cd", "e"]
+    assert len(list(cutter.blocks(b"line\n" * 100_000))) < 10
 
 
 @given(PARTS, st.integers(1, 30))

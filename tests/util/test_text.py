@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixhive_nb.util.text import _CONTROLS, _is_plain, line_count, seconds_text, size_text, strip_control, table_text
+from nixhive_nb.util.text import (
+    _CONTROLS,
+    _is_plain,
+    line_count,
+    seconds_text,
+    size_text,
+    strip_control,
+    strip_lines,
+    table_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +102,8 @@ def test_the_quick_looks_say_the_same_as_one_at_each_character(text, size):
         assert not (text.isprintable() and _CONTROLS.search(text))
         if not _CONTROLS.search(text):
             assert strip_control(text) is text
+
+
+@given(st.lists(st.text(st.sampled_from("ab\t\r\x1b[31m\x9b\x07é\u202e"), max_size=12), min_size=1))
+def test_lines_are_each_without_terminal_control_as_they_would_be_alone(lines):
+    assert strip_lines("\n".join(lines)) == "\n".join(map(strip_control, lines))

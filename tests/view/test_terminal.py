@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nixhive_nb.errors import StepFailed
 from nixhive_nb.run.engine import Run
+from nixhive_nb.util import streams
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.progress import progress_of
 from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, head_of
@@ -116,6 +117,17 @@ def test_how_a_host_failed_is_told_without_terminal_control(listener, capsys):
     one.hosts(["www-1"], "x")
     one.ended({**FAILED_ROW, "error": f"www-1: {SAID}"})
     assert capsys.readouterr().err.splitlines()[-1] == f"!! www-1:  {SHOWN}"
+
+
+def test_lines_that_come_together_are_printed_together(monkeypatch):
+    """A write and a look at the terminal for each line took most of the time of a program that printed 100 MB."""
+    written = []
+    monkeypatch.setattr(streams, "write", lambda text, *, error=False: written.append((text, error)))
+    one = HostLines()
+    one.hosts(["www-10", "db"], "x")
+    one.said_lines("db", "stdout", "a\n\nb")
+    one.said_lines("www-10", "stderr", "c")
+    assert written == [("db     | a\ndb     | \ndb     | b\n", False), ("www-10 | c\n", True)]
 
 
 def assert_is_tame(shown):
