@@ -17,6 +17,8 @@ from nixhive_nb.hosts.facts import (
     GENERATIONS,
     NAMELESS,
     inhibitors_in,
+    kernels_of,
+    known_words,
     parse_facts,
     parse_failed_units,
     parse_generations,
@@ -481,6 +483,31 @@ def test_programs_that_are_started_on_a_host_where_there_is_most_to_tell(host):
     own = ["uname"] if not ARCH.exists() else []
     hashed = ["sha256sum"] if Path("/etc/machine-id").exists() else []
     assert [one for one in started if "=" not in one] == sorted([*expected, *own, *hashed])
+
+
+def test_a_host_whose_kernels_are_known_starts_half_of_them(host):
+    if host.shell == "busybox":
+        pytest.skip("it has programs of its own")
+    words = f"{ACTIVATED}\n{_files(**{'extlinux/extlinux.conf': _EXTLINUX % NEW})}\nmkdir -p /run/nixhive\n"
+    words += f": >/run/nixhive/lock\n{COUNTED.format(programs=PROGRAMS)}"
+    said = host(f"{known_words([OLD, NEW])}{FACTS}; PATH=${{PATH#*:}}; echo; sort /run/count/started", words)
+    own = ["uname"] if not ARCH.exists() else []
+    hashed = ["sha256sum"] if Path("/etc/machine-id").exists() else []
+    assert said.rpartition("\n\n")[2].split() == sorted(["df", "flock", "readlink", *own, *hashed])
+    assert parse_facts(said).loader == NEW
+
+
+def test_a_kernel_that_is_known_is_not_told_again_and_one_that_is_not_is(host):
+    first = parse_facts(host(FACTS, ACTIVATED))
+    known = kernels_of(first)
+    assert known == {NEW: kernel(OTHER), OLD: kernel(KERNEL)}
+    said = host(known_words(known) + FACTS, ACTIVATED)
+    assert "_kernel=" not in said
+    assert kernels_of(parse_facts(said, known)) == known
+    said = host(known_words([OLD]) + FACTS, ACTIVATED)
+    assert "current_kernel=" in said
+    assert "booted_kernel=" not in said
+    assert kernels_of(parse_facts(said)) == {NEW: kernel(OTHER)}
 
 
 def test_a_profile_that_is_no_folder_is_told_as_well(host):
