@@ -141,7 +141,7 @@ ROWS = (
             Line("status", "run true", "times", 1.5, "3.5 ×"),
             Line("plan --measure", "status", "times", 1.3, "3 ×"),
         ),
-        "Programs that each host starts: `df`, `readlink`, `flock` and a hash of the machine's id to say how it is, and "
+        "Programs that each host starts: `df`, `readlink`, `flock` and a hash of its id for what it says, and "
         "three for a shell that is what we left there and ends by itself; and an evaluation here each time, an eighth "
         "of it at 60 hosts. Tried, and kept: 4 programs in place of 14, and one packet for the answer in place of 11. "
         "Tried, and left: the kept words in the shell that is there 0.89 × (they would not end by themselves), without "

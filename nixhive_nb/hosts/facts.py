@@ -51,8 +51,9 @@ LOADS = (
     'if test "${conf%.cfg}" = "$conf" || grep -q "^ *set default=.\\{0,1\\}0.\\{0,1\\}$" "$conf"; then '
     'starts <"$conf"; fi; return 0; fi; done; '
     "for esp in /boot /efi /boot/efi; do if test -r $esp/loader/loader.conf; then "
-    'entry=; while read -r it one; do if test "$it" = default; then entry=$entry$one; fi; done <$esp/loader/loader.conf; '
-    'entry=$esp/loader/entries/$entry; if test -f "$entry"; then starts <"$entry"; fi; return 0; fi; done; }; '
+    'entry=; while read -r it one || test -n "$it"; do if test "$it" = default; then entry=$entry$one; fi; '
+    "done <$esp/loader/loader.conf; entry=$esp/loader/entries/$entry; "
+    'if test -f "$entry"; then starts <"$entry"; fi; return 0; fi; done; }; '
 )
 """A shell function that prints the system that the boot loader starts, where it is extlinux, GRUB or systemd-boot."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -368,7 +369,7 @@ def _files(**texts):
     """Return the words that make files below a /boot of the host's own."""
     made = ["mount -t tmpfs none /boot"]
     for name, text in texts.items():
-        made.append(f"mkdir -p $(dirname /boot/{name}); cat >/boot/{name} <<'END'\n{text}END\n")
+        made.append(f"mkdir -p $(dirname /boot/{name}); printf %s {shlex.quote(text)} >/boot/{name}")
     return "\n".join(made)
 
 
@@ -384,9 +385,11 @@ def _files(**texts):
           "loader/entries/nixos-generation-7.conf": _ENTRY % NEW,
           "loader/entries/nixos-generation-8.conf": _ENTRY % "/nix/store/other"}, NEW),
         ({"loader/loader.conf": "default @saved\n"}, ""),
+        ({"loader/loader.conf": "#\ndefault x.conf", "loader/entries/x.conf": _ENTRY % NEW}, NEW),
         ({"loader/loader.conf": "timeout 5\n", "loader/entries/x.conf": _ENTRY % NEW}, ""),
     ],
-    ids=["none", "extlinux", "grub", "grub quoted", "grub that remembers", "systemd-boot", "saved", "no default"],
+    ids=["none", "extlinux", "grub", "grub quoted", "grub that remembers",
+         "systemd-boot", "saved", "no newline", "no default"],
 )  # fmt: skip
 def test_what_the_boot_loader_starts_is_asked_of_it(host, files, starts):
     """A4."""
