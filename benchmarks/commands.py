@@ -129,8 +129,9 @@ ROWS = (
         "run-cold",
         "`true` on each host behind a jump host, cold, as a program",
         (Line("program", "xargs -P16", "faster", 4, "2.5 ×"),),
-        "The key exchanges: each costs client and host some milliseconds of processor, and sshd's MaxStartups allows "
-        "few at once. Then the start of Python.",
+        "The processors: a login costs 26 ms of them, 18 for the host's sshd and 8 for its client, on two cores that all "
+        "share, and the start of the program with its evaluation 0.5 s. Tried, at 60 hosts: 16 logins at once in place "
+        "of 8 1.0 × the time, 4 1.1 ×; in a program that has started already 0.66 ×.",
         cold,
         hosts=100,
     ),
