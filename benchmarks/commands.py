@@ -129,7 +129,7 @@ ROWS = (
         "run-cold",
         "`true` on each host behind a jump host, cold, as a program",
         (Line("program", "xargs -P16", "faster", 4, "2.5 ×"),),
-        "The processors: a login costs 26 ms of them, 18 for the host's sshd and 8 for its client, on two cores that all "
+        "The processors: a login costs 26 ms of them, 18 for the host's sshd and 8 for its client, on two cores all "
         "share, and the start of the program with its evaluation 0.5 s. Tried, at 60 hosts: 16 logins at once in place "
         "of 8 1.0 × the time, 4 1.1 ×; in a program that has started already 0.66 ×.",
         cold,
