@@ -71,7 +71,7 @@ class NixSsh:
         places: Places,
         copies: int,
         fresh: float = FRESH_SECONDS,
-        keeping: set[str] | None = None,
+        keeping: dict[str, HostFacts] | None = None,
         show_trace: bool = False,
         force: bool = False,
         run: str = "run",
@@ -80,7 +80,7 @@ class NixSsh:
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
-        made counts for `fresh` seconds. `keeping` has the instances that are known to keep our scripts, from run to
+        made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
         run. `run` is the id of the run.
         """
         self._inventory = inventory
@@ -91,7 +91,7 @@ class NixSsh:
         self._force = force or plan.options.force
         self._owner = owner
         self._fresh = fresh
-        self._keeping = set() if keeping is None else keeping
+        self._keeping = {} if keeping is None else keeping
         self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.load import Loaded
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.limits import Limits
@@ -103,8 +104,8 @@ class Workspace:
     reach: WayToHosts = dataclasses.field(default_factory=WayToHosts)
     standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
     """How instances stood when they were last asked; what was worked on since is not in it."""
-    keeping: set[str] = dataclasses.field(default_factory=set)
-    """The instances that keep our scripts, as far as that is known."""
+    keeping: dict[str, HostFacts] = dataclasses.field(default_factory=dict)
+    """What those instances said last that keep our scripts, as far as that is known."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
     """What was warned of in the state file."""
 

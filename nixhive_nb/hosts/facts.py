@@ -21,7 +21,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -39,17 +39,21 @@ IS_UNCLEAN = (
     f'test -z "$1" || test "$1" = "$(stat -c "%i %Z" {commands.CURRENT_SYSTEM} 2>/dev/null)"; }}; '
 )
 """A shell function: whether an activation did not end well, and nobody has activated anything since."""
-# The first one ends it, so that no `head` has to.
-_INIT = r"\|init=/nix/store/[^ /]*/init|{s|.*init=\(/nix/store/[^ /]*\)/init.*|\1|p;q;}"
+_STARTS = (
+    # The first line that has one: the shell itself reads up to it, since it stands near the beginning.
+    'starts() { while read -r it || test -n "$it"; do case $it in (*init=/nix/store/*) it=${it##*init=/nix/store/}; '
+    'one=${it%%[ /]*}; case $it in ("$one"/init*) echo "/nix/store/$one"; return;; esac;; esac; done; }; '
+)
 LOADS = (
-    "loads() { "
+    f"{_STARTS}loads() {{ "
     # Which entry GRUB takes is not certain where it remembers one.
     'for conf in /boot/extlinux/extlinux.conf /boot/grub/grub.cfg; do if test -r "$conf"; then '
     'if test "${conf%.cfg}" = "$conf" || grep -q "^ *set default=.\\{0,1\\}0.\\{0,1\\}$" "$conf"; then '
-    f'sed -n "{_INIT}" "$conf"; fi; return 0; fi; done; '
+    'starts <"$conf"; fi; return 0; fi; done; '
     "for esp in /boot /efi /boot/efi; do if test -r $esp/loader/loader.conf; then "
-    'entry=$esp/loader/entries/$(sed -n "s/^default  *//p" $esp/loader/loader.conf); '
-    f'if test -f "$entry"; then sed -n "{_INIT}" "$entry"; fi; return 0; fi; done; }}; '
+    'entry=; while read -r it one || test -n "$it"; do if test "$it" = default; then entry=$entry$one; fi; '
+    "done <$esp/loader/loader.conf; entry=$esp/loader/entries/$entry; "
+    'if test -f "$entry"; then starts <"$entry"; fi; return 0; fi; done; }; '
 )
 """A shell function that prints the system that the boot loader starts, where it is extlinux, GRUB or systemd-boot."""
 
@@ -61,6 +65,7 @@ _DF_SAID = re.compile(r"^df=\r?\n(.{0,4000}?)^df_end=", re.MULTILINE | re.DOTALL
 _EACH_LINE = re.compile(r"^[^\n=]{1,40}=[^\n]*", re.MULTILINE)
 _HASH_LENGTH = 32
 _HASH = re.compile(r"[0-9a-f]{32}")
+_STORE_HASH = re.compile(r"/nix/store/([0-9a-z]{32})-")
 _MOST_FACTS = 30_000
 """How many lines of an answer are taken in: there may be a million others."""
 _LONGEST = 1000
@@ -92,9 +97,11 @@ _FILES = (
     'test -e initrd || set -- "$1" "${2-}"; say "${1}_kernel" "${2-}"; say "${1}_initrd" "${3-}"; }; '
 )
 _HASHED = 'hash() { if test -r "$2"; then printf "%s=" "$1"; sha256sum <"$2"; fi; }; '
-# The kernel of what was booted is told where that is another system. `where` leaves us in the system.
+# The kernel of what was booted is told where that is another system. What is in a path of the store stays as it is, so
+# that who asks may know it, and says so by the hash of the path. `where` leaves us in the system.
 _SYSTEM = (
     'system() { where "$2"; say "$1" "$it"; if test "$it" = "$told"; then return; fi; told=$it; '
+    'one=${it##*/}; case " ${hive_known-} " in (*" ${one%%-*} "*) if test -n "$it"; then return; fi;; esac; '
     'if test -n "$it" && test -e kernel; then files "$1"; '
     'hash "${1}_params" kernel-params; where kernel-modules; say "${1}_modules" "$it"; fi; }; '
 )
@@ -184,14 +191,31 @@ GENERATIONS = (
 """Shell words that print what `parse_generations` reads."""
 
 
-def parse_facts(stdout: str) -> HostFacts:
-    """Read what `FACTS` printed. What is missing or makes no sense is left unknown."""
+def kernels_of(facts: HostFacts) -> dict[str, tuple[str, ...]]:
+    """Return the kernels that a host has told, by the systems that have them: it need not tell them again."""
+    told = {facts.current: facts.current_kernel, facts.booted: facts.booted_kernel}
+    return {system: kernel for system, kernel in told.items() if system and kernel}
+
+
+def known_words(systems: Iterable[str]) -> str:
+    """Return shell words before those of `FACTS`: whoever asks knows the kernels of these systems."""
+    hashes = (found[1] for system in systems if (found := _STORE_HASH.match(system)))
+    return f"hive_known='{' '.join(hashes)}'; "
+
+
+def parse_facts(stdout: str, known: Mapping[str, tuple[str, ...]] | None = None) -> HostFacts:
+    """Read what `FACTS` printed. What is missing or makes no sense is left unknown.
+
+    `known` has the kernels of the systems that were given to `known_words`.
+    """
     pairs = _pairs(stdout)
     found = dict(pairs)
     base = said.host_path(found.get("base", ""))
     told = _DF_SAID.search(stdout)
     free = _DF.search((told[1].strip().splitlines() or [""])[-1] + " ") if told else None
-    current_kernel = _kernel(found, "current")
+    kernels = known or {}
+    current_kernel = _kernel(found, "current") or kernels.get(found.get("current", ""), ())
+    booted_kernel = _kernel(found, "booted") or kernels.get(found.get("booted", ""), ())
     is_booted = found.get("booted") == found.get("current")
     return HostFacts(
         current=said.host_path(found.get("current", "")),
@@ -201,7 +225,7 @@ def parse_facts(stdout: str) -> HostFacts:
         boot_id=said.boot_id(found.get("boot_id", "")),
         uptime=_seconds(found.get("uptime", "")),
         free=_bytes(free[1]) if free else None,
-        booted_kernel=current_kernel if is_booted else _kernel(found, "booted"),
+        booted_kernel=current_kernel if is_booted else booted_kernel,
         current_kernel=current_kernel,
         specialisation=found.get("specialisation", "")[:_MOST_NAME] if base else "",
         base=base,

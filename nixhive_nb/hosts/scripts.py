@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from nixhive_nb.hosts import command
-from nixhive_nb.hosts.facts import DEFINED, FACTS, TOLD, parse_facts
+from nixhive_nb.hosts.facts import DEFINED, FACTS, TOLD, kernels_of, known_words, parse_facts
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.facts import HostFacts
@@ -67,18 +67,23 @@ _ASK_KEPT = by_hash(
 )
 
 
-async def ask(links: HostLinks, instance: str, keeping: set[str]) -> HostFacts:
-    """Ask a host how it is. `keeping` has the instances that keep the words for it, as far as that is known.
+async def ask(links: HostLinks, instance: str, keeping: dict[str, HostFacts]) -> HostFacts:
+    """Ask a host how it is.
 
-    Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`.
+    `keeping` has what those instances said last that keep the words for it, as far as that is known. Raises
+    `ConnectionFailed`, `LinkLost` or `NoAnswer`.
     """
     link = links.kept(instance)
-    if instance in keeping:
-        ended = await link.run(_ASK_KEPT, seconds=LOOK_SECONDS, stdin="")
+    last = keeping.get(instance)
+    if last is not None:
+        known = kernels_of(last)
+        words = f"{known_words(known)}export hive_known; {_ASK_KEPT}"
+        ended = await link.run(words, seconds=LOOK_SECONDS, stdin="")
         if ended.exited == 0 and not is_gone(ended.stdout):
-            return parse_facts(ended.stdout)
-        keeping.discard(instance)
+            facts = keeping[instance] = parse_facts(ended.stdout, known)
+            return facts
+        del keeping[instance]
     facts = parse_facts((await link.run(FACTS, seconds=LOOK_SECONDS)).stdout)
     if hash_of(_KEPT_FACTS) in facts.kept:
-        keeping.add(instance)
+        keeping[instance] = facts
     return facts

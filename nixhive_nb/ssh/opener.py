@@ -67,6 +67,10 @@ class Opened:
         transport = self.connection.transport
         return transport is not None and has_channels(transport)
 
+    def is_silent(self, seconds: float) -> bool:
+        """Return whether nobody uses it and nothing was heard for so long: a session would be waited for in vain."""
+        return time.monotonic() - self.link.heard > seconds and not self.busy
+
     def close(self) -> None:
         """Close it; any number of times."""
         _close(self.connection, self.link)

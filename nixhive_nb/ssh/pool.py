@@ -87,6 +87,8 @@ class Connections:
         keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
         descriptors.allow_many()
         self._most = most or descriptors.connections_at_once()
+        self._silent = 2 * alive_interval
+        """Seconds: who let so many pass has been asked for a sign of life, and gave none."""
         self._watchdog = Watchdog()
         self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends))
         self._opener = Opener(
@@ -313,7 +315,7 @@ class Connections:
         """Return the live connection of a host; one thread makes it, the others wait."""
         with Slot(host.opening, attempt.cancelled):
             opened = host.opened
-            if opened is not None and opened.alive:
+            if opened is not None and opened.alive and not opened.is_silent(self._silent):
                 return opened
             host.drop(opened)
             if not host.urgent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +18,8 @@ from nixhive_nb.hosts.facts import (
     GENERATIONS,
     NAMELESS,
     inhibitors_in,
+    kernels_of,
+    known_words,
     parse_facts,
     parse_failed_units,
     parse_generations,
@@ -366,7 +369,7 @@ def _files(**texts):
     """Return the words that make files below a /boot of the host's own."""
     made = ["mount -t tmpfs none /boot"]
     for name, text in texts.items():
-        made.append(f"mkdir -p $(dirname /boot/{name}); cat >/boot/{name} <<'END'\n{text}END\n")
+        made.append(f"mkdir -p $(dirname /boot/{name}); printf %s {shlex.quote(text)} >/boot/{name}")
     return "\n".join(made)
 
 
@@ -382,9 +385,11 @@ def _files(**texts):
           "loader/entries/nixos-generation-7.conf": _ENTRY % NEW,
           "loader/entries/nixos-generation-8.conf": _ENTRY % "/nix/store/other"}, NEW),
         ({"loader/loader.conf": "default @saved\n"}, ""),
+        ({"loader/loader.conf": "#\ndefault x.conf", "loader/entries/x.conf": _ENTRY % NEW}, NEW),
         ({"loader/loader.conf": "timeout 5\n", "loader/entries/x.conf": _ENTRY % NEW}, ""),
     ],
-    ids=["none", "extlinux", "grub", "grub quoted", "grub that remembers", "systemd-boot", "saved", "no default"],
+    ids=["none", "extlinux", "grub", "grub quoted", "grub that remembers",
+         "systemd-boot", "saved", "no newline", "no default"],
 )  # fmt: skip
 def test_what_the_boot_loader_starts_is_asked_of_it(host, files, starts):
     """A4."""
@@ -481,6 +486,31 @@ def test_programs_that_are_started_on_a_host_where_there_is_most_to_tell(host):
     own = ["uname"] if not ARCH.exists() else []
     hashed = ["sha256sum"] if Path("/etc/machine-id").exists() else []
     assert [one for one in started if "=" not in one] == sorted([*expected, *own, *hashed])
+
+
+def test_a_host_whose_kernels_are_known_starts_half_of_them(host):
+    if host.shell == "busybox":
+        pytest.skip("it has programs of its own")
+    words = f"{ACTIVATED}\n{_files(**{'extlinux/extlinux.conf': _EXTLINUX % NEW})}\nmkdir -p /run/nixhive\n"
+    words += f": >/run/nixhive/lock\n{COUNTED.format(programs=PROGRAMS)}"
+    said = host(f"{known_words([OLD, NEW])}{FACTS}; PATH=${{PATH#*:}}; echo; sort /run/count/started", words)
+    own = ["uname"] if not ARCH.exists() else []
+    hashed = ["sha256sum"] if Path("/etc/machine-id").exists() else []
+    assert said.rpartition("\n\n")[2].split() == sorted(["df", "flock", "readlink", *own, *hashed])
+    assert parse_facts(said).loader == NEW
+
+
+def test_a_kernel_that_is_known_is_not_told_again_and_one_that_is_not_is(host):
+    first = parse_facts(host(FACTS, ACTIVATED))
+    known = kernels_of(first)
+    assert known == {NEW: kernel(OTHER), OLD: kernel(KERNEL)}
+    said = host(known_words(known) + FACTS, ACTIVATED)
+    assert "_kernel=" not in said
+    assert kernels_of(parse_facts(said, known)) == known
+    said = host(known_words([OLD]) + FACTS, ACTIVATED)
+    assert "current_kernel=" in said
+    assert "booted_kernel=" not in said
+    assert kernels_of(parse_facts(said)) == {NEW: kernel(OTHER)}
 
 
 def test_a_profile_that_is_no_folder_is_told_as_well(host):

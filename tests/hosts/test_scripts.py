@@ -12,6 +12,7 @@ import pytest
 
 from nixhive_nb.hosts import scripts
 from nixhive_nb.hosts.facts import FACTS, parse_facts
+from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.ssh.link import RemoteResult
 from tests.links import Links
 
@@ -26,12 +27,15 @@ class Host:
         self.kept = kept
         self.exited = exited
         self.asked = []
+        self.words = []
 
     async def run(self, _instance, command, *, seconds, on_line=None, stdin=None):
         self.asked.append("whole" if command == FACTS else "kept")
+        self.words.append(command)
         if command != FACTS and not self.kept:
             return RemoteResult(exited=0, stdout=f"{scripts.GONE}\n", stderr="", seconds=0.0)
         said = f"current=/nix/store/{'a' * 32}-x\n" + (f"kept={NAME}\n" if self.kept else "")
+        said += "" if f"hive_known='{'a' * 32}'" in command else f"current_kernel=/nix/store/{'b' * 32}-linux/bzImage\n"
         return RemoteResult(exited=0 if command == FACTS else self.exited, stdout=said, stderr="", seconds=0.0)
 
 
@@ -40,13 +44,13 @@ def asked(host, keeping):
 
 
 def test_a_host_that_keeps_our_words_is_asked_by_their_hash_from_the_second_time_on():
-    host, keeping = Host(), set()
+    host, keeping = Host(), {}
     assert asked(host, keeping).current == asked(host, keeping).current != ""
     assert host.asked == ["whole", "kept"]
 
 
 def test_a_host_that_does_not_keep_them_is_asked_in_full_each_time():
-    host, keeping = Host(kept=False), set()
+    host, keeping = Host(kept=False), {}
     asked(host, keeping)
     asked(host, keeping)
     assert host.asked == ["whole", "whole"]
@@ -54,8 +58,16 @@ def test_a_host_that_does_not_keep_them_is_asked_in_full_each_time():
 
 @pytest.mark.parametrize("host", [Host(kept=False), Host(exited=124)], ids=["gone", "ended by time"])
 def test_what_is_no_whole_answer_is_asked_for_again_in_full(host):
-    assert asked(host, {"web"}).current != ""
+    assert asked(host, {"web": HostFacts()}).current != ""
     assert host.asked == ["kept", "whole"]
+
+
+def test_a_kernel_that_a_host_has_told_is_not_asked_for_again():
+    host, keeping = Host(), {}
+    first = asked(host, keeping)
+    assert asked(host, keeping) == first
+    assert asked(host, keeping).current_kernel == first.current_kernel != ()
+    assert ["a" * 32 in words for words in host.words] == [False, True, True]
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import os
 import signal
 import socket
@@ -265,6 +266,23 @@ def test_a_dead_connection_is_replaced_before_use(site):
     eventually(lambda: not connections.is_open("web"), "the end of the link")
     assert connections.run("web", "true").exited == 0
     assert server.logins() == 3
+
+
+def test_a_connection_that_gave_no_sign_of_life_is_replaced_and_no_session_waited_for_in_it(site, caplog):
+    """A host that is off kept us for 15 seconds, before the time of its login began."""
+    caplog.set_level(logging.INFO, "nixhive_nb.ssh.pool")
+    server = site.sshd()
+    connections = site.connect(site.instance("web", server), alive_interval=0.5, alive_misses=1000)
+    connections.run("web", "true")
+    server.signal_sessions(signal.SIGSTOP)
+    opened = connections._hosts["web"].opened
+    try:
+        eventually(lambda: opened.is_silent(1.0), "the silence")
+        assert connections.run("web", "true").exited == 0
+    finally:
+        server.signal_sessions(signal.SIGCONT)
+    assert server.logins() == 2
+    assert "not sent" not in caplog.text
 
 
 def test_abort_ends_a_command_from_another_thread(site):
