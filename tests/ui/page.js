@@ -25,15 +25,26 @@ window.tests = {
     return panel.id;
   },
 
-  // ipykernel 7.3 now and then loses what it is asked first, and never answers it, nor what comes after.
+  // ipykernel 7 now and then loses what it is asked first by a page, be it for its info, and never answers it, nor what
+  // comes after. A new connection of the page is heard, and the kernel keeps what it has; the last resort is a new one.
   async answers(kernel) {
-    await kernel.info;
-    const asked = kernel.requestExecute({ code: "pass", silent: true, store_history: false }).done.then(() => true);
+    for (const again of [() => kernel.reconnect(), () => kernel.reconnect(), () => kernel.restart()]) {
+      if (await this.isHeard(kernel)) return;
+      await again();
+    }
+    if (!(await this.isHeard(kernel))) throw new Error("the kernel answers nothing");
+  },
+
+  async isHeard(kernel) {
+    let asked = null;
+    const answered = kernel.info.then(() => {
+      asked = kernel.requestExecute({ code: "pass", silent: true, store_history: false });
+      return asked.done.then(() => true);
+    });
     const late = new Promise((answer) => setTimeout(() => answer(false), 10_000));
-    if (await Promise.race([asked, late])) return;
-    asked.catch(() => null);
-    await kernel.restart();
-    await this.answers(kernel);
+    const heard = await Promise.race([answered.catch(() => false), late]);
+    if (!heard) asked?.dispose();
+    return heard;
   },
 
   begin(path, command, cell) {
