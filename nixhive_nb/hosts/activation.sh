@@ -85,20 +85,23 @@ begin() {
     exit 1
   fi
   remove_old
+  # Open before the worker is there: what it says would be gone with it where it has ended before anybody reads.
+  exec 4<>"$dir/ready"
   # The words for the worker hold nothing that systemd would expand.
   set -- /bin/sh "$dir/worker" worker "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9" "${10}"
   if [ -d /run/systemd/system ]; then
     systemd-run --quiet --collect --no-ask-password --service-type=exec --unit="nixhive-$id" \
-      --description="Activation by nixhive_nb" --setenv=PATH="$PATH" "$@" || exit 1
+      --description="Activation by nixhive_nb" --setenv=PATH="$PATH" "$@" 4>&- || exit 1
   else
-    setsid "$@" </dev/null >/dev/null 2>&1 &
+    setsid "$@" </dev/null >/dev/null 2>&1 4>&- &
   fi
   # One that is late finds no owner, and does nothing; one that came in the last moment has its lock.
-  if ! timeout 20 head -n 1 "$dir/ready" >/dev/null && flock -n "$dir/alive" rm -f "$dir/owner"; then
+  if ! timeout 20 head -n 1 <&4 >/dev/null && flock -n "$dir/alive" rm -f "$dir/owner"; then
     echo "the activation's own process did not start" >&2
     rm -rf "$dir"
     exit 1
   fi
+  exec 4>&-
   printf 'nixhive %s began\n' "$id"
   follow
   keep_scripts

@@ -195,6 +195,16 @@ def test_a_host_that_others_change_while_we_build_is_refused(fleet, change, gate
     saw("somebody else deploys to the host while we build", line)
 
 
+def test_an_activation_that_ends_at_once_is_heard_however_late_its_host_listens(fleet, change):
+    change()
+    slow = "printf '#!/bin/sh\\nsleep 1\\nexec /usr/bin/timeout \"$@\"\\n' >/run/wrappers/bin/timeout"
+    fleet.lab.exec("depot", ["sh", "-c", f"mkdir -p /run/wrappers/bin; {slow}; chmod 755 /run/wrappers/bin/timeout"])
+    with somebody_switches(fleet):
+        ended = fleet.nix_hive(*COMMAND, "--no", "confirm", "depot")
+    fleet.lab.exec("depot", ["rm", "/run/wrappers/bin/timeout"])
+    assert "locked: another switch-to-configuration is at work there" in line_of(ended.stderr, "depot")
+
+
 @pytest.mark.parametrize("words", [(), ("-t", "boot"), ("--no", "confirm")])
 def test_whoever_switches_without_us_is_not_disturbed(fleet, change, words):
     """Case 20 a and c, E11: not what the activation says tells that the lock is held."""
