@@ -32,7 +32,7 @@ def guards(said: Collection[str], deployment: Collection[str]) -> frozenset[str]
 def check_named(refused: Collection[str], patterns: Collection[object]) -> None:
     """Raise `PlanRefused` for a deploy without a pattern, where all at once is refused."""
     if "all" in refused and not patterns:
-        raise PlanRefused("This deployment refuses to deploy to all instances at once: name them. '*' is all of them.")
+        raise PlanRefused("A deploy to all instances at once is refused: name them. '*' is all of them.")
 
 
 def refusals(
@@ -52,7 +52,7 @@ def refusals(
 def check_allowed(lines: Collection[str]) -> None:
     """Raise `PlanRefused` where there is a reason."""
     if lines:
-        raise PlanRefused("\n".join(["This deployment refuses that:", *(f"  {one}" for one in lines), _ALL_THE_SAME]))
+        raise PlanRefused("\n".join(["The deploy is refused:", *(f"  {one}" for one in lines), _ALL_THE_SAME]))
 
 
 def _dirty(revision: Revision | None) -> Iterator[str]:

@@ -88,8 +88,6 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What each of their systems evaluates to."""
     seen: tuple[Seen, ...] = ()
     """Each of them as it was when it was asked."""
-    revision: Revision | None = None
-    """That of the deployment, where it was looked at."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):

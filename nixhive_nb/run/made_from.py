@@ -47,7 +47,7 @@ def note(folder: Path, plan: Plan) -> None:
 def noted(folder: Path) -> dict[str, str]:
     """Return the revision of each system that is noted: of several the last, if it can be one without a change."""
     found: dict[str, str] = {}
-    with swallowed(_log, "reading revisions", FileNotFoundError, OSError):
+    with swallowed(_log, "reading revisions", OSError):
         for line in read_tail(folder / _FILE, most=2 * _MOST).splitlines():
             path, _, said = line.partition(" ")
             is_worse = said.endswith(DIRTY) and path in found and not found[path].endswith(DIRTY)
