@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Check, Inventory
     from nixhive_nb.deployment.places import Places
+    from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.protocol import Tell
@@ -62,7 +63,7 @@ class NixSsh:
     def __init__(
         self,
         inventory: Inventory,
-        deployment: Path,
+        source: Source,
         files: SshFiles,
         connections: Connections,
         *,
@@ -76,7 +77,7 @@ class NixSsh:
         force: bool = False,
         run: str = "run",
     ) -> None:
-        """`deployment` is the absolute path of the expression, `places` where our own files lie.
+        """`source` is the deployment, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
@@ -98,7 +99,7 @@ class NixSsh:
         connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
         self._builds = Builds(
             inventory,
-            deployment,
+            source,
             files,
             places=places,
             realise=plan.options.realise,

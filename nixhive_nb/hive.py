@@ -13,12 +13,13 @@ import dataclasses
 import functools
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from nixhive_nb import planning, queries, runs
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.places import places_of
+from nixhive_nb.deployment.sources.source import Evaluation
+from nixhive_nb.deployment.sources.where import deployment_path
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.plan.options import check_taken, steps_left_out
 from nixhive_nb.planning import Asked, Request
@@ -32,10 +33,12 @@ from nixhive_nb.workspace import Reading, Workspace, unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.targets import Pattern, Targets
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.plan.options import How
@@ -78,8 +81,16 @@ class Hive:
         show_trace: bool = False,
         warn: Callable[[str], None] = warnings.warn,
         picked: Callable[[], Sequence[str]] = tuple,
+        format: Format | None = None,  # noqa: A002 - the word of the option
+        impure: bool = False,
+        override_inputs: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Self:
-        """Evaluate a deployment: a file, or a folder with a `default.nix`.
+        """Evaluate a deployment: a file, a folder with a `default.nix`, `hive.nix` or `flake.nix`, or a flake.
+
+        `format` is one of `sources.source.FORMATS`; without it that is found out. For a flake, `impure` lets it look
+        outside of itself, and `override_inputs` has other flakes by the names of inputs. `options` are settings of Nix
+        for evaluations.
 
         `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
         roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says
@@ -89,10 +100,11 @@ class Hive:
         refused = log_as_environment_says()
         if refused:
             warnings.warn(refused, stacklevel=2)
-        places = places_of(Path(path).expanduser(), state, state_dir)
+        how = Evaluation.of(format=format, impure=impure, override_inputs=override_inputs, options=options)
+        places = places_of(deployment_path(path), state, state_dir)
         own = unwatched(places)
         work = Workspace(
-            reading=Reading(load(path, show_trace=show_trace, own=own), str(path), own),
+            reading=Reading(load(path, how=how, show_trace=show_trace, own=own), str(path), own, how),
             path=str(path),
             places=places,
             limits=limits or Limits(),

@@ -8,7 +8,7 @@ import msgspec
 
 from nixhive_nb import runs
 from nixhive_nb.deployment import expressions as algebra
-from nixhive_nb.deployment.load import check_platforms
+from nixhive_nb.deployment.platforms import check_platforms
 from nixhive_nb.deployment.repository import is_in_history, revision_of
 from nixhive_nb.deployment.revision import is_of
 from nixhive_nb.deployment.targets import select_instances, select_systems
@@ -184,7 +184,7 @@ def _complete(work: Workspace, request: Request, plan: Plan) -> Plan:
 
 def revision(work: Workspace) -> Revision | None:
     """Return the revision of the deployment now; None where it is in no repository."""
-    return revision_of(work.reading.path, unwatched(work.places))
+    return revision_of(work.reading.folder, unwatched(work.places))
 
 
 def check_guards(work: Workspace, plan: Plan) -> None:
@@ -196,7 +196,7 @@ def _refusals(work: Workspace, plan: Plan) -> tuple[str, ...]:
     refused = guards(plan.options.refuse, work.inventory.refuse)
     if plan.verb != "deploy" or not refused & {"dirty", "older"}:
         return ()
-    path = work.reading.path
+    path = work.reading.folder
     return refusals(plan, refused, revision(work), lambda commit, of: is_in_history(path, commit, of))
 
 

@@ -135,7 +135,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
     access = work.access
     return NixSsh(
         work.inventory,
-        work.reading.path,
+        work.reading.source,
         access.files,
         access.connections,
         plan=plan,

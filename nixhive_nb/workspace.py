@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.load import Loaded
     from nixhive_nb.deployment.places import Places
+    from nixhive_nb.deployment.sources.source import Evaluation, Source
     from nixhive_nb.deployment.targets import Targets
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
 class Reading:
     """A deployment as it was evaluated last. It is evaluated anew when a file that it depends on has changed."""
 
-    def __init__(self, loaded: Loaded, name: str, own: Collection[str]) -> None:
-        """Begin with what was loaded. `name` is what the user calls it, `own` are files that change nothing."""
+    def __init__(self, loaded: Loaded, named: str, own: Collection[str], how: Evaluation) -> None:
+        """Begin with what was loaded. `named` is what the user calls it, `own` are files that change nothing.
+
+        `how` is how it is evaluated.
+        """
         self._loaded = loaded
-        self._name = name
+        self._name = named
         self._own = own
+        self._how = how
         self._holding = 0
 
     @property
@@ -46,6 +51,16 @@ class Reading:
     def path(self) -> Path:
         """Where it is, whatever the current folder."""
         return self._loaded.path
+
+    @property
+    def source(self) -> Source:
+        """What instantiates its systems."""
+        return self._loaded.source
+
+    @property
+    def folder(self) -> Path:
+        """The folder whose revision is that of the deployment."""
+        return self._loaded.source.directory or self._loaded.path
 
     @contextlib.contextmanager
     def held(self, *, show_trace: bool = False) -> Iterator[Inventory]:
@@ -60,7 +75,8 @@ class Reading:
 
     def again(self, *, show_trace: bool = False) -> Inventory:
         """Evaluate it anew. Raises `DeploymentError`."""
-        self._loaded = load(self._loaded.path, name=self._name, show_trace=show_trace, own=self._own)
+        where = self._loaded.source.named
+        self._loaded = load(where, how=self._how, name=self._name, show_trace=show_trace, own=self._own)
         return self._loaded.inventory
 
 

@@ -26,7 +26,8 @@ from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.frames import history_frame, status_frame
 from nixhive_nb.plan.twins import twins, warning
 from nixhive_nb.run import history
-from nixhive_nb.util.text import count_text, size_text
+from nixhive_nb.util.text import size_text
+from nixhive_nb.view.deployment import heeded_lines, loaded_text
 from nixhive_nb.view.diff import diff_table
 from nixhive_nb.view.report import report_listing
 from nixhive_nb.view.status import status_table
@@ -52,8 +53,7 @@ def load(ctx: click.Context, path: str | None) -> Message:
         options_of(ctx)["config"] = path
     hive = hive_of(ctx, anew=True)
     inventory = hive.inventory
-    counts = (count_text(len(inventory.systems), "system"), count_text(len(inventory.instances), "instance"))
-    return Message(text=f"{hive.path}: {', '.join(counts)}")
+    return Message(text="\n".join([loaded_text(hive.path, inventory), *heeded_lines(inventory.heeded)]))
 
 
 @click.command()

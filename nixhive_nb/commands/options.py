@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE
+from nixhive_nb.deployment.sources.formats import FORMATS
 from nixhive_nb.plan.option_kinds import OneOf, Text, YesNo
 from nixhive_nb.plan.options import OPTIONS, STEPS, Option, option
 from nixhive_nb.plan.options import options_of as plan_options_of
@@ -34,11 +35,12 @@ _IPYTHON = re.compile(r"get_ipython|In|Out|exit|quit|_+|_\d+|_i+|_i\d+|_[iod]h|_
 
 CONFIG = Option(
     name="config",
-    kind=Text("a file or a folder"),
+    kind=Text("a file, a folder or a flake"),
     default=DEFAULT_CONFIG,
     words=("-c", "--config"),
     metavar="PATH",
-    help="The deployment: a file, or a folder with default.nix.",
+    help="The deployment: a file, a folder with default.nix, hive.nix or flake.nix, or a flake such as .#prod.",
+    usually="hive.nix, else the flake of this folder",
 )
 STATE = Option(
     name="state",
@@ -168,8 +170,12 @@ def not_empty(_ctx: click.Context, _param: click.Parameter, value: T) -> T:
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - any option's value
-    if not_empty(ctx, param, value) not in (None, (), False):
+    if not_empty(ctx, param, value) not in (None, (), False, {}):
         options_of(ctx)[str(param.name)] = value
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]) -> None:
+    _remember(ctx, param, dict(value))
 
 
 def _steps(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
@@ -230,6 +236,14 @@ def common(function: F) -> F:
         _made(STATE_DIR, callback=_remember),
         _made(option("no"), callback=_steps, multiple=True),
         *(_made(one, callback=_remember) for one in LIMITS if not one.only_python),
+        click.option("--format", type=_Choice(FORMATS), expose_value=False, callback=_remember,
+                     help="The format of the deployment.  [default: that which its names tell]"),
+        click.option("--impure", is_flag=True, expose_value=False, callback=_remember,
+                     help="For a flake: let its evaluation see variables and <nixpkgs>."),
+        click.option("--override-input", "override_inputs", nargs=2, multiple=True, metavar="INPUT FLAKE",
+                     expose_value=False, callback=_pairs, help="For a flake: use another flake for an input."),
+        click.option("--option", "options", nargs=2, multiple=True, metavar="NAME VALUE",
+                     expose_value=False, callback=_pairs, help="A setting of Nix, for evaluations."),
         click.option("--show-trace", is_flag=True, expose_value=False, callback=_remember,
                      help="Show the whole trace of an evaluation error."),
         click.option("--verbose", is_flag=True, expose_value=False, callback=_verbose,

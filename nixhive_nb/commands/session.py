@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of, trusted_mark
+from nixhive_nb.deployment.places import DEFAULT_STATE, places_of, trusted_mark
 from nixhive_nb.deployment.programs import programs_of
+from nixhive_nb.deployment.sources.where import deployment_path, usual_config
 from nixhive_nb.errors import OptionError
 from nixhive_nb.run.limits import LIMITS, Limits
 from nixhive_nb.util.files import make_folder
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+EVALUATION = ("format", "impure", "override_inputs", "options")
+"""The options that say how a deployment is evaluated: keywords of `Hive.load`."""
 Policy = Literal["attended", "always", "free"]
 """Which commands that change hosts need --yes, or --plan DIGEST: those that nobody is there to see; all; none."""
 Form = Literal["table", "wide", "json", "csv"]
@@ -166,6 +169,14 @@ def place_of(path: str) -> Path:
         raise OptionError(f"{path}: nobody of that name has a home folder here.") from None
 
 
+def deployment_place(path: str) -> Path:
+    """Return the path that stands for a deployment, as it is named. Raises `OptionError` and `DeploymentError`."""
+    try:
+        return deployment_path(path)
+    except RuntimeError:
+        raise OptionError(f"{path}: nobody of that name has a home folder here.") from None
+
+
 def _plain(cell: object) -> object:
     if isinstance(cell, tuple):
         return list(cell)
@@ -235,6 +246,8 @@ class Session:
         self.state = DEFAULT_STATE
         self.state_dir: str | None = None
         """The folder that was named for journals, outputs, keys and roots; None for the usual one."""
+        self.evaluation: dict[str, Any] = {}
+        """How the deployment in use is evaluated, as keywords of `Hive.load`."""
         self._hive: Hive | None = None
         self._places: tuple[Path, Path, Path | None] | None = None
         self._warned: tuple[str, ...] = ()
@@ -250,14 +263,16 @@ class Session:
     def hive(self, options: dict[str, Any], *, anew: bool = False) -> Hive:
         """Return the deployment that a command is about; it is loaded when it is another one, or `anew`."""
         named = options.get("config") or self.config
-        config = named or DEFAULT_CONFIG
+        config = named or usual_config()
         state = options.get("state") or self.state
         state_dir = options.get("state_dir") or self.state_dir
         # Where they are by now: the current folder may be another one.
         folder = place_of(state_dir).absolute() if state_dir else None
-        places = (place_of(config).absolute(), place_of(state).absolute(), folder)
+        places = (deployment_place(config).absolute(), place_of(state).absolute(), folder)
         known = self._hive
-        if known is None or known.path != config or self._places != places or anew:
+        evaluation = self._evaluation(options)
+        is_other = known is None or known.path != config or self._places != places
+        if known is None or is_other or self.evaluation != evaluation or anew:
             from nixhive_nb.hive import Hive  # noqa: PLC0415 - what a help or a completion does not need
 
             fresh = Hive.load(
@@ -267,10 +282,12 @@ class Session:
                 show_trace=bool(options.get("show_trace")),
                 warn=self.warn,
                 picked=self._now_picked,
+                **evaluation,
             )
             self._leave()
             known = fresh
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
+            self.evaluation = evaluation
         limits = msgspec.structs.replace(
             Limits(parallel=self.parallel),
             **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
@@ -278,6 +295,14 @@ class Session:
         self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))
         self._see_what_it_starts(self._hive)
         return self._hive
+
+    def _evaluation(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return how a deployment is to be evaluated: as was said now, or with the one that is in use.
+
+        What was said with it once counts until another deployment is named.
+        """
+        said = {name: options[name] for name in EVALUATION if options.get(name)}
+        return said or ({} if options.get("config") not in (None, self.config) else self.evaluation)
 
     def _now_picked(self) -> Sequence[str]:
         return self.picked()
@@ -314,9 +339,9 @@ class Session:
 
     def folder(self, options: dict[str, Any]) -> Path:
         """Return where the journals of the deployment are that a command is about. Raises `OptionError`."""
-        config, state = options.get("config") or self.config or DEFAULT_CONFIG, options.get("state") or self.state
+        config, state = options.get("config") or self.config or usual_config(), options.get("state") or self.state
         state_dir = options.get("state_dir") or self.state_dir
-        return places_of(place_of(config), place_of(state), place_of(state_dir) if state_dir else None).folder
+        return places_of(deployment_place(config), place_of(state), place_of(state_dir) if state_dir else None).folder
 
     def past(self, options: dict[str, Any]) -> Path:
         """Return the folder of journals, for a command about earlier runs.
@@ -325,8 +350,8 @@ class Session:
         has left nothing behind.
         """
         folder = self.folder(options)
-        config = options.get("config") or self.config or DEFAULT_CONFIG
-        if not folder.is_dir() and not place_of(config).exists():
+        config = options.get("config") or self.config or usual_config()
+        if not folder.is_dir() and not deployment_place(config).exists():
             self.hive(options)  # which says what is missing
         for name in ("config", "state", "state_dir"):
             setattr(self, name, options.get(name) or getattr(self, name))

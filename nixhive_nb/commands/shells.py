@@ -22,9 +22,10 @@ from click.shell_completion import (
 from nixhive_nb.commands.completing import Offer, offers, runs, steps, wanted
 from nixhive_nb.commands.names import NOTHING, read_names
 from nixhive_nb.commands.options import options_of
-from nixhive_nb.commands.session import place_of
-from nixhive_nb.deployment.places import DEFAULT_CONFIG, DEFAULT_STATE, places_of
-from nixhive_nb.errors import OptionError
+from nixhive_nb.commands.session import deployment_place, place_of
+from nixhive_nb.deployment.places import DEFAULT_STATE, places_of
+from nixhive_nb.deployment.sources.where import usual_config
+from nixhive_nb.errors import HiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -127,18 +128,18 @@ def _offers(ctx: click.Context, kinds: tuple[Wanted, ...], typed: str) -> Iterat
 
 def _names(ctx: click.Context) -> Names:
     try:
-        return read_names(place_of(options_of(ctx).get("config") or DEFAULT_CONFIG))
-    except (OSError, OptionError):  # the current folder is gone; the home folder of nobody
+        return read_names(deployment_place(options_of(ctx).get("config") or usual_config()))
+    except (OSError, HiveError):  # the current folder is gone; the home folder of nobody
         _log.debug("no deployment to complete for", exc_info=True)
         return NOTHING
 
 
 def _runs(ctx: click.Context) -> Iterable[Offer]:
     options = options_of(ctx)
-    config, state = options.get("config") or DEFAULT_CONFIG, options.get("state") or DEFAULT_STATE
+    config, state = options.get("config") or usual_config(), options.get("state") or DEFAULT_STATE
     folder: str | None = options.get("state_dir")
     try:
-        return runs(places_of(place_of(config), place_of(state), place_of(folder) if folder else None).folder)
-    except (OSError, OptionError):
+        return runs(places_of(deployment_place(config), place_of(state), place_of(folder) if folder else None).folder)
+    except (OSError, HiveError):
         _log.debug("no runs to complete", exc_info=True)
         return ()

@@ -2,7 +2,8 @@
 # Python can say what is wrong with them; functions, `evalConfigArgs` and unknown attributes stay unevaluated.
 # Without `places`, an instance that holds nothing but texts, numbers and lists of them is given as it is: a fleet has
 # thousands of these, and where something of one stands is asked when it has a mistake.
-{ places }:
+# `source` is the deployment, where it does not stand at <deployment>.
+{ places, source ? import <deployment> }:
 let
   inherit (builtins) addErrorContext all attrNames attrValues deepSeq elem elemAt filter functionArgs genList hasContext isAttrs
     isBool isFloat isFunction isInt isList isString length mapAttrs removeAttrs typeOf;
@@ -159,15 +160,24 @@ let
       refuse = plain;
     } "";
 
-  source = import <deployment>;
   arguments = if isFunction source then functionArgs source else { };
   required = filter (name: !arguments.${name}) (attrNames arguments);
+  # A set that is called as a function is one.
+  isCalled = isFunction source || (isAttrs source && source ? __functor);
+  called = if isCalled && required == [ ] then source { } else source;
+  isSet = isAttrs called && !(called ? __functor);
+  # Of a file in another format no more is looked at.
+  theirs = isSet && (called ? meta || called ? network || called ? defaults);
+  network = called.network or { };
 in
 {
-  platform = builtins.currentSystem;
+  # Not known where evaluation is pure.
+  platform = builtins.currentSystem or "";
   inherit required;
+  names = if isSet then attrNames called else [ ];
+  network = if theirs && isAttrs network then attrNames network else [ ];
   deployment =
-    if !isFunction source then deployment source
-    else if required == [ ] then deployment (source { })
-    else { type = "lambda"; };
+    if required != [ ] then { type = "lambda"; }
+    else if theirs && !(called ? systems || called ? instances) then { type = "set"; }
+    else deployment called;
 }

@@ -42,7 +42,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     """Include paths of this system alone, `NAME=VALUE`, in the order of their names."""
     platform: str
-    """What the system is built for, such as `x86_64-linux`."""
+    """What the system is built for, such as `x86_64-linux`; empty where only its evaluation would tell."""
     checks: tuple[Check, ...] = ()
 
 
@@ -76,6 +76,18 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return redact(super().__repr__())
 
 
+class Heeded(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of something that a deployment in another format says."""
+
+    attribute: str
+    """As it is written there, such as `deployment.buildOnTarget`."""
+    how: Literal["honoured", "honoured differently", "not honoured"]
+    what: str = ""
+    """What is done instead, or why nothing is; empty where nothing is to be said."""
+    of: tuple[str, ...] = ()
+    """The nodes that say it; empty for what is said of all at once."""
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated deployment. Names are in alphabetical order in both mappings."""
 
@@ -90,6 +102,10 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     refuse: tuple[str, ...] = ()
     """What a deploy is refused for: see `plan.guards`."""
     warnings: tuple[str, ...] = ()
+    format: str = "hive"
+    """The format that it was read from; see `sources`."""
+    heeded: tuple[Heeded, ...] = ()
+    """What became of each thing that a deployment in another format says."""
 
     def __repr__(self) -> str:
         return redact(super().__repr__())

@@ -51,8 +51,14 @@ _NAMED_OPTION = re.compile(r"option [`']([^']+)'")
 _NO_HINT = ("", "system.build.toplevel", "assertions", "warnings")
 """Options that each system evaluates: to name them says nothing."""
 _WARNING = re.compile(r"(?:trace: )?(?:evaluation )?warning: (.*)")
-_PASSING = re.compile(r"(?:error: )?SQLite database .* is busy|.*[;,] retrying in \d+ ms")
-"""What Nix waits for while others use the store or the network, and then has: it says nothing of the deployment."""
+_PASSING = re.compile(
+    r"(?:error: )?SQLite database .* is busy|.*[;,] retrying in \d+ ms"
+    r"|Git tree '.*' (?:is dirty|has uncommitted changes)"
+)
+"""What Nix waits for while others use the store or the network, and then has: it says nothing of the deployment.
+
+That a tree is dirty stands in the revision that plans and reports have.
+"""
 _OTHER = re.compile(r"(trace|warning|evaluation warning|error|evaluating file|copied source|copying) *[:']")
 
 
@@ -145,11 +151,15 @@ def _is_theirs(place: str, nixpkgs: str) -> bool:
     return not (nixpkgs and place.startswith(f"{nixpkgs.rstrip('/')}/"))
 
 
+def _is_ours(file: str) -> bool:
+    return OWN_EXPRESSIONS in Path(file).parents
+
+
 def _named_place(text: str, nixpkgs: str) -> str:
     """Return the file of theirs that a message of NixOS names, with the line where its option stands, if one does."""
     for found in _NAMED.finditer(text):
         file = found[1]
-        if Path(file).parent != OWN_EXPRESSIONS and _is_theirs(file, nixpkgs):
+        if not _is_ours(file) and _is_theirs(file, nixpkgs):
             option = _NAMED_OPTION.search(text)
             line = _line_of(Path(file), option[1]) if option else 0
             return f"{file}:{line}" if line else file
@@ -234,7 +244,7 @@ def _whole(text: Sequence[str]) -> tuple[str, ...]:
 def _known_place(position: re.Match[str]) -> str:
     """Return `FILE:LINE:COLUMN`, or nothing for a file of ours or one that is none."""
     file = position[1]
-    if not file.startswith("/") or Path(file).parent == OWN_EXPRESSIONS:
+    if not file.startswith("/") or _is_ours(file):
         return ""
     return f"{file}:{position[2]}:{position[3]}"
 
@@ -244,7 +254,7 @@ def _places(frames: Iterable[str]) -> Iterator[str]:
         if position := _POSITION.match(line):
             if place := _known_place(position):
                 yield place
-        elif (file := _FILE.match(line) or _DEFINITIONS.match(line)) and Path(file[1]).parent != OWN_EXPRESSIONS:
+        elif (file := _FILE.match(line) or _DEFINITIONS.match(line)) and not _is_ours(file[1]):
             yield file[1]
 
 
@@ -268,7 +278,7 @@ def _innermost_first(lines: Sequence[str]) -> list[str]:
 def _without_own_frames(lines: Sequence[str]) -> Iterator[str]:
     for frame in _frames(line for line in lines if not line.startswith("evaluating file '")):
         position = next((found for line in frame if (found := _POSITION.match(line))), None)
-        if position is None or not _is_frame(frame[0]) or Path(position[1]).parent != OWN_EXPRESSIONS:
+        if position is None or not _is_frame(frame[0]) or not _is_ours(position[1]):
             yield from frame
             continue
         # In the new form, the message stands below the last frame.

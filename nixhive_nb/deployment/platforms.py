@@ -28,7 +28,8 @@ def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
     What a builder can build, Nix alone knows: any builder is taken for able. Flags of the deployment
     (`nix.build.flags`) count like settings of Nix. Raises `DeploymentError`, one line for each system.
     """
-    wanted = {name: inventory.systems[name].platform for name in systems}
+    known = {name: inventory.systems[name].platform for name in systems}
+    wanted = {name: platform for name, platform in known.items() if platform}
     flags = _settings_in(inventory.build_flags)
     settings = nix_settings()
     able = _platforms(settings) | _platforms(flags)

@@ -44,6 +44,10 @@ class Evaluated(msgspec.Struct, frozen=True):
     deployment: Node
     required: tuple[str, ...] = ()
     """Arguments that the deployment, being a function, cannot do without."""
+    names: tuple[str, ...] = ()
+    """The names at its top."""
+    network: tuple[str, ...] = ()
+    """The names in its `network`, where another format has that."""
 
 
 class PlacesWanted(Exception):  # noqa: N818 - named for what is to be done

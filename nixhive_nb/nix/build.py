@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.deployment.load import readable_paths, toplevel_expression
-from nixhive_nb.deployment.nix_errors import explain, warnings_in
+from nixhive_nb.deployment.nix_errors import warnings_in
 from nixhive_nb.deployment.own_files import taken_along
 from nixhive_nb.deployment.places import ROOTS
 from nixhive_nb.deployment.state import remember
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.places import Places
+    from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
@@ -64,7 +64,7 @@ class Builds:
     def __init__(
         self,
         inventory: Inventory,
-        deployment: Path,
+        source: Source,
         files: SshFiles,
         *,
         places: Places,
@@ -72,13 +72,15 @@ class Builds:
         show_trace: bool,
         wanted: Sequence[Wanted] = (),
     ) -> None:
-        """`places` has the state file, and the folder for links that keep results from being collected.
+        """`source` instantiates the systems.
+
+        `places` has the state file, and the folder for links that keep results from being collected.
 
         `wanted` is what systems evaluated to when the plan was made.
         """
         self._files = files
         self._inventory = inventory
-        self._deployment = deployment
+        self._source = source
         self._places = places
         self._realise = realise
         self._show_trace = show_trace
@@ -142,8 +144,7 @@ class Builds:
 
     async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
         paths = self._inventory.include_paths(systems[0])
-        includes = (*paths, *readable_paths(self._deployment))
-        argv = commands.instantiate(toplevel_expression(), self._deployment, includes, systems)
+        argv = self._source.toplevels(self._inventory, systems)
         log: list[str] = []
 
         def heard(line: str) -> None:
@@ -154,9 +155,9 @@ class Builds:
         ended = await process.stream(argv, on_stderr=heard)
         if ended.status:
             said = "\n".join(log)
-            reason = explain(said)
+            reason = self._source.explained(said)
             # What fits into the reason needs no lines below it.
-            below = explain(said, show_trace=True) if self._show_trace else reason
+            below = self._source.explained(said, show_trace=True) if self._show_trace else reason
             return StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
         self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
         for system, found in json.loads(ended.stdout).items():
@@ -173,7 +174,7 @@ class Builds:
             ended = await process.stream(["nix-store", "--query", "--requisites", *derivations])
             sources = [path for path in ended.stdout.split() if not path.endswith(".drv")]
             stored = [path for path in paths if path.startswith("/nix/store/")]
-            found = await asyncio.to_thread(taken_along, [*sources, *stored], self._deployment, own)
+            found = await asyncio.to_thread(taken_along, [*sources, *stored], self._source.path, own)
             return tuple(map(str, found))
 
         if not await taken(systems):  # as nearly always, and one question for all

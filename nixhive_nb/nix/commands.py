@@ -6,7 +6,6 @@ switched on for `copy` and `store sign` alone, which have no classic form.
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING
 
@@ -23,28 +22,6 @@ QUICK = ("--option", "connect-timeout", str(CONNECT_TIMEOUT), "--option", "downl
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
 CURRENT_SYSTEM = "/run/current-system"
 SWITCH = "bin/switch-to-configuration"
-
-
-def instantiate(expression: Path, deployment: Path, paths: Sequence[str], systems: Sequence[str]) -> list[str]:
-    """Evaluate systems, write their derivations, and print `{system: {result, derivation}}`."""
-    includes = [word for path in paths for word in ("-I", path)]
-    return [
-        "nix-instantiate",
-        "--eval",
-        "--strict",
-        "--json",
-        # An evaluation is read-only by default: the derivations would not be written.
-        "--read-write-mode",
-        *includes,
-        "-I",
-        f"deployment={deployment}",
-        str(expression),
-        "--argstr",
-        "names",
-        json.dumps(list(systems)),
-        # Without the trace Nix 2.8 does not say where a `throw` stands; what a person sees of it is cut to a line.
-        "--show-trace",
-    ]
 
 
 def realise(derivations: Sequence[str], flags: Sequence[str]) -> list[str]:

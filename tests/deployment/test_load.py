@@ -89,7 +89,7 @@ def test_what_the_deployment_traces_is_kept(hive: Path) -> None:
 
 def test_no_such_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "hive.nix") == (
-        f"There is no {tmp_path}/hive.nix. Name a deployment with -c: a file, or a folder that holds default.nix."
+        f"There is no {tmp_path}/hive.nix. Name a deployment with -c: a file, a folder that holds default.nix, hive.nix or flake.nix, or a flake."
     )
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixhive_nb.deployment.load import load, toplevel_expression
+from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.sources.hive import toplevel_expression
 from nixhive_nb.util import process
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The formats that a deployment can have: one file each, with two calls, `inventory` and `toplevels`."""

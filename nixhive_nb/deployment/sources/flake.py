@@ -1,0 +1,163 @@
+"""A flake with `nixosConfigurations`, and perhaps plain data beside them in an output `nixhive`.
+
+`nixhive` has instances, which name a configuration each by `system` (by default that of their own name), and what else
+`hive.nix` says of instances: tags, store, ssh, hostKeys, checks; `signing` and `refuse`, too. No configuration is
+evaluated for it. Without it each configuration is an instance that is reached by its name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.deployment.inventory import Heeded, Instance, Inventory, System
+from nixhive_nb.deployment.names import address_problem, name_problem
+from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS
+from nixhive_nb.deployment.reading import Evaluated, read_inventory
+from nixhive_nb.deployment.sources import flakes
+from nixhive_nb.deployment.sources.hive import Foreign
+from nixhive_nb.deployment.sources.source import Evaluation, Read
+from nixhive_nb.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from nixhive_nb.deployment.sources.formats import Format
+    from nixhive_nb.deployment.sources.where import FlakePlace
+
+DATA = "nixhive"
+CONFIGURATIONS = "nixosConfigurations"
+OTHERS: tuple[tuple[str, Format], ...] = (
+    ("colmenaHive", "colmena"),
+    ("colmena", "colmena"),
+    ("deploy.nodes", "deploy-rs"),
+)
+"""Outputs in other formats, in the order in which they are looked for."""
+
+
+class FlakeSource:
+    """A flake whose systems are its `nixosConfigurations`."""
+
+    format: Format = "flake"
+
+    def __init__(self, place: FlakePlace, how: Evaluation) -> None:
+        self.place = place
+        self._how = how
+
+    @property
+    def path(self) -> Path:
+        """Where it is; for a flake elsewhere, a path that stands for it."""
+        return self.place.path
+
+    @property
+    def named(self) -> str:
+        """Its reference, with the output that was named."""
+        return self.place.named
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of `flake.nix`, where it is on this machine."""
+        return self.place.directory
+
+    def inventory(self, name: str, *, show_trace: bool) -> Read:
+        """Read the data, and the names of the configurations. Raises `DeploymentError`, and `Foreign` for a hive."""
+        del show_trace
+        output = self.place.attribute or DATA
+        if self.place.attribute == CONFIGURATIONS:
+            return self._by_name(name)
+        try:
+            shape, _ = flakes.evaluated(self.place, output, flakes.expression("flake_shape"), self._how)
+        except flakes.OutputMissing:
+            if self.place.attribute:
+                raise DeploymentError(f"The flake {name} has no output {output}.") from None
+            return self._other(name)
+        if shape != "flake":
+            if self._how.format is None and self.place.attribute and shape:
+                raise Foreign(shape)
+            raise DeploymentError(
+                f"The output {output} of {name} is no inventory: it has no `instances`. See docs/howto/flakes.md."
+            )
+        names = self._configurations(name)
+        function = flakes.expression(
+            "flake_data",
+            names=flakes.nix_names(names),
+            output=flakes.nix_string(output),
+            configurations=flakes.nix_string(CONFIGURATIONS),
+            inventory=f"({(OWN_EXPRESSIONS / 'inventory.nix').read_text(encoding='utf-8')})",
+        )
+        answer, said = flakes.evaluated(self.place, output, function, self._how)
+        inventory = read_inventory(msgspec.convert(answer, type=Evaluated), name, self.directory or self.path)
+        return Read(inventory=msgspec.structs.replace(without_paths(inventory), format=self.format), said=said)
+
+    def _other(self, name: str) -> Read:
+        """Read a flake without our data: as what else it has, or by the names of its configurations alone."""
+        if self._how.format is None:
+            for output, format_ in OTHERS:
+                try:
+                    flakes.evaluated(self.place, output, "_: true", self._how)
+                except flakes.OutputMissing:
+                    continue
+                raise Foreign(format_)
+        return self._by_name(name)
+
+    def _by_name(self, name: str) -> Read:
+        names = self._configurations(name)
+        wrong = [f"{one}: {problem}" for one in names if (problem := name_problem(one) or address_problem(one))]
+        if wrong:
+            raise DeploymentError(
+                "\n".join(
+                    [
+                        f"These names in {CONFIGURATIONS} of {name} are no names of hosts:",
+                        *(f"  {line}" for line in wrong),
+                        f"Say what the instances are in an output `{DATA}`: docs/howto/flakes.md.",
+                    ]
+                )
+            )
+        inventory = Inventory(
+            source=name,
+            systems={one: System(name=one, platform="") for one in names},
+            instances={one: Instance(name=one, system=one) for one in names},
+            refuse=("all",),
+            format=self.format,
+            heeded=(
+                Heeded(
+                    attribute=CONFIGURATIONS,
+                    how="honoured",
+                    what=f"each is an instance that is reached by its name; an output `{DATA}` says more of them",
+                ),
+            ),
+        )
+        return Read(inventory=inventory)
+
+    def _configurations(self, name: str) -> list[str]:
+        try:
+            found, _ = flakes.evaluated(self.place, CONFIGURATIONS, "builtins.attrNames", self._how)
+        except flakes.OutputMissing:
+            known = ", ".join([DATA, *(output for output, _ in OTHERS), CONFIGURATIONS])
+            raise DeploymentError(f"The flake {name} has no fleet: none of its outputs is {known}.") from None
+        return list(found)
+
+    def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
+        """Return the command that instantiates systems: each as `nixos-rebuild --flake` does."""
+        del inventory
+        function = flakes.expression("flake_toplevels", names=flakes.nix_names(systems))
+        return flakes.eval_command(self.place, CONFIGURATIONS, function, self._how)
+
+    def explained(self, said: str, *, show_trace: bool = False) -> str:
+        """Return what Nix wrote when an evaluation failed, in short."""
+        return flakes.explained(said, self.place, show_trace=show_trace)
+
+
+def without_paths(inventory: Inventory) -> Inventory:
+    """Return an inventory of a flake without include paths, which its pure evaluation never looks at; that is said."""
+    if not inventory.paths and not any(system.paths for system in inventory.systems.values()):
+        return inventory
+    said = "`paths` has no effect in a flake: name what is needed as its inputs."
+    return msgspec.structs.replace(
+        inventory,
+        paths=(),
+        systems={name: msgspec.structs.replace(one, paths=()) for name, one in inventory.systems.items()},
+        warnings=(*inventory.warnings, said),
+    )

@@ -1,0 +1,10 @@
+# Which format the value of a flake's output has, as the names in it tell; empty for none that is known.
+value:
+let
+  isNode = node: builtins.isAttrs node && node ? profiles && node ? hostname;
+in
+if !builtins.isAttrs value then ""
+else if value ? __schema || value ? meta then "colmena"
+else if value ? instances then "flake"
+else if builtins.any isNode (builtins.attrValues value) then "deploy-rs"
+else ""

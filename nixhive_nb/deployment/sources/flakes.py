@@ -1,0 +1,142 @@
+"""Flakes: where one is, evaluating one of its outputs, and what Nix says of that in words for its files.
+
+Sources: the manuals of `nix flake` (references) and `nix eval`. Evaluation is pure unless that is asked otherwise, a
+lock file is never written, and a flake's own settings (`nixConfig`) are never taken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.sources.source import said_lines
+from nixhive_nb.deployment.sources.where import FLAKE
+from nixhive_nb.errors import DeploymentError
+from nixhive_nb.util import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nixhive_nb.deployment.sources.source import Evaluation
+    from nixhive_nb.deployment.sources.where import FlakePlace
+
+_LOCK = "flake.lock"
+_NIX = ("nix", "--extra-experimental-features", "nix-command flakes")
+_MISSING = re.compile(r"error: flake '.*' does not provide attribute ")
+_IN_STORE = re.compile(r"/nix/store/[0-9a-z]{32}-[^/\s']+/([^\s':\"`,]+)")
+_NOT_THERE = re.compile(r"'(/[^']+)'(?:: No such file| does not exist)|Path '([^']+)' .*not tracked by Git")
+_UNLISTED = re.compile(r"does not contain a '/?(?:[^']*/)?flake\.nix' file|flake\.nix' .*not tracked by Git")
+
+
+class OutputMissing(Exception):  # noqa: N818 - named for what is found
+    """A flake has no such output."""
+
+
+def evaluated(place: FlakePlace, output: str, function: str, how: Evaluation) -> tuple[Any, str]:
+    """Return what a function (Nix text) gives of an output of a flake, and what Nix said beside.
+
+    Raises `OutputMissing`, and `DeploymentError` where it cannot be evaluated.
+    """
+    # Nix looks for `packages.SYSTEM.OUTPUT` first; a package that is called so is none of ours.
+    is_package = 'builtins.isAttrs value && value.type or null == "derivation"'
+    guarded = f'value: if {is_package} then "" else [ (({function}) value) ]'
+    for attribute in (output, f".{output}"):
+        finished = process.run(eval_command(place, attribute, guarded, how))
+        if finished.status:
+            if _MISSING.search(finished.stderr):
+                if attribute != output:  # Nix before 2.19 does not know a leading dot
+                    raise DeploymentError(
+                        f"The flake has a package {output}, and this Nix takes that for its output {output}. Name the "
+                        "output otherwise, or the package; from Nix 2.19 on both may stand."
+                    )
+                raise OutputMissing(output)
+            raise DeploymentError(
+                explained(finished.stderr, place), log=said_lines(with_own_places(finished.stderr, place))
+            )
+        answer = json.loads(finished.stdout)
+        if answer:
+            return answer[0], with_own_places(finished.stderr, place)
+    raise OutputMissing(output)
+
+
+def explained(said: str, place: FlakePlace, *, show_trace: bool = False) -> str:
+    """Return what Nix wrote when an evaluation failed, in short, with the flake's own files where they are."""
+    own = with_own_places(said, place)
+    return "\n".join([explain(own, show_trace=show_trace), *_hints(own, place)])
+
+
+def eval_command(place: FlakePlace, output: str, function: str, how: Evaluation) -> list[str]:
+    """Return the command that prints, as JSON, what a function gives of an output. What it instantiates is written."""
+    installable = f"{place.reference}#{output}"
+    return [*_NIX, "eval", "--json", installable, "--apply", function, "--show-trace", *how.flake_words()]
+
+
+def nix_string(text: str) -> str:
+    """Return a text as a string of Nix's language."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    return f'"{escaped}"'
+
+
+def nix_names(names: Sequence[str]) -> str:
+    """Return names as a list of Nix's language."""
+    return f"[ {' '.join(map(nix_string, names))} ]"
+
+
+def expression(name: str, **arguments: str) -> str:
+    """Return one of our expressions as text, called with arguments, which are Nix text.
+
+    A pure evaluation reads no file of ours. `name` is that of a file beside this one.
+    """
+    text = (Path(__file__).parent / f"{name}.nix").read_text(encoding="utf-8")
+    given = " ".join(f"{argument} = {value};" for argument, value in arguments.items())
+    return f"(({text}) {{ {given} }})" if arguments else f"({text})"
+
+
+def with_own_places(said: str, place: FlakePlace) -> str:
+    """Return what Nix said with the flake's own files where they are, in place of their copies in the store."""
+    if place.directory is None:
+        return said
+    roots = list(_roots(place.directory))
+
+    def own(found: re.Match[str]) -> str:
+        return next((str(root / found[1]) for root in roots if (root / found[1]).exists()), found[0])
+
+    return _IN_STORE.sub(own, said)
+
+
+def _roots(directory: Path) -> Iterator[Path]:
+    """Yield the folders that the tree of a flake may begin at: its own, and that of its repository."""
+    yield directory
+    for folder in directory.parents:
+        if (folder / ".git").exists():
+            yield folder
+            return
+
+
+def _hints(said: str, place: FlakePlace) -> list[str]:
+    """Return what to do where Nix misses a file that is there, and that Git does not know yet."""
+    if place.directory is None:
+        return []
+    found = _NOT_THERE.search(said)
+    file = Path(place.directory, found[1] or found[2]) if found else None
+    if file is None and _UNLISTED.search(said):
+        file = place.directory / FLAKE
+    if file is None or not file.exists():
+        return []
+    named = file.relative_to(place.directory) if file.is_relative_to(place.directory) else file
+    return [f"The file is there, but Git does not know it, and so Nix does not see it: git add {named}"]
+
+
+def path_inputs(place: FlakePlace) -> list[str]:
+    """Return the files of inputs that are folders on this machine, as the lock file has them; they may change."""
+    if place.directory is None:
+        return []
+    try:
+        nodes = json.loads((place.directory / _LOCK).read_bytes())["nodes"].values()
+        folders = [Path(node["locked"]["path"]) for node in nodes if node.get("locked", {}).get("type") == "path"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # there is none yet; Nix says what is wrong with one that is there
+    return [str(folder / FLAKE) for folder in folders if folder.is_absolute()]
