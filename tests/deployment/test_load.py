@@ -87,10 +87,11 @@ def test_what_the_deployment_traces_is_kept(hive: Path) -> None:
     assert "trace: seventeen hosts" in load(hive).log
 
 
+ADVICE = "Name a deployment with -c: a file, a folder that holds default.nix, hive.nix or flake.nix, or a flake."
+
+
 def test_no_such_file(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "hive.nix") == (
-        f"There is no {tmp_path}/hive.nix. Name a deployment with -c: a file, a folder that holds default.nix, hive.nix or flake.nix, or a flake."
-    )
+    assert refusal(tmp_path / "hive.nix") == (f"There is no {tmp_path}/hive.nix. {ADVICE}")
 
 
 def test_a_home_folder_of_nobody_is_named():
@@ -98,13 +99,14 @@ def test_a_home_folder_of_nobody_is_named():
         load("~nobody-here/hive")
 
 
-def test_a_folder_without_default_nix(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == (
-        f"The folder {tmp_path} holds no default.nix. Name a deployment with -c: a file, or a folder that holds "
-        "default.nix."
-    )
-    (tmp_path / "hive.nix").touch()
-    assert refusal(tmp_path).endswith(f"Did you mean -c {tmp_path}/hive.nix?")
+def test_a_folder_that_holds_no_deployment(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (f"The folder {tmp_path} holds none of default.nix, hive.nix and flake.nix. {ADVICE}")
+
+
+def test_a_folder_with_hive_nix_is_that_file(hive: Path) -> None:
+    (hive / "default.nix").rename(hive / "hive.nix")
+    assert load(hive).path == hive / "hive.nix"
+    assert load(hive).inventory.instances == load(hive / "hive.nix").inventory.instances
 
 
 def test_nix_is_not_installed(hive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixhive_nb.deployment import load as loading
 from nixhive_nb.deployment import plain as plainly
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.reading import Evaluated, PlacesWanted, read_inventory
+from nixhive_nb.deployment.sources import hive as hive_source
+from nixhive_nb.deployment.sources.hive import HiveSource
+from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
 from tests.counting import counted
@@ -110,7 +112,7 @@ def test_a_value_that_many_share_is_looked_at_once_and_is_one_object(monkeypatch
 def test_nix_gives_the_same_with_places_and_without(name):
     def evaluated(places):
         target = HIVES / name
-        return loading._evaluated(target, "hive/", target, show_trace=False, places=places)[0]
+        return HiveSource(target, Evaluation())._read("hive/", places=places).inventory
 
     assert evaluated(places=False) == evaluated(places=True)
 
@@ -123,7 +125,7 @@ def test_a_deployment_is_evaluated_once_and_no_place_of_an_instance_is_asked_for
       instances.www-2 = { system = "www"; ssh = { Port = 22; A = [ "x" 1 true ]; }; checks = [ { tcp = 22; } ]; };
     }""")
     calls = counted(monkeypatch, process, "run")
-    answers = counted(monkeypatch, loading, "read_inventory")
+    answers = counted(monkeypatch, hive_source, "read_inventory")
     assert len(load(tmp_path).inventory.instances) == 2
     assert len(calls) == 1
     ((found, *_),) = answers
@@ -191,6 +193,6 @@ def test_what_cannot_be_evaluated_is_named_as_in_an_answer_with_places(tmp_path,
         load(tmp_path)
     assert len(calls) == (1 if "checks" in value else 2)  # the words that name it come with the places
     with pytest.raises(DeploymentError) as placed:
-        loading._evaluated(tmp_path, "", tmp_path, show_trace=False, places=True)
+        HiveSource(tmp_path, Evaluation())._read("", places=True)
     assert str(placed.value).removesuffix(")") in str(plain.value)  # which may say more: a place, an instance
     assert what in str(plain.value)

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from nixhive_nb.nix import commands
-
-
-def test_instantiate_puts_the_paths_in_the_order_in_which_they_win():
-    argv = commands.instantiate(Path("/x/toplevel.nix"), Path("/d"), ["nixpkgs=/own", "nixpkgs=/all"], ["a", "b"])
-    assert argv == [
-        *("nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode"),
-        *("-I", "nixpkgs=/own", "-I", "nixpkgs=/all", "-I", "deployment=/d"),
-        *("/x/toplevel.nix", "--argstr", "names", '["a", "b"]', "--show-trace"),
-    ]
 
 
 def test_realise_builds_all_in_one_command_with_the_flags_of_the_deployment():

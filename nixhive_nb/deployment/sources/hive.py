@@ -67,7 +67,7 @@ class HiveSource:
             _log.debug("%s: evaluated again, to tell where it has a mistake", self.path)
             return self._read(source, show_trace=show_trace, places=True)
 
-    def _read(self, source: str, *, show_trace: bool, places: bool) -> Read:
+    def _read(self, source: str, *, places: bool, show_trace: bool = False) -> Read:
         finished = process.run(self._command(places=places))
         if finished.status != 0:
             if not places and _OF_INSTANCE in finished.stderr:
