@@ -53,7 +53,7 @@ _NO_HINT = ("", "system.build.toplevel", "assertions", "warnings")
 _WARNING = re.compile(r"(?:trace: )?(?:evaluation )?warning: (.*)")
 _PASSING = re.compile(
     r"(?:error: )?SQLite database .* is busy|.*[;,] retrying in \d+ ms"
-    r"|Git tree '.*' (?:is dirty|has uncommitted changes)"
+    r"|Git tree '.*' (?:is dirty|has uncommitted changes)|you don't have Internet access; disabling"
 )
 """What Nix waits for while others use the store or the network, and then has: it says nothing of the deployment.
 

@@ -88,6 +88,7 @@ class FlakeSource:
             inventory=f"({(OWN_EXPRESSIONS / 'inventory.nix').read_text(encoding='utf-8')})",
         )
         answer, said = flakes.evaluated(self.place, output, function, self._how)
+        flakes.find_places(answer, self.place)
         inventory = read_inventory(msgspec.convert(answer, type=Evaluated), name, self.directory or self.path)
         return Read(inventory=msgspec.structs.replace(without_paths(inventory), format=self.format), said=said)
 

@@ -107,6 +107,19 @@ def with_own_places(said: str, place: FlakePlace) -> str:
     return _IN_STORE.sub(own, said)
 
 
+def find_places(answer: Any, place: FlakePlace) -> None:  # noqa: ANN401 - of any depth
+    """Have each place (`at`) in what `inventory.nix` gave name a file of the flake where it is, not its copy."""
+    if isinstance(answer, list):
+        for item in answer:
+            find_places(item, place)
+    elif isinstance(answer, dict):
+        for name, value in answer.items():
+            if name == "at" and isinstance(value, list) and value and isinstance(value[0], str):
+                value[0] = with_own_places(value[0], place)
+            else:
+                find_places(value, place)
+
+
 def _roots(directory: Path) -> Iterator[Path]:
     """Yield the folders that the tree of a flake may begin at: its own, and that of its repository."""
     yield directory
