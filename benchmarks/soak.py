@@ -126,7 +126,8 @@ def soaked(soak: Soak, fleet: groups.Groups, commands: int, on: int) -> None:
         fleet.slow(host)
     fleet.write("second")
     three = soak.stage(f"new system, {len(down)} down, {len(slow)} slow", lambda: deployed(hive, "relays", "workers"))
-    bounded(soak, three, len(fleet.hosts) + relays)
+    # Where a host does not answer a thread waits for it, beside that of the connection that is tried.
+    bounded(soak, three, len(fleet.hosts) + relays + len(down))
     soak.expect("those that are up have it", holds=counted(three.said, "done") == len(fleet.hosts) - len(down))
     for host in slow:
         fleet.quick(host)
