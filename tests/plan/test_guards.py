@@ -43,7 +43,7 @@ def test_all_at_once_is_refused_where_nobody_is_named():
         check_named({"all"}, ())
     check_named({"all"}, ("*",))
     check_named({"dirty"}, ())
-    with pytest.raises(PlanRefused, match="^A push to all instances at once is refused"):
+    with pytest.raises(PlanRefused, match=r"^A push to all instances at once is refused"):
         check_named({"all"}, (), "push")
 
 
