@@ -87,9 +87,9 @@ class Hive:
     ) -> Self:
         """Evaluate a deployment: a file, a folder with a `default.nix`, `hive.nix` or `flake.nix`, or a flake.
 
-        `format` is `hive` (ours), `flake`, `colmena`, `deploy-rs` or `morph`; without it that is found out. For a flake, `impure` lets it look
-        outside of itself, and `override_inputs` has other flakes by the names of inputs. `options` are settings of Nix
-        for evaluations.
+        `format` is `hive` (ours), `flake`, `colmena`, `deploy-rs` or `morph`; without it that is found out. For a
+        flake, `impure` lets it look outside of itself, and `override_inputs` has other flakes by the names of inputs.
+        `options` are settings of Nix for evaluations.
 
         `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
         roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says
