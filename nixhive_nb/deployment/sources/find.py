@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.sources.deploy_rs import DeployRsSource
 from nixhive_nb.deployment.sources.flake import FlakeSource
 from nixhive_nb.deployment.sources.hive import HiveSource
 from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, is_reference
@@ -52,7 +53,7 @@ def _of_file(place: Path, how: Evaluation) -> Source:
 
 
 def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return FlakeSource(place, how)
+    return DeployRsSource(place, how) if how.format == "deploy-rs" else FlakeSource(place, how)
 
 
 def _there(path: str | Path) -> Path:
