@@ -11,13 +11,12 @@ let
   isSystem = file:
     builtins.match ".*/[a-z0-9]+-nixos-system-.*" file != null
     && builtins.match ".*-activate-(path|rs)(\\.drv)?" file == null;
-  pathsIn = text: builtins.concatLists (builtins.filter builtins.isList (builtins.split "(/[^ \"]*/[a-z0-9]+-[^ /\"]*)" text));
+  pathsIn = text: builtins.concatLists (builtins.filter builtins.isList (builtins.split "(/[^ \"\\]*/[a-z0-9]+-[^ /\"\\]*)" text));
   found = name:
     let
       path = deploy.nodes.${name}.profiles.${profile}.path;
-      attributes = path.drvAttrs or { };
-      texts = builtins.filter builtins.isString (builtins.attrValues attributes);
-      all = builtins.concatStringsSep " " texts;
+      # Whatever the attributes of the environment are called: in JSON all that it is made of is one text.
+      all = builtins.toJSON (path.drvAttrs or { });
       plain = builtins.unsafeDiscardStringContext all;
       derivations = builtins.filter isSystem (builtins.attrNames (builtins.getContext all));
       results = builtins.filter isSystem (pathsIn plain);
