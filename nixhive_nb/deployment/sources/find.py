@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.sources.colmena import ColmenaFlakeSource, ColmenaSource
 from nixhive_nb.deployment.sources.flake import FlakeSource
 from nixhive_nb.deployment.sources.hive import HiveSource
 from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, is_reference
@@ -48,11 +49,11 @@ def _in_folder(folder: Path, named: str | Path, how: Evaluation) -> Source:
 
 
 def _of_file(place: Path, how: Evaluation) -> Source:
-    return HiveSource(place, how)
+    return ColmenaSource(place, how) if how.format == "colmena" else HiveSource(place, how)
 
 
 def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return FlakeSource(place, how)
+    return ColmenaFlakeSource(place, how) if how.format == "colmena" else FlakeSource(place, how)
 
 
 def _there(path: str | Path) -> Path:
