@@ -7,11 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-<<<<<<< HEAD
 from nixhive_nb.deployment.sources.colmena import ColmenaFlakeSource, ColmenaSource
-=======
 from nixhive_nb.deployment.sources.deploy_rs import DeployRsSource
->>>>>>> 957d638f396720e2a5888bd5e7dd0d03cbedcd29
 from nixhive_nb.deployment.sources.flake import FlakeSource
 from nixhive_nb.deployment.sources.hive import HiveSource
 from nixhive_nb.deployment.sources.morph import MorphSource
@@ -19,6 +16,8 @@ from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, is_reference
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nixhive_nb.deployment.sources.source import Evaluation, Source
 
 _ADVICE = "Name a deployment with -c: a file, a folder that holds default.nix, hive.nix or flake.nix, or a flake."
@@ -54,19 +53,16 @@ def _in_folder(folder: Path, named: str | Path, how: Evaluation) -> Source:
 
 
 def _of_file(place: Path, how: Evaluation) -> Source:
-<<<<<<< HEAD
-    return ColmenaSource(place, how) if how.format == "colmena" else HiveSource(place, how)
+    formats: dict[str, Callable[[Path, Evaluation], Source]] = {"colmena": ColmenaSource, "morph": MorphSource}
+    return formats.get(how.format or "", HiveSource)(place, how)
 
 
 def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return ColmenaFlakeSource(place, how) if how.format == "colmena" else FlakeSource(place, how)
-=======
-    return MorphSource(place, how) if how.format == "morph" else HiveSource(place, how)
-
-
-def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return DeployRsSource(place, how) if how.format == "deploy-rs" else FlakeSource(place, how)
->>>>>>> 957d638f396720e2a5888bd5e7dd0d03cbedcd29
+    formats: dict[str, Callable[[FlakePlace, Evaluation], Source]] = {
+        "colmena": ColmenaFlakeSource,
+        "deploy-rs": DeployRsSource,
+    }
+    return formats.get(how.format or "", FlakeSource)(place, how)
 
 
 def _there(path: str | Path) -> Path:
