@@ -4,8 +4,8 @@
 { hermetic ? false }:
 given:
 let
-  inherit (builtins) attrNames elem filter functionArgs head isAttrs isFunction isList isPath isString listToAttrs map
-    mapAttrs removeAttrs typeOf;
+  inherit (builtins) any attrNames filter functionArgs head isAttrs isFunction isList isPath listToAttrs map mapAttrs
+    removeAttrs typeOf;
 
   # FILE:LINE of an attribute, before a message.
   at = set: name:
@@ -27,18 +27,47 @@ let
     else called;
 
   metaName = if hive ? network then "network" else "meta";
+  saidMeta =
+    let value = hive.${metaName} or { };
+    in
+    if isAttrs value || isFunction value || isPath value then value
+    else throw "${at hive metaName}`${metaName}` is a ${typeOf value}, not an attribute set.";
   metaNames = [
     "allowApplyAll" "description" "machinesFile" "name" "nixpkgs" "nodeNixpkgs" "nodeSpecialArgs" "specialArgs"
   ];
+  # It may be any module; mostly it is a mere set, for which nothing has to be evaluated.
+  isModule =
+    isFunction saidMeta || isPath saidMeta
+    || any (name: saidMeta ? ${name}) [ "_file" "config" "imports" "key" "options" ]
+    || any (name: name != "nixpkgs" && (saidMeta.${name}._type or null) != null) (attrNames saidMeta);
   meta =
     let
-      said = hive.${metaName} or { };
-      unknown = head (attrNames (removeAttrs said metaNames));
+      strange = removeAttrs saidMeta metaNames;
+      unknown = head (attrNames strange);
     in
-    if !isAttrs said then throw "${at hive metaName}`${metaName}` is a ${typeOf said}, not an attribute set."
-    else if removeAttrs said metaNames != { } then
-      throw "${at said unknown}`${metaName}.${unknown}` is not known: there are ${listed metaNames}."
-    else said;
+    if isModule then (common.lib.evalModules { modules = [ metaModule saidMeta ]; }).config
+    else if strange == { } then saidMeta
+    else throw "${at saidMeta unknown}`${metaName}.${unknown}` is not known: there are ${listed metaNames}.";
+
+  metaModule = { lib, ... }:
+    let
+      inherit (lib) types;
+      option = type: default: lib.mkOption { inherit type default; };
+      table = option (types.attrsOf types.unspecified) { };
+    in
+    {
+      _file = "colmena: meta";
+      options = {
+        name = option types.str "hive";
+        description = option types.str "A Colmena Hive";
+        nixpkgs = option types.unspecified null;
+        nodeNixpkgs = table;
+        nodeSpecialArgs = table;
+        specialArgs = table;
+        machinesFile = option (types.nullOr types.path) null;
+        allowApplyAll = option types.bool true;
+      };
+    };
 
   names = attrNames (removeAttrs hive [ "meta" "network" "defaults" ]);
   nodeNixpkgs = meta.nodeNixpkgs or { };
@@ -62,11 +91,11 @@ let
     else throw wrong;
 
   common =
-    if meta ? nixpkgs then packages "${at meta "nixpkgs"}`${metaName}.nixpkgs`" meta.nixpkgs
+    if saidMeta ? nixpkgs then packages "${at saidMeta "nixpkgs"}`${metaName}.nixpkgs`" saidMeta.nixpkgs
     else if hermetic then packages "`${metaName}.nixpkgs`" null
     else packages "<nixpkgs>, which is taken without `${metaName}.nixpkgs`," <nixpkgs>;
   packagesOf = name:
-    if nodeNixpkgs ? ${name} then packages "${at nodeNixpkgs name}`${metaName}.nodeNixpkgs.${name}`" nodeNixpkgs.${name}
+    if nodeNixpkgs ? ${name} then packages "${at (saidMeta.nodeNixpkgs or { }) name}`${metaName}.nodeNixpkgs.${name}`" nodeNixpkgs.${name}
     else common;
 
   # Modules that are no files are named by the file that they stand in.
@@ -180,7 +209,9 @@ in
     allowApplyAll = meta.allowApplyAll or true;
   };
   # What colmena's own evaluator does not give: for messages.
-  said = map (name: "${metaName}.${name}") (attrNames meta) ++ (if hive ? defaults then [ "defaults" ] else [ ]);
+  said =
+    (if isModule then [ metaName ] else map (name: "${metaName}.${name}") (attrNames meta))
+    ++ (if hive ? defaults then [ "defaults" ] else [ ]);
   within = name: value:
     let
       position = builtins.unsafeGetAttrPos name hive;

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _SUDO = ("sudo", "-H", "--")
 """What colmena puts before commands of a user other than root, unless a node says otherwise."""
-_DESCRIPTION = "A Colmena Hive"
-"""How a hive is described that says nothing of it."""
+_NAME, _DESCRIPTION = "hive", "A Colmena Hive"
+"""What a hive is called that says nothing of it."""
 _PASSED = {"meta.name", "meta.description", "meta.machinesFile", "meta.allowApplyAll"}
 """What has a line of its own, or none."""
 
@@ -76,7 +76,10 @@ class HiveData(msgspec.Struct, frozen=True):
 
 def hive_inventory(answer: Any, source: str) -> Inventory:  # noqa: ANN401 - what JSON gave
     """Return the inventory of an evaluated hive. Raises `DeploymentError` with a line for each mistake."""
-    data = msgspec.convert(answer, type=HiveData)
+    try:
+        data = msgspec.convert(answer, type=HiveData)
+    except msgspec.ValidationError as error:
+        raise DeploymentError(f"{source}: {error}") from None
     reader = _HiveReader()
     heeding = reader.heeding
     for attribute in data.said or ():
@@ -104,11 +107,15 @@ def hive_inventory(answer: Any, source: str) -> Inventory:  # noqa: ANN401 - wha
 def _build_flags(meta: MetaData, heeding: Heeding) -> tuple[str, ...]:
     if meta.machines_file is None:
         return ()
+    if not meta.machines_file.startswith("/"):
+        raise DeploymentError(f"`meta.machinesFile` is {meta.machines_file!r}, which is no absolute path.")
     heeding.honoured("meta.machinesFile", what=f"builds are given --builders @{meta.machines_file}")
     return ("--option", "builders", f"@{meta.machines_file}")
 
 
 def _refused(meta: MetaData, heeding: Heeding) -> tuple[str, ...]:
+    if meta.name != _NAME:
+        heeding.ignored("meta.name", "it is shown nowhere")
     if meta.description not in ("", _DESCRIPTION):
         heeding.ignored("meta.description", "it is shown nowhere")
     heeding.differently(
