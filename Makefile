@@ -126,8 +126,8 @@ browser: ## Look for Chromium, which the tests open JupyterLab in; install it if
 	@tools/system-packages browser
 
 .PHONY: shells
-shells: ## Look for login shells other than bash, which the tests log in by; install what is missing (as root)
-	@tools/system-packages shells
+shells: ## Look for what only the tests need: login shells other than bash, Git; install what is missing (as root)
+	@tools/system-packages shells git
 
 .PHONY: debians
 debians: setup ## Make what practice hosts with systemd are made of, which is kept below /var/cache; install what that needs

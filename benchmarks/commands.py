@@ -161,8 +161,8 @@ ROWS = (
         ),
         "Half of the processor time here is the system's: sockets, new memory, and the log of what is more than "
         "`--max-output`; a third is the start of Python, pandas and Nix. The program prints beside that. Of a stream "
-        "`--max-output` bytes are in memory, once. Tried, of the program: with `--max-output 1M` 1.3 × (less is shown), "
-        "with no log beside it 1.7 ×, as with one.",
+        "`--max-output` bytes are in memory, once. Tried, of the program: with `--max-output 1M` 1.3 × (less is "
+        "shown), with no log beside it 1.7 ×, as with one.",
         output,
         hosts=4,
     ),

@@ -156,9 +156,9 @@ ROWS = (
         "activation alone, on trial",
         (Line("ours, on trial", "xargs -P16", "faster", 1.0, "0.68 ×"),),
         "The processes on the host: 64 are of the switch itself, and 80 of the trial (what the host is before and "
-        "after, a worker of its own, a second login, the boot loader only after the word). There were 266 in all. Tried: "
-        "without the word and its login 1.1 × as fast as the loop (a promise less); 4, 8 and 32 hosts at once 0.7, 0.9 "
-        "and 0.9 ×, as 16.",
+        "after, a worker of its own, a second login, the boot loader only after the word). There were 266 in all. "
+        "Tried: without the word and its login 1.1 × as fast as the loop (a promise less); 4, 8 and 32 hosts at once "
+        "0.7, 0.9 and 0.9 ×, as 16.",
         activation,
         hosts=32,
     ),

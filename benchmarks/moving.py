@@ -136,7 +136,7 @@ ROWS = (
         (Line("push", "nix copy, signed", "faster", 0.95, "0.70 ×"),),
         "`nix copy` itself, which both use, for 93 % and more of the time: ssh and the hashes on both sides. Before it "
         "ours starts nine programs of Nix, one after another (evaluation, build, sizes, root, signature), and asks the "
-        "relay three times. Tried: `ssh-ng://` 0.6 to 1.2 × as fast as `ssh://`; `nix-store --export` into `--import` "
+        "relay three times. Tried: `ssh-ng://` 0.6 to 1.2 × as fast as `ssh://`; an export of Nix into an import "
         "over ssh 0.2 to 0.4 ×.",
         large,
         hosts=1,

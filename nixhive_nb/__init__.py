@@ -37,7 +37,7 @@ from nixhive_nb.errors import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
+    from nixhive_nb.deployment.inventory import Check, Heeded, Instance, Inventory, System
     from nixhive_nb.deployment.revision import Revision
     from nixhive_nb.deployment.targets import Pattern, Targets, TargetWave
     from nixhive_nb.handle import RunHandle
@@ -70,6 +70,7 @@ __all__ = [
     "Done",
     "Event",
     "Follow",
+    "Heeded",
     "Hive",
     "HiveError",
     "HostFacts",
@@ -139,6 +140,7 @@ _LATER = {
     "Done": "run.once",
     "Event": "plan.events",
     "Follow": "run.carry",
+    "Heeded": "deployment.inventory",
     "Hive": "hive",
     "HostFacts": "plan.facts",
     "How": "plan.options",

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nixhive_nb.deployment.inventory import Inventory
-    from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.targets import Pattern, Targets
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.plan.options import How
@@ -81,16 +80,16 @@ class Hive:
         show_trace: bool = False,
         warn: Callable[[str], None] = warnings.warn,
         picked: Callable[[], Sequence[str]] = tuple,
-        format: Format | None = None,  # noqa: A002 - the word of the option
+        format: str | None = None,  # noqa: A002 - the word of the option
         impure: bool = False,
         override_inputs: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> Self:
         """Evaluate a deployment: a file, a folder with a `default.nix`, `hive.nix` or `flake.nix`, or a flake.
 
-        `format` is one of `sources.source.FORMATS`; without it that is found out. For a flake, `impure` lets it look
-        outside of itself, and `override_inputs` has other flakes by the names of inputs. `options` are settings of Nix
-        for evaluations.
+        `format` is `hive` (ours), `flake`, `colmena`, `deploy-rs` or `morph`; without it that is found out. For a
+        flake, `impure` lets it look outside of itself, and `override_inputs` has other flakes by the names of inputs.
+        `options` are settings of Nix for evaluations.
 
         `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
         roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says

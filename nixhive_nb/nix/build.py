@@ -115,19 +115,23 @@ class Builds:
         return None if await self._invalid([path]) else Built(path=path, sizes=await self._sizes(path))
 
     async def instantiate(self, step: Step, tell: Tell) -> Result:
-        """Evaluate the systems of a group in one process; one by one only to find those that fail.
+        """Evaluate the systems of a group in one process; in halves only to find those that fail.
 
         One that fails is told in the result: its `build` fails with it, and the others go on.
         """
-        failure = await self._evaluate(step.systems, tell)
-        if failure is not None and len(step.systems) == 1:
-            self._failed[step.system] = failure
-        elif failure is not None:
-            for system in step.systems:
-                alone = await self._evaluate((system,), tell)
-                if alone is not None:
-                    self._failed[system] = alone
+        await self._evaluate_or_halve(step.systems, tell)
         return Result(wanted=tuple(map(self._evaluated, step.systems)))
+
+    async def _evaluate_or_halve(self, systems: Sequence[str], tell: Tell) -> None:
+        failure = await self._evaluate(systems, tell)
+        if failure is None:
+            return
+        if len(systems) == 1:
+            self._failed[systems[0]] = failure
+            return
+        middle = len(systems) // 2
+        await self._evaluate_or_halve(systems[:middle], tell)
+        await self._evaluate_or_halve(systems[middle:], tell)
 
     def _evaluated(self, system: str) -> Wanted:
         failure = self._failed.get(system)

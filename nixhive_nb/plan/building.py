@@ -9,17 +9,29 @@ from nixhive_nb.plan.routes import login_locks
 from nixhive_nb.plan.step import Step, step_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Survey, Target
     from nixhive_nb.plan.step import Kind
 
 
+NODES_A_PROCESS = 8
+"""Of other formats, where each node is a configuration of its own: how many one process evaluates.
+
+Some nodes share the start of an evaluation, and too many its memory: half a gigabyte a node, which a set of all nodes
+holds on to. It is a number, and nothing of the machine, since a plan is the same plan on each.
+"""
+
+
 def instantiate_steps(inventory: Inventory, systems: Iterable[str]) -> list[Step]:
-    """Return a step for each group of systems that share their include paths, so that one process evaluates it."""
+    """Return a step for each group of systems that share their include paths, so that one process evaluates it.
+
+    Of other formats than ours a group is small, so that several are evaluated side by side.
+    """
     ordered = sorted(systems, key=lambda system: (inventory.include_paths(system), system))
-    groups = (tuple(group) for _, group in groupby(ordered, key=inventory.include_paths))
+    shared = (tuple(group) for _, group in groupby(ordered, key=inventory.include_paths))
+    groups = [part for group in shared for part in _parted(group, inventory.format)]
     return [
         Step(id=step_id("instantiate", *group), kind="instantiate", systems=group, locks=("evaluate",))
         for group in groups
@@ -59,6 +71,11 @@ def build_steps(
         for system in systems
     ]
     return steps
+
+
+def _parted(group: tuple[str, ...], format_: str) -> Iterator[tuple[str, ...]]:
+    size = len(group) if format_ == "hive" else NODES_A_PROCESS
+    return (group[start : start + size] for start in range(0, len(group), size))
 
 
 def host_step(inventory: Inventory, target: Target, kind: Kind, *, needs: tuple[str, ...] = ()) -> Step:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from heapq import heappop, heappush
 from itertools import count
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +15,9 @@ from nixhive_nb.plan.options import Option
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.plan.step import MOVING, Step
 from nixhive_nb.util.kept import KEPT, LOGGED
+from nixhive_nb.util.swallowed import swallowed
+
+_log = logging.getLogger(__name__)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Copies that read from one store."""
     copies: int = 4
     """Copies that this machine itself sends at once. The backend sees to it: only it knows who needs one."""
-    evaluations: int = 2
-    """Evaluations of systems: each may take a gigabyte of memory."""
+    evaluations: int = 0
+    """Evaluations of systems; 0 for as many as this machine has processors, and memory for now."""
     fresh: int = FRESH_SECONDS
     """Seconds for which a host that says that it is as wanted is left alone unasked. After that it is asked again."""
     connections: int = 1000
@@ -48,11 +54,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         if lock == "all":
             return self.parallel
         if lock == "evaluate":
-            return self.evaluations
+            return self.evaluations or able_evaluations()
         if lock.startswith("jump:"):
             return self.per_jump
         # Two copies to one store at once would both send the paths that they share.
         return self.per_store if lock.startswith("relay:") else 1
+
+
+_EVALUATION = 3 * 1024**3
+"""Bytes that an evaluation of several configurations may take."""
+
+
+def able_evaluations() -> int:
+    """Return how many evaluations this machine bears at once: by its processors, and by the memory that is free now."""
+    processors = os.cpu_count() or 1
+    with swallowed(_log, "looking for free memory", OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        return max(1, min(processors, free // _EVALUATION))
+    return processors
 
 
 _USUAL = {field.name: field.default for field in msgspec.structs.fields(Limits)}
@@ -90,10 +110,11 @@ LIMITS: tuple[Option, ...] = (
     ),
     Option(
         name="evaluations",
-        kind=_SOME,
+        kind=WholeNumber(0),
         default=_USUAL["evaluations"],
-        only_python=True,
-        help="How many evaluations of systems at once: each may take a gigabyte of memory.",
+        metavar="N",
+        usually="as many as processors and free memory allow",
+        help="How many evaluations of systems at once: each may take some gigabytes of memory.",
     ),
     Option(
         name="fresh",

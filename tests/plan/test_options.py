@@ -121,7 +121,7 @@ def test_numbers_of_numpy_are_numbers():
     ("limits", "said"),
     [
         ({"parallel": "x"}, "parallel='x' is not a whole number of at least 1."),
-        ({"evaluations": 0}, "evaluations=0 is not a whole number of at least 1."),
+        ({"evaluations": -1}, "evaluations=-1 is not a whole number of at least 0."),
         ({"output": "64M"}, "output='64M' is not a whole number of bytes, at least 1."),
     ],
     ids=str,

@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.sources.deploy_rs import DeployRsSource
 from nixhive_nb.deployment.sources.flake import FlakeSource
 from nixhive_nb.deployment.sources.hive import HiveSource
+from nixhive_nb.deployment.sources.morph import MorphSource
 from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, is_reference
 from nixhive_nb.errors import DeploymentError
 
@@ -48,11 +50,11 @@ def _in_folder(folder: Path, named: str | Path, how: Evaluation) -> Source:
 
 
 def _of_file(place: Path, how: Evaluation) -> Source:
-    return HiveSource(place, how)
+    return MorphSource(place, how) if how.format == "morph" else HiveSource(place, how)
 
 
 def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return FlakeSource(place, how)
+    return DeployRsSource(place, how) if how.format == "deploy-rs" else FlakeSource(place, how)
 
 
 def _there(path: str | Path) -> Path:

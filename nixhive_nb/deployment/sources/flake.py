@@ -7,6 +7,7 @@ evaluated for it. Without it each configuration is an instance that is reached b
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.sources.where import FlakePlace
+
+_log = logging.getLogger(__name__)
 
 DATA = "nixhive"
 CONFIGURATIONS = "nixosConfigurations"
@@ -72,6 +75,7 @@ class FlakeSource:
         except flakes.OutputMissing:
             if self.place.attribute:
                 raise DeploymentError(f"The flake {name} has no output {output}.") from None
+            _log.debug("%s has no output %s", name, output)
             return self._other(name)
         if shape != "flake":
             if self._how.format is None and self.place.attribute and shape:
@@ -99,6 +103,7 @@ class FlakeSource:
                 try:
                     flakes.evaluated(self.place, output, "_: true", self._how)
                 except flakes.OutputMissing:
+                    _log.debug("%s has no output %s", name, output)
                     continue
                 raise Foreign(format_)
         return self._by_name(name)

@@ -2,9 +2,10 @@
 value:
 let
   isNode = node: builtins.isAttrs node && node ? profiles && node ? hostname;
+  hasNodes = set: builtins.isAttrs set && builtins.any isNode (builtins.attrValues set);
 in
 if !builtins.isAttrs value then ""
 else if value ? __schema || value ? meta then "colmena"
 else if value ? instances then "flake"
-else if builtins.any isNode (builtins.attrValues value) then "deploy-rs"
+else if hasNodes value || hasNodes (value.nodes or null) then "deploy-rs"
 else ""

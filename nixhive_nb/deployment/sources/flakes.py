@@ -7,6 +7,7 @@ lock file is never written, and a flake's own settings (`nixConfig`) are never t
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.sources.source import Evaluation
     from nixhive_nb.deployment.sources.where import FlakePlace
+
+_log = logging.getLogger(__name__)
 
 _LOCK = "flake.lock"
 _NIX = ("nix", "--extra-experimental-features", "nix-command flakes")
@@ -151,5 +154,6 @@ def path_inputs(place: FlakePlace) -> list[str]:
         nodes = json.loads((place.directory / _LOCK).read_bytes())["nodes"].values()
         folders = [Path(node["locked"]["path"]) for node in nodes if node.get("locked", {}).get("type") == "path"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        _log.debug("the lock file of %s", place.directory, exc_info=True)
         return []  # there is none yet; Nix says what is wrong with one that is there
     return [str(folder / FLAKE) for folder in folders if folder.is_absolute()]

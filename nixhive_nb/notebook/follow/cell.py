@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from nixhive_nb.notebook.follow.model import PlainView, Source, TrackedView
+from nixhive_nb.notebook.follow.model import Followable, PlainView, TrackedView
 from nixhive_nb.notebook.follow.pump import PAUSE, Pump
 from nixhive_nb.notebook.pages import here, pages, show_hint
 from nixhive_nb.notebook.private import in_kernel, is_attended
@@ -47,7 +47,9 @@ BESIDE, HIDDEN = 1.0, 10.0
 
 
 @contextlib.contextmanager
-def track(source: Source, record: Callable[[], Bundle], *, blocking: bool = True) -> Iterator[Callable[[object], None]]:
+def track(
+    source: Followable, record: Callable[[], Bundle], *, blocking: bool = True
+) -> Iterator[Callable[[object], None]]:
     """Show a source in the cell while it runs; what stays there is its record, also after an interrupt.
 
     It gives what is to be called with whatever has changed, by any thread. It may be left on another thread than it
@@ -114,7 +116,7 @@ def _unheard(_: object) -> None:
 class _Shown:
     """One output of a cell: HTML, which the widget stands in for after a while, in the end the record."""
 
-    def __init__(self, source: Source, *, blocking: bool, settings: Hive) -> None:
+    def __init__(self, source: Followable, *, blocking: bool, settings: Hive) -> None:
         self._source = source
         self._blocking = blocking
         self._own = _takes_widget(settings.widgets)

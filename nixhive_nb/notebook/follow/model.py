@@ -72,7 +72,7 @@ class TrackedView(msgspec.Struct, frozen=True, kw_only=True):
     """The command that tells how it ended, should nobody see it end here; empty where none does."""
 
 
-class Source(Protocol):
+class Followable(Protocol):
     """What can be followed. Any thread may call any of it."""
 
     def view(self) -> TrackedView:

@@ -1,0 +1,208 @@
+"""Nodes of deploy-rs: the output `deploy` of a flake.
+
+A node is one system and one instance of its name. Its NixOS profile is activated by our own trial; other profiles are
+left alone, and told. Source: the README of deploy-rs ("API") and its interface.json.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nixhive_nb.deployment.inventory import Instance, Inventory, System
+from nixhive_nb.deployment.names import hostname_problem, name_problem
+from nixhive_nb.deployment.sources import flakes
+from nixhive_nb.deployment.sources.heeding import Heeding
+from nixhive_nb.deployment.sources.source import Evaluation, Read
+from nixhive_nb.deployment.sources.ssh_words import ssh_options
+from nixhive_nb.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nixhive_nb.deployment.sources.formats import Format
+    from nixhive_nb.deployment.sources.where import FlakePlace
+    from nixhive_nb.deployment.ways import SshOptions
+
+DEPLOY = "deploy"
+_SYSTEM = "system"
+"""What deploy-rs calls the profile of a NixOS system."""
+_ROOT = "root"
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A profile of a node, without what it holds."""
+
+    settings: dict[str, Any] = {}
+
+
+class DeployNode(msgspec.Struct, frozen=True):
+    """A node of deploy-rs, without what its profiles hold."""
+
+    hostname: str
+    settings: dict[str, Any] = {}
+    profiles: dict[str, Profile] = {}
+    strangers: tuple[str, ...] = ()
+
+
+class Deploy(msgspec.Struct, frozen=True):
+    """What `deploy_rs.nix` gives."""
+
+    nodes: dict[str, DeployNode]
+    settings: dict[str, Any] = {}
+
+
+class DeployRsSource:
+    """A flake with nodes of deploy-rs."""
+
+    format: Format = "deploy-rs"
+
+    def __init__(self, place: FlakePlace, how: Evaluation) -> None:
+        self.place = place
+        self._how = how
+        self._output = place.attribute.removesuffix(".nodes") or DEPLOY
+
+    @property
+    def path(self) -> Path:
+        """Where it is; for a flake elsewhere, a path that stands for it."""
+        return self.place.path
+
+    @property
+    def named(self) -> str:
+        """Its reference, with the output that was named."""
+        return self.place.named
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of `flake.nix`, where it is on this machine."""
+        return self.place.directory
+
+    def inventory(self, name: str, *, show_trace: bool) -> Read:
+        """Read nodes and settings; no configuration is evaluated. Raises `DeploymentError`."""
+        del show_trace
+        try:
+            answer, said = flakes.evaluated(self.place, self._output, flakes.expression("deploy_rs"), self._how)
+        except flakes.OutputMissing:
+            raise DeploymentError(f"The flake {name} has no output {self._output}.nodes of deploy-rs.") from None
+        try:
+            deploy = msgspec.convert(answer, type=Deploy)
+        except msgspec.ValidationError as error:
+            raise DeploymentError(f"`{self._output}` of {name} is not as deploy-rs has it: {error}.") from None
+        return Read(inventory=_Reader(deploy).inventory(name), said=said)
+
+    def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
+        """Return the command that instantiates the NixOS systems in the profiles of nodes."""
+        del inventory
+        names, profile = flakes.nix_names(systems), flakes.nix_string(_SYSTEM)
+        function = flakes.expression("deploy_rs_toplevels", names=names, profile=profile)
+        return flakes.eval_command(self.place, self._output, function, self._how)
+
+    def explained(self, said: str, *, show_trace: bool = False) -> str:
+        """Return what Nix wrote when an evaluation failed, in short."""
+        return flakes.explained(said, self.place, show_trace=show_trace)
+
+
+class _Reader:
+    """One pass over the nodes, which notes what is wrong with them, and what becomes of all that they say."""
+
+    def __init__(self, deploy: Deploy) -> None:
+        self.deploy = deploy
+        self.heeding = Heeding()
+        self.problems: list[str] = []
+
+    def inventory(self, source: str) -> Inventory:
+        """Return the inventory. Raises `DeploymentError` with a line for each mistake."""
+        instances = {name: self._instance(name, node) for name, node in sorted(self.deploy.nodes.items())}
+        if self.problems:
+            raise DeploymentError("\n".join(self.problems))
+        empty = () if instances else (f"{source} has no nodes.",)
+        return Inventory(
+            source=source,
+            systems={name: System(name=name, platform="") for name, one in instances.items() if one is not None},
+            instances={name: one for name, one in instances.items() if one is not None},
+            warnings=empty,
+            format="deploy-rs",
+            heeded=self.heeding.heeded,
+        )
+
+    def _instance(self, name: str, node: DeployNode) -> Instance | None:
+        for other in node.profiles:
+            if other != _SYSTEM:
+                self.heeding.ignored(f"profiles.{other}", "only NixOS systems are deployed", name)
+        for stranger in node.strangers:
+            self.heeding.ignored(stranger, "deploy-rs does not know it either", name)
+        wrong = name_problem(name)
+        if wrong:
+            self.problems.append(f"node {name}: it cannot be the name of an instance: {wrong}.")
+        if _SYSTEM not in node.profiles:
+            self.heeding.ignored("node", f"it has no profile `{_SYSTEM}`, and is no instance", name)
+            return None
+        said = self._settings(node)
+        self._heed(name, said)
+        return Instance(name=name, system=name, ssh=self._ssh(name, node.hostname, said))
+
+    def _settings(self, node: DeployNode) -> dict[str, Any]:
+        """Return the settings of the NixOS profile: its own, those of its node, of all; words for ssh are joined."""
+        floors = (node.profiles[_SYSTEM].settings, node.settings, self.deploy.settings)
+        found: dict[str, Any] = {}
+        for floor in floors:
+            for key, value in floor.items():
+                if value is not None and key != "sshOpts":
+                    found.setdefault(key, value)
+        words = [word for floor in floors for word in floor.get("sshOpts") or ()]
+        return {**found, "sshOpts": words}
+
+    def _ssh(self, name: str, hostname: str, said: Mapping[str, Any]) -> SshOptions:
+        wrong = hostname_problem(hostname)
+        if wrong:
+            self.problems.append(f"node {name}: `hostname` is {hostname!r}: {wrong}.")
+        self.heeding.honoured("hostname", name)
+        try:
+            options = dict(ssh_options([str(word) for word in said["sshOpts"]]))
+        except ValueError as error:
+            self.problems.append(f"node {name}: `sshOpts`: {error}.")
+            options = {}
+        if said["sshOpts"]:
+            self.heeding.honoured("sshOpts", name, "as options of its Host block")
+        # deploy-rs logs in as USER@HOST, the local user by default, whatever the configuration of ssh says.
+        first = {"Hostname": (hostname,), "User": (str(said.get("sshUser") or getpass.getuser()),)}
+        return tuple(sorted((first | {key: value for key, value in options.items() if key not in first}).items()))
+
+    def _heed(self, name: str, said: Mapping[str, Any]) -> None:
+        heed = self.heeding
+        login = said.get("sshUser") or getpass.getuser()
+        if "sshUser" in said:
+            heed.honoured("sshUser", name)
+        if said.get("user", login) != _ROOT:
+            heed.differently("user", "a NixOS system is activated by root", name)
+        elif "user" in said:
+            heed.honoured("user", name)
+        sudo = str(said.get("sudo", "sudo -u")).split()
+        if "sudo" in said and sudo[:1] != ["sudo"]:
+            heed.ignored("sudo", "not yet: root is become by `sudo -n`", name)
+        elif "sudo" in said:
+            heed.differently("sudo", "root is become by `sudo -n`", name)
+        for key, what in _DIFFERENT.items():
+            if key in said and said[key] not in (_USUAL.get(key), None):
+                heed.differently(key, what, name)
+        for key, what in _IGNORED.items():
+            if said.get(key) not in (None, False):
+                heed.ignored(key, what, name)
+
+
+_USUAL = {"autoRollback": True, "magicRollback": True, "fastConnection": False}
+_DIFFERENT = {
+    "magicRollback": "type `--no confirm` for a deploy without a trial",
+    "autoRollback": "a host always goes back where an activation fails",
+    "confirmTimeout": "type `--confirm SECONDS`",
+    "activationTimeout": "type `--activation-timeout SECONDS`",
+    "fastConnection": "a host gets from its own substituters what it can, else from here",
+}
+_IGNORED = {
+    "remoteBuild": "systems are built here",
+    "interactiveSudo": "not yet: root is become without a password",
+    "tempPath": "nothing of ours lies there",
+}
