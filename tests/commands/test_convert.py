@@ -68,7 +68,8 @@ def test_a_network_of_morph_becomes_a_file_with_the_same_hosts_and_systems(tmp_p
 
 @pytest.mark.nix
 def test_what_is_not_taken_along_stands_in_comments(tmp_path):
-    said = converted(network(tmp_path, CHECKS, 'ordering.tags = [ "db" ]; evalConfig = <nixpkgs/x>;'.replace("<nixpkgs/x>", "pkgs.path + \"/nixos/lib/eval-config.nix\"")))
+    more = 'ordering.tags = [ "db" ]; evalConfig = pkgs.path + "/nixos/lib/eval-config.nix";'
+    said = converted(network(tmp_path, CHECKS, more))
     assert "# deployment.preDeployChecks of db: not honoured (nothing is checked before a deploy)\n" in said
     assert "# network.ordering.tags: honoured differently (type `deploy '@(db)' '*'`: each pattern is a wave)\n" in said
     assert "# `network.evalConfig` is not taken" in said
@@ -134,7 +135,7 @@ def test_a_flake_without_data_gets_its_names_and_one_with_data_is_ours_already(t
 
 @pytest.mark.nix
 def test_our_own_file_is_not_converted_and_nothing_is_written_over(tmp_path, capsys):
-    (tmp_path / "hive.nix").write_text("{ systems.www.configuration = { }; instances.www.system = \"www\"; }")
+    (tmp_path / "hive.nix").write_text('{ systems.www.configuration = { }; instances.www.system = "www"; }')
     assert call(["convert"]) == 1
     assert "hive.nix is in our format already: there is nothing to convert." in capsys.readouterr().err
     file = network(tmp_path, "www = { };")

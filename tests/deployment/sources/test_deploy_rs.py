@@ -81,7 +81,8 @@ def test_what_becomes_of_each_setting_is_said(tmp_path):
         f"""magicRollback = false; confirmTimeout = 60; remoteBuild = true; fastConnection = false; autoRollback = true;
         colour = "red"; sshUser = "root"; user = "root"; sudo = "doas -u"; interactiveSudo = true;
         nodes.www = {{ hostname = "www"; extra = 1; profilesOrder = [ "home" "system" ];
-          profiles.system = {{ {NEVER} profilePath = "/nix/var/nix/profiles/mine"; odd = 1; }}; profiles.home = {{ {NEVER} user = "ann"; }}; }};
+          profiles.system = {{ {NEVER} profilePath = "/nix/var/nix/profiles/mine"; odd = 1; }};
+          profiles.home = {{ {NEVER} user = "ann"; }}; }};
         nodes.mac = {{ hostname = "mac"; profiles.home = {{ {NEVER} }}; }};""",
     )
     assert heeded_lines(found.heeded) == [
