@@ -17,7 +17,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from nixhive_nb.util.text import strip_control
-from tests.pages import notebooks
+from tests.pages import ROOT, notebooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from tests.pages import Block, Page
     from tests.practice import Practice
 
+STAND_INS = {
+    "github:NixOS/nixpkgs/nixos-24.11": ROOT / "nixhive_nb" / "lab" / "nixpkgs",
+    "github:serokell/deploy-rs": ROOT / "tests" / "stand_ins" / "deploy-rs",
+}
+"""What flakes of others are here: there is no way to them."""
 RUN = ("console", "ipython", "python")
 
 
@@ -74,7 +79,7 @@ class Follower:
 
     def _do(self, page: Page, block: Block, folder: Path, notebook: Notebook) -> None:
         if "file" in block.marks:
-            (folder / block.marks["file"]).write_text(block.text + "\n")
+            (folder / block.marks["file"]).write_text(in_their_place(block.text) + "\n")
         elif block.language in RUN:
             run = terminal if block.language == "console" else notebook.run
             said = ""
@@ -155,6 +160,13 @@ def shows(said: str, wanted: str) -> bool:
     """Return whether a text has these lines in their order; `…` in a line is anything, and so is blank space."""
     parts = [re.escape(part).replace(r"\ ", r"\s+") for part in re.split(r"\s*…\s*|\n", wanted) if part]
     return re.search(".*?".join(parts), said, re.DOTALL) is not None
+
+
+def in_their_place(text: str) -> str:
+    """Return the content of a file with what stands here for flakes that are elsewhere."""
+    for url, folder in STAND_INS.items():
+        text = text.replace(f'"{url}"', f'"path:{folder}"')
+    return text
 
 
 def own_fleet(practice: Practice) -> dict[str, str]:

@@ -11,6 +11,7 @@ import msgspec
 from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS, explain
 from nixhive_nb.deployment.reading import Evaluated, PlacesWanted, read_inventory
 from nixhive_nb.deployment.sources.source import Evaluation, Read, said_lines
+from nixhive_nb.deployment.sources.where import FLAKE
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
 from nixhive_nb.util.collecting import collected_seldom
@@ -76,6 +77,12 @@ class HiveSource:
             raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=said_lines(finished.stderr))
         with collected_seldom():
             answer = msgspec.json.decode(finished.stdout, type=Evaluated)
+            if answer.required and (self.directory / FLAKE).exists():
+                names = ", ".join(answer.required)
+                raise DeploymentError(
+                    f"{source} is a function that needs {names}: the flake beside it may be what calls it. Name one of "
+                    "its outputs, as in -c .#colmena."
+                )
             self._see_whose(answer, source)
             return Read(inventory=read_inventory(answer, source, self.directory), said=finished.stderr)
 
