@@ -21,7 +21,8 @@ from nixhive_nb.hosts.activation import Order, RunsAndBoots, SeenHost
 from nixhive_nb.hosts.checks import complaint, run_checks
 from nixhive_nb.hosts.reboot import Reboot
 from nixhive_nb.hosts.settled import see_settled
-from nixhive_nb.nix.build import Builds
+from nixhive_nb.nix.build import Builds, Built
+from nixhive_nb.nix.build_there import build_there
 from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
@@ -97,6 +98,7 @@ class NixSsh:
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
         connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
+        self._places = {step.id: step for step in plan.steps if step.kind == "build" and step.store}
         self._builds = Builds(
             inventory,
             source,
@@ -105,6 +107,7 @@ class NixSsh:
             realise=plan.options.realise,
             show_trace=show_trace,
             wanted=plan.wanted,
+            elsewhere={step.system for step in self._places.values()},
         )
         stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
         self._transfer = Transfer(
@@ -124,7 +127,7 @@ class NixSsh:
             "probe": self._probe,
             "instantiate": self._builds.instantiate,
             "missing": self._missing,
-            "build": self._builds.build,
+            "build": self._build,
             "register": self._builds.register,
             "sign": self._builds.sign,
             "push": self._push,
@@ -162,8 +165,18 @@ class NixSsh:
             outcome="unchanged", path=built.path, how="measured", size=lacks, reboot=reboot, inhibited=changes
         )
 
+    async def _build(self, step: Step, tell: Tell) -> Result:
+        if step.store:
+            return await build_there(step, self._builds, self._transfer, tell)
+        return await self._builds.build(step, tell)
+
+    def _result(self, step: Step) -> Built:
+        """Return what a step moves, with the store where it is if that is not here."""
+        there = next((self._places[name].store for name in step.needs if name in self._places), "")
+        return msgspec.structs.replace(self._builds.result(step.system), there=there)
+
     async def _push(self, step: Step, tell: Tell) -> Result:
-        built = self._builds.result(step.system)
+        built = self._result(step)
         platform = await asyncio.to_thread(platform_of, built.path)
         needing = [target.instance for target in self._plan.targets if _needs(target, step)]
         refusals = [self._refusal(name, step.system, platform, self._seen.get(name)) for name in needing]
@@ -172,7 +185,7 @@ class NixSsh:
         return await self._transfer.push(step, built, tell)
 
     async def _fetch(self, step: Step, tell: Tell) -> Result:
-        built = self._builds.result(step.system)
+        built = self._result(step)
         platform = await asyncio.to_thread(platform_of, built.path)
         seen = self._seen.get(step.instance)
         if platform and (seen is None or seen.facts is None):

@@ -18,6 +18,7 @@ from nixhive_nb.plan.drift import differences
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.guards import check_allowed, check_named, guards, refusals
 from nixhive_nb.plan.options import How, options_of
+from nixhive_nb.plan.placing import is_elsewhere
 from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES, Options, Verb
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
 from nixhive_nb.plan.resume import goals_of
@@ -80,6 +81,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     evaluate: bool = True
     measure: bool = False
     no: tuple[str, ...] = ()
+    options: Options = Options()
+    """Those of the plan that it is for: what is built elsewhere need not be what this machine can build."""
 
 
 def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow: Follow | None = None) -> Plan:
@@ -89,7 +92,7 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
     if request.verb in BRINGING:
         check_named(guards(request.options.refuse, work.inventory.refuse), request.patterns, request.verb)
     targets = targets_of(work, request.patterns)
-    asked = Asked(evaluate=request.verb in BRINGING, measure=measure, no=request.no)
+    asked = Asked(evaluate=request.verb in BRINGING, measure=measure, no=request.no, options=request.options)
     return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
 
 
@@ -106,7 +109,8 @@ def resumed(work: Workspace, run: str = "", *, refuse: Collection[str] = (), fol
         how = {**how, "refuse": refuse}
     request = Request.of(verb, patterns, how)
     targets = targets_of(work, request.patterns)
-    seen = survey(work, targets, Asked(measure=verb == "push", no=request.no), follow)
+    asked = Asked(measure=verb == "push", no=request.no, options=request.options)
+    seen = survey(work, targets, asked, follow)
     done = confirmed(seen, verb, request.options)
     request = msgspec.structs.replace(request, left_out=tuple(sorted(done)))
     return _complete(work, request, _steps(work, request, targets, seen))
@@ -137,7 +141,8 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
     inventory, known = work.routed(targets), work.known(asked.no)
     if asked.evaluate:
         systems = dict.fromkeys(inventory.instances[name].system for name in targets.instances)
-        check_platforms(inventory, [name for name in systems if not known.get(name)])
+        built = [name for name in systems if not known.get(name) and not is_elsewhere(inventory, name, asked.options)]
+        check_platforms(inventory, built)
     options = options_of(How(), "survey")
     plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
     seen = _with_noted(work, runs.found(work, plan, follow))

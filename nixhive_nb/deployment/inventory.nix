@@ -145,6 +145,7 @@ let
         inherit paths;
         configuration = module;
         system = plain;
+        build = plain;
         checks = checks of;
       });
       instances = named "instance" isPlainInstance (of: {

@@ -44,6 +44,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     """What the system is built for, such as `x86_64-linux`; empty where only its evaluation would tell."""
     checks: tuple[Check, ...] = ()
+    build: str = ""
+    """Where a push or a deploy builds it: `here` (also if empty), `instance`, `relay`, or the URL of a store."""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -153,7 +155,7 @@ def _present(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a JSO
 
 
 def _system_json(system: System, result: str, derivation: str) -> dict[str, Any]:
-    return _present(paths=list(system.paths), result=result, derivation=derivation)
+    return _present(paths=list(system.paths), build=system.build, result=result, derivation=derivation)
 
 
 def _instance_json(instance: Instance) -> dict[str, Any]:

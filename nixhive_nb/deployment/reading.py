@@ -17,6 +17,7 @@ from nixhive_nb.deployment.names import address_problem, name_problem, store_pro
 from nixhive_nb.deployment.node import KINDS, Node, Plain
 from nixhive_nb.deployment.plain import PlainReader
 from nixhive_nb.deployment.refused import REFUSED
+from nixhive_nb.deployment.stores import place_problem
 from nixhive_nb.deployment.values import CONTROL, breaks_line, is_key_line, is_ssh_option, ssh_problem, ssh_text
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
@@ -24,11 +25,13 @@ from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
-    "system": ("configuration", "paths", "system", "evalConfigArgs", "checks"),
+    "system": ("configuration", "paths", "system", "evalConfigArgs", "build", "checks"),
     "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks"),
     "nix": ("build",),
     "nix.build": ("flags",),
@@ -121,7 +124,15 @@ class _DeploymentReader:
         self.check_configuration(members.get("configuration", _NONE), name, node)
         platform = self.string(members, "system", of) or self.platform
         checks = read_checks(members.get("checks", _NONE), of, self.problem)
-        return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks)
+        build = self.build_place(members, of)
+        return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks, build=build)
+
+    def build_place(self, members: Mapping[str, Node], of: str) -> str:
+        where = self.string(members, "build", of)
+        wrong = place_problem(where) if where else ""
+        if wrong:
+            self.problem(members["build"], f"`build`{of} is {_shortened(redact(where))!r}: {wrong}")
+        return where
 
     def instance(self, name: str, node: Node, systems: dict[str, System]) -> Instance:
         of = f" of instance {name}"

@@ -5,10 +5,14 @@ Only the backend knows the URL of a name, when it copies. A URL without a secret
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nixhive_nb.util.redaction import redact
+
+PLACES = ("here", "instance", "relay")
+"""Where a system can be built, beside a store that is named by its URL."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,3 +40,17 @@ def store_names(urls: Iterable[str]) -> dict[str, str]:
 def shown_store(url: str) -> str:
     """Return the URL of a store without secrets."""
     return redact(url)
+
+
+def place_problem(where: str) -> str:
+    """Return what is wrong with a place that a system is to be built at; empty where nothing is."""
+    if where in PLACES:
+        return ""
+    scheme, _, rest = where.partition("://")
+    if scheme not in ("ssh", "ssh-ng") or not rest:
+        return f"it is {', '.join(PLACES)}, or the URL of a store such as ssh-ng://builder"
+    if re.search(r"[\s?#/]|^-", rest.removesuffix("/")):
+        return "of the URL of a store that builds, only user, host and port count: ssh-ng://USER@HOST:PORT"
+    if shown_store(where) != where:
+        return "a URL with a password is shown in plans and journals: leave that to ssh's own keys"
+    return ""

@@ -24,7 +24,7 @@ from nixhive_nb.util import process
 from nixhive_nb.util.files import file_name, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.places import Places
@@ -51,6 +51,8 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     sizes: dict[str, int] = {}
     local: bool = True
     """Whether the path is in this machine's store."""
+    there: str = ""
+    """Name of the store that it was built at, where that was not here."""
 
     @property
     def size(self) -> int:
@@ -71,8 +73,9 @@ class Builds:
         realise: bool,
         show_trace: bool,
         wanted: Sequence[Wanted] = (),
+        elsewhere: Collection[str] = (),
     ) -> None:
-        """`source` instantiates the systems.
+        """`source` instantiates the systems; those that are `elsewhere` are built on other machines.
 
         `places` has the state file, and the folder for links that keep results from being collected.
 
@@ -83,6 +86,7 @@ class Builds:
         self._source = source
         self._places = places
         self._realise = realise
+        self._elsewhere = elsewhere
         self._show_trace = show_trace
         self._wanted = {one.system: (one.path, one.derivation) for one in wanted if one.derivation}
         self._warnings: dict[str, tuple[str, ...]] = {}
@@ -91,6 +95,11 @@ class Builds:
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
         self._known: dict[str, asyncio.Future[Built | None]] = {}
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags for builds that the deployment has."""
+        return self._inventory.build_flags
 
     @property
     def results(self) -> Mapping[str, Built]:
@@ -210,7 +219,7 @@ class Builds:
         missing = await self._invalid(paths)
         for system, (path, derivation) in wanted.items():
             if path in missing:
-                self._failed[system] = await _build_failure(derivation, log)
+                self._failed[system] = await build_failure(derivation, log)
         broken = [system for system in wanted if system in self._failed]
         # A build that was told to fail (a hash that differs, say) may still leave every path valid.
         said = headline((log.errors or ["nix-store --realise failed"])[-1])
@@ -225,22 +234,31 @@ class Builds:
         if step.path:
             return await self._keep(system, step.path)
         path, derivation = self._wanted[system]
-        if not self._realise:
+        if not self._realise or system in self._elsewhere:
             self._built[system] = Built(path=path, derivation=derivation, local=False)
             return Result(path=path, derivation=derivation, how="instantiated")
         built = Built(path=path, derivation=derivation, sizes=await self._sizes(path))
         await self._root(system, path)
-        await asyncio.to_thread(
-            remember,
-            self._places,
-            {system: (path, derivation)},
-            taken_along=any(str(self._places.state) in taken for taken in self._takes.values()),
-            all_seen=self._takes.keys() >= self._inventory.systems.keys(),
-        )
+        await self.remember(system)
         self._built[system] = built
         if path in self._present:
             return Result(outcome="unchanged", path=path, derivation=derivation, how="present", size=built.size)
         return Result(path=path, derivation=derivation, how="built", size=built.size)
+
+    async def remember(self, system: str) -> None:
+        """Note the result of a system that is built, for later runs."""
+        await asyncio.to_thread(
+            remember,
+            self._places,
+            {system: self._wanted[system]},
+            taken_along=any(str(self._places.state) in taken for taken in self._takes.values()),
+            all_seen=self._takes.keys() >= self._inventory.systems.keys(),
+        )
+
+    async def recipe(self, system: str) -> Built:
+        """Return what builds a system, as something to be copied: its derivation, with all that this needs."""
+        derivation = self._wanted[system][1]
+        return Built(path=derivation, sizes=await self._sizes(derivation))
 
     async def sign(self, step: Step, _tell: Tell) -> Result:
         """Sign the closure of a system, so that instances accept it from their relay."""
@@ -279,7 +297,7 @@ class Builds:
         return dict(zip(closure, map(int, sizes), strict=True))
 
 
-async def _build_failure(derivation: str, log: NixLog) -> StepFailed:
+async def build_failure(derivation: str, log: NixLog) -> StepFailed:
     """Say which derivation broke a system, with the last lines of its builder."""
     ended = await process.stream(commands.closure(derivation))
     needed = set(ended.stdout.split())

@@ -54,10 +54,15 @@ def sign(path: str, key_file: str) -> list[str]:
     return [*NEW_COMMAND, "store", "sign", "--recursive", "--key-file", key_file, path]
 
 
-def copy(path: str, store: str, options: Sequence[str] = (), *, substitute: bool = True) -> list[str]:
-    """Copy a path and what it needs to a store; the other side may take what it can from its own substituters."""
+def copy(path: str, store: str, options: Sequence[str] = (), *, substitute: bool = True, source: str = "") -> list[str]:
+    """Copy a path and what it needs to a store; the other side may take what it can from its own substituters.
+
+    With a `source` it comes from that store, through this machine. Of a derivation it is all that builds it.
+    """
     own = ("--substitute-on-destination",) if substitute else ()
-    return [*NEW_COMMAND, "copy", "--to", store, *own, *LOG, *options, path]
+    origin = ("--from", source) if source else ()
+    derivation = ("--derivation",) if path.endswith(".drv") else ()
+    return [*NEW_COMMAND, "copy", *origin, "--to", store, *own, *derivation, *LOG, *options, path]
 
 
 def path_info(path: str, store: str) -> list[str]:

@@ -9,6 +9,7 @@ import re
 import shlex
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from nixhive_nb.nix.build import Built
     from nixhive_nb.plan.protocol import Tell
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.link import HostLinks
 
 _log = logging.getLogger(__name__)
+Heard = Callable[[str], None]
 
 _COPYING = re.compile(r"copying path '([^']+)' from")
 _NOISE = re.compile(r"'nix-store --serve' protocol mismatch from .*", re.DOTALL)
@@ -119,6 +121,31 @@ class Transfer:
         await self._see_there(built.path, store)
         return copied
 
+    async def copy_recipe(self, store: str, recipe: Built, tell: Tell) -> Result:
+        """Copy a derivation and all that it needs to the store that will build it."""
+        url = self._url_of(store)
+        where = ssh_store(url)
+        # Its own substituters have no derivations.
+        asked = where.host if where and self._is_ours(where) else ""
+        return await self._copy(recipe, url, tell, asked=asked, substitute=False)
+
+    async def build(self, store: str, derivation: str, path: str, flags: Iterable[str], heard: Heard) -> int:
+        """Have the host of a store build a derivation, whose result is kept there; return the exit status."""
+        where = ssh_store(self._url_of(store))
+        if where is None or where.is_elsewhere:
+            raise StepFailed(f"{store} cannot build: its login has to be that of a host with a Nix of its own.")
+        # Before it is there: no collection comes between its build and its use.
+        keep = fetching.keep(path, self._roots.name(path, relay=True))
+        rooted: list[str] = []
+        await self._on(where, keep, seconds=_SEE_SECONDS, on_line=rooted.append)
+        if any(isinstance(fetching.read(line), fetching.Rooted) for line in rooted):
+            self._roots.hold(where, path, relay=True)
+        command = fetching.build(derivation, self._roots.name(derivation), list(flags))
+        status = await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=heard)
+        self._roots.hold(where, derivation)
+        await self._roots.release(where, derivation)
+        return status
+
     async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
         lost = await self._see_stored(step.store, built, tell)
@@ -138,7 +165,7 @@ class Transfer:
             built, commands.instance_store(step.instance), tell, asked=step.instance, substitute=not counter.stalled
         )
         await self._see_on(step.instance, built.path)
-        came = "copied from here"
+        came = f"copied from {built.there} through this machine" if built.there else "copied from here"
         if copied.outcome == "unchanged":  # it was not there when we asked first
             came = "it got it by itself when it was asked again"
             copied = msgspec.structs.replace(copied, outcome="done", how="got by itself")
@@ -282,7 +309,7 @@ class Transfer:
 
     async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "", substitute: bool = True) -> Result:
         """Copy from here. `asked` is the instance whose store it is, where there is one: it tells what it lacks."""
-        if not built.local:
+        if not built.local and not built.there:
             raise StepFailed(
                 f"{built.path} is not in this machine's store, and {shown_store(store)} cannot get it by itself. "
                 "Build it: leave out --no build."
@@ -298,7 +325,12 @@ class Transfer:
             tell.progress(log.bytes_copied, expected)
 
         url, options = self._for_nix(store)
-        argv = commands.copy(built.path, url, commands.copy_options(os.environ), substitute=substitute)
+        # Through this machine, which keeps nothing of it: those two do not reach, or do not trust, each other.
+        source = "" if built.local else self._for_nix(self._url_of(built.there))[0]
+        if source:
+            tell.line(f"{built.path} goes from {built.there} to {shown_store(store)} through this machine")
+        user_options = commands.copy_options(os.environ)
+        argv = commands.copy(built.path, url, user_options, substitute=substitute, source=source)
         copy = partial(
             stream_moving,
             argv,
@@ -318,7 +350,12 @@ class Transfer:
             raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}{often}")
         if not log.paths_copied:
             return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
-        return Result(path=built.path, how="from here", sent=log.bytes_copied, size=built.size)
+        return Result(
+            path=built.path,
+            how=f"from {built.there} through here" if source else "from here",
+            sent=log.bytes_copied,
+            size=built.size,
+        )
 
 
 class _Pushed:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.hosts import command
 from nixhive_nb.nix import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FETCH_SECONDS = 6 * 3600
 """How long a host may take to fetch a system in all."""
@@ -52,6 +56,15 @@ def fetch(path: str, root: str, *, stall: float, limit: int = FETCH_SECONDS) -> 
     It is ended on the host when no byte moves for `stall` seconds, and after `limit` seconds in all.
     """
     return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK)
+
+
+def build(derivation: str, root: str, flags: Sequence[str]) -> str:
+    """Return the shell words that have a host build a derivation, which is kept there meanwhile.
+
+    A build may be silent for long: it is ended after the whole time alone.
+    """
+    limit = str(FETCH_SECONDS)
+    return _command("fetch", derivation, root, limit, limit, "--keep-going", *commands.LOG, *flags)
 
 
 def keep(path: str, root: str) -> str:

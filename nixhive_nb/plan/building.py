@@ -9,7 +9,7 @@ from nixhive_nb.plan.routes import login_locks
 from nixhive_nb.plan.step import Step, step_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Survey, Target
@@ -45,19 +45,22 @@ def build_steps(
     survey: Survey | None,
     *,
     realise: bool,
+    elsewhere: Collection[str] = (),
 ) -> list[Step]:
     """Return the steps from the expressions to a verdict on each system.
 
     What is known is taken as it is. What a survey has evaluated is not evaluated again; where that failed, the step
-    `register` fails with what was said then.
+    `register` fails with what was said then. Those that are built elsewhere are only evaluated here.
     """
     evaluated = {one.system: one for one in survey.wanted} if survey else {}
     new = [system for system in systems if not known.get(system)]
     steps = instantiate_steps(inventory, [system for system in new if system not in evaluated])
     before = tuple(step.id for step in steps)
     buildable = tuple(system for system in new if system not in evaluated or not evaluated[system].error)
-    if realise and buildable:
-        build = Step(id=step_id("build"), kind="build", systems=buildable, after=before)
+    here = tuple(system for system in buildable if system not in elsewhere)
+    evaluated_by = before
+    if realise and here:
+        build = Step(id=step_id("build"), kind="build", systems=here, after=before)
         steps.append(build)
         before = (build.id,)
     steps += [
@@ -66,7 +69,7 @@ def build_steps(
             kind="register",
             systems=(system,),
             path=known.get(system, ""),
-            after=before if system in buildable else (),
+            after=() if system not in buildable else before if system in here else evaluated_by,
         )
         for system in systems
     ]

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from nixhive_nb.deployment.stores import PLACES, place_problem
+
 _SHARE = re.compile(r"([0-9]{1,9})(%?)")
 _SIZE = re.compile(r"([0-9]{1,9})([kKmMgG]?)")
 _UNITS = " kMG"
@@ -304,6 +306,37 @@ class Text(msgspec.Struct, frozen=True):
 
     def read(self, word: str) -> str:
         """Return the text."""
+        return self.value(word)
+
+    def word(self, value: object) -> str:
+        """Return the word for a value."""
+        return str(value)
+
+
+class Where(msgspec.Struct, frozen=True):
+    """A place where systems are built; an empty text leaves it to the deployment."""
+
+    @property
+    def allowed(self) -> str:
+        """What it may be."""
+        return f"{', '.join(PLACES)}, or a store that builds, such as ssh-ng://builder"
+
+    @property
+    def range(self) -> str:
+        """Nothing: it is no number in a range."""
+        return ""
+
+    def value(self, given: object) -> str:
+        """Return the place."""
+        if not isinstance(given, str):
+            raise ValueError(self.allowed)  # noqa: TRY004 - all that is not allowed is one error
+        wrong = place_problem(given) if given else ""
+        if wrong:
+            raise ValueError(wrong)
+        return given
+
+    def read(self, word: str) -> str:
+        """Return the place."""
         return self.value(word)
 
     def word(self, value: object) -> str:

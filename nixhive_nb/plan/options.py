@@ -18,7 +18,7 @@ import msgspec
 
 from nixhive_nb.deployment.refused import NOTHING, REFUSED
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.option_kinds import Decimal, Kind, OneOf, Share, SomeOf, WholeNumber, YesNo
+from nixhive_nb.plan.option_kinds import Decimal, Kind, OneOf, Share, SomeOf, Where, WholeNumber, YesNo
 from nixhive_nb.plan.plan import Options, Reboot, SwitchType
 from nixhive_nb.util.suggest import near
 
@@ -123,6 +123,7 @@ class How(TypedDict, total=False):
     reboot: str
     reboot_timeout: float
     refuse: Collection[str]
+    build_on: str
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -258,6 +259,16 @@ OPTIONS: tuple[Option, ...] = (
         usually="what the deployment says",
         help="Refuse to deploy: all (no instance is named), dirty (something is not committed), older (a host runs "
         "what the history here does not have), or nothing.",
+    ),
+    Option(
+        name="build_on",
+        kind=Where(),
+        default=_USUAL.build_on,
+        verbs=("push", "deploy"),
+        metavar="WHERE",
+        usually="what the deployment says",
+        help="Where systems are built: here, instance (each for itself), relay, or the store of a host such as "
+        "ssh-ng://builder.",
     ),
 )
 """Each option once. In this order a help lists them."""

@@ -66,6 +66,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Between two waves or batches."""
     refuse: tuple[str, ...] = ()
     """What a deploy is refused for; empty: what the deployment says. See `plan.guards`."""
+    build_on: str = ""
+    """Where systems are built; empty: what the deployment says. See `plan.placing`."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -219,8 +221,8 @@ def digest_of(plan: Plan, steps: Sequence[object]) -> str:
 
 def _options_facts(options: Options) -> object:
     """Return the options as they are in a digest: one that came later is there where it was given alone."""
-    if options.refuse:
-        return options
     facts: dict[str, object] = msgspec.to_builtins(options)
-    del facts["refuse"]
+    for name in ("refuse", "build_on"):
+        if not facts[name]:
+            del facts[name]
     return facts

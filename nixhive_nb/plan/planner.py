@@ -9,6 +9,14 @@ import msgspec
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.building import build_steps, host_step, sign_step
+from nixhive_nb.plan.placing import (
+    builds_elsewhere,
+    builds_itself,
+    built_before,
+    places_at,
+    places_of,
+    placing_warnings,
+)
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
 from nixhive_nb.plan.routes import ALL, fetch_locks, relies_on
 from nixhive_nb.plan.settled import settled
@@ -87,16 +95,22 @@ def plan_transfer(
     so_already = settled(survey, options) if verb == "deploy" else {}
     lacking = [target for target in chosen if target.instance not in so_already]
     needed = tuple(dict.fromkeys(target.system for target in lacking))
-    steps = build_steps(inventory, needed, known or {}, survey, realise=True)
+    places = places_of(inventory, lacking, options, known or {})
+    elsewhere = {target.system for target in lacking if target.instance in places}
+    steps = build_steps(inventory, needed, known or {}, survey, realise=True, elsewhere=elsewhere)
     ready = {system: step_id("register", system) for system in needed}
     if inventory.signing_key:
         signs = [sign_step(system) for system in needed]
         steps += signs
         ready |= {step.system: step.id for step in signs}
-    pushes = _push_steps(lacking, ready)
+    builds = builds_elsewhere(lacking, places)
+    pushes = [built_before(step, places_at(step, lacking, places)) for step in _push_steps(lacking, ready, places)]
     pushed = {(step.system, step.store): (step.id,) for step in pushes}
-    fetches = [_fetch_step(inventory, target, ready, pushed) for target in lacking]
-    steps += [*pushes, *fetches]
+    fetches = [
+        built_before(_fetch_step(inventory, target, ready, pushed), places.get(target.instance, ""))
+        for target in lacking
+    ]
+    steps += [*builds, *pushes, *fetches]
     if verb == "deploy":
         fetched = {step.instance: step.id for step in fetches}
         own = _activations(inventory, lacking, options, fetched)
@@ -115,7 +129,8 @@ def plan_transfer(
         steps=tuple(one_by_one(steps, twins(seen))),
         options=options,
         warnings=(
-            *_signing_warning(inventory, lacking),
+            *_signing_warning(inventory, [target for target in lacking if target.instance not in places]),
+            *placing_warnings(lacking, places),
             *map(warning, twins(seen)),
             *_platform_warnings(inventory, chosen, seen),
         ),
@@ -184,10 +199,10 @@ def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey
     )
 
 
-def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Step]:
+def _push_steps(targets: Sequence[Target], ready: Mapping[str, str], places: Mapping[str, str]) -> list[Step]:
     pairs: dict[str, dict[str, None]] = defaultdict(dict)
     for target in targets:
-        if target.store:
+        if target.store and not builds_itself(target, places):
             pairs[target.store][target.system] = None
     return [
         Step(

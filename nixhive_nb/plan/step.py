@@ -28,7 +28,7 @@ Kind = Literal[
 probe        ask one instance what it runs; changes nothing. In a deploy: see that one which is as wanted is so still
 instantiate  evaluate systems that share their include paths, in one process
 missing      find out what one instance lacks of its wanted system; changes nothing
-build        build every derivation, in one `nix-store --realise`
+build        build every derivation, in one `nix-store --realise`; with a store, that of one system on its host
 register     the verdict on one system: its result is there, rooted and remembered
 sign         sign the closure of one system with the deployment's key
 push         bring one system to one store
@@ -44,7 +44,7 @@ CHANGING: tuple[Kind, ...] = ("activate", "reboot")
 MOVING: tuple[Kind, ...] = ("push", "fetch")
 """Kinds that move content."""
 
-_SEPARATORS: dict[Kind, str] = {"instantiate": "+", "push": ">"}
+_SEPARATORS: dict[Kind, str] = {"instantiate": "+", "push": ">", "build": ">"}
 """What stands between the names where a step is about several. In a name it stands behind a backslash."""
 
 
@@ -53,7 +53,8 @@ class StepId(msgspec.Struct, frozen=True, gc=False):
 
     kind: Kind
     subject: tuple[str, ...] = ()
-    """An instance, a system, or a part of a plan. Of `instantiate` the systems, of `push` the system and the store."""
+    """An instance, a system, or a part of a plan. Of `instantiate` the systems, of `push` and a `build` elsewhere the
+    system and the store."""
 
     def __str__(self) -> str:
         separator = _SEPARATORS.get(self.kind, "")

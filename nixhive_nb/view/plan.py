@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Row = InstanceRow | SystemRow
 
+_PLACES = 3
+"""How many places that build are named in a line."""
 _ATTENTION = ("unreachable", "broken", "act", "nothing")
 _TONES: dict[Fate, Ink] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad"}
 _BUILT = (Column("system"), Column("what will happen", prose=True), Column("result", rank=1, cut=True))
@@ -189,7 +191,16 @@ def _systems(plan: Plan) -> list[str]:
     needed = {system for step in plan.steps if step.kind == "register" for system in step.systems}
     new = len(needed - known - measured)
     facts = [f"{count_text(new, 'system')} to {verb}"] if new else []
+    facts += _built_elsewhere(plan)
     return [*facts, *([f"{len(known)} as last built"] if known else [])]
+
+
+def _built_elsewhere(plan: Plan) -> list[str]:
+    """Return where systems are built that are not built here, as many of these places as a line holds."""
+    places = [step for step in plan.steps if step.kind == "build" and step.store]
+    named = [f"{strip_control(step.system)} on {strip_control(step.store)}" for step in places[:_PLACES]]
+    more = [f"and {len(places) - _PLACES} more"] if len(places) > _PLACES else []
+    return [f"to build there: {', '.join([*named, *more])}"] if named else []
 
 
 def _is_measured(plan: Plan, instance: str) -> bool:

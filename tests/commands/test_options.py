@@ -204,6 +204,7 @@ def _other_values():
         "max_failures": "3",
         "reboot": "if needed",
         "refuse": ("dirty", "older"),
+        "build_on": "relay",
     }
     return {option.name: values.get(option.name, 1234567.5) for option in OPTIONS}
 
