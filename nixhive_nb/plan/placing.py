@@ -12,7 +12,7 @@ from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.plan.plan import Options, Target
@@ -66,9 +66,10 @@ def builds_elsewhere(targets: Iterable[Target], places: Mapping[str, str]) -> li
     ]
 
 
-def builds_itself(target: Target, places: Mapping[str, str]) -> bool:
-    """Return whether an instance builds its system: nothing has to be brought to its relay then."""
-    return store_host(places.get(target.instance, "")) == target.instance
+def self_builders(inventory: Inventory, targets: Iterable[Target], options: Options) -> set[str]:
+    """Return the instances that build their systems, or have: nothing has to be brought to their relays."""
+    words = {one.instance: _word(inventory, one.system, options) for one in targets}
+    return {name for name, word in words.items() if word == "instance" or store_host(word) == name}
 
 
 def places_at(push: Step, targets: Iterable[Target], places: Mapping[str, str]) -> str:
@@ -85,9 +86,9 @@ def built_before(step: Step, place: str) -> Step:
     return msgspec.structs.replace(step, needs=(*step.needs, step_id("build", step.system, place)))
 
 
-def placing_warnings(targets: Sequence[Target], places: Mapping[str, str]) -> Iterator[str]:
+def placing_warnings(targets: Sequence[Target], places: Mapping[str, str], by_itself: Collection[str]) -> Iterator[str]:
     """Yield what a plan that builds elsewhere costs: what the other machine does not sign is not taken from a relay."""
-    through = [one for one in targets if places.get(one.instance) and one.store and not builds_itself(one, places)]
+    through = [one for one in targets if places.get(one.instance) and one.store and one.instance not in by_itself]
     for place in dict.fromkeys(places[one.instance] for one in through):
         count = sum(places[one.instance] == place for one in through)
         yield _UNSIGNED.format(where=place, count=count_text(count, "instance"))

@@ -11,11 +11,11 @@ from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.building import build_steps, host_step, sign_step
 from nixhive_nb.plan.placing import (
     builds_elsewhere,
-    builds_itself,
     built_before,
     places_at,
     places_of,
     placing_warnings,
+    self_builders,
 )
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
 from nixhive_nb.plan.routes import ALL, fetch_locks, relies_on
@@ -96,6 +96,7 @@ def plan_transfer(
     lacking = [target for target in chosen if target.instance not in so_already]
     needed = tuple(dict.fromkeys(target.system for target in lacking))
     places = places_of(inventory, lacking, options, known or {})
+    by_itself = self_builders(inventory, lacking, options)
     elsewhere = {target.system for target in lacking if target.instance in places}
     steps = build_steps(inventory, needed, known or {}, survey, realise=True, elsewhere=elsewhere)
     ready = {system: step_id("register", system) for system in needed}
@@ -104,7 +105,8 @@ def plan_transfer(
         steps += signs
         ready |= {step.system: step.id for step in signs}
     builds = builds_elsewhere(lacking, places)
-    pushes = [built_before(step, places_at(step, lacking, places)) for step in _push_steps(lacking, ready, places)]
+    from_relays = [target for target in lacking if target.instance not in by_itself]
+    pushes = [built_before(step, places_at(step, lacking, places)) for step in _push_steps(from_relays, ready)]
     pushed = {(step.system, step.store): (step.id,) for step in pushes}
     fetches = [
         built_before(_fetch_step(inventory, target, ready, pushed), places.get(target.instance, ""))
@@ -130,7 +132,7 @@ def plan_transfer(
         options=options,
         warnings=(
             *_signing_warning(inventory, [target for target in lacking if target.instance not in places]),
-            *placing_warnings(lacking, places),
+            *placing_warnings(lacking, places, by_itself),
             *map(warning, twins(seen)),
             *_platform_warnings(inventory, chosen, seen),
         ),
@@ -199,10 +201,10 @@ def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey
     )
 
 
-def _push_steps(targets: Sequence[Target], ready: Mapping[str, str], places: Mapping[str, str]) -> list[Step]:
+def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Step]:
     pairs: dict[str, dict[str, None]] = defaultdict(dict)
     for target in targets:
-        if target.store and not builds_itself(target, places):
+        if target.store:
             pairs[target.store][target.system] = None
     return [
         Step(

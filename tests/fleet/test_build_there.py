@@ -46,3 +46,48 @@ def test_an_instance_builds_for_itself_and_nothing_of_it_comes_here(fresh):
     assert "unchanged" in again.stdout + again.stderr
     kept = fresh.nix_hive("deploy", "-c", "example", "www-1", "--no", "build", "--force")
     assert kept.returncode == 0, kept.stderr
+
+
+def test_a_relay_that_signs_builds_and_its_instance_takes_it_from_there(fresh):
+    key = fresh.example.parent / "key"
+    public = process.run(["nix-store", "--generate-binary-cache-key", "portico-1", str(key), str(key) + ".pub"])
+    assert public.status == 0, public.stderr
+    sign = f"echo {key.read_text().strip()} >/root/key && echo 'secret-key-files = /root/key' >>/etc/nix/nix.conf"
+    fresh.lab.exec("portico", ["sh", "-c", sign])
+    trust = f"echo 'extra-trusted-public-keys = {key.with_suffix('.pub').read_text().strip()}' >>/etc/nix/nix.conf"
+    fresh.lab.exec("www-1", ["sh", "-c", trust])
+
+    before = fresh.link_bytes()
+    ended = fresh.nix_hive("deploy", "-c", "example", "www-1", "--build-on", "relay")
+    sent = fresh.link_bytes() - before
+
+    assert ended.returncode == 0, ended.stderr
+    assert "from relay" in ended.stderr
+    sizes = fresh.lab.exec(
+        "portico", ["sh", "-c", "nix-store -q --size $(nix-store -qR /nix/var/nix/gcroots/nixhive/*)"]
+    )
+    assert sent < sum(map(int, sizes.split()))
+    assert "copied from" not in ended.stderr
+    assert not is_here(fresh.lab.exec("www-1", ["readlink", "-f", "/run/current-system"]).strip())
+
+
+def test_what_a_relay_does_not_sign_goes_through_this_machine_and_is_told(fresh):
+    ended = fresh.nix_hive("deploy", "-c", "example", "www-1", "--build-on", "relay")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "copied from ssh://portico through this machine" in ended.stderr
+    assert not is_here(fresh.lab.exec("www-1", ["readlink", "-f", "/run/current-system"]).strip())
+
+
+def test_a_build_that_fails_there_is_told_with_its_log(fresh):
+    builders = fresh.example.parent / "nixpkgs" / "pkgs" / "builders.nix"
+    lines = builders.read_text()
+    broken = lines.replace("inherit system script;", 'inherit system; script = "echo it breaks here >&2; exit 3";')
+    assert broken != lines
+    builders.write_text(broken)
+
+    ended = fresh.nix_hive("deploy", "-c", "example", "www-1", "--build-on", "instance")
+
+    assert ended.returncode == 1
+    assert "build:www>ssh://www-1 failed: ssh://www-1: builder for" in ended.stderr
+    assert "it breaks here" in ended.stderr
