@@ -137,7 +137,7 @@ let
   };
 
   # Units by the names of the keys, which services may be ordered after. Nobody but the user sends keys.
-  keysModule = { config, lib, ... }:
+  keysModule = { config, lib, pkgs, ... }:
     let
       inherit (config.deployment) keys;
       early = lib.filterAttrs (_: key: key.uploadAt == "pre-activation") keys;
@@ -149,8 +149,12 @@ let
       };
       services = name: key: lib.nameValuePair "${name}-key" {
         description = "The key ${key.path}";
-        script = "until [ -e ${lib.escapeShellArg key.path} ]; do sleep 1; done\n";
-        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; TimeoutStartSec = "infinity"; };
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          TimeoutStartSec = "infinity";
+          ExecStart = pkgs.writeShellScript "await-key" "until [ -e ${lib.escapeShellArg key.path} ]; do sleep 1; done\n";
+        };
       };
     in
     {

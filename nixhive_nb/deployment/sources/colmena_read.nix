@@ -4,7 +4,7 @@ let
   within = hive.within or (name: value: value);
   key = key: {
     inherit (key) user group permissions uploadAt;
-    path = "${toString key.destDir}/${key.name}";
+    path = toString (key.path or "${toString key.destDir}/${key.name}");
   };
   # Options that came with later versions of colmena may be missing from what evaluated the hive.
   node = name: deployment:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixhive_nb.deployment.load import load
+from nixhive_nb.deployment.sources.colmena import locked_reference
+from nixhive_nb.util import process
 from nixhive_nb.view.deployment import heeded_lines
+from tests.counting import counted
 from tests.deployment.sources.hives import (
     NIXPKGS,
     PEER,
@@ -262,3 +265,52 @@ def test_in_a_flake_a_hive_has_to_bring_packages(tmp_path, nixpkgs, wanted):
 def test_a_flake_without_a_hive_is_told(tmp_path):
     place = flake(tmp_path, "nixosConfigurations = { };")
     assert refusal(place) == f"The flake {place} has no output colmenaHive or colmena."
+
+
+def test_a_flake_with_an_evaluated_hive_is_evaluated_three_times(tmp_path, monkeypatch):
+    outputs = f"{ADDRESSED} colmenaHive = inputs.colmena.lib.makeHive self.outputs.colmena;"
+    place = flake(tmp_path, outputs, with_colmena(tmp_path))
+    calls = counted(monkeypatch, process, "run")
+    load(place)
+    assert len(calls) == 3  # for `nixhive`, whether there is a hive, and what it says
+
+
+def test_a_mistake_in_a_node_of_a_flake_is_told_with_its_own_file(tmp_path):
+    place = flake(tmp_path, RAW.replace("networking.hostName = name;", 'networking.hostName =\n throw "no name";'))
+    number = (place / "flake.nix").read_text().splitlines().index(' throw "no name"; deployment.tags = [ "raw" ]; };')
+    said = failure(place, "www")
+    assert said.startswith((f"{place}/flake.nix:{number}:", f"{place}/flake.nix:{number + 1}:"))
+    assert said.endswith(": no name\n(in system www)")
+
+
+@pytest.mark.parametrize(
+    ("locked", "wanted"),
+    [
+        (
+            {"type": "github", "owner": "o", "repo": "c", "rev": "aa11", "narHash": "sha256-a+/=", "lastModified": 1},
+            "github:o/c/aa11?narHash=sha256-a%2B%2F%3D",
+        ),
+        (
+            {"type": "gitlab", "owner": "o", "repo": "r", "rev": "aa11", "host": "git.example.org", "dir": "sub"},
+            "gitlab:o/r/aa11?dir=sub&host=git.example.org",
+        ),
+        (
+            {"type": "git", "url": "https://example.org/c.git?x=1", "ref": "main", "rev": "aa11", "revCount": 3},
+            "git+https://example.org/c.git?x=1&ref=main&rev=aa11",
+        ),
+        (
+            {"type": "tarball", "url": "https://example.org/c.tar.gz", "narHash": "sha256-a"},
+            "tarball+https://example.org/c.tar.gz?narHash=sha256-a",
+        ),
+        (
+            {"type": "path", "path": "/c", "narHash": "sha256-a", "lastModified": 1},
+            "path:/c?narHash=sha256-a&lastModified=1",
+        ),
+        ({"type": "path", "path": "./c", "narHash": "sha256-a"}, ""),
+        ({"type": "indirect", "id": "colmena"}, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_a_locked_input_is_named_as_pure_evaluation_takes_it(locked, wanted):
+    """Source: the manual of `nix flake`, "Types"."""
+    assert locked_reference(locked) == wanted
