@@ -4,7 +4,7 @@
 { hermetic ? false }:
 given:
 let
-  inherit (builtins) any attrNames filter functionArgs head isAttrs isFunction isList isPath listToAttrs map mapAttrs
+  inherit (builtins) any attrNames filter functionArgs head isAttrs isFunction isList isPath listToAttrs map
     removeAttrs typeOf;
 
   # FILE:LINE of an attribute, before a message.
@@ -126,7 +126,7 @@ let
     };
   each = f: listToAttrs (map (name: { inherit name; value = f name; }) names);
   unchecked = each (evaluated [ { _module.check = false; } ]);
-  nodes = each (evaluated [ ]);
+  nodeOf = evaluated [ ];
 
   nixpkgsModule = pkgs: { lib, ... }: {
     _file = "colmena: nixpkgs of `${metaName}`";
@@ -204,15 +204,18 @@ let
     };
 in
 {
-  inherit nodes;
-  deploymentConfig = mapAttrs (_: node: node.config.deployment) nodes;
+  nodes = each nodeOf;
+  deploymentConfig = each (name: (nodeOf name).config.deployment);
   metaConfig = {
     name = meta.name or "hive";
     description = meta.description or "A Colmena Hive";
     machinesFile = meta.machinesFile or null;
     allowApplyAll = meta.allowApplyAll or true;
   };
-  # What colmena's own evaluator does not give: for messages.
+  # What colmena's own evaluator does not give. A node that is asked for by its name is forgotten when it has answered,
+  # so that the memory for a fleet is that for one node; a value in `nodes` stays.
+  inherit names nodeOf;
+  # For messages.
   said =
     (if isModule then [ metaName ] else map (name: "${metaName}.${name}") (attrNames meta))
     ++ (if hive ? defaults then [ "defaults" ] else [ ]);

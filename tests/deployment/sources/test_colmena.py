@@ -8,16 +8,20 @@ those of an expression of that in plain NixOS.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 
+from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.load import load
-from nixhive_nb.deployment.sources.colmena import locked_reference
+from nixhive_nb.deployment.sources.colmena import ColmenaSource, locked_reference
+from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.util import process
 from nixhive_nb.view.deployment import heeded_lines
 from tests.counting import counted
 from tests.deployment.sources.hives import (
+    COLMENA,
     NIXPKGS,
     PEER,
     by_hand,
@@ -27,9 +31,6 @@ from tests.deployment.sources.hives import (
     inventory,
     refusal,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.nix
 
@@ -169,6 +170,71 @@ def test_an_address_may_be_what_another_node_says(tmp_path):
     db = "{ nodes, ... }: { deployment.targetHost = nodes.www.config.networking.hostName; }"
     found = inventory(tmp_path, f'{{ www = {{ networking.hostName = "w"; }}; db = {db}; }}')
     assert found.instances["db"].ssh == (("Hostname", ("w",)), ("User", ("root",)))
+
+
+# Of the shapes that public hives have; none of their text.
+SHAPES = {
+    "names with dots, and an address that is computed": (
+        """{ "a.example.org" = { config, ... }: {
+          networking.hostName = "a"; deployment.targetHost = config.networking.hostName + ".lan";
+        }; }""",
+        {"a.example.org": '{ networking.hostName = "a"; }'},
+    ),
+    "nodes made of a list, with a function in `let`": (
+        """let node = number: { networking.hostName = "n${toString number}"; }; in
+        { defaults = { name, lib, ... }: { deployment.targetUser = lib.mkDefault null; }; }
+        // builtins.listToAttrs (map (n: { name = "n${toString n}"; value = node n; }) [ 1 2 ])""",
+        {"n1": '{ networking.hostName = "n1"; }', "n2": '{ networking.hostName = "n2"; }'},
+    ),
+    "a default that all nodes together give": (
+        """{ defaults = { nodes, lib, config, ... }: {
+          options.fleet = lib.mkOption { type = lib.types.str; default = toString (builtins.attrNames nodes); };
+          config.environment.etc.fleet.text = config.fleet;
+        }; db = { fleet = "mine"; }; www = { }; }""",
+        {"db": '{ environment.etc.fleet.text = "mine"; }', "www": '{ environment.etc.fleet.text = "db www"; }'},
+    ),
+    "a node that is a functor, and one within imports": (
+        """{ meta = { }; db = { __functor = self: { name, ... }: { networking.hostName = name; };
+          __functionArgs = { name = false; }; };
+        www = { imports = [ ({ name, ... }: { networking.hostName = name; }) ]; }; }""",
+        {"db": '{ networking.hostName = "db"; }', "www": '{ networking.hostName = "www"; }'},
+    ),
+    "arguments of modules that are set by one": (
+        """{ defaults = { nodes, ... }: { _module.args.peer = nodes.db.config.networking.hostName; };
+        db = { networking.hostName = "d"; }; www = { peer, ... }: { environment.etc.peer.text = peer; }; }""",
+        {"db": '{ networking.hostName = "d"; }', "www": '{ environment.etc.peer.text = "d"; }'},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_of_hives(tmp_path, shape):
+    text, nodes = SHAPES[shape]
+    wanted = by_hand({name: [module] for name, module in nodes.items()})
+    assert instantiated(hive(tmp_path, text), *nodes) == wanted
+
+
+def test_the_memory_for_a_fleet_is_that_for_a_node(tmp_path, monkeypatch):
+    """What the heap of Nix grows to does not depend on how many nodes there are."""
+    monkeypatch.setenv("NIX_SHOW_STATS", "1")
+    monkeypatch.setenv("GC_INITIAL_HEAP_SIZE", "4194304")
+    heaps = []
+    for count in (50, 400):
+        nodes = f'map (n: {{ name = "n${{toString n}}"; value = {{ }}; }}) (builtins.genList (n: n) {count})'
+        source = ColmenaSource(hive(tmp_path, f"builtins.listToAttrs ({nodes})"), COLMENA)
+        (heap,) = re.findall(r'"heapSize": (\d+)', source.inventory("hive.nix", show_trace=False).said)
+        heaps.append(int(heap))
+    assert heaps[1] < 2 * heaps[0]
+
+
+def test_the_command_that_instantiates_nodes():
+    source = ColmenaSource(Path("/fleet/hive.nix"), Evaluation(options=(("cores", "1"),)))
+    words = source.toplevels(Inventory(source="hive.nix"), ["www", "db"])
+    options = ["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", "--option", "cores", "1"]
+    assert words[: len(options) + 1] == ["nix-instantiate", *options]
+    assert words[-6:-4] == ["-I", "deployment=/fleet/hive.nix"]
+    assert words[-4].endswith("/deployment/sources/colmena_file.nix")
+    assert words[-3:] == ["--argstr", "names", '["www", "db"]']
 
 
 THEIRS = """{
