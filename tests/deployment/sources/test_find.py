@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.sources.find import named_source
 from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.errors import DeploymentError, OptionError
@@ -51,6 +52,21 @@ def test_a_file_and_a_flake_have_formats_of_their_own(tmp_path):
     assert found(tmp_path / "flake.nix") == ("flake", tmp_path)
     assert "flake.nix is a flake, which cannot be in the format morph" in refusal(tmp_path / "flake.nix", "morph")
     assert "cannot be in the format hive: flake, colmena, deploy-rs." in refusal("github:owner/fleet", "hive")
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize(
+    "default", ["{ packages = { }; }", "{ pkgs }: { }", "{ lib ? 1 }: { devShells = { }; checks = { }; }"]
+)
+def test_a_default_nix_that_is_no_deployment_is_passed_by_for_the_flake_beside_it(tmp_path, default):
+    (tmp_path / "default.nix").write_text(default)
+    (tmp_path / "flake.nix").write_text("""{ outputs = _: {
+      nixosConfigurations.www = { };
+      deploy.nodes.www = { hostname = "www"; profiles.system.path = throw "never"; };
+    }; }""")
+    assert load(tmp_path).inventory.format == "deploy-rs"
+    with pytest.raises(DeploymentError, match=r"default\.nix"):
+        load(tmp_path / "default.nix")
 
 
 def test_a_format_that_there_is_not_is_told():
