@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.sources.where import FlakePlace
 
+_log = logging.getLogger(__name__)
 _EVALUATED = "colmenaHive"
 _RAW = "colmena"
 _NO_EVALUATOR = "(hive: hive)"
@@ -113,6 +115,7 @@ class ColmenaFlakeSource:
             try:
                 answer, said = self._read(output)
             except flakes.OutputMissing:
+                _log.debug("%s has no output %s", name, output)
                 continue
             return Read(inventory=hive_inventory(answer, name), said=said)
         raise DeploymentError(f"The flake {name} has no output {' or '.join(outputs)}.")
