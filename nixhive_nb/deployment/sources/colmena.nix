@@ -111,10 +111,10 @@ let
     };
   modulesAt = name: map (named (builtins.unsafeGetAttrPos name hive)) (if isList hive.${name} then hive.${name} else [ hive.${name} ]);
 
-  # A node with further modules before its own.
-  evaluated = further: name:
+  # A node with further modules before its own: what eval-config.nix is given.
+  argumentsOf = further: name:
     let pkgs = packagesOf name;
-    in import (pkgs.path + "/nixos/lib/eval-config.nix") {
+    in {
       inherit (pkgs.stdenv.hostPlatform) system;
       modules =
         further
@@ -124,6 +124,7 @@ let
       # Arguments of this kind may be used in `imports`.
       specialArgs = { inherit name; nodes = unchecked; } // meta.specialArgs or { } // (meta.nodeSpecialArgs or { }).${name} or { };
     };
+  evaluated = further: name: import ((packagesOf name).path + "/nixos/lib/eval-config.nix") (argumentsOf further name);
   each = f: listToAttrs (map (name: { inherit name; value = f name; }) names);
   unchecked = each (evaluated [ { _module.check = false; } ]);
   nodeOf = evaluated [ ];
@@ -215,6 +216,9 @@ in
   # What colmena's own evaluator does not give. A node that is asked for by its name is forgotten when it has answered,
   # so that the memory for a fleet is that for one node; a value in `nodes` stays.
   inherit names nodeOf;
+  # What colmena's own evaluator does not give: how each node is evaluated, for `convert`.
+  arguments = each (argumentsOf [ ]);
+  paths = each (name: { nixpkgs = (packagesOf name).path; });
   # For messages.
   said =
     (if isModule then [ metaName ] else map (name: "${metaName}.${name}") (attrNames meta))
