@@ -16,7 +16,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.util.text import strip_control
 from tests.pages import ROOT, notebooks
 
@@ -34,8 +33,6 @@ STAND_INS = {
 }
 """What flakes of others are here: there is no way to them."""
 RUN = ("console", "ipython", "python")
-CHANNEL = "github:NixOS/nixpkgs/nixos-24.11"
-"""What a flake of the docs has as its nixpkgs; the stand-in takes its place."""
 
 
 class Follower:
@@ -182,7 +179,15 @@ def own_fleet(practice: Practice) -> dict[str, str]:
         name: one["ssh"] | ({} if name == "portico" else {"ProxyJump": "portico"})
         for name, one in lab["instances"].items()
     }
+    of_terraform = {
+        name: {"role": "portico", "tags": ["jump"]} | theirs
+        if name == "portico"
+        else {"role": "www", "tags": ["web"]} | theirs
+        for name in ("portico", "www-1", "www-2")
+        for theirs in [{"ssh": hosts[name], "hostKeys": lab["instances"][name]["hostKeys"]}]
+    }
     return {
+        "terraform.json": json.dumps({"hosts": {"sensitive": False, "type": ["object", {}], "value": of_terraform}}),
         "hosts.json": json.dumps(hosts),
         "host-keys.json": json.dumps({name: one["hostKeys"] for name, one in lab["instances"].items()}),
         "hive.secret": practice.lab.signing_key.read_text(),
