@@ -25,8 +25,6 @@ from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
@@ -127,7 +125,7 @@ class _DeploymentReader:
         build = self.build_place(members, of)
         return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks, build=build)
 
-    def build_place(self, members: Mapping[str, Node], of: str) -> str:
+    def build_place(self, members: dict[str, Node], of: str) -> str:
         where = self.string(members, "build", of)
         wrong = place_problem(where) if where else ""
         if wrong:

@@ -69,7 +69,7 @@ def builds_elsewhere(targets: Iterable[Target], places: Mapping[str, str]) -> li
 def self_builders(inventory: Inventory, targets: Iterable[Target], options: Options) -> set[str]:
     """Return the instances that build their systems, or have: nothing has to be brought to their relays."""
     words = {one.instance: _word(inventory, one.system, options) for one in targets}
-    return {name for name, word in words.items() if word == "instance" or store_host(word) == name}
+    return {name for name, word in words.items() if word == "instance" or ("://" in word and store_host(word) == name)}
 
 
 def places_at(push: Step, targets: Iterable[Target], places: Mapping[str, str]) -> str:

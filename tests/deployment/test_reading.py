@@ -50,6 +50,15 @@ def test_an_instance_with_a_system_that_is_no_string(tmp_path: Path) -> None:
     ]
 
 
+def test_where_a_system_is_built(tmp_path: Path) -> None:
+    system = 'systems.b = { configuration = { }; build = "relay"; };'
+    assert warnings(tmp_path, system, 'instances.b.system = "b";') == []
+    assert load(tmp_path).inventory.systems["b"].build == "relay"
+    said = problems(tmp_path, 'systems.b = { configuration = { }; build = "there"; };')
+    assert len(said) == 1
+    assert said[0].startswith("default.nix:2: `build` of system b is 'there': it is here, instance, relay, or the URL")
+
+
 def test_a_system_without_configuration(tmp_path: Path) -> None:
     assert problems(tmp_path, 'systems.www.system = "x86_64-linux";') == [
         "default.nix:2: system www has no `configuration`."

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.option_kinds import Decimal, OneOf, Share, Size, SomeOf, WholeNumber, YesNo
+from nixhive_nb.plan.option_kinds import Decimal, OneOf, Share, Size, SomeOf, Where, WholeNumber, YesNo
 from nixhive_nb.plan.options import OPTIONS, STEPS, How, command_words, option, options_of, words_of
 from nixhive_nb.plan.plan import Options, Verb
 from nixhive_nb.run.limits import LIMITS, Limits
@@ -23,6 +23,7 @@ TYPES = {
     OneOf: "str",
     Share: "int | str",
     SomeOf: "Collection[str]",
+    Where: "str",
 }
 VERBS = typing.get_args(Verb)
 ids = pytest.mark.parametrize("one", OPTIONS, ids=lambda one: one.name)
