@@ -70,11 +70,12 @@ def test_a_relay_that_signs_builds_and_its_instance_takes_it_from_there(fresh):
     assert sent < sum(map(int, sizes.split())) / 2
 
 
-def test_what_a_relay_does_not_sign_goes_through_this_machine_and_is_told(fresh):
-    ended = fresh.nix_hive("deploy", "-c", "example", "www-1", "--build-on", "relay")
+@pytest.mark.parametrize(("where", "store"), [("relay", "ssh://portico"), ("ssh-ng://portico", "ssh-ng://portico")])
+def test_what_is_not_signed_there_goes_through_this_machine_and_is_told(fresh, where, store):
+    ended = fresh.nix_hive("deploy", "-c", "example", "www-1", "--build-on", where)
 
     assert ended.returncode == 0, ended.stderr
-    assert "copied from ssh://portico through this machine" in ended.stderr
+    assert f"copied from {store} through this machine" in ended.stderr
     assert not is_here(fresh.lab.exec("www-1", ["readlink", "-f", "/run/current-system"]).strip())
 
 
