@@ -77,6 +77,11 @@ def eval_command(place: FlakePlace, output: str, function: str, how: Evaluation)
     return [*_NIX, "eval", "--json", installable, "--apply", function, "--show-trace", *how.flake_words()]
 
 
+def metadata_command(place: FlakePlace, how: Evaluation) -> list[str]:
+    """Return the command that prints, as JSON, where a flake is and what its inputs are."""
+    return [*_NIX, "flake", "metadata", "--json", place.reference, *how.flake_words()]
+
+
 def nix_string(text: str) -> str:
     """Return a text as a string of Nix's language."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
