@@ -105,8 +105,9 @@ def _group(text: str) -> Leaf:
     if name not in KNOWN_GROUPS:
         alike = near(name, KNOWN_GROUPS)
         hint = f" Near: @{alike[0]}." if alike else ""
+        tag = f" A tag is written without @: '{name}'." if re.fullmatch(r"\S+", name) else ""
         raise TargetError(
-            f"There is no group '{text}'.{hint} The groups are {', '.join(f'@{one}' for one in KNOWN_GROUPS)}. An "
+            f"There is no group '{text}'.{hint} The groups are {', '.join(f'@{one}' for one in KNOWN_GROUPS)}.{tag} An "
             "expression is written '@(web and not www-2)', and a pattern for a tag that begins with @ '\\@…'."
         )
     return Leaf("group", name)

@@ -68,7 +68,15 @@ def evaluated(place: FlakePlace, output: str, function: str, how: Evaluation) ->
 def explained(said: str, place: FlakePlace, *, show_trace: bool = False) -> str:
     """Return what Nix wrote when an evaluation failed, in short, with the flake's own files where they are."""
     own = with_own_places(said, place)
-    return "\n".join([explain(own, show_trace=show_trace), *_hints(own, place)])
+    named = _named_elsewhere(place)
+    return "\n".join([explain(own, show_trace=show_trace), *_hints(own, place), *([named] if named else [])])
+
+
+def _named_elsewhere(place: FlakePlace) -> str:
+    """Return what a reference without a slash stands for, where that is no folder here; empty for all others."""
+    if place.directory is not None or re.search(r"[:/]", place.reference):
+        return ""
+    return f"({place.reference} is no folder here with a flake.nix, and so a name in the registry of flakes.)"
 
 
 def eval_command(place: FlakePlace, output: str, function: str, how: Evaluation) -> list[str]:
@@ -98,9 +106,24 @@ def expression(name: str, **arguments: str) -> str:
 
     A pure evaluation reads no file of ours. `name` is that of a file beside this one.
     """
-    text = (Path(__file__).parent / f"{name}.nix").read_text(encoding="utf-8")
+    text = own_file(name).read_text(encoding="utf-8")
     given = " ".join(f"{argument} = {value};" for argument, value in arguments.items())
     return f"(({text}) {{ {given} }})" if arguments else f"({text})"
+
+
+def own_file(name: str) -> Path:
+    """Return one of our expressions that lies beside this file, by its name without `.nix`."""
+    return Path(__file__).with_name(f"{name}.nix")
+
+
+def locks(place: FlakePlace, how: Evaluation) -> dict[str, Any]:
+    """Return the locks of a flake that count, as `nix flake metadata` tells them. Raises `DeploymentError`."""
+    words = [word for word in how.flake_words() if word != "--impure"]
+    finished = process.run([*_NIX, "flake", "metadata", "--json", place.reference, *words])
+    if finished.status:
+        raise DeploymentError(explained(finished.stderr, place))
+    found: dict[str, Any] = json.loads(finished.stdout).get("locks", {})
+    return found
 
 
 def with_own_places(said: str, place: FlakePlace) -> str:

@@ -1,5 +1,7 @@
 {
   system ? builtins.currentSystem,
+  overlays ? [ ],
+  config ? { },
   ...
 }:
-import ./pkgs { inherit system; }
+import ./pkgs { inherit system overlays config; }

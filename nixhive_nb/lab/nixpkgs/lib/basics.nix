@@ -62,6 +62,7 @@ lib: with builtins; rec {
     f: sets:
     genAttrs (unique (concatMap attrNames sets)) (name: f name (catAttrs name sets));
   mergeAttrsList = foldl' (a: b: a // b) { };
+  stringAfter = deps: text: { inherit deps text; };
   isDerivation = x: isAttrs x && (x.type or null) == "derivation";
   getExe = package: "${package}/bin/${package.meta.mainProgram or package.pname or package.name}";
   makeBinPath = packages: concatMapStringsSep ":" (package: "${package}/bin") packages;

@@ -1,5 +1,9 @@
 # A handful of packages. Their programs only tell their own name: a practice host has the machine's programs.
-{ system }:
+{
+  system,
+  overlays ? [ ],
+  config ? { },
+}:
 let
   lib = import ../lib;
   sizes = import ../sizes.nix;
@@ -34,19 +38,23 @@ let
     "redis" "ripgrep" "rsync" "screen" "socat" "strace" "sudo" "sysstat" "tcpdump" "tmux" "traceroute" "tree" "unzip"
     "util-linux" "vim" "wget" "zip"
   ];
-in
-lib.genAttrs tools tool
-// builtins.removeAttrs builders [ "derive" ]
-// {
-  inherit lib system;
-  # A system with another number than the running one's can only be booted.
-  systemd = tool "systemd" // { interfaceVersion = 2; };
-  linuxPackages = kernelPackages "6.6.1";
-  linuxPackages_6_6 = kernelPackages "6.6.1";
-  linuxPackages_latest = kernelPackages "6.12.1";
-  stdenv = {
-    inherit system;
-    hostPlatform = { inherit system; };
+
+  # Each overlay sees the packages as they are in the end, and as they were before it.
+  overlaid = builtins.foldl' (before: overlay: before // overlay overlaid before) packages overlays;
+  packages = lib.genAttrs tools tool // builtins.removeAttrs builders [ "derive" ] // others;
+  others = {
+    inherit lib system overlays config;
+    path = ../.;
+    # A system with another number than the running one's can only be booted.
+    systemd = tool "systemd" // { interfaceVersion = 2; };
+    linuxPackages = kernelPackages "6.6.1";
+    linuxPackages_6_6 = kernelPackages "6.6.1";
+    linuxPackages_latest = kernelPackages "6.12.1";
+    stdenv = {
+      inherit system;
+      hostPlatform = { inherit system; };
+    };
+    base = import ./base.nix { inherit lib sizes builders; };
   };
-  base = import ./base.nix { inherit lib sizes builders; };
-}
+in
+overlaid

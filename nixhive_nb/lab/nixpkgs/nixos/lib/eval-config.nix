@@ -20,7 +20,11 @@ let
   };
   chosen = {
     _file = "nixos/lib/eval-config.nix";
-    config._module.args.pkgs = if pkgs == null then lib.mkDefault (import ../.. { inherit (evaluated.config.nixpkgs) system; }) else pkgs;
+    config._module.args.pkgs =
+      if pkgs == null then
+        lib.mkDefault (import ../.. { inherit (evaluated.config.nixpkgs) system overlays config; })
+      else
+        pkgs;
   };
   # A system with the configuration of another one within, which has none itself.
   alone = {

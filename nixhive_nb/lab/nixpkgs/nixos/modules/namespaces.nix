@@ -1,5 +1,5 @@
 # The first words of the options that NixOS has. Below them everything is accepted; what is declared elsewhere is typed.
-{ lib, ... }:
+{ config, lib, ... }:
 let
   names = [
     "assertions" "boot" "console" "containers" "documentation" "environment" "fileSystems" "fonts" "hardware" "i18n"
@@ -17,6 +17,14 @@ in
     nixpkgs = {
       _free = true;
       system = mkOption { type = types.str; };
+      # Goes before `system`.
+      hostPlatform = mkOption {
+        type = types.nullOr (types.either types.str types.attrs);
+        default = null;
+        apply = platform: if builtins.isString platform then { system = platform; } else platform;
+      };
+      overlays = mkOption { type = types.listOf types.raw; default = [ ]; };
+      config = mkOption { type = types.attrs; default = { }; };
     };
     nix = {
       _free = true;
@@ -28,4 +36,5 @@ in
       groups = mkOption { type = types.attrsOf types.anything; default = { }; };
     };
   };
+  config.nixpkgs.system = lib.mkIf (config.nixpkgs.hostPlatform != null) config.nixpkgs.hostPlatform.system;
 }

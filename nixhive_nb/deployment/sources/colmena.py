@@ -1,0 +1,193 @@
+"""Hives of colmena: a file, evaluated by our `colmena.nix`, or an output of a flake, by colmena itself where it can."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.sources import flakes
+from nixhive_nb.deployment.sources.colmena_nodes import hive_inventory
+from nixhive_nb.deployment.sources.hive import readable_paths
+from nixhive_nb.deployment.sources.source import Evaluation, Read, said_lines
+from nixhive_nb.errors import DeploymentError
+from nixhive_nb.util import process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.deployment.sources.formats import Format
+    from nixhive_nb.deployment.sources.where import FlakePlace
+
+_EVALUATED = "colmenaHive"
+_RAW = "colmena"
+_INPUT = "colmena"
+"""What a flake calls its input that has colmena's own evaluator."""
+
+
+class ColmenaSource:
+    """A file, or a folder with `default.nix`, that is a hive of colmena."""
+
+    format: Format = "colmena"
+
+    def __init__(self, path: Path, how: Evaluation) -> None:
+        """`path` is absolute."""
+        self.path = path
+        self._how = how
+
+    @property
+    def named(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    @property
+    def directory(self) -> Path:
+        """The folder that it lies in, or is."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def inventory(self, name: str, *, show_trace: bool) -> Read:
+        """Evaluate the options below `deployment` of all nodes. Raises `DeploymentError`."""
+        finished = process.run(self._command("", "-vv"))
+        if finished.status:
+            raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=said_lines(finished.stderr))
+        return Read(inventory=hive_inventory(json.loads(finished.stdout), name), said=finished.stderr)
+
+    def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
+        """Return the command that instantiates nodes."""
+        del inventory
+        return self._command(json.dumps(list(systems)))
+
+    def explained(self, said: str, *, show_trace: bool = False) -> str:
+        """Return what Nix wrote when an evaluation failed, in short."""
+        return explain(said, show_trace=show_trace)
+
+    def _command(self, names: str, *more: str) -> list[str]:
+        includes = [word for path in readable_paths(self.path) for word in ("-I", path)]
+        return [
+            "nix-instantiate",
+            *["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", *more],
+            *self._how.option_words(),
+            *includes,
+            *["-I", f"deployment={self.path}"],
+            str(flakes.own_file("colmena_file")),
+            *["--argstr", "names", names],
+        ]
+
+
+class ColmenaFlakeSource:
+    """An output of a flake: `colmenaHive`, which is evaluated already, or a raw hive such as `colmena`."""
+
+    format: Format = "colmena"
+
+    def __init__(self, place: FlakePlace, how: Evaluation) -> None:
+        self.place = place
+        self._how = how
+        self._output = place.attribute or _EVALUATED
+        self._evaluator = "(hive: hive)"
+        """Nix text of what makes an evaluated hive of the output."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is; for a flake elsewhere, a path that stands for it."""
+        return self.place.path
+
+    @property
+    def named(self) -> str:
+        """Its reference, with the output that was named."""
+        return self.place.named
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of `flake.nix`, where it is on this machine."""
+        return self.place.directory
+
+    def inventory(self, name: str, *, show_trace: bool) -> Read:
+        """Evaluate the options below `deployment` of all nodes. Raises `DeploymentError`."""
+        del show_trace
+        self._choose(name)
+        function = f"output: {flakes.expression('colmena_read')} ({self._evaluator} output)"
+        answer, said = flakes.evaluated(self.place, self._output, function, self._how)
+        return Read(inventory=hive_inventory(answer, name), said=said)
+
+    def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
+        """Return the command that instantiates nodes."""
+        del inventory
+        selected = flakes.expression("colmena_toplevels", names=flakes.nix_names(systems))
+        return flakes.eval_command(
+            self.place, self._output, f"output: {selected} ({self._evaluator} output)", self._how
+        )
+
+    def explained(self, said: str, *, show_trace: bool = False) -> str:
+        """Return what Nix wrote when an evaluation failed, in short."""
+        return flakes.explained(said, self.place, show_trace=show_trace)
+
+    def _choose(self, name: str) -> None:
+        """Find the output, and what evaluates it."""
+        outputs = [self.place.attribute] if self.place.attribute else [_EVALUATED, _RAW]
+        for output in outputs:
+            try:
+                is_evaluated, _ = flakes.evaluated(
+                    self.place, output, "hive: builtins.isAttrs hive && hive ? __schema", self._how
+                )
+            except flakes.OutputMissing:
+                continue
+            self._output = output
+            if not is_evaluated:
+                self._evaluator = self._evaluator_of_raw()
+            return
+        raise DeploymentError(f"The flake {name} has no output {' or '.join(outputs)}.")
+
+    def _evaluator_of_raw(self) -> str:
+        """Return what evaluates a raw hive: that of the flake's own input, or else ours, with no `<nixpkgs>`."""
+        ours = flakes.expression("colmena", hermetic="true")
+        reference = locked_reference(_locked_input(self.place, self._how))
+        if not reference:
+            return ours
+        theirs = f"builtins.getFlake {flakes.nix_string(reference)}"
+        return f"(let theirs = {theirs}; in if theirs ? lib.makeHive then theirs.lib.makeHive else {ours})"
+
+
+def _locked_input(place: FlakePlace, how: Evaluation) -> Mapping[str, Any]:
+    """Return where the input with colmena's evaluator is, as the lock file has it; empty where there is none."""
+    locks = flakes.locks(place, how)
+    nodes = locks.get("nodes", {})
+    node = nodes.get(locks.get("root", ""), {}).get("inputs", {}).get(_INPUT)
+    if isinstance(node, list):  # the same as an input of an input
+        node = _followed(nodes, locks["root"], node)
+    found: Mapping[str, Any] = nodes.get(node, {}).get("locked", {})
+    return found
+
+
+def _followed(nodes: Mapping[str, Any], root: str, path: Sequence[str]) -> str | None:
+    node: Any = root
+    for name in path:
+        node = nodes.get(node, {}).get("inputs", {}).get(name)
+        if isinstance(node, list):
+            node = _followed(nodes, root, node)
+    return str(node) if node else None
+
+
+def locked_reference(locked: Mapping[str, Any]) -> str:
+    """Return a locked input as the reference of a flake that pure evaluation takes; empty for what has none.
+
+    Source: the manual of `nix flake`, "Types".
+    """
+    kind = locked.get("type", "")
+    words = {name: locked[name] for name in ("narHash", "dir", "host") if name in locked}
+    if kind in ("github", "gitlab", "sourcehut"):
+        base = f"{kind}:{locked['owner']}/{locked['repo']}/{locked['rev']}"
+    elif kind == "git":
+        base = f"git+{locked['url']}"
+        words |= {name: locked[name] for name in ("ref", "rev") if name in locked}
+    elif kind in ("tarball", "file"):
+        base = f"{kind}+{locked['url']}"
+    elif kind == "path" and str(locked.get("path", "")).startswith("/"):
+        base = f"path:{locked['path']}"
+        words |= {name: str(locked[name]) for name in ("lastModified",) if name in locked}
+    else:
+        return ""
+    asked = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in words.items())
+    return f"{base}{'&' if '?' in base else '?'}{asked}" if asked else base

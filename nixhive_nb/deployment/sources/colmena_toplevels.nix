@@ -1,0 +1,14 @@
+# Instantiates the named nodes of an evaluated hive of colmena: {"www": {"result": …, "derivation": …}, …}.
+{ names }:
+hive:
+let
+  within = hive.within or (name: value: value);
+  toplevel = name:
+    let
+      derivation = hive.nodes.${name}.config.system.build.toplevel;
+      # Not named as in Nix: a set with an `outPath` becomes that alone in JSON.
+      paths = { result = derivation.outPath; derivation = derivation.drvPath; };
+    in
+    builtins.addErrorContext "nix-hive: system ${name}" (within name (builtins.deepSeq paths paths));
+in
+builtins.listToAttrs (map (name: { inherit name; value = toplevel name; }) names)
