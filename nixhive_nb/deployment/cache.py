@@ -14,14 +14,15 @@ import re
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from nixhive_nb.deployment.inventory import Inventory
+from nixhive_nb.deployment.sources.find import named_source
 from nixhive_nb.deployment.sources.formats import Format
 from nixhive_nb.deployment.sources.pinned import contents, is_pinned
-from nixhive_nb.deployment.sources.source import OfFlake
+from nixhive_nb.deployment.sources.source import Choosing, OfFlake, Read, said_lines
 from nixhive_nb.util.collecting import collected_seldom
 from nixhive_nb.util.files import write_whole
 from nixhive_nb.util.swallowed import swallowed
@@ -48,6 +49,21 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     format: Format
     inventory: Inventory
     log: tuple[str, ...]
+    chosen: tuple[str, ...] = ()
+    """See `sources.source.Choosing`."""
+
+    @classmethod
+    def of(cls, source: Source, read: Read) -> Self:
+        """Return what a deployment was read as."""
+        chosen = source.chosen if isinstance(source, Choosing) else ()
+        return cls(format=source.format, inventory=read.inventory, log=said_lines(read.said), chosen=chosen)
+
+    def read(self, path: str | Path, how: Evaluation) -> tuple[Source, Read]:
+        """Return that deployment, as it was read."""
+        source = named_source(path, msgspec.structs.replace(how, format=self.format))
+        if isinstance(source, Choosing):
+            source.chosen = self.chosen
+        return source, Read(inventory=self.inventory, said="\n".join(self.log))
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):

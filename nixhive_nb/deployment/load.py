@@ -82,10 +82,10 @@ def load(
     kept = Kept(source, how, name or str(path), own)
     answer = None if anew else kept.answer()
     if answer is not None:
-        source, read = named_source(path, msgspec.structs.replace(how, format=answer.format)), _again(answer)
+        source, read = answer.read(path, how)
     else:
         source, read = _read(source, path, how, name or str(path), show_trace=show_trace)
-        kept.keep(Answer(format=source.format, inventory=read.inventory, log=said_lines(read.said)))
+        kept.keep(Answer.of(source, read))
     inventory = read.inventory
     _log.info("%s: %s systems, %s instances", source.path, len(inventory.systems), len(inventory.instances))
     if not watched.complete:
@@ -100,10 +100,6 @@ def load(
         log=said_lines(read.said),
         watched=watched.and_files([*_EVALUATING.findall(read.said), *_inputs(source)], _stored(inventory)),
     )
-
-
-def _again(answer: Answer) -> Read:
-    return Read(inventory=answer.inventory, said="\n".join(answer.log))
 
 
 def _inputs(source: Source) -> list[str]:

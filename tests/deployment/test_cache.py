@@ -32,6 +32,10 @@ DEPLOY = """deploy = {
   sshOpts = [ "-p" "2222" ];
   nodes.www = { hostname = "www.example.org"; profiles.system = { user = "root"; path = throw "evaluated"; }; };
 };"""
+HIVE = """colmena = {
+  meta.nixpkgs = import nixpkgs { system = "x86_64-linux"; };
+  www = { deployment.targetHost = "www.example.org"; networking.hostName = "www"; };
+};"""
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +72,7 @@ def kept(caches: Path) -> list[Path]:
     return sorted(caches.glob("*"))
 
 
-@pytest.mark.parametrize("outputs", [DATA, DEPLOY, ""], ids=["data", "deploy-rs", "names alone"])
+@pytest.mark.parametrize("outputs", [DATA, DEPLOY, HIVE, ""], ids=["data", "deploy-rs", "colmena", "names alone"])
 def test_a_second_load_of_a_flake_starts_no_nix_and_gives_the_same(tmp_path, monkeypatch, outputs):
     place = locked(tmp_path / "fleet", outputs)
     first, before = evaluations(monkeypatch, place)
@@ -78,7 +82,10 @@ def test_a_second_load_of_a_flake_starts_no_nix_and_gives_the_same(tmp_path, mon
     assert after.inventory == before.inventory
     assert (after.log, after.path, type(after.source)) == (before.log, before.path, type(before.source))
     assert after.changed() is None
-    assert after.source.toplevels(after.inventory, ["www"]) == before.source.toplevels(before.inventory, ["www"])
+    command = after.source.toplevels(after.inventory, ["www"])
+    assert command == before.source.toplevels(before.inventory, ["www"])
+    if outputs is HIVE:
+        assert "/nix/store/" in process.run(command).stdout
 
 
 def test_to_load_anew_evaluates(place, monkeypatch):

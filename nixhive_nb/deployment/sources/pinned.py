@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.deployment.repository import git
-from nixhive_nb.deployment.sources.flakes import metadata_command
+from nixhive_nb.deployment.sources.flakes import metadata
 from nixhive_nb.errors import HiveError
-from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -60,10 +59,7 @@ def is_pinned(place: FlakePlace, how: Evaluation) -> bool:
     if how.impure or how.override_inputs or any(name == "pure-eval" for name, _ in how.options):
         return False
     try:
-        ended = process.run(metadata_command(place, how))
-        if ended.status:
-            return False
-        told = json.loads(ended.stdout)
+        told = metadata(place, how)
         found, kept = _inputs(told["locks"]), _inputs(_lock_of(told))
         is_there = place.directory is not None or str(told["locked"]["rev"]) in place.reference
         return is_there and found == kept and all(map(_is_locked, kept.values()))

@@ -117,6 +117,13 @@ class OfFlake(Protocol):
         """Where the flake is."""
 
 
+@runtime_checkable
+class Choosing(Protocol):
+    """A format whose `inventory` finds out what `toplevels` needs."""
+
+    chosen: tuple[str, ...]
+
+
 def said_lines(stderr: str) -> tuple[str, ...]:
     """Return what an evaluation said beside its result: warnings of Nix, `builtins.trace`."""
     return tuple(line for line in stderr.splitlines() if line and not _DONE.match(line))
