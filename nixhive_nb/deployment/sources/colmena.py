@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.sources.where import FlakePlace
+
+_log = logging.getLogger(__name__)
 
 _EVALUATED = "colmenaHive"
 _RAW = "colmena"
@@ -142,6 +145,7 @@ class ColmenaFlakeSource:
                     self.place, output, "hive: builtins.isAttrs hive && hive ? __schema", self._how
                 )
             except flakes.OutputMissing:
+                _log.debug("%s has no output %s", name, output)
                 continue
             self._output = output
             if not is_evaluated:

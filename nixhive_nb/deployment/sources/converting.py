@@ -82,9 +82,7 @@ def _missing_configurations(source: Source, strange: Sequence[str]) -> Iterator[
             yield f"#     {where} = …;  # what its profile `system` is made of"
 
 
-def _same_configurations(
-    source: Source, inventory: Inventory, place: FlakePlace, how: Evaluation
-) -> dict[str, str]:
+def _same_configurations(source: Source, inventory: Inventory, place: FlakePlace, how: Evaluation) -> dict[str, str]:
     """Return by system the configuration with the same derivation: that of its name, else the first."""
     names = list(inventory.systems)
     try:
@@ -121,9 +119,12 @@ def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
     own = (Path(__file__).parent / "morph.nix").read_text(encoding="utf-8").splitlines()
     begin = next(number for number, line in enumerate(own) if not line.startswith("#"))
     foreign = any(one.attribute == "network.evalConfig" for one in inventory.heeded)
+    other = (
+        ["# `network.evalConfig` is not taken: systems are evaluated by that of `paths.nixpkgs`."] if foreign else []
+    )
     return [
         *_head(source, inventory),
-        *(["# `network.evalConfig` is not taken: systems are evaluated by that of `paths.nixpkgs`."] if foreign else []),
+        *other,
         "let",
         f"  file = {_path(source.path, folder)};",
         "  inherit (import file) network;",
