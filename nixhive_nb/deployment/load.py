@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.cache import Answer, Kept
-from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, look
+from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, is_left_out, look
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.sources.find import named_source
 from nixhive_nb.deployment.sources.flakes import path_inputs
 from nixhive_nb.deployment.sources.hive import Foreign
+from nixhive_nb.deployment.sources.pinned import tracked
 from nixhive_nb.deployment.sources.source import Evaluation, OfFlake, Read, Source, said_lines
 
 _log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def load(
     notebooks, `__pycache__` and the state file); and `NIX_PATH`. It cannot see: other files that were read by
     `readFile` or `readDir` (outside that folder, or hidden), variables read by `builtins.getEnv`, what stands behind a
     URL that was fetched, and an updated channel. Of a flake, the inputs that are folders here are watched by their
-    `flake.nix`.
+    `flake.nix`, and all files of its repository that Git knows.
 
     `name` is how the deployment is called in messages, by default as the path is given. `own` are files and folders of
     ours, which are not watched. Unless it is to be evaluated `anew`, what a flake evaluated to earlier is taken where
@@ -119,7 +120,8 @@ def _read(source: Source, path: str | Path, how: Evaluation, name: str, *, show_
 
 def _look(source: Source, own: Collection[str]) -> Watched:
     if source.directory is not None:
-        return look(source.directory, own)
+        files = tracked(source.place) if isinstance(source, OfFlake) else []
+        return look(source.directory, own).and_files(file for file in files if not is_left_out(file, own))
     return Watched("", {}, complete=True, others={}, nix_path=os.environ.get("NIX_PATH"))
 
 

@@ -279,3 +279,27 @@ def test_inputs_that_are_folders_here_are_watched(tmp_path, monkeypatch):
     assert loaded.changed() is None
     (library / "flake.nix").write_text("{ outputs = _: { a = 1; }; }")
     assert loaded.changed() == str(library / "flake.nix")
+
+
+def test_each_file_of_the_repository_that_git_knows_is_watched(tmp_path):
+    (tmp_path / "beside.nix").write_text('"web"\n')
+    git(tmp_path, "init", "--quiet")
+    place = locked(tmp_path / "fleet", DATA.replace("./tag.nix", "../beside.nix"))
+    process.run(["rm", "-r", str(place / ".git")])
+    git(tmp_path, "add", "--all")
+    (place / ".hive.state").write_text("{}")
+    (place / "fleet.ipynb").write_text("{}")
+    git(tmp_path, "add", "--all")
+    own = [str(place / ".hive.state")]
+    loaded = load(place, own=own)
+    assert loaded.inventory.instances["www"].tags == ("web",)
+    assert loaded.changed() is None
+    (place / ".hive.state").write_text("{ }")
+    (place / "fleet.ipynb").write_text("{ }")
+    assert loaded.changed() is None
+    (place / ".hidden.nix").write_text("22\n")
+    assert loaded.changed() == str(place / ".hidden.nix")
+    loaded = load(place, own=own)
+    (tmp_path / "beside.nix").write_text('"relay"\n')
+    assert loaded.changed() == str(tmp_path / "beside.nix")
+    assert load(place, anew=False).inventory.instances["www"].tags == ("relay",)

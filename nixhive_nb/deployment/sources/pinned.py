@@ -50,6 +50,19 @@ def contents(place: FlakePlace, own: Collection[str]) -> str | None:
         return None
 
 
+def tracked(place: FlakePlace) -> list[str]:
+    """Return the files that an evaluation of a flake sees in its repository of Git, hidden ones and all."""
+    root = _repository(place.directory) if place.directory is not None else None
+    if root is None:
+        return []
+    try:
+        listed = git(root, "ls-files", "-z")
+    except (HiveError, OSError, UnicodeError) as error:
+        _log.debug("the files of %s are not known: %s", root, error, exc_info=True)
+        return []
+    return [os.path.join(root, name) for name in listed.stdout.split("\0") if name][:_MOST_FILES]  # noqa: PTH118
+
+
 def is_pinned(place: FlakePlace, how: Evaluation) -> bool:
     """Return whether a pure evaluation of a flake looks at nothing that may be another thing tomorrow.
 
