@@ -84,12 +84,14 @@ class Hive:
         impure: bool = False,
         override_inputs: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
+        anew: bool = True,
     ) -> Self:
         """Evaluate a deployment: a file, a folder with a `default.nix`, `hive.nix` or `flake.nix`, or a flake.
 
         `format` is `hive` (ours), `flake`, `colmena`, `deploy-rs` or `morph`; without it that is found out. For a
         flake, `impure` lets it look outside of itself, and `override_inputs` has other flakes by the names of inputs.
-        `options` are settings of Nix for evaluations.
+        `options` are settings of Nix for evaluations. Unless it is to be evaluated `anew`, what a flake evaluated to
+        in an earlier program is taken where nothing that its evaluation may look at has changed since.
 
         `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
         roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says
@@ -103,7 +105,7 @@ class Hive:
         places = places_of(deployment_path(path), state, state_dir)
         own = unwatched(places)
         work = Workspace(
-            reading=Reading(load(path, how=how, show_trace=show_trace, own=own), str(path), own, how),
+            reading=Reading(load(path, how=how, show_trace=show_trace, own=own, anew=anew), str(path), own, how),
             path=str(path),
             places=places,
             limits=limits or Limits(),

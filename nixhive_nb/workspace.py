@@ -71,17 +71,17 @@ class Reading:
     def held(self, *, show_trace: bool = False) -> Iterator[Inventory]:
         """Look at the files, and keep to that: in this block none is looked at again. Raises `DeploymentError`."""
         if not self._holding and self._loaded.changed() is not None:
-            self.again(show_trace=show_trace)
+            self.again(show_trace=show_trace, anew=False)
         self._holding += 1
         try:
             yield self._loaded.inventory
         finally:
             self._holding -= 1
 
-    def again(self, *, show_trace: bool = False) -> Inventory:
-        """Evaluate it anew. Raises `DeploymentError`."""
-        where = self._loaded.source.named
-        self._loaded = load(where, how=self._how, name=self._name, show_trace=show_trace, own=self._own)
+    def again(self, *, show_trace: bool = False, anew: bool = True) -> Inventory:
+        """Load it again: evaluate it `anew`, or take what is kept of just these files. Raises `DeploymentError`."""
+        where, own = self._loaded.source.named, self._own
+        self._loaded = load(where, how=self._how, name=self._name, show_trace=show_trace, own=own, anew=anew)
         return self._loaded.inventory
 
 

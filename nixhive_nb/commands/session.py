@@ -282,6 +282,7 @@ class Session:
                 show_trace=bool(options.get("show_trace")),
                 warn=self.warn,
                 picked=self._now_picked,
+                anew=anew,
                 **evaluation,
             )
             self._leave()

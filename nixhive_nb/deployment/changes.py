@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +22,7 @@ MOST_ENTRIES = 5_000
 
 _STORE = "/nix/store/"
 _NEVER_READ = ("__pycache__", "hive.state", "hive.state.lock")
+_NEVER_READ_ENDS = (".ipynb", "~")
 
 Mark = tuple[int, int, int] | None
 """Modification time in ns, size in bytes and number of a file; None when it is not there."""
@@ -55,7 +56,14 @@ class Watched(msgspec.Struct, frozen=True):
         """Watch these files too; those in the store never change and are left out, but for `stored`, which may go."""
         others = {file: _mark(file) for file in files if file not in self.tree and not file.startswith(_STORE)}
         others |= {path: _mark(path) for path in stored}
-        return msgspec.structs.replace(self, others=others)
+        return msgspec.structs.replace(self, others=others | self.others)  # as they were before the evaluation
+
+
+def is_left_out(file: str, own: Collection[str]) -> bool:
+    """Return whether a file is none that a deployment is read from: a notebook, say, or what is ours."""
+    names = PurePath(file)
+    is_own = any(str(one) in own for one in (names, *names.parents))
+    return is_own or names.name in _NEVER_READ or names.name.endswith(_NEVER_READ_ENDS)
 
 
 def look(directory: Path, own: Collection[str] = ()) -> Watched:
@@ -100,7 +108,7 @@ def _children(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _matters(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or entry.name in _NEVER_READ or entry.name.endswith((".ipynb", "~")):
+    if entry.name.startswith(".") or entry.name in _NEVER_READ or entry.name.endswith(_NEVER_READ_ENDS):
         return False
     if not entry.is_symlink():
         return entry.is_dir() or entry.is_file()

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, look
+from nixhive_nb.deployment.cache import Answer, Kept
+from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, is_left_out, look
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.sources.find import named_source
+from nixhive_nb.deployment.sources.flakes import path_inputs
 from nixhive_nb.deployment.sources.hive import Foreign
-from nixhive_nb.deployment.sources.source import Evaluation, Read, Source, said_lines
+from nixhive_nb.deployment.sources.pinned import tracked
+from nixhive_nb.deployment.sources.source import Evaluation, OfFlake, Read, Source, said_lines
 
 _log = logging.getLogger(__name__)
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def load(
     show_trace: bool = False,
     name: str | None = None,
     own: Collection[str] = (),
+    anew: bool = True,
 ) -> Loaded:
     """Evaluate a deployment: a file, a folder that holds `default.nix`, `hive.nix` or `flake.nix`, or a flake.
 
@@ -63,10 +67,12 @@ def load(
     `builtins.readDir` read (at most 5,000 files and folders, without hidden names, symlinks to folders or to the store,
     notebooks, `__pycache__` and the state file); and `NIX_PATH`. It cannot see: other files that were read by
     `readFile` or `readDir` (outside that folder, or hidden), variables read by `builtins.getEnv`, what stands behind a
-    URL that was fetched, and an updated channel.
+    URL that was fetched, and an updated channel. Of a flake, the inputs that are folders here are watched by their
+    `flake.nix`, and all files of its repository that Git knows.
 
     `name` is how the deployment is called in messages, by default as the path is given. `own` are files and folders of
-    ours, which are not watched.
+    ours, which are not watched. Unless it is to be evaluated `anew`, what a flake evaluated to earlier is taken where
+    nothing that its evaluation may look at has changed: see `cache`.
 
     Raises `DeploymentError` when there is no such file, when Nix cannot evaluate it (`FILE:LINE:COLUMN: message`;
     `show_trace` adds the stack of Nix), or when it says something that a deployment cannot say, with a line for each
@@ -74,7 +80,13 @@ def load(
     """
     source = named_source(path, how)
     watched = _look(source, own)
-    source, read = _read(source, path, how, name or str(path), show_trace=show_trace)
+    kept = Kept(source, how, name or str(path), own)
+    answer = None if anew else kept.answer()
+    if answer is not None:
+        source, read = answer.read(path, how)
+    else:
+        source, read = _read(source, path, how, name or str(path), show_trace=show_trace)
+        kept.keep(Answer.of(source, read))
     inventory = read.inventory
     _log.info("%s: %s systems, %s instances", source.path, len(inventory.systems), len(inventory.instances))
     if not watched.complete:
@@ -87,8 +99,12 @@ def load(
         inventory=inventory,
         source=source,
         log=said_lines(read.said),
-        watched=watched.and_files(_EVALUATING.findall(read.said), _stored(inventory)),
+        watched=watched.and_files([*_EVALUATING.findall(read.said), *_inputs(source)], _stored(inventory)),
     )
+
+
+def _inputs(source: Source) -> list[str]:
+    return path_inputs(source.place) if isinstance(source, OfFlake) else []
 
 
 def _read(source: Source, path: str | Path, how: Evaluation, name: str, *, show_trace: bool) -> tuple[Source, Read]:
@@ -104,7 +120,8 @@ def _read(source: Source, path: str | Path, how: Evaluation, name: str, *, show_
 
 def _look(source: Source, own: Collection[str]) -> Watched:
     if source.directory is not None:
-        return look(source.directory, own)
+        files = tracked(source.place) if isinstance(source, OfFlake) else []
+        return look(source.directory, own).and_files(file for file in files if not is_left_out(file, own))
     return Watched("", {}, complete=True, others={}, nix_path=os.environ.get("NIX_PATH"))
 
 

@@ -59,7 +59,7 @@ def is_in_history(deployment: Path, commit: str, of: str) -> bool | None:
         if kind == "jj":
             ended = _jj(root, "log", "-r", f"{commit} & ::{of}", "--no-graph", "-T", "commit_id")
             return bool(ended.stdout.strip()) if ended.status == 0 else None
-        ended = _git(folder, "merge-base", "--is-ancestor", commit, of)
+        ended = git(folder, "merge-base", "--is-ancestor", commit, of)
     except (HiveError, OSError) as error:
         _log.info("%s: it is not known whether %s came before %s: %s", folder, commit, of, error)
         return None
@@ -82,7 +82,7 @@ def _repository(folder: Path) -> tuple[Literal["git", "jj"], Path] | None:
 
 
 def _of_git(folder: Path, root: Path, ours: Collection[str]) -> Revision:
-    ended = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z")
+    ended = git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z")
     if ended.status != 0:
         raise HiveError(f"git: {ended.stderr.strip().splitlines()[:1]}")
     commit, dirty = "", False
@@ -134,7 +134,8 @@ def _real(paths: Collection[str]) -> Iterator[str]:
         yield os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - as above
 
 
-def _git(folder: Path, *words: str) -> process.Finished:
+def git(folder: Path, *words: str) -> process.Finished:
+    """Ask Git about a folder; nothing that the repository names is started. Raises `HiveError`."""
     # Whatever the repository itself names to be started is not: looking at it must be safe.
     safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
     return process.run(["git", "-C", str(folder), *safe, *words], env=_QUIET, timeout=_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ _PER_COMMAND = 2000
 """Paths that one command line may name: an argument list has a limit of some 2 MB."""
 
 
+_OF_SYSTEM = re.compile(r"^\W*nix-hive: system (.*)$", re.MULTILINE)
+"""The frame that `Source.toplevels` promises."""
 _SHORT = 2
 """Lines of a message of Nix that are read as well in one."""
 _LOG_LINES = 200
@@ -58,6 +61,14 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     def size(self) -> int:
         """Size of the closure in bytes."""
         return sum(self.sizes.values())
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    """Why an evaluation of several systems failed."""
+
+    failed: StepFailed
+    named: tuple[str, ...]
+    """The one that Nix names; none where it names none (it ran out of memory, say), or more than that."""
 
 
 class Builds:
@@ -124,23 +135,28 @@ class Builds:
         return None if await self._invalid([path]) else Built(path=path, sizes=await self._sizes(path))
 
     async def instantiate(self, step: Step, tell: Tell) -> Result:
-        """Evaluate the systems of a group in one process; in halves only to find those that fail.
+        """Evaluate the systems of a group in one process; the others again without one that fails.
 
         One that fails is told in the result: its `build` fails with it, and the others go on.
         """
-        await self._evaluate_or_halve(step.systems, tell)
+        await self._evaluate_all(step.systems, tell)
         return Result(wanted=tuple(map(self._evaluated, step.systems)))
 
-    async def _evaluate_or_halve(self, systems: Sequence[str], tell: Tell) -> None:
+    async def _evaluate_all(self, systems: Sequence[str], tell: Tell, *, more: bool = False) -> None:
+        """Evaluate systems. Where one fails that Nix names, so do the others without it; else they do in halves.
+
+        `more` is whether another has failed already: then there may be many, and halves are found sooner.
+        """
         failure = await self._evaluate(systems, tell)
         if failure is None:
             return
-        if len(systems) == 1:
-            self._failed[systems[0]] = failure
-            return
-        middle = len(systems) // 2
-        await self._evaluate_or_halve(systems[:middle], tell)
-        await self._evaluate_or_halve(systems[middle:], tell)
+        named = [systems[0]] if len(systems) == 1 else failure.named
+        self._failed |= dict.fromkeys(named, failure.failed)
+        rest = [system for system in systems if system not in named]
+        middle = 0 if named and not more else len(rest) // 2
+        for part in (rest[:middle], rest[middle:]):
+            if part:
+                await self._evaluate_all(part, tell, more=bool(named))
 
     def _evaluated(self, system: str) -> Wanted:
         failure = self._failed.get(system)
@@ -155,7 +171,7 @@ class Builds:
             warnings=self._warnings.get(system, ()),
         )
 
-    async def _evaluate(self, systems: Sequence[str], tell: Tell) -> StepFailed | None:
+    async def _evaluate(self, systems: Sequence[str], tell: Tell) -> _Failure | None:
         paths = self._inventory.include_paths(systems[0])
         argv = self._source.toplevels(self._inventory, systems)
         log: list[str] = []
@@ -171,7 +187,8 @@ class Builds:
             reason = self._source.explained(said)
             # What fits into the reason needs no lines below it.
             below = self._source.explained(said, show_trace=True) if self._show_trace else reason
-            return StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
+            failed = StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
+            return _Failure(failed, _named_system(said, systems))
         self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
         for system, found in json.loads(ended.stdout).items():
             self._wanted[system] = (found["result"], found["derivation"])
@@ -295,6 +312,11 @@ class Builds:
         for start in range(0, len(closure), _PER_COMMAND):
             sizes += (await _checked(commands.sizes(closure[start : start + _PER_COMMAND]))).split()
         return dict(zip(closure, map(int, sizes), strict=True))
+
+
+def _named_system(said: str, systems: Sequence[str]) -> tuple[str, ...]:
+    found = {name.strip() for name in _OF_SYSTEM.findall(said)}
+    return tuple(found) if len(found) == 1 and found <= {*systems} else ()
 
 
 async def build_failure(derivation: str, log: NixLog) -> StepFailed:

@@ -48,9 +48,7 @@ async def build_there(step: Step, builds: Builds, transfer: Transfer, tell: Tell
     try:
         status = await transfer.build(step.store, recipe.path, built.path, builds.flags, heard)
     except LinkLost as error:
-        raise StepFailed(
-            f"the link to {step.store} was lost while it built: {error} What it has built is kept there: try again"
-        ) from error
+        raise StepFailed(f"the link to {step.store} was lost while it built: {error} Try again") from error
     if status == _NO_PROGRAM:
         raise StepFailed(f"{step.store} has no nix-store, so it cannot build", log=said)
     if status:

@@ -107,6 +107,15 @@ class ColmenaFlakeSource:
         """The folder of `flake.nix`, where it is on this machine."""
         return self.place.directory
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """What `inventory` found out and `toplevels` needs: the output, and what evaluates it."""
+        return (self._output, self._evaluator)
+
+    @chosen.setter
+    def chosen(self, chosen: tuple[str, ...]) -> None:
+        self._output, self._evaluator = chosen
+
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate the options below `deployment` of all nodes. Raises `DeploymentError`."""
         del show_trace

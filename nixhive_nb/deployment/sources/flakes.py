@@ -113,11 +113,17 @@ def own_file(name: str) -> Path:
 
 def locks(place: FlakePlace, how: Evaluation) -> dict[str, Any]:
     """Return the locks of a flake that count, as `nix flake metadata` tells them. Raises `DeploymentError`."""
+    found: dict[str, Any] = metadata(place, how).get("locks", {})
+    return found
+
+
+def metadata(place: FlakePlace, how: Evaluation) -> dict[str, Any]:
+    """Return what `nix flake metadata` tells of a flake. Raises `DeploymentError`."""
     words = [word for word in how.flake_words() if word != "--impure"]
     finished = process.run([*_NIX, "flake", "metadata", "--json", place.reference, *words])
     if finished.status:
         raise DeploymentError(explained(finished.stderr, place))
-    found: dict[str, Any] = json.loads(finished.stdout).get("locks", {})
+    found: dict[str, Any] = json.loads(finished.stdout)
     return found
 
 

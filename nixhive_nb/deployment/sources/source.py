@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from nixhive_nb.deployment.sources.where import FlakePlace
 
 _DONE = re.compile(r"evaluating file '|copied source '|instantiated '|performing daemon|adding path '|copying '")
 """What Nix says of its own work, at the level at which it names the files that it reads."""
@@ -105,6 +106,22 @@ class Source(Protocol):
 
     def explained(self, said: str, *, show_trace: bool = False) -> str:
         """Return what Nix wrote when an evaluation failed, in short; see `nix_errors.explain`."""
+
+
+@runtime_checkable
+class OfFlake(Protocol):
+    """A deployment that is a flake, whatever its format."""
+
+    @property
+    def place(self) -> FlakePlace:
+        """Where the flake is."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A format whose `inventory` finds out what `toplevels` needs."""
+
+    chosen: tuple[str, ...]
 
 
 def said_lines(stderr: str) -> tuple[str, ...]:

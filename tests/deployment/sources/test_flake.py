@@ -249,7 +249,7 @@ def test_a_flake_with_data_is_evaluated_three_times(tmp_path, monkeypatch):
     flake(tmp_path, f"{NEVER}\nnixhive.instances.www = {{ }};")
     calls = counted(monkeypatch, process, "run")
     load(tmp_path)
-    assert len(calls) == 3
+    assert sum("eval" in argv for (argv, *_) in calls) == 3
 
 
 def test_the_program_reads_the_flake_of_the_folder_and_says_so(tmp_path):

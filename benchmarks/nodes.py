@@ -1,0 +1,153 @@
+"""What 300 nodes of another format cost: load, a second load, an evaluation of all, and one that is broken.
+
+    .venv/bin/python benchmarks/nodes.py [-n NODES] [-r ROUNDS] [ROW …]
+
+Each is a configuration of its own, on the practice nixpkgs. Each try is a process of its own, as a command is. Of a try
+are told the seconds on the wall, those of processors (with the programs that it started), how many programs of Nix it
+started, and the memory of the largest of these. Ways take turns, and figures are the medians of rounds. `whole` and
+`single` show why nodes are evaluated in groups of the size that they are: one process for all, and one for each.
+"""
+
+# ruff: noqa: PLC0415 - each process imports what it measures
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROWS = {
+    "load": "load",
+    "again": "a second load, as a command does",
+    "build": "evaluate all",
+    "alone": "evaluate all, one process at once",
+    "whole": "evaluate all in one group",
+    "single": "evaluate all in groups of one",
+    "broken": "evaluate all, one is broken",
+}
+_BROKEN = 133
+
+
+def written(folder: Path, count: int, *, broken: bool) -> Path:
+    """Write a flake with a hive of colmena, and lock it."""
+    import nixhive_nb.lab
+
+    nixpkgs = Path(nixhive_nb.lab.__file__).parent / "nixpkgs"
+    folder.mkdir()
+    throws = f'if name == "node-{_BROKEN:04}" then throw "broken" else name' if broken else "name"
+    (folder / "flake.nix").write_text(f"""{{
+      inputs.nixpkgs.url = "path:{nixpkgs}";
+      outputs = {{ self, nixpkgs }}: {{
+        colmena = {{
+          meta.nixpkgs = import nixpkgs {{ system = "x86_64-linux"; }};
+        }} // builtins.listToAttrs (builtins.genList (number: rec {{
+          name = "node-${{builtins.substring 1 4 (toString (10000 + number))}}";
+          value = {{ name, ... }}: {{
+            deployment.targetHost = "${{name}}.example.org";
+            networking.hostName = {throws};
+          }};
+        }}) {count});
+      }};
+    }}\n""")
+    for words in (
+        ["git", "-C", str(folder), "init", "--quiet"],
+        ["git", "-C", str(folder), "add", "--all"],
+        ["nix", "--extra-experimental-features", "nix-command flakes", "flake", "lock", str(folder)],
+        ["git", "-C", str(folder), "add", "--all"],
+    ):
+        subprocess.run(words, check=True, capture_output=True)
+    return folder
+
+
+def once(row: str, folder: Path) -> None:
+    """Do the work of a row, and print its figures as JSON."""
+    from nixhive_nb import Hive, Limits, RunFailed
+    from nixhive_nb.deployment.load import load
+    from nixhive_nb.plan import building
+    from nixhive_nb.util import process
+
+    programs = []
+
+    def counting(original):  # noqa: ANN001, ANN202 - as of both
+        def call(argv, **words):  # noqa: ANN001, ANN003, ANN202 - as above
+            programs.append(argv[0])
+            return original(argv, **words)
+
+        return call
+
+    process.run, process.stream = counting(process.run), counting(process.stream)
+    is_load = row in ("load", "again")
+    size = {"whole": 1_000_000, "single": 1}.get(row, building.NODES_A_PROCESS)
+    building.NODES_A_PROCESS = size
+    hive = None if is_load else Hive.load(folder, anew=False, limits=Limits(evaluations=1 if row == "alone" else 2))
+    before, cpu = time.perf_counter(), _processors()
+    programs.clear()
+    if hive is None:
+        load(folder, anew=row == "load", name="fleet")
+    else:
+        with contextlib.suppress(RunFailed):
+            hive.build("*", no=["realise"])
+    print(
+        json.dumps(
+            {
+                "s": time.perf_counter() - before,
+                "s of processors": _processors() - cpu,
+                "programs of Nix": sum(name.startswith("nix") for name in programs),
+                "MB of the largest": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+def _processors() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description="What nodes of another format cost.")
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="which rows")
+    parser.add_argument("-n", "--nodes", type=int, default=300)
+    parser.add_argument("-r", "--rounds", type=int, default=3)
+    parser.add_argument("--once", nargs=2, metavar=("ROW", "FOLDER"))
+    given = parser.parse_args()
+    if given.once:
+        once(given.once[0], Path(given.once[1]))
+        return
+    rows = given.rows or list(ROWS)
+    with tempfile.TemporaryDirectory() as place:
+        os.environ |= {"XDG_CACHE_HOME": f"{place}/cache", "XDG_STATE_HOME": f"{place}/state"}
+        folders = {flag: written(Path(place, str(flag)), given.nodes, broken=flag) for flag in (False, True)}
+        tries: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
+        for flag in (False, True):  # so that each finds its deployment as it is after the first load
+            _try("load", folders[flag])
+            _try("build", folders[flag])
+        for _ in range(given.rounds):
+            for row in rows:
+                tries[row].append(_try(row, folders[row == "broken"]))
+    units = list(tries[rows[0]][0])
+    print(f"| {given.nodes} nodes | {' | '.join(units)} |\n| --- |{' --- |' * len(units)}")
+    for row, found in tries.items():
+        print(
+            f"| {ROWS[row]} | {' | '.join(f'{statistics.median(one[unit] for one in found):.3g}' for unit in units)} |"
+        )
+
+
+def _try(row: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--once", row, str(folder)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder)
+    found: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
