@@ -116,6 +116,7 @@ class NixSsh:
             copies=copies,
             run=run,
             stall=plan.options.stall,
+            elevate={name: one.elevate for name, one in inventory.instances.items() if one.elevate},
         )
 
     async def perform(self, step: Step, tell: Tell) -> Result:
@@ -259,7 +260,7 @@ class NixSsh:
     async def _begun(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
         rooted = self._transfer.rooted(step.instance, order.path)
         before = self._before(order, step)
-        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted)
+        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted, elevate=self._elevate(step))
         try:
             return await activation.run()
         finally:
@@ -293,11 +294,15 @@ class NixSsh:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
         # An activation before it has changed what was seen when the plan was made.
         expected = RunsAndBoots() if wanted else self._expected(step.instance)
-        reboot = Reboot(step.instance, self._links, tell, owner=self._owner, checks=self._checks_of(step))
+        checks, elevate = self._checks_of(step), self._elevate(step)
+        reboot = Reboot(step.instance, self._links, tell, owner=self._owner, checks=checks, elevate=elevate)
         return await reboot.run(self._options, wanted, expected)
 
     def _checks_of(self, step: Step) -> Sequence[Check]:
         return self._inventory.instances[step.instance].checks if self._options.checks else ()
+
+    def _elevate(self, step: Step) -> Sequence[str]:
+        return self._inventory.instances[step.instance].elevate
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.

@@ -6,12 +6,15 @@ Every mistake is collected, so that a person sees all of them at once, each with
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
+from nixhive_nb.deployment.elevating import KINDS as ELEVATIONS
+from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
 from nixhive_nb.deployment.node import KINDS, Node, Plain
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
-    "system": ("configuration", "paths", "system", "evalConfigArgs", "checks"),
-    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks"),
+    "system": ("configuration", "paths", "system", "evalConfigArgs", "checks", "elevate"),
+    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks", "elevate"),
     "nix": ("build",),
     "nix.build": ("flags",),
     "signing": ("keyFile",),
@@ -121,7 +124,8 @@ class _DeploymentReader:
         self.check_configuration(members.get("configuration", _NONE), name, node)
         platform = self.string(members, "system", of) or self.platform
         checks = read_checks(members.get("checks", _NONE), of, self.problem)
-        return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks)
+        elevate = self.elevate(members, of)
+        return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks, elevate=elevate)
 
     def instance(self, name: str, node: Node, systems: dict[str, System]) -> Instance:
         of = f" of instance {name}"
@@ -133,6 +137,7 @@ class _DeploymentReader:
         self.warn_of_unknown(node, of, "instance")
         system = self.system_of(name, node, systems)
         of_system = systems[system].checks if system in systems else ()
+        elevate_of_system = systems[system].elevate if system in systems else ()
         return Instance(
             name=name,
             system=system,
@@ -141,6 +146,7 @@ class _DeploymentReader:
             ssh=self.ssh(node, name),
             host_keys=self.host_keys(members, of),
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
+            elevate=self.elevate(members, of) or elevate_of_system,
         )
 
     def plain_instance(
@@ -229,6 +235,25 @@ class _DeploymentReader:
                     "/etc/ssh/ssh_host_ed25519_key.pub on the host (`ssh-ed25519 AAAA…`)",
                 )
         return keys
+
+    def elevate(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
+        """Return how a login becomes root; empty where that is not said."""
+        node = members.get("elevate", _NONE)
+        match node.type:
+            case "missing":
+                return ()
+            case "string":
+                words = (str(node.value),)
+                wrong = text_problem(words[0])
+            case "list":
+                words = self.strings(members, "elevate", of, "word")
+                wrong = "" if len(words) < len(node.items) else elevate_problem(words)
+            case _:
+                words, wrong = (), f"write one of {', '.join(ELEVATIONS)}, or a list of words"
+        if wrong:
+            what = _shortened(shlex.join(words)) if words else KINDS[node.type]
+            self.problem(node, f"`elevate`{of} is {what}: {wrong}")
+        return words
 
     def signing_key(self, top: Node) -> str | None:
         node = self.group(top, "signing", "", "signing").get("keyFile", _NONE)
