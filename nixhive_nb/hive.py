@@ -214,6 +214,15 @@ class Hive:
         """Get the inventory as the JSON object that `build` prints, with the results of a run or of the state file."""
         return queries.document(self._work, report, remembered=remembered)
 
+    @_on_one_reading
+    def converted(self, folder: str | Path | None = None) -> str:
+        """Return a deployment in another format as one in ours: a `hive.nix`, or of a flake its output `nixhive`.
+
+        What cannot be said there is in comments. `folder` is where the text is to lie, by default where the deployment
+        does. Raises `OptionError` for one that is in our format.
+        """
+        return queries.converted(self._work, folder)
+
     # How it is
 
     @_on_one_reading

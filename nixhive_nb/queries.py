@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb import frames, runs
+from nixhive_nb.deployment.sources import converting
 from nixhive_nb.deployment.targets import select_systems
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hosts.generations import diffs_of, generations_of
@@ -45,6 +47,12 @@ def document(work: Workspace, report: Report | None, *, remembered: bool) -> dic
     if report is not None:
         known |= {record.system: (record.result, record.derivation) for record in report.systems()}
     return work.inventory.to_json(known)
+
+
+def converted(work: Workspace, folder: str | Path | None) -> str:
+    """Return a deployment in another format as one in ours."""
+    reading = work.reading
+    return converting.converted(reading.source, work.inventory, reading.how, Path(folder or reading.folder))
 
 
 def status(work: Workspace, patterns: Sequence[Pattern], *, no: Collection[str], follow: Follow | None) -> pd.DataFrame:

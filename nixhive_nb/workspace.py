@@ -58,6 +58,11 @@ class Reading:
         return self._loaded.source
 
     @property
+    def how(self) -> Evaluation:
+        """How it is evaluated."""
+        return self._how
+
+    @property
     def folder(self) -> Path:
         """The folder whose revision is that of the deployment."""
         return self._loaded.source.directory or self._loaded.path

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import warm
 from tests.practice import start
 from tests.programs import codename, versions
 from tests.speed import examples
@@ -40,6 +41,13 @@ def state_home(tmp_path_factory):
         del os.environ["XDG_STATE_HOME"]
     else:
         os.environ["XDG_STATE_HOME"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_programs(tmp_path_factory):
+    """Have what starts `nix-hive` without its imports; it ends with the tests."""
+    with warm.programs(tmp_path_factory.mktemp("warm") / "socket"):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.util.text import strip_control
 from tests.pages import ROOT, notebooks
 
@@ -33,6 +34,8 @@ STAND_INS = {
 }
 """What flakes of others are here: there is no way to them."""
 RUN = ("console", "ipython", "python")
+CHANNEL = "github:NixOS/nixpkgs/nixos-24.11"
+"""What a flake of the docs has as its nixpkgs; the stand-in takes its place."""
 
 
 class Follower:
@@ -71,7 +74,8 @@ class Follower:
             folder.mkdir()
             for name in ("example", "notebooks"):
                 shutil.copytree(self._practice.folder / name, folder / name)
-            (folder / "hive.nix").write_text("import ./example")
+            if not any(block.marks.get("file") == "flake.nix" for block in page.blocks()):
+                (folder / "hive.nix").write_text("import ./example")
             return folder
         if page.before.name not in self._folders:
             self.follow(page.before)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nixhive_nb.commands import hive_group
 from nixhive_nb.deployment.places import places_of
 from nixhive_nb.lab import Lab
+from tests import warm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ class Practice:
     def nix_hive(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `nix-hive` as a user does, in the folder, with no terminal."""
         return subprocess.run(
-            [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
+            [*warm.command(), *with_leave(words)],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,

@@ -22,11 +22,12 @@ from tests.follow import RUN, Follower, terminal
 from tests.pages import ROOT, calls, notebooks, pages, words_of
 from tests.practice import Practice
 from tests.sentences import LAST, Reader, commands_of_the_readme, spoken
+from tests.warm import put_shim
 
 PAGES = pages()
 FOLLOWED = [page for page in PAGES if any(block.language in RUN for block in page.blocks())]
 HOMES = (ROOT, ROOT / "nixhive_nb")
-OPTIONS_OF_OTHERS = {"--builders", "--allow-root", "--help-notebook"}
+OPTIONS_OF_OTHERS = {"--builders", "--flake", "--allow-root", "--help-notebook"}
 
 
 def by_name(page):
@@ -117,7 +118,10 @@ def following(folder):
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("NIX_PATH", f"nixpkgs={STAND_IN}")
-        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        # Each command of a page is a program, as fast as it is in a notebook.
+        (folder / "bin").mkdir()
+        put_shim(folder / "bin")
+        patch.setenv("PATH", f"{folder / 'bin'}:{programs}:{os.environ['PATH']}")
         patch.setenv("NO_COLOR", "1")
         for name in ("example", "notebooks"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("lab.nix", ".*"))

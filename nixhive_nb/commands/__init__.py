@@ -59,6 +59,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "The program itself": {
         "load": ("looking.load", "Evaluate the deployment again."),
+        "convert": ("looking.convert", "Write a deployment of another tool in the format of hive.nix."),
         "completion": ("helping.completion", "Print the completion script of a shell."),
         "help": ("helping.help_command", "Show the help, or that of a command."),
     },

@@ -22,10 +22,11 @@ from nixhive_nb.commands.options import (
     session_of,
 )
 from nixhive_nb.commands.session import Choosing, Message, Told, place_of, records_of
-from nixhive_nb.errors import HiveError, of_system
+from nixhive_nb.errors import HiveError, OptionError, of_system
 from nixhive_nb.frames import history_frame, status_frame
 from nixhive_nb.plan.twins import twins, warning
 from nixhive_nb.run import history
+from nixhive_nb.util.files import write_new
 from nixhive_nb.util.text import size_text
 from nixhive_nb.view.deployment import heeded_lines, loaded_text
 from nixhive_nb.view.diff import diff_table
@@ -54,6 +55,27 @@ def load(ctx: click.Context, path: str | None) -> Message:
     hive = hive_of(ctx, anew=True)
     inventory = hive.inventory
     return Message(text="\n".join([loaded_text(hive.path, inventory), *heeded_lines(inventory.heeded)]))
+
+
+@click.command()
+@click.option("--to", "target", metavar="FILE", callback=not_empty, help="A new file that it goes to.")
+@common
+@click.pass_context
+def convert(ctx: click.Context, target: str | None) -> Message:
+    """Write a deployment of another tool in the format of hive.nix.
+
+    Of a flake it becomes an output `nixhive`. Nothing is changed: it is shown, or goes to a file that is not there yet.
+    What cannot be said in that format is in comments. It may have to evaluate the systems.
+    """
+    hive = hive_of(ctx)
+    if target is None:
+        return Message(text=hive.converted().rstrip("\n"))
+    file = place_of(target).absolute()
+    try:
+        write_new(file, hive.converted(file.parent).encode())
+    except FileExistsError:
+        raise OptionError(f"{target} is there already, and is left as it is: name another file.") from None
+    return Message(text=f"{target} is written. Read what its comments say before you use it.")
 
 
 @click.command()

@@ -96,8 +96,10 @@ def _read(source: Source, path: str | Path, how: Evaluation, name: str, *, show_
     try:
         return source, source.inventory(name, show_trace=show_trace)
     except Foreign as found:
-        other = named_source(path, msgspec.structs.replace(how, format=found.format))
-        return other, other.inventory(name, show_trace=show_trace)
+        other = named_source(found.flake or path, msgspec.structs.replace(how, format=found.format))
+    if other.format == "flake" and how.format is None:  # which may have outputs in other formats
+        return _read(other, other.path, how, name, show_trace=show_trace)
+    return other, other.inventory(name, show_trace=show_trace)
 
 
 def _look(source: Source, own: Collection[str]) -> Watched:

@@ -138,6 +138,7 @@ class HiveMagics(Magics):
         ::
 
           load [PATH]                        evaluate the deployment anew
+          convert                            write one of another tool in the format of hive.nix
           targets [PATTERN]...               choose instances: those picked are @picked
           systems, instances [PATTERN]...    list them
           status [PATTERN]...                ask hosts what they run, and how that stands to what is wanted

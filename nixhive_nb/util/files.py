@@ -75,6 +75,21 @@ def write_whole(file: Path, content: bytes, *, shared: bool = False) -> None:
         os.close(folder)
 
 
+def write_new(file: Path, content: bytes) -> None:
+    """Put a file in place that is not there yet, whole or not at all. Raises `FileExistsError`, and other `OSError`."""
+    import secrets  # noqa: PLC0415 - as above
+
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(temporary, file)  # which never replaces one
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder and those above it, for us alone (0700), or for the team that shares the one above. Return it.
 

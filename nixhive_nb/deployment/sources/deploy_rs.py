@@ -31,12 +31,16 @@ DEPLOY = "deploy"
 _SYSTEM = "system"
 """What deploy-rs calls the profile of a NixOS system."""
 _ROOT = "root"
+_PROFILE = "/nix/var/nix/profiles/system"
+_STRANGE = "deploy-rs does not know it either"
 
 
-class Profile(msgspec.Struct, frozen=True):
+class Profile(msgspec.Struct, frozen=True, rename={"profile_path": "profilePath"}):
     """A profile of a node, without what it holds."""
 
     settings: dict[str, Any] = {}
+    profile_path: str | None = None
+    strangers: tuple[str, ...] = ()
 
 
 class DeployNode(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class DeployNode(msgspec.Struct, frozen=True):
     hostname: str
     settings: dict[str, Any] = {}
     profiles: dict[str, Profile] = {}
+    order: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
 
 
@@ -53,6 +58,7 @@ class Deploy(msgspec.Struct, frozen=True):
 
     nodes: dict[str, DeployNode]
     settings: dict[str, Any] = {}
+    strangers: tuple[str, ...] = ()
 
 
 class DeployRsSource:
@@ -116,6 +122,8 @@ class _Reader:
     def inventory(self, source: str) -> Inventory:
         """Return the inventory. Raises `DeploymentError` with a line for each mistake."""
         instances = {name: self._instance(name, node) for name, node in sorted(self.deploy.nodes.items())}
+        for stranger in self.deploy.strangers:
+            self.heeding.ignored(stranger, _STRANGE)
         if self.problems:
             raise DeploymentError("\n".join(self.problems))
         empty = () if instances else (f"{source} has no nodes.",)
@@ -133,13 +141,20 @@ class _Reader:
             if other != _SYSTEM:
                 self.heeding.ignored(f"profiles.{other}", "only NixOS systems are deployed", name)
         for stranger in node.strangers:
-            self.heeding.ignored(stranger, "deploy-rs does not know it either", name)
+            self.heeding.ignored(stranger, _STRANGE, name)
+        if len(node.profiles) > 1 and node.order:
+            self.heeding.ignored("profilesOrder", "only NixOS systems are deployed", name)
         wrong = name_problem(name)
         if wrong:
             self.problems.append(f"node {name}: it cannot be the name of an instance: {wrong}.")
         if _SYSTEM not in node.profiles:
             self.heeding.ignored("node", f"it has no profile `{_SYSTEM}`, and is no instance", name)
             return None
+        system = node.profiles[_SYSTEM]
+        if system.profile_path not in (None, _PROFILE):
+            self.heeding.ignored("profilePath", f"a system is a generation of {_PROFILE}", name)
+        for stranger in system.strangers:
+            self.heeding.ignored(f"profiles.{_SYSTEM}.{stranger}", _STRANGE, name)
         said = self._settings(node)
         self._heed(name, said)
         return Instance(name=name, system=name, ssh=self._ssh(name, node.hostname, said))

@@ -7,11 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-<<<<<<< HEAD
 from nixhive_nb.deployment.sources.colmena import ColmenaFlakeSource, ColmenaSource
-=======
 from nixhive_nb.deployment.sources.deploy_rs import DeployRsSource
->>>>>>> 957d638f396720e2a5888bd5e7dd0d03cbedcd29
 from nixhive_nb.deployment.sources.flake import FlakeSource
 from nixhive_nb.deployment.sources.hive import HiveSource
 from nixhive_nb.deployment.sources.morph import MorphSource
@@ -19,11 +16,17 @@ from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, is_reference
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.sources.source import Evaluation, Source
 
 _ADVICE = "Name a deployment with -c: a file, a folder that holds default.nix, hive.nix or flake.nix, or a flake."
 _IN_FOLDER = ("default.nix", "hive.nix", FLAKE)
 """What makes a folder a deployment, the first that is there."""
+_OF_FILES: tuple[Format, ...] = ("hive", "colmena", "morph")
+_OF_FLAKES: tuple[Format, ...] = ("flake", "colmena", "deploy-rs")
+"""The formats that a file can have, and a flake."""
 
 
 def named_source(path: str | Path, how: Evaluation) -> Source:
@@ -32,41 +35,47 @@ def named_source(path: str | Path, how: Evaluation) -> Source:
     A file that is not in our format is found out when it is read.
     """
     if is_reference(path):
+        _check_format(path, how, "a flake", _OF_FLAKES)
         return _of_flake(FlakePlace.of(str(path)), how)
     place = _there(path)
     if place.is_dir():
         return _in_folder(place, path, how)
-    if place.name == FLAKE or how.format in ("flake", "deploy-rs"):
+    if place.name == FLAKE:
+        _check_format(path, how, "a flake", _OF_FLAKES)
         return _of_flake(FlakePlace.local(place.parent), how)
+    _check_format(path, how, "a file", _OF_FILES)
     return _of_file(place, how)
 
 
 def _in_folder(folder: Path, named: str | Path, how: Evaluation) -> Source:
-    found = [name for name in _IN_FOLDER if (folder / name).exists()]
-    if how.format in ("flake", "deploy-rs"):
-        found = [name for name in found if name == FLAKE]
+    wanted = [name for name in _IN_FOLDER if how.format in (None, *(_OF_FLAKES if name == FLAKE else _OF_FILES))]
+    found = [name for name in wanted if (folder / name).exists()]
     if not found:
-        wanted = FLAKE if how.format in ("flake", "deploy-rs") else "none of default.nix, hive.nix and flake.nix"
-        raise DeploymentError(f"The folder {named} holds {'no ' if wanted == FLAKE else ''}{wanted}. {_ADVICE}")
+        *more, last = wanted
+        what = f"none of {', '.join(more)} and {last}" if more else f"no {last}"
+        of_format = f", and so nothing in the format {how.format}" if how.format else ""
+        raise DeploymentError(f"The folder {named} holds {what}{of_format}. {_ADVICE}")
     if found[0] == FLAKE:
         return _of_flake(FlakePlace.local(folder), how)
     return _of_file(folder if found[0] == "default.nix" else folder / found[0], how)
 
 
+def _check_format(path: str | Path, how: Evaluation, what: str, formats: Sequence[Format]) -> None:
+    if how.format not in (None, *formats):
+        raise DeploymentError(f"{path} is {what}, which cannot be in the format {how.format}: {', '.join(formats)}.")
+
+
 def _of_file(place: Path, how: Evaluation) -> Source:
-<<<<<<< HEAD
-    return ColmenaSource(place, how) if how.format == "colmena" else HiveSource(place, how)
+    formats: dict[str, Callable[[Path, Evaluation], Source]] = {"colmena": ColmenaSource, "morph": MorphSource}
+    return formats.get(how.format or "", HiveSource)(place, how)
 
 
 def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return ColmenaFlakeSource(place, how) if how.format == "colmena" else FlakeSource(place, how)
-=======
-    return MorphSource(place, how) if how.format == "morph" else HiveSource(place, how)
-
-
-def _of_flake(place: FlakePlace, how: Evaluation) -> Source:
-    return DeployRsSource(place, how) if how.format == "deploy-rs" else FlakeSource(place, how)
->>>>>>> 957d638f396720e2a5888bd5e7dd0d03cbedcd29
+    formats: dict[str, Callable[[FlakePlace, Evaluation], Source]] = {
+        "colmena": ColmenaFlakeSource,
+        "deploy-rs": DeployRsSource,
+    }
+    return formats.get(how.format or "", FlakeSource)(place, how)
 
 
 def _there(path: str | Path) -> Path:

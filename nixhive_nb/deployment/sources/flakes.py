@@ -68,7 +68,15 @@ def evaluated(place: FlakePlace, output: str, function: str, how: Evaluation) ->
 def explained(said: str, place: FlakePlace, *, show_trace: bool = False) -> str:
     """Return what Nix wrote when an evaluation failed, in short, with the flake's own files where they are."""
     own = with_own_places(said, place)
-    return "\n".join([explain(own, show_trace=show_trace), *_hints(own, place)])
+    named = _named_elsewhere(place)
+    return "\n".join([explain(own, show_trace=show_trace), *_hints(own, place), *([named] if named else [])])
+
+
+def _named_elsewhere(place: FlakePlace) -> str:
+    """Return what a reference without a slash stands for, where that is no folder here; empty for all others."""
+    if place.directory is not None or re.search(r"[:/]", place.reference):
+        return ""
+    return f"({place.reference} is no folder here with a flake.nix, and so a name in the registry of flakes.)"
 
 
 def eval_command(place: FlakePlace, output: str, function: str, how: Evaluation) -> list[str]:

@@ -32,11 +32,12 @@ _THEIRS = ("meta", "network", "defaults")
 
 
 class Foreign(Exception):  # noqa: N818 - named for what is found
-    """A file that is in another format, as the names at its top say."""
+    """A file that is in another format, as the names at its top say; or none, where a flake beside it is meant."""
 
-    def __init__(self, format_: Format) -> None:
+    def __init__(self, format_: Format | None, flake: Path | None = None) -> None:
         super().__init__(format_)
-        self.format: Format = format_
+        self.format = format_
+        self.flake = flake
 
 
 class HiveSource:
@@ -77,6 +78,7 @@ class HiveSource:
             raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=said_lines(finished.stderr))
         with collected_seldom():
             answer = msgspec.json.decode(finished.stdout, type=Evaluated)
+            self._pass_by(answer)
             if answer.required and (self.directory / FLAKE).exists():
                 names = ", ".join(answer.required)
                 raise DeploymentError(
@@ -85,6 +87,17 @@ class HiveSource:
                 )
             self._see_whose(answer, source)
             return Read(inventory=read_inventory(answer, source, self.directory), said=finished.stderr)
+
+    def _pass_by(self, answer: Evaluated) -> None:
+        """Raise `Foreign` for the `default.nix` of a folder that is no deployment, where a flake lies beside it.
+
+        Many have one for those who do not use flakes yet. A `default.nix` that is named is what is meant.
+        """
+        flake = self.directory / FLAKE
+        if self._how.format or not self.path.is_dir() or not flake.exists():
+            return
+        if answer.required or format_by_names(answer.names, answer.network) is None:
+            raise Foreign(None, flake)
 
     def _see_whose(self, answer: Evaluated, source: str) -> None:
         """Raise `Foreign` for a file whose top is that of another format, and an error where that is unclear."""

@@ -1,11 +1,14 @@
-# A network of morph: its machines as plain data, or (with `names`) their systems.
+# A network of morph: its machines as plain data, or (with `names`) their systems, or (with `arguments`) what
+# eval-config.nix is given for each.
 #
 # A machine is made of itself, of `defaults`, and of the options that morph declares; packages are those of the network.
-# `name` and `nodes` are arguments of modules that no `imports` can ask for. Source: morph's README and
-# examples/*.nix; its own evaluator is data/eval-machines.nix.
-{ file, names ? null }:
+# `name` and `nodes` are arguments of modules that no `imports` can ask for. Source: morph's README, examples/*.nix,
+# data/eval-machines.nix and data/options.nix. The order of modules is that of morph, since it is the order of what
+# lists are joined of; the text with the commands of health checks is part of each system there, and so it is here.
+{ file, names ? null, arguments ? false }:
 let
-  inherit (builtins) addErrorContext attrNames fromJSON isAttrs isFunction listToAttrs mapAttrs removeAttrs;
+  inherit (builtins) addErrorContext attrNames concatMap concatStringsSep fromJSON isAttrs isFunction listToAttrs mapAttrs
+    removeAttrs;
 
   source = import file;
   all =
@@ -15,13 +18,14 @@ let
   inherit (all) network;
   pkgs = network.pkgs or null;
   lib = network.lib or (if pkgs == null then import <nixpkgs/lib> else pkgs.lib);
-  evalConfig = network.evalConfig or "${if pkgs == null then <nixpkgs> else pkgs.path}/nixos/lib/eval-config.nix";
+  # Added to the path and not put into a text, which would copy all of nixpkgs to the store.
+  evalConfig = network.evalConfig or ((if pkgs == null then <nixpkgs> else pkgs.path) + "/nixos/lib/eval-config.nix");
 
   machines = removeAttrs all [ "network" "defaults" "resources" "require" "_file" ];
 
   check = with lib; mkOption { type = types.listOf types.anything; default = [ ]; };
   options = with lib; {
-    targetHost = mkOption { type = types.str; };
+    targetHost = mkOption { type = types.str; default = ""; };
     targetPort = mkOption { type = types.nullOr types.int; default = null; };
     targetUser = mkOption { type = types.str; default = ""; };
     buildOnly = mkOption { type = types.bool; default = false; };
@@ -31,30 +35,42 @@ let
     healthChecks = { http = check; cmd = check; };
     preDeployChecks = { http = check; cmd = check; };
   };
+  commands = said: concatMap (one: one.cmd or [ ]) (said.preDeployChecks.cmd ++ said.healthChecks.cmd);
+  declared = { config, pkgs, ... }: {
+    options.deployment = options;
+    config.system.extraDependencies = [
+      (pkgs.writeText "healthcheck-commands.txt" (concatStringsSep "\n" (commands config.deployment)))
+    ];
+  };
 
-  node = name: machine:
-    import evalConfig {
-      modules = [
-        { imports = [ machine ] ++ lib.optional (all ? defaults) all.defaults; }
-        {
-          key = "morph";
-          options.deployment = options;
-          config = {
-            networking.hostName = lib.mkDefault name;
-            deployment.targetHost = lib.mkDefault name;
-            _module.args = { inherit name; nodes = unchecked; };
-          } // (if pkgs == null then { } else { nixpkgs.pkgs = lib.mkDefault pkgs; });
-        }
-      ];
-      specialArgs = network.specialArgs or { };
-    };
-  nodes = mapAttrs node machines;
+  given = check: name: machine: {
+    # As there: NixOS takes it from its modules.
+    system = null;
+    specialArgs = network.specialArgs or { };
+    modules = [
+      { imports = [ machine ]; }
+      (all.defaults or { })
+      {
+        key = "deploy-stuff";
+        imports = [ declared ];
+        config = {
+          networking.hostName = lib.mkDefault name;
+          deployment.targetHost = lib.mkDefault name;
+          _module.args = { inherit name; nodes = unchecked; };
+          _module.check = check;
+        } // (if pkgs == null then { } else { nixpkgs.pkgs = lib.mkDefault pkgs; });
+      }
+    ] ++ (if all ? _file then [ { inherit (all) _file; } ] else [ ]);
+  };
+  node = check: name: machine: import evalConfig (given check name machine);
+  nodes = mapAttrs (node true) machines;
   # What others say of a node may be more than what that one knows.
-  unchecked = mapAttrs (name: machine: node name { imports = [ machine ]; _module.check = false; }) machines;
+  unchecked = mapAttrs (node false) machines;
 
   described = name: one:
     let said = one.config.deployment;
-    in addErrorContext "nix-hive: machine ${name}" {
+    in
+    addErrorContext "nix-hive: machine ${name}" {
       inherit (said) targetHost targetPort targetUser buildOnly substituteOnDestination tags healthChecks;
       # Nothing that is secret is looked at.
       secrets = attrNames said.secrets;
@@ -68,7 +84,8 @@ let
     in
     { inherit name; value = addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths paths); };
 in
-if names != null then listToAttrs (map toplevel (fromJSON names))
+if arguments then mapAttrs (given true) machines
+else if names != null then listToAttrs (map toplevel (fromJSON names))
 else {
   nodes = mapAttrs described nodes;
   ordering = network.ordering.tags or [ ];

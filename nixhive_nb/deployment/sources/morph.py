@@ -6,6 +6,7 @@ A machine is one system and one instance of its name. Source: the README of morp
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,6 +109,8 @@ class _Reader:
         self.network = network
         self.heeding = Heeding()
         self.problems: list[str] = []
+        # Where it is not set either, morph leaves the login to ssh, and so do we.
+        self.user = os.environ.get("SSH_USER", "")
 
     def inventory(self, source: str) -> Inventory:
         """Return the inventory. Raises `DeploymentError` with a line for each mistake."""
@@ -141,7 +144,8 @@ class _Reader:
         wrong = hostname_problem(machine.target_host)
         if wrong:
             self.problems.append(f"machine {name}: `deployment.targetHost` is {machine.target_host!r}: {wrong}.")
-        said = {"Hostname": machine.target_host, "Port": machine.target_port or "", "User": machine.target_user}
+        user = machine.target_user or self.user
+        said = {"Hostname": machine.target_host, "Port": machine.target_port or "", "User": user}
         return tuple((keyword, (str(value),)) for keyword, value in said.items() if value)
 
     def _checks(self, name: str, machine: Machine) -> Iterator[Check]:
@@ -167,6 +171,8 @@ class _Reader:
             heed.honoured("deployment.targetPort", name)
         if machine.target_user:
             heed.honoured("deployment.targetUser", name)
+        elif self.user:
+            heed.honoured("SSH_USER", name)
         if machine.tags:
             heed.honoured("deployment.tags", name)
         if any(machine.health_checks.values()):
@@ -181,7 +187,10 @@ class _Reader:
     def _heed_network(self) -> None:
         heed, network = self.heeding, self.network
         for attribute in network.known:
-            if attribute not in _NETWORK:
+            if attribute in _NETWORK:
+                if attribute != "ordering":
+                    heed.honoured(f"network.{attribute}")
+            else:
                 heed.ignored(f"network.{attribute}", _WHY.get(attribute, "it is not known"))
         if network.ordering:
             waves = " ".join(f"'@({tag})'" for tag in network.ordering)
@@ -203,7 +212,7 @@ _WHY = {
 def _times(check: Mapping[str, Any]) -> dict[str, Any]:
     """Return the period, the time limit and the description of a health check."""
     times = {key: float(check.get(key) or usual) for key, usual in _SECONDS.items()}
-    return {**times, "description": str(check.get("description") or "")}
+    return {**times, "description": " ".join(str(check.get("description") or "").split())}
 
 
 def _url(check: Mapping[str, Any], host: str) -> str | None:

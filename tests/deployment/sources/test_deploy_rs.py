@@ -79,15 +79,19 @@ def test_what_becomes_of_each_setting_is_said(tmp_path):
     found = read(
         tmp_path,
         f"""magicRollback = false; confirmTimeout = 60; remoteBuild = true; fastConnection = false; autoRollback = true;
-        sshUser = "root"; user = "root"; sudo = "doas -u"; interactiveSudo = true;
-        nodes.www = {{ hostname = "www"; extra = 1;
-          profiles.system = {{ {NEVER} }}; profiles.home = {{ {NEVER} user = "ann"; }}; }};
+        colour = "red"; sshUser = "root"; user = "root"; sudo = "doas -u"; interactiveSudo = true;
+        nodes.www = {{ hostname = "www"; extra = 1; profilesOrder = [ "home" "system" ];
+          profiles.system = {{ {NEVER} profilePath = "/nix/var/nix/profiles/mine"; odd = 1; }};
+          profiles.home = {{ {NEVER} user = "ann"; }}; }};
         nodes.mac = {{ hostname = "mac"; profiles.home = {{ {NEVER} }}; }};""",
     )
     assert heeded_lines(found.heeded) == [
         "  profiles.home of mac, www: not honoured (only NixOS systems are deployed)",
         "  node of mac: not honoured (it has no profile `system`, and is no instance)",
         "  extra of www: not honoured (deploy-rs does not know it either)",
+        "  profilesOrder of www: not honoured (only NixOS systems are deployed)",
+        "  profilePath of www: not honoured (a system is a generation of /nix/var/nix/profiles/system)",
+        "  profiles.system.odd of www: not honoured (deploy-rs does not know it either)",
         "  sshUser of www: honoured",
         "  user of www: honoured",
         "  sudo of www: not honoured (not yet: root is become by `sudo -n`)",
@@ -96,6 +100,7 @@ def test_what_becomes_of_each_setting_is_said(tmp_path):
         "  remoteBuild of www: not honoured (systems are built here)",
         "  interactiveSudo of www: not honoured (not yet: root is become without a password)",
         "  hostname of www: honoured",
+        "  colour: not honoured (deploy-rs does not know it either)",
     ]
     assert list(found.instances) == ["www"]
 

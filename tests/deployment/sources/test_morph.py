@@ -20,9 +20,15 @@ pytestmark = pytest.mark.nix
 NIXPKGS = Path(nixhive_nb.lab.__file__).parent / "nixpkgs"
 PKGS = f"import {NIXPKGS} {{ }} // {{ path = {NIXPKGS}; }}"
 FLEET = """
-  defaults = { environment.etc.motd.text = "one of ours"; };
-  www = { name, nodes, ... }: {
+  defaults = { pkgs, ... }: {
+    environment.etc.motd.text = "one of ours";
+    system.extraDependencies = [ pkgs.git ];
+  };
+  www = { name, nodes, pkgs, ... }: {
     deployment = { targetHost = "192.0.2.1"; targetUser = "ops"; tags = [ "web" ]; };
+    deployment.healthChecks.cmd = [ { cmd = [ "test" "-e" "/etc/who" ]; description = "it is somebody"; } ];
+    deployment.preDeployChecks.cmd = [ { cmd = [ "uptime" ]; description = "it is there"; } ];
+    system.extraDependencies = [ pkgs.vim ];
     environment.etc.who.text = "${name}, beside ${nodes.db.config.networking.hostName}";
   };
   db = { ... }: { };
@@ -53,19 +59,40 @@ def test_a_machine_is_a_system_and_an_instance_that_is_reached_by_its_name_unles
     assert found.instances["www"].tags == ("web",)
 
 
+def test_a_login_that_no_machine_names_is_that_of_the_variable_of_morph(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSH_USER", "deployer")
+    found = read(tmp_path, FLEET)
+    assert dict(found.instances["db"].ssh)["User"] == ("deployer",)
+    assert dict(found.instances["www"].ssh)["User"] == ("ops",)
+    assert "  SSH_USER of db: honoured" in heeded_lines(found.heeded)
+
+
+def test_nothing_of_nixpkgs_is_copied_to_the_store(tmp_path):
+    file = network(tmp_path, "www = { };")
+    words = load(file).source.toplevels(None, ["www"])
+    said = subprocess.run([*words, "-vv"], capture_output=True, text=True, check=True).stderr
+    assert f"copied source '{NIXPKGS}'" not in said
+
+
 def test_a_system_is_the_derivation_of_its_modules(tmp_path, monkeypatch):
     file = network(tmp_path, FLEET)
     monkeypatch.chdir(tmp_path)
     with Hive.load("network.nix") as hive:
         built = {one.system: one.derivation for one in hive.build("*", no=["realise"]).systems()}
-    # By hand: the machine and `defaults`, its name as the host's, packages of the network, `name` and `nodes`.
+    # By hand, after data/eval-machines.nix and data/options.nix of morph: the machine and `defaults`, its name as the
+    # host's, packages of the network, `name` and `nodes`; and the text of what its checks run, which a system holds.
     expected = f"""
       let
         all = import {file};
         inherit (all.network.pkgs) lib;
+        texts.www = "uptime\\ntest\\n-e\\n/etc/who";
+        texts.db = "";
         of = name: import "{NIXPKGS}/nixos/lib/eval-config.nix" {{
-          modules = [ all.${{name}} all.defaults {{
+          modules = [ {{ imports = [ all.${{name}} ]; }} all.defaults {{
             options.deployment = lib.mkOption {{ type = lib.types.anything; default = {{ }}; }};
+            config.nixpkgs.pkgs = all.network.pkgs;
+            config.system.extraDependencies =
+              [ (all.network.pkgs.writeText "healthcheck-commands.txt" texts.${{name}}) ];
             config.networking.hostName = lib.mkDefault name;
             config._module.args = {{ inherit name; nodes = {{ www = of "www"; db = of "db"; }}; }};
           }} ];
@@ -121,6 +148,8 @@ def test_what_becomes_of_all_else_is_said_and_no_secret_is_looked_at(tmp_path):
         "  deployment.secrets of www: not honoured (send them by other means: key)",
         "  deployment.substituteOnDestination of www: honoured",
         "  deployment.healthChecks.http.headers of www: not honoured (a check has no such option)",
+        "  network.nixConfig: honoured",
+        "  network.pkgs: honoured",
         "  network.runCommand: not honoured (each system is built as it is)",
         "  network.ordering.tags: honoured differently (type `deploy '@(db)' '@(web)' '*'`: each pattern is a wave)",
     ]

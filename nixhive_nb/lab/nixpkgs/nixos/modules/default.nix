@@ -1,6 +1,7 @@
 {
   imports = [
     ./namespaces.nix
+    ./pkgs.nix
     ./environment.nix
     ./services.nix
     ./switching.nix

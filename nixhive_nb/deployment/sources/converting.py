@@ -1,0 +1,263 @@
+"""A deployment in another format, written as one in ours: a `hive.nix`, or the output `nixhive` of its flake.
+
+Instances are written out. Systems stay where they are, so that each is the derivation that it was: those of a flake are
+its `nixosConfigurations`, as far as these are the same, and those of a network of morph are made of its own modules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nixhive_nb.deployment.sources import flakes
+from nixhive_nb.deployment.sources.flake import CONFIGURATIONS, DATA, FlakeSource
+from nixhive_nb.deployment.sources.where import FlakePlace
+from nixhive_nb.errors import OptionError
+from nixhive_nb.util import process
+from nixhive_nb.util.said import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from nixhive_nb.deployment.inventory import Check, Heeded, Instance, Inventory
+    from nixhive_nb.deployment.sources.source import Evaluation, Source
+
+_log = logging.getLogger(__name__)
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*")
+_KEYWORDS = frozenset(("assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"))
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._+/-]+")
+_WIDTH = 100
+_LONGEST = 500
+
+
+def converted(source: Source, inventory: Inventory, how: Evaluation, folder: Path) -> str:
+    """Return the text of a deployment in our format. `folder` is where it is to lie.
+
+    Of a flake with other systems than its `nixosConfigurations`, the systems are evaluated, to see which are the same.
+    Raises `OptionError` for a deployment that is in our format, and `DeploymentError`.
+    """
+    if source.format == "hive" or (source.format == "flake" and not inventory.heeded):
+        raise OptionError(f"{inventory.source} is in our format already: there is nothing to convert.")
+    place = getattr(source, "place", None)
+    if isinstance(place, FlakePlace):
+        lines = _flake(source, inventory, how, place)
+    elif source.format == "morph":
+        lines = _morph(source, inventory, folder)
+    else:
+        lines = _by_hand(source, inventory)
+    return "\n".join([*lines, ""])
+
+
+def _flake(source: Source, inventory: Inventory, how: Evaluation, place: FlakePlace) -> list[str]:
+    known = {name: name for name in inventory.systems}
+    if source.format != "flake":
+        known = _same_configurations(source, inventory, place, how)
+    strange = [name for name in inventory.systems if name not in known]
+    return [
+        f"# What `nix-hive convert` made of {one_line(inventory.source, _LONGEST)}, which is read as {source.format}.",
+        f"# It is an output of the flake: write it to {DATA}.nix beside flake.nix, and among the outputs",
+        f"#     {DATA} = import ./{DATA}.nix;",
+        *_not_said(inventory.heeded),
+        *_missing_configurations(source, strange),
+        "{",
+        *_indented(_data(inventory, known)),
+        "}",
+    ]
+
+
+def _missing_configurations(source: Source, strange: Sequence[str]) -> Iterator[str]:
+    if not strange:
+        return
+    yield "#"
+    yield f"# None of the {CONFIGURATIONS} has the derivation of these systems. Add them to the outputs:"
+    for name in strange:
+        where = f"{CONFIGURATIONS}.{_name(name)}"
+        if source.format == "colmena":
+            yield f"#     {where} = self.colmenaHive.nodes.{_name(name)};"
+        else:
+            yield f"#     {where} = …;  # what its profile `system` is made of"
+
+
+def _same_configurations(
+    source: Source, inventory: Inventory, place: FlakePlace, how: Evaluation
+) -> dict[str, str]:
+    """Return by system the configuration with the same derivation: that of its name, else the first."""
+    names = list(inventory.systems)
+    try:
+        there, _ = flakes.evaluated(place, CONFIGURATIONS, "builtins.attrNames", how)
+    except flakes.OutputMissing:
+        _log.debug("%s has no %s", place.named, CONFIGURATIONS)
+        return {}
+    flake = FlakeSource(place, how)
+    wanted = _derivations(source, inventory, names)
+    own = _derivations(flake, inventory, [name for name in names if name in there])
+    found = {name: name for name, derivation in own.items() if wanted.get(name) == derivation}
+    left = [name for name in names if name in wanted and name not in found]
+    if left:
+        own |= _derivations(flake, inventory, [name for name in there if name not in own])
+        by_derivation = {derivation: name for name, derivation in sorted(own.items(), reverse=True)}
+        found |= {name: by_derivation[wanted[name]] for name in left if wanted[name] in by_derivation}
+    return found
+
+
+def _derivations(source: Source, inventory: Inventory, names: Sequence[str]) -> dict[str, str]:
+    """Return the derivations of systems; those that cannot be evaluated are left out."""
+    if not names:
+        return {}
+    finished = process.run(source.toplevels(inventory, names))
+    if finished.status == 0:
+        return {name: paths["derivation"] for name, paths in json.loads(finished.stdout).items()}
+    if len(names) == 1:
+        _log.warning("%s cannot be evaluated: %s", names[0], source.explained(finished.stderr))
+        return {}
+    return {name: path for one in names for name, path in _derivations(source, inventory, [one]).items()}
+
+
+def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
+    own = (Path(__file__).parent / "morph.nix").read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(own) if not line.startswith("#"))
+    foreign = any(one.attribute == "network.evalConfig" for one in inventory.heeded)
+    return [
+        *_head(source, inventory),
+        *(["# `network.evalConfig` is not taken: systems are evaluated by that of `paths.nixpkgs`."] if foreign else []),
+        "let",
+        f"  file = {_path(source.path, folder)};",
+        "  inherit (import file) network;",
+        "",
+        *_indented(own[:begin]),
+        "  morph =",
+        *_indented(_indented([*own[begin:-1], f"{own[-1]};"])),
+        "in",
+        "{",
+        "  paths = if network ? pkgs then { nixpkgs = network.pkgs.path; } else { };",
+        "  # Each is evaluated with the modules that it has there.",
+        "  systems = builtins.mapAttrs",
+        "    (_: arguments: {",
+        "      configuration = { };",
+        "      system = network.pkgs.stdenv.hostPlatform.system or builtins.currentSystem;",
+        "      evalConfigArgs = arguments;",
+        "    })",
+        "    (morph { inherit file; arguments = true; });",
+        *_indented(_data(inventory)),
+        "}",
+    ]
+
+
+def _by_hand(source: Source, inventory: Inventory) -> list[str]:
+    systems = [f"    {_name(name)} = {{ configuration = …; }};" for name in inventory.systems]
+    return [
+        *_head(source, inventory),
+        "# Its systems have to be written by hand: `configuration` is a NixOS module, such as the file of a node.",
+        "{",
+        "  systems = {",
+        *systems,
+        "  };",
+        *_indented(_data(inventory)),
+        "}",
+    ]
+
+
+def _head(source: Source, inventory: Inventory) -> list[str]:
+    return [
+        f"# What `nix-hive convert` made of {one_line(inventory.source, _LONGEST)}, which is read as {source.format}.",
+        *_not_said(inventory.heeded),
+    ]
+
+
+def _not_said(heeded: Iterable[Heeded]) -> Iterator[str]:
+    """Yield comments for what means something else here, or nothing."""
+    rest = [one for one in heeded if one.how != "honoured"]
+    if rest:
+        yield "#"
+    for one in rest:
+        whose = f" of {', '.join(one.of)}" if one.of else ""
+        why = f" ({one.what})" if one.what else ""
+        yield f"# {one_line(f'{one.attribute}{whose}: {one.how}{why}', _LONGEST)}"
+
+
+def _data(inventory: Inventory, configurations: Mapping[str, str] | None = None) -> list[str]:
+    """Return attributes of a deployment, all but `systems` and `paths`, as lines."""
+    known = configurations or {}
+    instances = {name: _instance(one, known.get(one.system, one.system)) for name, one in inventory.instances.items()}
+    said: dict[str, Any] = {"instances": instances}
+    if inventory.build_flags:
+        said["nix"] = {"build": {"flags": inventory.build_flags}}
+    if inventory.signing_key:
+        said["signing"] = {"keyFile": inventory.signing_key}
+    if inventory.refuse:
+        said["refuse"] = inventory.refuse
+    return _attributes(said)
+
+
+def _instance(one: Instance, system: str) -> dict[str, Any]:
+    said = {
+        "system": system,
+        "store": one.store,
+        "tags": one.tags,
+        "ssh": {name: values[0] if len(values) == 1 else values for name, values in one.ssh},
+        "hostKeys": one.host_keys,
+        "checks": {check.name: _check(check) for check in one.checks},
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _check(check: Check) -> dict[str, Any]:
+    forms: dict[str, dict[str, Any]] = {
+        "command": {"command": check.command},
+        "http": {"http": check.url, "expect": check.expect},
+        "tcp": {"tcp": check.port},
+        "units": {"units": True},
+    }
+    place = {"from": "here"} if check.here else {}
+    hold = {"for": check.hold} if check.hold else {}
+    about = {"description": check.description} if check.description else {}
+    return {**forms[check.kind], **place, "period": check.period, "timeout": check.timeout, **hold, **about}
+
+
+def _attributes(said: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, value in said.items():
+        first, *rest = _value(value)
+        lines += [f"{_name(name)} = {first}", *rest]
+        lines[-1] += ";"
+    return lines
+
+
+def _value(value: Any) -> list[str]:  # noqa: ANN401 - of any depth
+    """Return a value in Nix's language, as lines."""
+    if isinstance(value, dict):
+        inner = _attributes(value)
+        line = " ".join(["{", *inner, "}"])
+        is_short = len(line) <= _WIDTH and all(not isinstance(one, dict) for one in value.values())
+        return [line] if is_short else ["{", *_indented(inner), "}"]
+    if isinstance(value, tuple | list):
+        inner = [line for item in value for line in _value(item)]
+        line = " ".join(["[", *inner, "]"])
+        return [line] if len(line) <= _WIDTH else ["[", *_indented(inner), "]"]
+    if isinstance(value, str):
+        return [flakes.nix_string(value)]
+    if isinstance(value, float):
+        return [str(int(value)) if value.is_integer() else f"{value:.9f}".rstrip("0")]
+    return [json.dumps(value)]
+
+
+def _name(name: str) -> str:
+    return name if _PLAIN_NAME.fullmatch(name) and name not in _KEYWORDS else flakes.nix_string(name)
+
+
+def _path(file: Path, folder: Path) -> str:
+    """Return a path as it is written in a file of a folder."""
+    relative = os.path.relpath(file, folder)
+    if relative == ".":
+        return "./."
+    if _PLAIN_PATH.fullmatch(relative):
+        return relative if relative.startswith("../") else f"./{relative}"
+    return f"./. + {flakes.nix_string(f'/{relative}')}"
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" if line else "" for line in lines]
