@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
-from nixhive_nb.deployment.elevating import KINDS as ELEVATIONS
 from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
@@ -239,17 +238,14 @@ class _DeploymentReader:
     def elevate(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
         """Return how a login becomes root; empty where that is not said."""
         node = members.get("elevate", _NONE)
-        match node.type:
-            case "missing":
-                return ()
-            case "string":
-                words = (str(node.value),)
-                wrong = text_problem(words[0])
-            case "list":
-                words = self.strings(members, "elevate", of, "word")
-                wrong = "" if len(words) < len(node.items) else elevate_problem(words)
-            case _:
-                words, wrong = (), f"write one of {', '.join(ELEVATIONS)}, or a list of words"
+        if node.type == "missing":
+            return ()
+        if node.type == "list":
+            words = self.strings(members, "elevate", of, "word")
+            wrong = elevate_problem(words) if all(item.type == "string" for item in node.items) else ""
+        else:
+            words = (str(node.value),) if node.type == "string" else ()
+            wrong = text_problem(*words) if words else text_problem("")
         if wrong:
             what = _shortened(shlex.join(words)) if words else KINDS[node.type]
             self.problem(node, f"`elevate`{of} is {what}: {wrong}")

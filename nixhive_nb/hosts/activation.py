@@ -139,7 +139,7 @@ def begin(order: Order, *, by: Elevation, kept: bool = False) -> str:
         *_state_words(order.expected),
         _owner_word(order.owner),
     ]
-    return _command(words, by=by, kept=kept)
+    return _command(words, by=by, kept=kept, says_login=True)
 
 
 def reboot(id_: str, *, limit: int, wait: int, expected: RunsAndBoots, owner: str, by: Elevation) -> str:
@@ -176,13 +176,13 @@ def forget(order: Order, *, by: Elevation, rooted: str = "") -> str:
     return by.shell(_word_script(), ["forget", order.id, rooted])
 
 
-def _command(words: list[str], *, by: Elevation, kept: bool = False) -> str:
+def _command(words: list[str], *, by: Elevation, kept: bool = False, says_login: bool = False) -> str:
     name = scripts.activation_hash()
     if kept:
         run = scripts.by_hash(name, f"hive_name=; hive_script=$(cat $hive_kept); {_EVAL}")
     else:
         run = f"hive_name={name}; hive_script=$(cat; echo .); hive_script=${{hive_script%.}}; {_EVAL}"
-    return by.shell(run, words)
+    return by.shell(run, words, says_login=says_login)
 
 
 def read_word(id_: str, line: str) -> Word | None:

@@ -14,9 +14,16 @@ from nixhive_nb.util import said
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nixhive_nb.ssh.link import HostLink
+
 _QUIET = {"sudo": "-n", "doas": "-n", "run0": "--no-ask-password"}
 """What keeps a program from asking: nobody is there to answer."""
 _ENDS = "--"
+_PROBE_SECONDS = 60
+"""How long it may take: sudo waits where a host asks others who its users are."""
+_OTHER = 65
+_PROBE = f'[ "$(id -u)" = 0 ] || exit {_OTHER}'
+_LOGIN = ' "$(id -u)"'
 _MOST_SAID = 200
 _OF_RUN0 = re.compile(r"transient service unit|uthentication required|Access denied|unrecognized option")
 """What it says without its name."""
@@ -54,11 +61,14 @@ class Elevation(msgspec.Struct, frozen=True):
         """The program that makes it root; empty where none does."""
         return self.words[0].rpartition("/")[2] if self.words else ""
 
-    def shell(self, run: str, words: Sequence[str] = ()) -> str:
-        """Return the text of a shell that has root run a text with these words; root needs no further shell for it."""
+    def shell(self, run: str, words: Sequence[str] = (), *, says_login: bool = False) -> str:
+        """Return the text of a shell that has root run a text with these words; root needs no further shell for it.
+
+        `says_login`: where root has to be become, the number of the user that has logged in is one more word.
+        """
         if not self.words:
             return f"set -- {shlex.join(words)}\n{run}"
-        return f"exec {shlex.join(self.words)} /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}"
+        return f"exec {shlex.join(self.words)} /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}{_LOGIN if says_login else ''}"
 
     def before(self, command: str) -> str:
         """Return shell words that have root run a command, itself shell words."""
@@ -86,10 +96,20 @@ def elevation(elevate: Sequence[str], *, root: bool) -> Elevation:
     return Elevation((first, *quiet, *rest, _ENDS))
 
 
-def probe(by: Elevation) -> str:
-    """Return shell words that see whether root is become that way: they say nothing, and end with 0 where it is."""
-    seen = '[ "$(id -u)" = 0 ]'
-    return f"exec {by.before(f'/bin/sh -c {shlex.quote(seen)}')}"
+async def powerless(link: HostLink, elevate: Sequence[str]) -> str:
+    """See whether a login that is not root becomes it. Return why not, and what to do; empty where it does.
+
+    Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`.
+    """
+    by = elevation(elevate, root=False)
+    if not by.words:
+        return refused("", by)
+    ended = await link.run(f"exec {shlex.join(by.words)} /bin/sh -c {shlex.quote(_PROBE)}", seconds=_PROBE_SECONDS)
+    if ended.exited == 0:
+        return ""
+    if ended.exited == _OTHER:
+        return refused("it starts programs, and not as root", by)
+    return refused(_said_by(ended.stderr, by) or _last(ended.stderr), by)
 
 
 def refusal(stderr: str, by: Elevation, *, root: bool) -> str:
@@ -104,13 +124,17 @@ def refusal(stderr: str, by: Elevation, *, root: bool) -> str:
 
 def _said_by(stderr: str, by: Elevation) -> str:
     """Return why the program that was to make root, or the shell for it, says that it did not; empty where it did."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
     # Its warnings stand before what the script itself says, which is not of it then.
-    last = said.one_line(lines[-1], _MOST_SAID).strip() if lines else ""
+    last = _last(stderr)
     ours = re.search(rf"(?:^|[\s/]){re.escape(by.program)}(?:-rs)?: (.*)$", last)
     if ours:
         return ours[1].strip()
     return last if by.program == "run0" and _OF_RUN0.search(last) else ""
+
+
+def _last(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return said.one_line(lines[-1], _MOST_SAID).strip() if lines else ""
 
 
 def refused(why: str, by: Elevation = SUDO) -> str:

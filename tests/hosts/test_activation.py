@@ -12,6 +12,7 @@ import pytest
 
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import HostOutcome, Order, RunsAndBoots, Word
+from nixhive_nb.hosts.privilege import AS_IT_IS, SUDO, elevation
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.settled import is_unchanged
 
@@ -30,6 +31,7 @@ ORDER = Order(
 @pytest.mark.parametrize("root", [True, False])
 def test_a_shell_gets_each_word_of_an_order_as_it_is(root):
     words = ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", "-", "any", "any", ORDER.owner]
+    words += [] if root else ["$(id -u)"]  # the pipe for the word is made over to that user
     assert _words(activation.begin(ORDER, by=elevation((), root=root))) == words
 
 
