@@ -173,7 +173,9 @@ class NixSsh:
         platform = await asyncio.to_thread(platform_of, built.path)
         needing = [target.instance for target in self._plan.targets if _needs(target, step)]
         refusals = [
-            self._powerless(name) or self._refusal(name, step.system, platform, self._seen.get(name))
+            f"{name}: {powerless}"
+            if (powerless := self._powerless(name))
+            else self._refusal(name, step.system, platform, self._seen.get(name))
             for name in needing
         ]
         if refusals and all(refusals):
@@ -278,7 +280,8 @@ class NixSsh:
     async def _begun(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
         rooted = self._transfer.rooted(step.instance, order.path)
         before = self._before(order, step)
-        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted, elevate=self._elevate(step))
+        elevate = self._elevate(step)
+        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted, elevate=elevate)
         try:
             return await activation.run()
         finally:

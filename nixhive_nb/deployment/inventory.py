@@ -131,7 +131,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         """Return the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
-        `checks`, `hostKeys` and `elevate` of an instance, `signing` and `refuse` are ours, and there only where they are used.
+        `checks`, `hostKeys` and `elevate` of an instance, `signing` and `refuse` are ours, and there only where they
+        are used.
         """
         known = results or {}
         document: dict[str, Any] = {

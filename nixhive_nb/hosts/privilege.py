@@ -68,7 +68,8 @@ class Elevation(msgspec.Struct, frozen=True):
         """
         if not self.words:
             return f"set -- {shlex.join(words)}\n{run}"
-        return f"exec {shlex.join(self.words)} /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}{_LOGIN if says_login else ''}"
+        login = _LOGIN if says_login else ""
+        return f"exec {shlex.join(self.words)} /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}{login}"
 
     def before(self, command: str) -> str:
         """Return shell words that have root run a command, itself shell words."""

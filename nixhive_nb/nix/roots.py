@@ -31,9 +31,7 @@ class On(Protocol):
 class Roots:
     """The roots that one run holds. They are made where a path is fetched, in the same session: see `fetch.sh`."""
 
-    def __init__(
-        self, on: On, *, run: str, renew: float, by: Callable[[SshStore], Elevation] = lambda _: SUDO
-    ) -> None:
+    def __init__(self, on: On, *, run: str, renew: float, by: Callable[[SshStore], Elevation] = lambda _: SUDO) -> None:
         """They are named after the run, and made as new each `renew` seconds. `by`: how root is become on a host."""
         self._by = by
         self._on = on

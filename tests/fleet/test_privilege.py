@@ -46,7 +46,8 @@ def test_the_word_that_confirms_a_trial_needs_no_sudo(fleet, said):
 def test_a_login_that_does_not_become_root_is_told_before_anything_is_copied(fleet, said):
     why = "depot: sudo was refused (a password is required). Let the login user use sudo without a password"
     assert why in said
-    assert "fetch:depot: failed" in said
+    assert "push:depot>ssh://portico: failed: depot: sudo was refused" in said
+    assert "fetch:depot: started" not in said
     assert fleet.runs("depot") == ""
     # It is asked once, and when that is known never again.
     assert len([line for line in started(fleet, "depot") if "COMMAND=" in line]) == 1

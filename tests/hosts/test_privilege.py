@@ -65,14 +65,14 @@ def test_words_are_themselves_behind_any_program(tmp_path):
 @pytest.mark.parametrize(
     ("elevate", "said", "told"),
     [
-        ((), "sudo: a password is required", "sudo was refused (a password is required). Let the login user use sudo w"),
+        ((), "sudo: a password is required", "sudo was refused (a password is required). Let the login user use sudo"),
         (
             (),
             "We trust you have received the usual lecture.\nsudo: a password is required",
             "sudo was refused (a password is required). Let the login user use sudo without a password, or log in",
         ),
         ((), "sudo: sorry, you must have a tty to run sudo", "say `Defaults:USER !requiretty` in its sudoers"),
-        ((), "/bin/sh: 1: exec: sudo: not found", 'there is no sudo on the host: set `elevate` ("run0", "doas", or a l'),
+        ((), "/bin/sh: 1: exec: sudo: not found", 'there is no sudo on the host: set `elevate` ("run0", "doas", or a'),
         ((), "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set", "how its file and its mount"),
         (("doas",), "doas: Authentication required", "say `permit nopass USER as root` in its doas.conf"),
         (("doas",), "doas: Operation not permitted", "doas was refused (Operation not permitted). Say `permit nopass"),
