@@ -16,7 +16,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.util.text import strip_control
 from tests.pages import ROOT, notebooks
 
@@ -34,8 +33,6 @@ STAND_INS = {
 }
 """What flakes of others are here: there is no way to them."""
 RUN = ("console", "ipython", "python")
-CHANNEL = "github:NixOS/nixpkgs/nixos-24.11"
-"""What a flake of the docs has as its nixpkgs; the stand-in takes its place."""
 
 
 class Follower:

@@ -28,6 +28,7 @@ LAST = ("nix-hive lab down", "%hive lab down")
 MEANT = {
     "nix-hive ssh": "nix-hive ssh www-1 uptime",
     "nix-hive scp": "nix-hive scp www-1:/etc/passwd passwd",
+    "nix-hive convert --to FILE": "nix-hive -c network.nix convert --to own.nix",
     "nix-hive help COMMAND": "nix-hive help deploy",
     "%%hive run": "%%hive run www-1",
 }
@@ -49,6 +50,8 @@ let hive = import ./example; in hive // {{
 }}
 """
 """The deployment with a check."""
+_NETWORK = f"{{ network.pkgs = import {ROOT}/nixhive_nb/lab/nixpkgs {{ }}; www = {{ }}; }}"
+"""A deployment of another tool, morph."""
 
 
 def spoken(page: Page) -> list[str]:
@@ -96,9 +99,11 @@ class Reader:
         return ended
 
     def _prepare(self, call: str) -> None:
-        if re.search("RUN|--resume|--to|report|history", call):
+        if re.search("RUN|--resume|--to GENERATION|report|history", call):
             self._do("%hive deploy portico '*'")
-        if "--to" in call:
+        if "convert" in call:
+            (self._folder / "network.nix").write_text(_NETWORK)
+        elif "--to" in call:
             self._change()
             self._do("%hive deploy www-1")
         if " apply" in call:

@@ -10,9 +10,12 @@ from nixhive_nb.cli.main import call
 from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.sources import converting
-from nixhive_nb.deployment.sources.hive import HiveSource
+from nixhive_nb.deployment.sources.colmena import ColmenaSource
 from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.errors import OptionError
+from tests.deployment.sources.hives import NIXPKGS, hive
+from tests.deployment.sources.test_colmena import ADDRESSED, with_colmena
+from tests.deployment.sources.test_colmena import flake as hive_flake
 from tests.deployment.sources.test_deploy_rs import deploy
 from tests.deployment.sources.test_flake import flake, git
 from tests.deployment.sources.test_morph import FLEET, network
@@ -33,10 +36,10 @@ def here(tmp_path, monkeypatch):
 
 
 def told(inventory):
-    """Return what the rest knows of an inventory, but for where it stands."""
+    """Return what the rest knows of an inventory, but for where it and its nixpkgs stand."""
     nothing = {"source": "", "format": "", "heeded": (), "warnings": (), "paths": ()}
-    platforms = {name: msgspec.structs.replace(one, platform="") for name, one in inventory.systems.items()}
-    return msgspec.structs.replace(inventory, **nothing, systems=platforms)
+    systems = {name: msgspec.structs.replace(one, platform="", paths=()) for name, one in inventory.systems.items()}
+    return msgspec.structs.replace(inventory, **nothing, systems=systems)
 
 
 def derivations(path):
@@ -151,6 +154,52 @@ def test_it_is_shown_where_no_file_is_named(tmp_path, capsys):
     assert "\n  file = ./network.nix;\n" in capsys.readouterr().out
 
 
+@pytest.mark.nix
+def test_a_hive_of_colmena_becomes_a_file_with_the_same_hosts_and_systems(tmp_path):
+    (tmp_path / "other").symlink_to(NIXPKGS)
+    text = f"""{{
+      meta = {{
+        nixpkgs = import {NIXPKGS} {{ overlays = [ (_: _: {{ colour = "red"; }}) ]; }};
+        nodeNixpkgs.db = ./other;
+        specialArgs.region = "eu";
+      }};
+      defaults = {{ region, ... }}: {{ environment.etc.region.text = region; }};
+      www = {{ pkgs, ... }}: {{
+        imports = [ ./www.nix ]; deployment = {{ tags = [ "web" ]; targetPort = 2222; buildOnTarget = true; }};
+        environment.etc.colour.text = pkgs.colour;
+      }};
+      db = {{ deployment = {{ targetHost = "192.0.2.1"; targetUser = "ops"; keys.k.text = throw "forced"; }}; }};
+      laptop.deployment.targetHost = null;
+    }}"""
+    file = hive(tmp_path, text)
+    written = converted(file)
+    assert "# deployment.buildOnTarget of www: " in written
+    own = tmp_path / "own.nix"
+    own.write_text(written)
+    loaded = load(own).inventory
+    assert (loaded.format, loaded.warnings) == ("hive", ())
+    assert told(loaded) == told(load(file).inventory)
+    assert derivations(own) == derivations(file)
+
+
+@pytest.mark.nix
+def test_an_evaluated_hive_of_a_flake_has_the_systems_still(tmp_path):
+    outputs = f"{ADDRESSED} colmenaHive = inputs.colmena.lib.makeHive self.outputs.colmena;"
+    place = hive_flake(tmp_path, outputs, with_colmena(tmp_path))
+    before, built = load(place).inventory, derivations(place)
+    written = converted(place)
+    (line,) = [one for one in written.splitlines() if "nixosConfigurations.www = " in one]
+    (place / "nixhive.nix").write_text(written)
+    file = place / "flake.nix"
+    more = f"nixhive = import ./nixhive.nix; {line.lstrip('# ')}"
+    file.write_text(file.read_text().replace("@inputs: {", f"@inputs: {{ {more}"))
+    after = load(place).inventory
+    assert after.format == "flake"
+    assert told(after) == told(before)
+    assert derivations(place) == built
+
+
+@pytest.mark.nix
 def test_all_that_an_instance_can_say_is_read_back(tmp_path):
     checks = (
         Check(name="cmd", kind="command", command=("a b", "${x}"), period=0.25, timeout=30.0, hold=2.5),
@@ -172,10 +221,10 @@ def test_all_that_an_instance_can_say_is_read_back(tmp_path):
         refuse=("all",),
         format="colmena",
     )
-    source = HiveSource(tmp_path / "nodes.nix", Evaluation())
-    source.format = "colmena"
+    (tmp_path / "no des.nix").write_text(f'{{ meta.nixpkgs = import {NIXPKGS} {{ }}; "if" = {{ }}; }}')
+    source = ColmenaSource(tmp_path / "no des.nix", Evaluation())
     text = converting.converted(source, inventory, Evaluation(), tmp_path)
     assert text.splitlines()[0] == "# What `nix-hive convert` made of nodes .nix, which is read as colmena."
-    assert '"if" = { configuration = …; };' in text
-    (tmp_path / "hive.nix").write_text(text.replace("…", "{ }"))
+    assert 'file = ./. + "/no des.nix";' in text
+    (tmp_path / "hive.nix").write_text(text)
     assert told(load("hive.nix").inventory) == told(inventory)

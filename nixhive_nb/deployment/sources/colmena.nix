@@ -4,7 +4,7 @@
 { hermetic ? false }:
 given:
 let
-  inherit (builtins) any attrNames filter functionArgs head isAttrs isFunction isList isPath listToAttrs map mapAttrs
+  inherit (builtins) any attrNames filter functionArgs head isAttrs isFunction isList isPath listToAttrs map
     removeAttrs typeOf;
 
   # FILE:LINE of an attribute, before a message.
@@ -111,10 +111,10 @@ let
     };
   modulesAt = name: map (named (builtins.unsafeGetAttrPos name hive)) (if isList hive.${name} then hive.${name} else [ hive.${name} ]);
 
-  # A node with further modules before its own.
-  evaluated = further: name:
+  # A node with further modules before its own: what eval-config.nix is given.
+  argumentsOf = further: name:
     let pkgs = packagesOf name;
-    in import (pkgs.path + "/nixos/lib/eval-config.nix") {
+    in {
       inherit (pkgs.stdenv.hostPlatform) system;
       modules =
         further
@@ -124,9 +124,10 @@ let
       # Arguments of this kind may be used in `imports`.
       specialArgs = { inherit name; nodes = unchecked; } // meta.specialArgs or { } // (meta.nodeSpecialArgs or { }).${name} or { };
     };
+  evaluated = further: name: import ((packagesOf name).path + "/nixos/lib/eval-config.nix") (argumentsOf further name);
   each = f: listToAttrs (map (name: { inherit name; value = f name; }) names);
   unchecked = each (evaluated [ { _module.check = false; } ]);
-  nodes = each (evaluated [ ]);
+  nodeOf = evaluated [ ];
 
   nixpkgsModule = pkgs: { lib, ... }: {
     _file = "colmena: nixpkgs of `${metaName}`";
@@ -137,7 +138,7 @@ let
   };
 
   # Units by the names of the keys, which services may be ordered after. Nobody but the user sends keys.
-  keysModule = { config, lib, ... }:
+  keysModule = { config, lib, pkgs, ... }:
     let
       inherit (config.deployment) keys;
       early = lib.filterAttrs (_: key: key.uploadAt == "pre-activation") keys;
@@ -149,8 +150,12 @@ let
       };
       services = name: key: lib.nameValuePair "${name}-key" {
         description = "The key ${key.path}";
-        script = "until [ -e ${lib.escapeShellArg key.path} ]; do sleep 1; done\n";
-        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; TimeoutStartSec = "infinity"; };
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          TimeoutStartSec = "infinity";
+          ExecStart = pkgs.writeShellScript "await-key" "until [ -e ${lib.escapeShellArg key.path} ]; do sleep 1; done\n";
+        };
       };
     in
     {
@@ -200,15 +205,21 @@ let
     };
 in
 {
-  inherit nodes;
-  deploymentConfig = mapAttrs (_: node: node.config.deployment) nodes;
+  nodes = each nodeOf;
+  deploymentConfig = each (name: (nodeOf name).config.deployment);
   metaConfig = {
     name = meta.name or "hive";
     description = meta.description or "A Colmena Hive";
     machinesFile = meta.machinesFile or null;
     allowApplyAll = meta.allowApplyAll or true;
   };
-  # What colmena's own evaluator does not give: for messages.
+  # What colmena's own evaluator does not give. A node that is asked for by its name is forgotten when it has answered,
+  # so that the memory for a fleet is that for one node; a value in `nodes` stays.
+  inherit names nodeOf;
+  # What colmena's own evaluator does not give: how each node is evaluated, for `convert`.
+  arguments = each (argumentsOf [ ]);
+  paths = each (name: { nixpkgs = (packagesOf name).path; });
+  # For messages.
   said =
     (if isModule then [ metaName ] else map (name: "${metaName}.${name}") (attrNames meta))
     ++ (if hive ? defaults then [ "defaults" ] else [ ]);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.sources.where import FlakePlace
 
+_log = logging.getLogger(__name__)
+
 _EVALUATED = "colmenaHive"
 _RAW = "colmena"
+_NO_EVALUATOR = "(hive: hive)"
 _INPUT = "colmena"
 """What a flake calls its input that has colmena's own evaluator."""
 
@@ -86,7 +90,7 @@ class ColmenaFlakeSource:
         self.place = place
         self._how = how
         self._output = place.attribute or _EVALUATED
-        self._evaluator = "(hive: hive)"
+        self._evaluator = _NO_EVALUATOR
         """Nix text of what makes an evaluated hive of the output."""
 
     @property
@@ -107,38 +111,36 @@ class ColmenaFlakeSource:
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate the options below `deployment` of all nodes. Raises `DeploymentError`."""
         del show_trace
-        self._choose(name)
-        function = f"output: {flakes.expression('colmena_read')} ({self._evaluator} output)"
-        answer, said = flakes.evaluated(self.place, self._output, function, self._how)
-        return Read(inventory=hive_inventory(answer, name), said=said)
+        outputs = [self.place.attribute] if self.place.attribute else [_EVALUATED, _RAW]
+        for output in outputs:
+            try:
+                answer, said = self._read(output)
+            except flakes.OutputMissing:
+                _log.debug("%s has no output %s", name, output)
+                continue
+            return Read(inventory=hive_inventory(answer, name), said=said)
+        raise DeploymentError(f"The flake {name} has no output {' or '.join(outputs)}.")
+
+    def _read(self, output: str) -> tuple[Any, str]:
+        """Return what an output says, evaluated by what there is for it. Raises `OutputMissing`."""
+        read = flakes.expression("colmena_read")
+        self._output, self._evaluator = output, _NO_EVALUATOR
+        function = f"hive: if builtins.isAttrs hive && hive ? __schema then {read} hive else null"
+        answer, said = flakes.evaluated(self.place, output, function, self._how)
+        if answer is None:
+            self._evaluator = self._evaluator_of_raw()
+            answer, said = flakes.evaluated(self.place, output, f"hive: {read} ({self._evaluator} hive)", self._how)
+        return answer, said
 
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
         """Return the command that instantiates nodes."""
         del inventory
         selected = flakes.expression("colmena_toplevels", names=flakes.nix_names(systems))
-        return flakes.eval_command(
-            self.place, self._output, f"output: {selected} ({self._evaluator} output)", self._how
-        )
+        return flakes.eval_command(self.place, self._output, f"hive: {selected} ({self._evaluator} hive)", self._how)
 
     def explained(self, said: str, *, show_trace: bool = False) -> str:
         """Return what Nix wrote when an evaluation failed, in short."""
         return flakes.explained(said, self.place, show_trace=show_trace)
-
-    def _choose(self, name: str) -> None:
-        """Find the output, and what evaluates it."""
-        outputs = [self.place.attribute] if self.place.attribute else [_EVALUATED, _RAW]
-        for output in outputs:
-            try:
-                is_evaluated, _ = flakes.evaluated(
-                    self.place, output, "hive: builtins.isAttrs hive && hive ? __schema", self._how
-                )
-            except flakes.OutputMissing:
-                continue
-            self._output = output
-            if not is_evaluated:
-                self._evaluator = self._evaluator_of_raw()
-            return
-        raise DeploymentError(f"The flake {name} has no output {' or '.join(outputs)}.")
 
     def _evaluator_of_raw(self) -> str:
         """Return what evaluates a raw hive: that of the flake's own input, or else ours, with no `<nixpkgs>`."""

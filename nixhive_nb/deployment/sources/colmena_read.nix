@@ -4,7 +4,7 @@ let
   within = hive.within or (name: value: value);
   key = key: {
     inherit (key) user group permissions uploadAt;
-    path = "${toString key.destDir}/${key.name}";
+    path = toString (key.path or "${toString key.destDir}/${key.name}");
   };
   # Options that came with later versions of colmena may be missing from what evaluated the hive.
   node = name: deployment:
@@ -20,10 +20,13 @@ let
       };
     in
     builtins.addErrorContext "nix-hive: node ${name}" (within name (builtins.deepSeq found found));
+  each = f: names: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
   meta = hive.metaConfig or { };
 in
 {
-  nodes = builtins.mapAttrs node hive.deploymentConfig;
+  nodes =
+    if hive ? nodeOf then each (name: node name (hive.nodeOf name).config.deployment) hive.names
+    else builtins.mapAttrs node hive.deploymentConfig;
   said = hive.said or null;
   meta = {
     name = meta.name or "hive";

@@ -5,7 +5,8 @@ let
   within = hive.within or (name: value: value);
   toplevel = name:
     let
-      derivation = hive.nodes.${name}.config.system.build.toplevel;
+      node = if hive ? nodeOf then hive.nodeOf name else hive.nodes.${name};
+      derivation = node.config.system.build.toplevel;
       # Not named as in Nix: a set with an `outPath` becomes that alone in JSON.
       paths = { result = derivation.outPath; derivation = derivation.drvPath; };
     in

@@ -1,7 +1,7 @@
 """A deployment in another format, written as one in ours: a `hive.nix`, or the output `nixhive` of its flake.
 
-Instances are written out. Systems stay where they are, so that each is the derivation that it was: those of a flake are
-its `nixosConfigurations`, as far as these are the same, and those of a network of morph are made of its own modules.
+Instances are written out. Systems stay where they are, so that each is the derivation that it was: of a flake they are
+its `nixosConfigurations`, as far as these are the same, and of a file they are made of the modules that are there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.deployment.elevating import KINDS
@@ -22,7 +21,8 @@ from nixhive_nb.util import process
 from nixhive_nb.util.said import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nixhive_nb.deployment.inventory import Check, Heeded, Instance, Inventory
     from nixhive_nb.deployment.sources.source import Evaluation, Source
@@ -46,10 +46,8 @@ def converted(source: Source, inventory: Inventory, how: Evaluation, folder: Pat
     place = getattr(source, "place", None)
     if isinstance(place, FlakePlace):
         lines = _flake(source, inventory, how, place)
-    elif source.format == "morph":
-        lines = _morph(source, inventory, folder)
     else:
-        lines = _by_hand(source, inventory)
+        lines = [*_head(source, inventory), *_FILES[source.format](source, inventory, folder)]
     return "\n".join([*lines, ""])
 
 
@@ -59,7 +57,7 @@ def _flake(source: Source, inventory: Inventory, how: Evaluation, place: FlakePl
         known = _same_configurations(source, inventory, place, how)
     strange = [name for name in inventory.systems if name not in known]
     return [
-        f"# What `nix-hive convert` made of {one_line(inventory.source, _LONGEST)}, which is read as {source.format}.",
+        _title(source, inventory),
         f"# It is an output of the flake: write it to {DATA}.nix beside flake.nix, and among the outputs",
         f"#     {DATA} = import ./{DATA}.nix;",
         *_not_said(inventory.heeded),
@@ -75,6 +73,8 @@ def _missing_configurations(source: Source, strange: Sequence[str]) -> Iterator[
         return
     yield "#"
     yield f"# None of the {CONFIGURATIONS} has the derivation of these systems. Add them to the outputs:"
+    if source.format == "colmena":
+        yield "# (where there is no colmenaHive: colmenaHive = colmena.lib.makeHive self.outputs.colmena)"
     for name in strange:
         where = f"{CONFIGURATIONS}.{_name(name)}"
         if source.format == "colmena":
@@ -83,9 +83,7 @@ def _missing_configurations(source: Source, strange: Sequence[str]) -> Iterator[
             yield f"#     {where} = …;  # what its profile `system` is made of"
 
 
-def _same_configurations(
-    source: Source, inventory: Inventory, place: FlakePlace, how: Evaluation
-) -> dict[str, str]:
+def _same_configurations(source: Source, inventory: Inventory, place: FlakePlace, how: Evaluation) -> dict[str, str]:
     """Return by system the configuration with the same derivation: that of its name, else the first."""
     names = list(inventory.systems)
     try:
@@ -119,19 +117,15 @@ def _derivations(source: Source, inventory: Inventory, names: Sequence[str]) -> 
 
 
 def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
-    own = (Path(__file__).parent / "morph.nix").read_text(encoding="utf-8").splitlines()
-    begin = next(number for number, line in enumerate(own) if not line.startswith("#"))
     foreign = any(one.attribute == "network.evalConfig" for one in inventory.heeded)
+    said = ["# `network.evalConfig` is not taken: systems are evaluated by that of `paths.nixpkgs`."] if foreign else []
     return [
-        *_head(source, inventory),
-        *(["# `network.evalConfig` is not taken: systems are evaluated by that of `paths.nixpkgs`."] if foreign else []),
+        *said,
         "let",
         f"  file = {_path(source.path, folder)};",
         "  inherit (import file) network;",
         "",
-        *_indented(own[:begin]),
-        "  morph =",
-        *_indented(_indented([*own[begin:-1], f"{own[-1]};"])),
+        *_indented(_own("morph")),
         "in",
         "{",
         "  paths = if network ? pkgs then { nixpkgs = network.pkgs.path; } else { };",
@@ -148,25 +142,47 @@ def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
     ]
 
 
-def _by_hand(source: Source, inventory: Inventory) -> list[str]:
-    systems = [f"    {_name(name)} = {{ configuration = …; }};" for name in inventory.systems]
+def _colmena(source: Source, inventory: Inventory, folder: Path) -> list[str]:
     return [
-        *_head(source, inventory),
-        "# Its systems have to be written by hand: `configuration` is a NixOS module, such as the file of a node.",
+        "let",
+        f"  file = {_path(source.path, folder)};",
+        "  hive = colmena { } (import file);",
+        "",
+        *_indented(_own("colmena")),
+        "in",
         "{",
-        "  systems = {",
-        *systems,
-        "  };",
+        "  # Each is evaluated with the modules that it has there.",
+        "  systems = builtins.mapAttrs",
+        "    (name: arguments: {",
+        "      configuration = { };",
+        "      inherit (arguments) system;",
+        "      paths = hive.paths.${name};",
+        "      evalConfigArgs = arguments;",
+        "    })",
+        "    hive.arguments;",
         *_indented(_data(inventory)),
         "}",
     ]
 
 
+_FILES: dict[str, Callable[[Source, Inventory, Path], list[str]]] = {"colmena": _colmena, "morph": _morph}
+"""What makes a file of a file, by its format."""
+
+
+def _own(name: str) -> list[str]:
+    """Return one of our expressions as a binding, below what is said at its head."""
+    lines = flakes.own_file(name).read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return [*lines[:begin], f"{name} =", *_indented([*lines[begin:-1], f"{lines[-1]};"])]
+
+
+def _title(source: Source, inventory: Inventory) -> str:
+    name = one_line(inventory.source, _LONGEST)
+    return f"# What `nix-hive convert` made of {name}, which is read as {source.format}."
+
+
 def _head(source: Source, inventory: Inventory) -> list[str]:
-    return [
-        f"# What `nix-hive convert` made of {one_line(inventory.source, _LONGEST)}, which is read as {source.format}.",
-        *_not_said(inventory.heeded),
-    ]
+    return [_title(source, inventory), *_not_said(inventory.heeded)]
 
 
 def _not_said(heeded: Iterable[Heeded]) -> Iterator[str]:

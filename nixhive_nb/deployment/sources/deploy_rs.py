@@ -97,7 +97,7 @@ class DeployRsSource:
             deploy = msgspec.convert(answer, type=Deploy)
         except msgspec.ValidationError as error:
             raise DeploymentError(f"`{self._output}` of {name} is not as deploy-rs has it: {error}.") from None
-        return Read(inventory=_Reader(deploy).inventory(name), said=said)
+        return Read(inventory=_DeployReader(deploy).inventory(name), said=said)
 
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
         """Return the command that instantiates the NixOS systems in the profiles of nodes."""
@@ -111,7 +111,7 @@ class DeployRsSource:
         return flakes.explained(said, self.place, show_trace=show_trace)
 
 
-class _Reader:
+class _DeployReader:
     """One pass over the nodes, which notes what is wrong with them, and what becomes of all that they say."""
 
     def __init__(self, deploy: Deploy) -> None:

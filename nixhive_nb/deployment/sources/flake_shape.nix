@@ -5,7 +5,7 @@ let
   hasNodes = set: builtins.isAttrs set && builtins.any isNode (builtins.attrValues set);
 in
 if !builtins.isAttrs value then ""
-else if value ? __schema || value ? meta then "colmena"
+else if value ? __schema || value ? meta || value ? defaults || value ? network.nixpkgs then "colmena"
 else if value ? instances then "flake"
 else if hasNodes value || hasNodes (value.nodes or null) then "deploy-rs"
 else ""

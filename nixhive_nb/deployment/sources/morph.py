@@ -86,7 +86,7 @@ class MorphSource:
             network = msgspec.json.decode(finished.stdout, type=Network)
         except msgspec.ValidationError as error:
             raise DeploymentError(f"{name} is not as morph has it: {error}.") from None
-        return Read(inventory=_Reader(network).inventory(name), said=finished.stderr)
+        return Read(inventory=_NetworkReader(network).inventory(name), said=finished.stderr)
 
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
         """Return the command that instantiates the systems of machines."""
@@ -102,7 +102,7 @@ class MorphSource:
         return ["nix-instantiate", *words, str(_EXPRESSION), "--arg", "file", f"/. + {json.dumps(str(self.path))}"]
 
 
-class _Reader:
+class _NetworkReader:
     """One pass over the machines, which notes what is wrong with them, and what becomes of all that they say."""
 
     def __init__(self, network: Network) -> None:

@@ -56,7 +56,7 @@ def failure(path: Path | str, *names: str) -> str:
 def by_hand(nodes: dict[str, list[str]], more: str = "") -> dict[str, str]:
     """Return the derivations of nodes, given as modules, evaluated as the manual says: no colmena in it."""
     listed = "".join(
-        f'{name} = evaluated "{name}" [ {" ".join(f"({module})" for module in modules)} ];'
+        f'"{name}" = evaluated "{name}" [ {" ".join(f"({module})" for module in modules)} ];'
         for name, modules in nodes.items()
     )
     text = f"""

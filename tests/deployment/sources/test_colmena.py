@@ -8,13 +8,20 @@ those of an expression of that in plain NixOS.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 
+from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.load import load
+from nixhive_nb.deployment.sources.colmena import ColmenaSource, locked_reference
+from nixhive_nb.deployment.sources.source import Evaluation
+from nixhive_nb.util import process
 from nixhive_nb.view.deployment import heeded_lines
+from tests.counting import counted
 from tests.deployment.sources.hives import (
+    COLMENA,
     NIXPKGS,
     PEER,
     by_hand,
@@ -24,9 +31,6 @@ from tests.deployment.sources.hives import (
     inventory,
     refusal,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.nix
 
@@ -168,6 +172,71 @@ def test_an_address_may_be_what_another_node_says(tmp_path):
     assert found.instances["db"].ssh == (("Hostname", ("w",)), ("User", ("root",)))
 
 
+# Of the shapes that public hives have; none of their text.
+SHAPES = {
+    "names with dots, and an address that is computed": (
+        """{ "a.example.org" = { config, ... }: {
+          networking.hostName = "a"; deployment.targetHost = config.networking.hostName + ".lan";
+        }; }""",
+        {"a.example.org": '{ networking.hostName = "a"; }'},
+    ),
+    "nodes made of a list, with a function in `let`": (
+        """let node = number: { networking.hostName = "n${toString number}"; }; in
+        { defaults = { name, lib, ... }: { deployment.targetUser = lib.mkDefault null; }; }
+        // builtins.listToAttrs (map (n: { name = "n${toString n}"; value = node n; }) [ 1 2 ])""",
+        {"n1": '{ networking.hostName = "n1"; }', "n2": '{ networking.hostName = "n2"; }'},
+    ),
+    "a default that all nodes together give": (
+        """{ defaults = { nodes, lib, config, ... }: {
+          options.fleet = lib.mkOption { type = lib.types.str; default = toString (builtins.attrNames nodes); };
+          config.environment.etc.fleet.text = config.fleet;
+        }; db = { fleet = "mine"; }; www = { }; }""",
+        {"db": '{ environment.etc.fleet.text = "mine"; }', "www": '{ environment.etc.fleet.text = "db www"; }'},
+    ),
+    "a node that is a functor, and one within imports": (
+        """{ meta = { }; db = { __functor = self: { name, ... }: { networking.hostName = name; };
+          __functionArgs = { name = false; }; };
+        www = { imports = [ ({ name, ... }: { networking.hostName = name; }) ]; }; }""",
+        {"db": '{ networking.hostName = "db"; }', "www": '{ networking.hostName = "www"; }'},
+    ),
+    "arguments of modules that are set by one": (
+        """{ defaults = { nodes, ... }: { _module.args.peer = nodes.db.config.networking.hostName; };
+        db = { networking.hostName = "d"; }; www = { peer, ... }: { environment.etc.peer.text = peer; }; }""",
+        {"db": '{ networking.hostName = "d"; }', "www": '{ environment.etc.peer.text = "d"; }'},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_of_hives(tmp_path, shape):
+    text, nodes = SHAPES[shape]
+    wanted = by_hand({name: [module] for name, module in nodes.items()})
+    assert instantiated(hive(tmp_path, text), *nodes) == wanted
+
+
+def test_the_memory_for_a_fleet_is_that_for_a_node(tmp_path, monkeypatch):
+    """What the heap of Nix grows to does not depend on how many nodes there are."""
+    monkeypatch.setenv("NIX_SHOW_STATS", "1")
+    monkeypatch.setenv("GC_INITIAL_HEAP_SIZE", "4194304")
+    heaps = []
+    for count in (50, 400):
+        nodes = f'map (n: {{ name = "n${{toString n}}"; value = {{ }}; }}) (builtins.genList (n: n) {count})'
+        source = ColmenaSource(hive(tmp_path, f"builtins.listToAttrs ({nodes})"), COLMENA)
+        (heap,) = re.findall(r'"heapSize": (\d+)', source.inventory("hive.nix", show_trace=False).said)
+        heaps.append(int(heap))
+    assert heaps[1] < 2 * heaps[0]
+
+
+def test_the_command_that_instantiates_nodes():
+    source = ColmenaSource(Path("/fleet/hive.nix"), Evaluation(options=(("cores", "1"),)))
+    words = source.toplevels(Inventory(source="hive.nix"), ["www", "db"])
+    options = ["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", "--option", "cores", "1"]
+    assert words[: len(options) + 1] == ["nix-instantiate", *options]
+    assert words[-6:-4] == ["-I", "deployment=/fleet/hive.nix"]
+    assert words[-4].endswith("/deployment/sources/colmena_file.nix")
+    assert words[-3:] == ["--argstr", "names", '["www", "db"]']
+
+
 THEIRS = """{
   outputs = _: {
     lib.makeHive = raw: {
@@ -262,3 +331,52 @@ def test_in_a_flake_a_hive_has_to_bring_packages(tmp_path, nixpkgs, wanted):
 def test_a_flake_without_a_hive_is_told(tmp_path):
     place = flake(tmp_path, "nixosConfigurations = { };")
     assert refusal(place) == f"The flake {place} has no output colmenaHive or colmena."
+
+
+def test_a_flake_with_an_evaluated_hive_is_evaluated_three_times(tmp_path, monkeypatch):
+    outputs = f"{ADDRESSED} colmenaHive = inputs.colmena.lib.makeHive self.outputs.colmena;"
+    place = flake(tmp_path, outputs, with_colmena(tmp_path))
+    calls = counted(monkeypatch, process, "run")
+    load(place)
+    assert len(calls) == 3  # for `nixhive`, whether there is a hive, and what it says
+
+
+def test_a_mistake_in_a_node_of_a_flake_is_told_with_its_own_file(tmp_path):
+    place = flake(tmp_path, RAW.replace("networking.hostName = name;", 'networking.hostName =\n throw "no name";'))
+    number = (place / "flake.nix").read_text().splitlines().index(' throw "no name"; deployment.tags = [ "raw" ]; };')
+    said = failure(place, "www")
+    assert said.startswith((f"{place}/flake.nix:{number}:", f"{place}/flake.nix:{number + 1}:"))
+    assert said.endswith(": no name\n(in system www)")
+
+
+@pytest.mark.parametrize(
+    ("locked", "wanted"),
+    [
+        (
+            {"type": "github", "owner": "o", "repo": "c", "rev": "aa11", "narHash": "sha256-a+/=", "lastModified": 1},
+            "github:o/c/aa11?narHash=sha256-a%2B%2F%3D",
+        ),
+        (
+            {"type": "gitlab", "owner": "o", "repo": "r", "rev": "aa11", "host": "git.example.org", "dir": "sub"},
+            "gitlab:o/r/aa11?dir=sub&host=git.example.org",
+        ),
+        (
+            {"type": "git", "url": "https://example.org/c.git?x=1", "ref": "main", "rev": "aa11", "revCount": 3},
+            "git+https://example.org/c.git?x=1&ref=main&rev=aa11",
+        ),
+        (
+            {"type": "tarball", "url": "https://example.org/c.tar.gz", "narHash": "sha256-a"},
+            "tarball+https://example.org/c.tar.gz?narHash=sha256-a",
+        ),
+        (
+            {"type": "path", "path": "/c", "narHash": "sha256-a", "lastModified": 1},
+            "path:/c?narHash=sha256-a&lastModified=1",
+        ),
+        ({"type": "path", "path": "./c", "narHash": "sha256-a"}, ""),
+        ({"type": "indirect", "id": "colmena"}, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_a_locked_input_is_named_as_pure_evaluation_takes_it(locked, wanted):
+    """Source: the manual of `nix flake`, "Types"."""
+    assert locked_reference(locked) == wanted
