@@ -179,7 +179,15 @@ def own_fleet(practice: Practice) -> dict[str, str]:
         name: one["ssh"] | ({} if name == "portico" else {"ProxyJump": "portico"})
         for name, one in lab["instances"].items()
     }
+    of_terraform = {
+        name: {"role": "portico", "tags": ["jump"]} | theirs
+        if name == "portico"
+        else {"role": "www", "tags": ["web"]} | theirs
+        for name in ("portico", "www-1", "www-2")
+        for theirs in [{"ssh": hosts[name], "hostKeys": lab["instances"][name]["hostKeys"]}]
+    }
     return {
+        "terraform.json": json.dumps({"hosts": {"sensitive": False, "type": ["object", {}], "value": of_terraform}}),
         "hosts.json": json.dumps(hosts),
         "host-keys.json": json.dumps({name: one["hostKeys"] for name, one in lab["instances"].items()}),
         "hive.secret": practice.lab.signing_key.read_text(),

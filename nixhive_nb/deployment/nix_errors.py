@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.util.swallowed import swallowed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -50,6 +52,8 @@ _NAMED = re.compile(r"(?:[Ii]n|by|[Mm]odule|file) [`'](/[^`',]+)")
 _NAMED_OPTION = re.compile(r"option [`']([^']+)'")
 _NO_HINT = ("", "system.build.toplevel", "assertions", "warnings")
 """Options that each system evaluates: to name them says nothing."""
+_NO_JSON = re.compile(r"(/.+?):(\d+):\d+: \[json\.exception")
+_READ_FILE = re.compile(r"readFile\s+\(?([./][^\s();]+)")
 _WARNING = re.compile(r"(?:trace: )?(?:evaluation )?warning: (.*)")
 _PASSING = re.compile(
     r"(?:error: )?SQLite database .* is busy|.*[;,] retrying in \d+ ms"
@@ -88,7 +92,23 @@ def explain(stderr: str, *, show_trace: bool = False) -> str:
     # What failed may have been said before the stack of what needed it.
     message_last = any(map(_MESSAGE_LAST.match, after))
     behind = _innermost_first(after[end:]) if message_last else after[end:]
-    return _short_form(message, [*behind, *_innermost_first(before)])
+    short = _short_form(message, [*behind, *_innermost_first(before)])
+    return "\n".join([short, *_no_json(short)])
+
+
+def _no_json(short: str) -> list[str]:
+    """Name the file that is no JSON, as the line that reads it does: a generated one may be half-written."""
+    place = _NO_JSON.match(short)
+    if place is None:
+        return []
+    with swallowed(_log, "looking which file is no JSON", OSError, ValueError):
+        line = Path(place[1]).read_text(encoding="utf-8").splitlines()[int(place[2]) - 1 :][:1]
+        return [
+            f"{found[1]} is no JSON, or not all of it is written yet."
+            for found in map(_READ_FILE.search, line)
+            if found
+        ]
+    return []
 
 
 def warnings_in(stderr: str) -> tuple[str, ...]:

@@ -483,3 +483,15 @@ warning: Nix search path entry '/x' does not exist, ignoring
 def test_what_nix_only_waits_for_is_no_warning_of_the_deployment(passing):
     """It stood in a notebook beside the record of a deploy, since others used the store at that moment."""
     assert warnings_in(f"{passing}\ntrace: warning: old option\n{passing}\n") == ("old option",)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_file_that_is_no_json_is_named(newer, tmp_path):
+    hive = tmp_path / "hive.nix"
+    hive.write_text("let\n  hosts = builtins.fromJSON (builtins.readFile ./hosts.json);\nin hosts\n")
+    message = "error: [json.exception.parse_error.101] parse error at line 1, column 9: unexpected end of input"
+    frame = f"       … while calling the 'fromJSON' builtin\n         at {hive}:2:11:\n"
+    said = f"error:\n{frame}\n       {message}\n" if newer else f"{message}\n\n{frame}"
+    short = explain(said)
+    assert short.startswith(f"{hive}:2:11: [json.exception")
+    assert short.endswith("\n./hosts.json is no JSON, or not all of it is written yet.")

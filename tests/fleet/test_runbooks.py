@@ -15,6 +15,7 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.lab import Lab
+from tests import warm
 from tests.real import why_not
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,7 +66,7 @@ class Desk:
 
     def nix_hive(self, *words):
         """Run `nix-hive` as a script does."""
-        argv = [sys.executable, "-m", "nixhive_nb", *words]
+        argv = [*warm.command(), *words]
         subprocess.run(argv, cwd=self.notebooks, stdin=subprocess.DEVNULL, check=True, capture_output=True)
 
     def settle(self):

@@ -1,5 +1,5 @@
 # Evaluates a raw hive of colmena, to a set with some of the members that colmena's own evaluator gives: `nodes`,
-# `deploymentConfig`, `metaConfig`. Written from what colmena's manual says of hives, not from its source.
+# `deploymentConfig`, `metaConfig`. Written from what colmena's manual says of hives, and compared with its evaluator.
 # Where it is hermetic, as in a flake, the hive has to bring its nixpkgs, initialised.
 { hermetic ? false }:
 given:

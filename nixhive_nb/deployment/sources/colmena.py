@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.sources.where import FlakePlace
 
 _log = logging.getLogger(__name__)
-
 _EVALUATED = "colmenaHive"
 _RAW = "colmena"
 _NO_EVALUATOR = "(hive: hive)"
