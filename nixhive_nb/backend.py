@@ -15,7 +15,7 @@ import msgspec
 
 from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
-from nixhive_nb.hosts import closures, scripts
+from nixhive_nb.hosts import closures, privilege, scripts
 from nixhive_nb.hosts.activate import Activation, PathGone
 from nixhive_nb.hosts.activation import Order, RunsAndBoots, SeenHost
 from nixhive_nb.hosts.checks import complaint, run_checks
@@ -77,14 +77,16 @@ class NixSsh:
         show_trace: bool = False,
         force: bool = False,
         run: str = "run",
+        power: bool = False,
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
         made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
-        run. `run` is the id of the run.
+        run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root.
         """
+        self._power = power
         self._inventory = inventory
         self._plan = plan
         self._options = plan.options
@@ -119,6 +121,7 @@ class NixSsh:
             copies=copies,
             run=run,
             stall=plan.options.stall,
+            elevate={name: one.elevate for name, one in inventory.instances.items() if one.elevate},
         )
 
     async def perform(self, step: Step, tell: Tell) -> Result:
@@ -145,7 +148,10 @@ class NixSsh:
                 step.instance, step.path, seen, self._options, ask=self._ask, fresh=self._fresh, tell=tell
             )
         facts = self._facts[step.instance] = await self._ask(step.instance)
-        return Result(outcome="unchanged", path=facts.current, facts=facts)
+        powerless = ""
+        if self._power and not facts.root:
+            powerless = await privilege.powerless(self._links.kept(step.instance), self._elevate(step))
+        return Result(outcome="unchanged", path=facts.current, facts=facts, powerless=powerless)
 
     async def _ask(self, instance: str) -> HostFacts:
         return await scripts.ask(self._links, instance, self._keeping)
@@ -179,12 +185,19 @@ class NixSsh:
         built = self._result(step)
         platform = await asyncio.to_thread(platform_of, built.path)
         needing = [target.instance for target in self._plan.targets if _needs(target, step)]
-        refusals = [self._refusal(name, step.system, platform, self._seen.get(name)) for name in needing]
+        refusals = [
+            f"{name}: {powerless}"
+            if (powerless := self._powerless(name))
+            else self._refusal(name, step.system, platform, self._seen.get(name))
+            for name in needing
+        ]
         if refusals and all(refusals):
             raise StepFailed(refusals[0])
         return await self._transfer.push(step, built, tell)
 
     async def _fetch(self, step: Step, tell: Tell) -> Result:
+        if powerless := self._powerless(step.instance):
+            raise StepFailed(powerless)
         built = self._result(step)
         platform = await asyncio.to_thread(platform_of, built.path)
         seen = self._seen.get(step.instance)
@@ -217,6 +230,12 @@ class NixSsh:
             return None
         return seen.facts if 0 <= time.time() - seen.asked <= self._fresh else None
 
+    def _powerless(self, instance: str) -> str:
+        """Return why an instance cannot be changed whose login was seen a moment ago not to become root."""
+        seen = self._seen.get(instance)
+        is_fresh = seen is not None and 0 <= time.time() - seen.asked <= self._fresh
+        return seen.powerless if seen is not None and is_fresh and self._plan.verb != "push" else ""
+
     def _refusal(self, instance: str, system: str, platform: str, seen: Seen | None) -> str:
         """Return why an instance cannot run a system; empty where it can, or where that is not known."""
         facts = seen.facts if seen else None
@@ -228,6 +247,8 @@ class NixSsh:
         )
 
     async def _activate(self, step: Step, tell: Tell) -> Result:
+        if powerless := self._powerless(step.instance):
+            raise StepFailed(powerless)
         options = self._options
         order = Order(
             id=secrets.token_hex(8),
@@ -272,7 +293,8 @@ class NixSsh:
     async def _begun(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
         rooted = self._transfer.rooted(step.instance, order.path)
         before = self._before(order, step)
-        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted)
+        elevate = self._elevate(step)
+        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted, elevate=elevate)
         try:
             return await activation.run()
         finally:
@@ -303,14 +325,20 @@ class NixSsh:
         return RunsAndBoots(seen.facts.current, seen.facts.profile)
 
     async def _reboot(self, step: Step, tell: Tell) -> Result:
+        if powerless := self._powerless(step.instance):
+            raise StepFailed(powerless)
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
         # An activation before it has changed what was seen when the plan was made.
         expected = RunsAndBoots() if wanted else self._expected(step.instance)
-        reboot = Reboot(step.instance, self._links, tell, owner=self._owner, checks=self._checks_of(step))
+        checks, elevate = self._checks_of(step), self._elevate(step)
+        reboot = Reboot(step.instance, self._links, tell, owner=self._owner, checks=checks, elevate=elevate)
         return await reboot.run(self._options, wanted, expected)
 
     def _checks_of(self, step: Step) -> Sequence[Check]:
         return self._inventory.instances[step.instance].checks if self._options.checks else ()
+
+    def _elevate(self, step: Step) -> Sequence[str]:
+        return self._inventory.instances[step.instance].elevate
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.

@@ -80,6 +80,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     evaluate: bool = True
     measure: bool = False
+    power: bool = False
+    """Whether logins become root."""
     no: tuple[str, ...] = ()
     options: Options = Options()
     """Those of the plan that it is for: what is built elsewhere need not be what this machine can build."""
@@ -92,7 +94,13 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
     if request.verb in BRINGING:
         check_named(guards(request.options.refuse, work.inventory.refuse), request.patterns, request.verb)
     targets = targets_of(work, request.patterns)
-    asked = Asked(evaluate=request.verb in BRINGING, measure=measure, no=request.no, options=request.options)
+    asked = Asked(
+        evaluate=request.verb in BRINGING,
+        measure=measure,
+        power=request.verb != "push",
+        no=request.no,
+        options=request.options,
+    )
     return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
 
 
@@ -109,7 +117,7 @@ def resumed(work: Workspace, run: str = "", *, refuse: Collection[str] = (), fol
         how = {**how, "refuse": refuse}
     request = Request.of(verb, patterns, how)
     targets = targets_of(work, request.patterns)
-    asked = Asked(measure=verb == "push", no=request.no, options=request.options)
+    asked = Asked(measure=verb == "push", power=verb != "push", no=request.no, options=request.options)
     seen = survey(work, targets, asked, follow)
     done = confirmed(seen, verb, request.options)
     request = msgspec.structs.replace(request, left_out=tuple(sorted(done)))
@@ -145,7 +153,7 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
         check_platforms(inventory, built)
     options = options_of(How(), "survey")
     plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
-    seen = _with_noted(work, runs.found(work, plan, follow))
+    seen = _with_noted(work, runs.found(work, plan, follow, power=asked.power))
     if asked.evaluate:
         work.standings.update(standings(seen))
     return seen

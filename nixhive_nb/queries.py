@@ -125,6 +125,7 @@ def run_on(
             log=work.limits.log,
             listener=listener,
             warn=work.warn,
+            elevate={name: one.elevate for name, one in work.inventory.instances.items() if one.elevate},
         )
     except RunInterrupted as error:
         error.frame = frames.run_frame(error.rows)

@@ -62,15 +62,15 @@ def begin(
         return in_background(_apart(work, plan, follow=follow, note=note or Note(), claim=claim, force=force))
 
 
-def unnoted(work: Workspace, plan: Plan, follow: Follow | None) -> Report:
-    """Carry out a plan that changes nothing: no journal has it."""
-    backend = _backend(work, plan)
+def unnoted(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False) -> Report:
+    """Carry out a plan that changes nothing: no journal has it. `power`: see whether logins become root."""
+    backend = _backend(work, plan, power=power)
     return carry_out(plan, backend, limits=work.limits, follow=follow, journal=None, warn=work.warn)
 
 
-def found(work: Workspace, plan: Plan, follow: Follow | None) -> Survey:
+def found(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False) -> Survey:
     """Carry out a survey, and warn of what lies where a system takes it into the store."""
-    survey = survey_of(unnoted(work, plan, follow))
+    survey = survey_of(unnoted(work, plan, follow, power=power))
     for text in (*evaluation_warnings(survey.wanted), *taken_along_text(survey.wanted)):
         work.warn(text)
     return survey
@@ -129,7 +129,7 @@ def _journal(work: Workspace, plan: Plan, note: Note) -> Journal:
     return journal
 
 
-def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "run") -> NixSsh:
+def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "run", power: bool = False) -> NixSsh:
     # The deployment as it was planned from: a file that changes now is for the next plan.
     work.check_there(plan)
     access = work.access
@@ -147,6 +147,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         show_trace=work.show_trace,
         force=force,
         run=run,
+        power=power,
     )
 
 

@@ -102,7 +102,7 @@ def _shebang(script: str) -> list[str]:
 def _options(function: F) -> F:
     """Add what says how a command is run."""
     for decorate in reversed((
-        click.option("--sudo", is_flag=True, help="Run it as root, by sudo without a password."),
+        click.option("--sudo", is_flag=True, help="Run it as root: by sudo without a password, or as `elevate` says."),
         click.option("--timeout", type=Value(_TIMEOUT), metavar="SECONDS",
                      help="Stop it on each host after this long.  [more than 0]"),
         click.option("--each", is_flag=True, help="One host at a time; stop at the first that fails."),

@@ -46,6 +46,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     build: str = ""
     """Where a push or a deploy builds it: `here` (also if empty), `instance`, `relay`, or the URL of a store."""
+    elevate: tuple[str, ...] = ()
+    """How logins of its instances become root, for those that do not say it."""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -64,6 +66,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Public key lines (`ssh-ed25519 AAAA…`) that the host may show."""
     checks: tuple[Check, ...] = ()
     """Those of its system and its own, by name; of two with one name its own is taken."""
+    elevate: tuple[str, ...] = ()
+    """How a login becomes root, its own words or those of its system: see `elevating`. Empty where nothing is said."""
 
     @cached_property
     def hops(self) -> tuple[str, ...]:
@@ -129,7 +133,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         """Return the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
-        `checks`, `hostKeys` of an instance, `signing` and `refuse` are ours, and there only where they are used.
+        `checks`, `hostKeys` and `elevate` of an instance, `signing` and `refuse` are ours, and there only where they
+        are used.
         """
         known = results or {}
         document: dict[str, Any] = {
@@ -166,6 +171,7 @@ def _instance_json(instance: Instance) -> dict[str, Any]:
             tags=list(instance.tags),
             hostKeys=list(instance.host_keys),
             checks={check.name: _check_json(check) for check in instance.checks},
+            elevate=redact_each(instance.elevate),
         ),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Check, Instance
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
 from nixhive_nb.deployment.values import (
@@ -66,6 +67,7 @@ class PlainReader:
                 ssh=ssh,
                 host_keys=_host_keys(plain.host_keys),
                 checks=system.checks if checks is None else checks,
+                elevate=system.elevate if plain.elevate is None else _elevate(plain.elevate),
             )
         except _Mistaken:
             _log.debug("instance %s has a mistake", name, exc_info=True)
@@ -120,6 +122,13 @@ def _checked(keyword: str, text: str) -> str:
     if breaks_line(text) or ssh_problem(keyword, text):
         raise _Mistaken
     return text
+
+
+def _elevate(how: str | tuple[str, ...]) -> tuple[str, ...]:
+    words = (how,) if isinstance(how, str) else how
+    if (isinstance(how, str) and text_problem(how)) or elevate_problem(words):
+        raise _Mistaken
+    return words
 
 
 def _host_keys(lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,12 +6,14 @@ Every mistake is collected, so that a person sees all of them at once, each with
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.deployment.checks import merged, read_checks
+from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
 from nixhive_nb.deployment.node import KINDS, Node, Plain
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
-    "system": ("configuration", "paths", "system", "evalConfigArgs", "build", "checks"),
-    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks"),
+    "system": ("configuration", "paths", "system", "evalConfigArgs", "build", "checks", "elevate"),
+    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks", "elevate"),
     "nix": ("build",),
     "nix.build": ("flags",),
     "signing": ("keyFile",),
@@ -122,8 +124,14 @@ class _DeploymentReader:
         self.check_configuration(members.get("configuration", _NONE), name, node)
         platform = self.string(members, "system", of) or self.platform
         checks = read_checks(members.get("checks", _NONE), of, self.problem)
-        build = self.build_place(members, of)
-        return System(name=name, paths=self.paths(node, of), platform=platform, checks=checks, build=build)
+        return System(
+            name=name,
+            paths=self.paths(node, of),
+            platform=platform,
+            checks=checks,
+            build=self.build_place(members, of),
+            elevate=self.elevate(members, of),
+        )
 
     def build_place(self, members: dict[str, Node], of: str) -> str:
         where = self.string(members, "build", of)
@@ -142,6 +150,7 @@ class _DeploymentReader:
         self.warn_of_unknown(node, of, "instance")
         system = self.system_of(name, node, systems)
         of_system = systems[system].checks if system in systems else ()
+        elevate_of_system = systems[system].elevate if system in systems else ()
         return Instance(
             name=name,
             system=system,
@@ -150,6 +159,7 @@ class _DeploymentReader:
             ssh=self.ssh(node, name),
             host_keys=self.host_keys(members, of),
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
+            elevate=self.elevate(members, of) or elevate_of_system,
         )
 
     def plain_instance(
@@ -238,6 +248,22 @@ class _DeploymentReader:
                     "/etc/ssh/ssh_host_ed25519_key.pub on the host (`ssh-ed25519 AAAA…`)",
                 )
         return keys
+
+    def elevate(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
+        """Return how a login becomes root; empty where that is not said."""
+        node = members.get("elevate", _NONE)
+        if node.type == "missing":
+            return ()
+        if node.type == "list":
+            words = self.strings(members, "elevate", of, "word")
+            wrong = elevate_problem(words) if all(item.type == "string" for item in node.items) else ""
+        else:
+            words = (str(node.value),) if node.type == "string" else ()
+            wrong = text_problem(*words) if words else text_problem("")
+        if wrong:
+            what = _shortened(shlex.join(words)) if words else KINDS[node.type]
+            self.problem(node, f"`elevate`{of} is {what}: {wrong}")
+        return words
 
     def signing_key(self, top: Node) -> str | None:
         node = self.group(top, "signing", "", "signing").get("keyFile", _NONE)

@@ -23,7 +23,7 @@ from nixhive_nb.errors import (
     RolledBack,
     StepFailed,
 )
-from nixhive_nb.hosts import activation
+from nixhive_nb.hosts import activation, privilege
 from nixhive_nb.hosts.activation import RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, describe, longest, run_checks
 from nixhive_nb.hosts.facts import NAMELESS, parse_facts
@@ -69,18 +69,21 @@ class Activation:
         *,
         before: activation.SeenHost | None = None,
         rooted: str = "",
+        elevate: Sequence[str] = (),
     ) -> None:
         """Nothing is done yet. With checks, the host waits for the word as much longer as they may take.
 
         `before` is the host as it was seen a moment ago; without that it is looked at. `rooted` names a root there
-        that keeps the system until it is activated.
+        that keeps the system until it is activated. `elevate` says how a login becomes root: see `privilege`.
         """
         confirm = order.confirm and order.confirm + longest(checks)
         self._order = msgspec.structs.replace(order, confirm=confirm)
         self._checks = checks
         self._hosts = hosts
         self._tell = tell
+        self._elevate = elevate
         self._root = False
+        self._by = privilege.AS_IT_IS
         self._kept = False
         """Whether the host keeps our script."""
         self._lines = 0
@@ -114,6 +117,7 @@ class Activation:
         order = self._order
         before = self._before or await self._look()
         self._root = before.facts.root
+        self._by = privilege.elevation(self._elevate, root=self._root)
         self._kept = activation_hash() in before.facts.kept
         if not before.is_there:
             raise PathGone(f"{order.path} is not on {order.instance}. Nothing was changed.")
@@ -172,7 +176,7 @@ class Activation:
                 raise LinkLost(f"{lost} It no longer answered: what it runs is unknown.")
             await asyncio.sleep(_PAUSE)
             try:
-                await self._listen(activation.follow(self._order, root=self._root))
+                await self._listen(activation.follow(self._order, by=self._by))
             except LinkLost as error:  # we had it again
                 _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
                 lost, until = str(error), time.monotonic() + self._order.confirm + PATIENCE
@@ -182,19 +186,19 @@ class Activation:
 
     async def _begin(self) -> None:
         if self._kept:
-            ended = await self._listen(activation.begin(self._order, root=self._root, kept=True), script="")
+            ended = await self._listen(activation.begin(self._order, by=self._by, kept=True), script="")
             if not is_gone(ended.stdout):
                 self._check_begun(ended)
                 return
-        self._check_begun(await self._listen(activation.begin(self._order, root=self._root)))
+        self._check_begun(await self._listen(activation.begin(self._order, by=self._by)))
 
     def _check_begun(self, ended: RemoteResult) -> None:
         """Raise `StepFailed` for a beginning that ended before the worker was there."""
         if self._started or self._ended:
             return
+        if why := privilege.refusal(ended.stderr, self._by, root=self._root):
+            raise StepFailed(why)
         said = activation.last_line(ended.stderr)
-        if said.startswith("sudo:"):
-            raise StepFailed(activation.refused(said))
         raise StepFailed(f"the activation could not be started: {said}. Nothing was changed.")
 
     async def _listen(self, command: str, *, script: str | None = None) -> RemoteResult:
@@ -284,7 +288,7 @@ class Activation:
             try:
                 async with self._hosts.fresh(self._order.instance, urgent=True) as reach:
                     word = await self._verdict(reach)
-                    keep = activation.say(self._order, word, root=self._root)
+                    keep = activation.say(self._order, word)
                     await reach.run(keep, seconds=_WORD_SECONDS, stdin="")
                     return
             except HiveError as error:
@@ -310,7 +314,7 @@ class Activation:
         """Clear up on the host, and look at it where it has not told how it is; None when it does not answer."""
         # One that was locked out may use it yet.
         rooted = self._rooted if self._outcome is not None and self._outcome.name not in ("locked", "gone") else ""
-        forget = activation.forget(self._order, root=self._root, rooted=rooted)
+        forget = activation.forget(self._order, by=self._by, rooted=rooted)
         try:
             host = self._told_at_end() or await self._look()
             await self._hosts.kept(self._order.instance).run(forget, seconds=LOOK_SECONDS, stdin="")

@@ -11,6 +11,7 @@ import msgspec
 
 from nixhive_nb.hosts import command, scripts
 from nixhive_nb.hosts.facts import FACTS, NAMELESS, inhibitors, parse_facts, read_inhibitors
+from nixhive_nb.hosts.privilege import AS_IT_IS
 from nixhive_nb.nix import commands
 from nixhive_nb.plan.facts import HostFacts, inhibited
 from nixhive_nb.plan.plan import SwitchType
@@ -20,6 +21,8 @@ from nixhive_nb.util.text import count_text, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nixhive_nb.hosts.privilege import Elevation
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +127,7 @@ def _word_script() -> str:
     return command.own_script("hosts/word.sh")
 
 
-def begin(order: Order, *, root: bool, kept: bool = False) -> str:
+def begin(order: Order, *, by: Elevation, kept: bool = False) -> str:
     """Return the shell words that begin an activation and follow it to its end; `script` is their input.
 
     With `kept` it is the one that the host keeps, if it does: `scripts.is_gone` tells.
@@ -136,15 +139,15 @@ def begin(order: Order, *, root: bool, kept: bool = False) -> str:
         *_state_words(order.expected),
         _owner_word(order.owner),
     ]
-    return _command(words, root=root, kept=kept)
+    return _command(words, by=by, kept=kept, says_login=True)
 
 
-def reboot(id_: str, *, limit: int, wait: int, expected: RunsAndBoots, owner: str, root: bool) -> str:
+def reboot(id_: str, *, limit: int, wait: int, expected: RunsAndBoots, owner: str, by: Elevation) -> str:
     """Return the shell words that reboot a host when nobody else is at work there; `script` is their input.
 
     `limit`: seconds that the host may take to go down, for which the lock is held. `wait`: seconds to wait for others.
     """
-    return _command(["reboot", id_, str(limit), str(wait), *_state_words(expected), _owner_word(owner)], root=root)
+    return _command(["reboot", id_, str(limit), str(wait), *_state_words(expected), _owner_word(owner)], by=by)
 
 
 def _state_words(state: RunsAndBoots) -> list[str]:
@@ -155,38 +158,31 @@ def _owner_word(owner: str) -> str:
     return " ".join(owner.split())[:_MOST_OWNER]
 
 
-def follow(order: Order, *, root: bool) -> str:
+def follow(order: Order, *, by: Elevation) -> str:
     """Return the words that follow one that was begun before, from its first line."""
-    return _command(["follow", order.id], root=root)
+    return _command(["follow", order.id], by=by)
 
 
-def say(order: Order, word: str, *, root: bool) -> str:
-    """Return the words that bring the word that the host waits for, `KEEP` or why it goes back."""
-    return _as_root(["say", order.id, " ".join(word.split())], _word_script(), root=root)
+def say(order: Order, word: str) -> str:
+    """Return the words that bring the word that the host waits for, `KEEP` or why it goes back: no right is needed."""
+    return AS_IT_IS.shell(_word_script(), ["say", order.id, " ".join(word.split())])
 
 
-def forget(order: Order, *, root: bool, rooted: str = "") -> str:
+def forget(order: Order, *, by: Elevation, rooted: str = "") -> str:
     """Return the words that remove what the activation kept on the host.
 
     `rooted` is the name of a root that goes with it, if there is one.
     """
-    return _as_root(["forget", order.id, rooted], _word_script(), root=root)
+    return by.shell(_word_script(), ["forget", order.id, rooted])
 
 
-def _command(words: list[str], *, root: bool, kept: bool = False) -> str:
+def _command(words: list[str], *, by: Elevation, kept: bool = False, says_login: bool = False) -> str:
     name = scripts.activation_hash()
     if kept:
         run = scripts.by_hash(name, f"hive_name=; hive_script=$(cat $hive_kept); {_EVAL}")
     else:
         run = f"hive_name={name}; hive_script=$(cat; echo .); hive_script=${{hive_script%.}}; {_EVAL}"
-    return _as_root(words, run, root=root)
-
-
-def _as_root(words: list[str], run: str, *, root: bool) -> str:
-    """Return what has root run a text with these words; root needs no further shell for that."""
-    if root:
-        return f"set -- {shlex.join(words)}\n{run}"
-    return f"exec sudo -n -- /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}"
+    return by.shell(run, words, says_login=says_login)
 
 
 def read_word(id_: str, line: str) -> Word | None:
@@ -328,14 +324,6 @@ def stale(instance: str, expected: RunsAndBoots, found: RunsAndBoots) -> str:
         if then is not None and then != now
     ]
     return f"{instance} {'; '.join(differ)}. Nothing was changed. Make a new plan."
-
-
-def refused(words: str) -> str:
-    """Return the message for a login user who may not use sudo."""
-    return (
-        f"sudo was refused ({words.removeprefix('sudo:').strip()}). Let the login user use sudo without a password, "
-        "or log in as root. Nothing was changed."
-    )
 
 
 def last_line(text: str) -> str:

@@ -6,7 +6,7 @@
 # `begin` starts the worker detached from the link, and follows it; `follow` follows one whose link was lost. The word
 # that the worker waits for comes by `word.sh`, which also removes what was kept.
 #
-#   begin ID PATH TYPE CONFIRM LIMIT WAIT GENERATION FORCE RUNS BOOTS OWNER
+#   begin ID PATH TYPE CONFIRM LIMIT WAIT GENERATION FORCE RUNS BOOTS OWNER [LOGIN]
 #   follow ID
 #   reboot ID LIMIT WAIT RUNS BOOTS OWNER
 #
@@ -14,7 +14,8 @@
 # (0: the plain order, which waits for none), how long one switch-to-configuration may take (for a reboot: how long the
 # host may take to go down), and how long to wait for whoever else is at work there (0: not at all). GENERATION is one to
 # go back to (0: PATH becomes a new one). FORCE is `force` where a host is activated that is so already. RUNS and BOOTS
-# are what the host must run and boot, seen when nobody else is at work there: a store path, `none`, or `any`.
+# are what the host must run and boot, seen when nobody else is at work there: a store path, `none`, or `any`. LOGIN is
+# the user that logs in where that is not root: the pipe for the word is his, who needs no right of root to bring it.
 #
 # One lock of ours, $base/lock, is held for all that changes a host; $base/holder says who holds it, with the process. Somebody who
 # switches without us holds the lock of switch-to-configuration: its turn is waited for as well.
@@ -79,6 +80,10 @@ begin() {
   # Those behind the first two can be made later, or done without.
   mkfifo -m 600 "$dir/word" "$dir/ready" "$dir/reader.$$" "$dir/out.1" "$dir/drained.1" "$dir/out.2" "$dir/drained.2" ||
     [ -p "$dir/ready" ] || exit 1
+  if [ -n "${12-}" ] && ! { chown "${12}" "$dir/word" && chmod 711 "$dir"; }; then
+    rm -rf "$dir"
+    exit 1
+  fi
   if ! { printf '%s\n' "$hive_script" >"$dir/worker" && printf '%s\n' "${11}" >"$dir/owner"; } 2>/dev/null; then
     rm -rf "$dir"
     echo "nothing can be written below $base (is /run full?)" >&2

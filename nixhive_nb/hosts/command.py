@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import OptionError
+from nixhive_nb.hosts import privilege
+from nixhive_nb.hosts.privilege import SUDO, elevation
 from nixhive_nb.nix import commands
 from nixhive_nb.ssh.bound import END_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.ssh.link import RemoteResult
 
 SHELL = ("/bin/sh",)
@@ -38,8 +41,7 @@ _SHELLS_OWN = frozenset((
 ))  # fmt: skip
 """What dash or bash refuses to take, or takes and then sets to a value of its own, most of it without a word."""
 _REFUSED = 231
-"""How the words below end when sudo starts nothing."""
-_SUDO_SAID = re.compile(r"\bsudo: (.*)$")
+"""How the words below end when root is not become."""
 
 # No quotation mark, backslash or newline stands in these, which login shells understand in different ways. `read` takes
 # no more from a pipe than its line, so that the rest is the input of the command.
@@ -81,10 +83,10 @@ _RUN = (
 )
 _BEGIN = f"{_READ}{_LISTEN}{_RUN}"
 _AS_ROOT = (
-    'if [ "$(id -u)" -eq 0 ]; then exec /bin/sh -c "$1" /bin/sh; fi; '
-    'sudo -n -- /bin/sh -c "$1" /bin/sh; _hive_status=$?; '
+    'if [ "$(id -u)" -eq 0 ]; then exec /bin/sh -c "$1" /bin/sh; fi; _hive_begin=$1; shift; '
+    '"$@" /bin/sh -c "$_hive_begin" /bin/sh; _hive_status=$?; '
     # Its own failure has the status of many a command: see whether it would start anything.
-    'case $_hive_status in 1|126|127) sudo -n -- /bin/sh -c : 2>/dev/null || exit REFUSED;; esac; exit "$_hive_status"'
+    'case $_hive_status in 1|126|127) "$@" /bin/sh -c : 2>/dev/null || exit REFUSED;; esac; exit "$_hive_status"'
 ).replace("REFUSED", str(_REFUSED))
 
 
@@ -94,11 +96,15 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     """What it is called: the command, or `a script`."""
     command: str
-    """For the login shell."""
+    """For the login shell; as root by `sudo`, where that is wanted. See `command_for`."""
     stdin: bytes
     ending: bytes
     """What ends it when it is sent after `stdin`."""
     sudo: bool = False
+
+    def command_for(self, elevate: Sequence[str]) -> str:
+        """Return the command for an instance whose logins become root in a way of their own."""
+        return _as_root(elevation(elevate, root=False)) if self.sudo and elevate else self.command
 
 
 @functools.cache
@@ -133,7 +139,7 @@ def errand_of(
     words = (shell,) if isinstance(shell, str) else tuple(shell) or (SHELL if script else ())
     ending = secrets.token_hex(8)
     head = [str(len(variables)), *pairs, str(len(words)), *words, ending, str(len(data)), script or command]
-    begin = f"{commands.posix(_AS_ROOT)} nixhive {shlex.quote(_BEGIN)}" if sudo else f"{commands.posix(_BEGIN)} /bin/sh"
+    begin = _as_root(SUDO) if sudo else f"{commands.posix(_BEGIN)} /bin/sh"
     return Errand(
         what="a script" if script else command,
         command=begin,
@@ -141,6 +147,13 @@ def errand_of(
         ending=f"\n{ending}\n".encode(),
         sudo=sudo,
     )
+
+
+def _as_root(by: Elevation) -> str:
+    if not by.words:
+        only = f'[ "$(id -u)" -eq 0 ] || exit {_REFUSED}; exec /bin/sh -c "$1" /bin/sh'
+        return f"{commands.posix(only)} nixhive {shlex.quote(_BEGIN)}"
+    return f"{commands.posix(_AS_ROOT)} nixhive {shlex.quote(_BEGIN)} {shlex.join(by.words)}"
 
 
 def is_name(text: object) -> bool:
@@ -158,12 +171,11 @@ def check_name(name: str) -> None:
         raise OptionError(f"'{name}' cannot be the name of a variable: names with {_OURS} are our own.")
 
 
-def refusal(errand: Errand, ended: RemoteResult) -> str:
-    """Return what sudo says where it started nothing; empty where it did."""
+def refusal(errand: Errand, ended: RemoteResult, elevate: Sequence[str] = ()) -> str:
+    """Return the message for a host where root was not become, by what was said there; empty where it was."""
     if not errand.sudo or ended.exited != _REFUSED:
         return ""
-    said = [found[1] for line in ended.stderr.splitlines() if (found := _SUDO_SAID.search(line))]
-    return said[-1] if said else ""
+    return privilege.refusal(ended.stderr, elevation(elevate, root=False), root=False)
 
 
 def _encoded(text: str) -> bytes:

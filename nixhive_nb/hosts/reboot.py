@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
-from nixhive_nb.hosts import activation
+from nixhive_nb.hosts import activation, privilege
 from nixhive_nb.hosts.activation import HostOutcome, RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, describe, run_checks
 from nixhive_nb.hosts.facts import FACTS, NAMELESS, parse_facts
@@ -53,14 +53,25 @@ class Reboot:
     """One reboot of one instance."""
 
     def __init__(
-        self, instance: str, hosts: HostLinks, tell: Tell, *, owner: str, checks: Sequence[Check] = ()
+        self,
+        instance: str,
+        hosts: HostLinks,
+        tell: Tell,
+        *,
+        owner: str,
+        checks: Sequence[Check] = (),
+        elevate: Sequence[str] = (),
     ) -> None:
-        """Nothing is done yet. `owner` is what others are told meanwhile; `checks` must hold when it is back."""
+        """Nothing is done yet. `owner` is what others are told meanwhile; `checks` must hold when it is back.
+
+        `elevate` says how a login becomes root: see `privilege`.
+        """
         self._instance = instance
         self._hosts = hosts
         self._tell = tell
         self._owner = owner
         self._checks = checks
+        self._elevate = elevate
 
     async def run(self, options: Options, wanted: str, expected: RunsAndBoots) -> Result:
         """Reboot it, unless that is only wanted if needed and is not needed.
@@ -139,6 +150,7 @@ class Reboot:
     async def _order(self, before: HostFacts, options: Options, *, wait: int) -> HostOutcome:
         id_ = secrets.token_hex(8)
         said: list[activation.Word] = []
+        by = privilege.elevation(self._elevate, root=before.root)
 
         def heard(line: str) -> None:
             word = activation.read_word(id_, line)
@@ -153,7 +165,7 @@ class Reboot:
             wait=wait,
             expected=RunsAndBoots(before.current, before.profile),
             owner=self._owner,
-            root=before.root,
+            by=by,
         )
         try:
             ended = await self._hosts.kept(self._instance).run(
@@ -168,10 +180,9 @@ class Reboot:
             return outcome
         if any(word.keyword == "ordered" for word in said) and ended.exited in _SIGNALS:
             return HostOutcome(name="done", status=0)
-        why = activation.last_line(ended.stderr)
-        if why.startswith("sudo:"):
-            raise StepFailed(activation.refused(why))
-        raise StepFailed(f"{self._instance} refused to reboot: {why}")
+        if why := privilege.refusal(ended.stderr, by, root=before.root):
+            raise StepFailed(why)
+        raise StepFailed(f"{self._instance} refused to reboot: {activation.last_line(ended.stderr)}")
 
     async def _back(self, before: HostFacts, seconds: float) -> HostFacts:
         """Wait until the host answers with another boot id."""

@@ -18,6 +18,7 @@ import msgspec
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.hosts.closures import lacking
+from nixhive_nb.hosts.privilege import elevation
 from nixhive_nb.nix import commands, fetching
 from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.roots import Roots
@@ -35,8 +36,9 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
+    from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.nix.build import Built
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
@@ -74,6 +76,7 @@ class Transfer:
         copies: int = 4,
         run: str = "run",
         stall: float = STALL_SECONDS,
+        elevate: Mapping[str, Sequence[str]] | None = None,
         trust: float = 5.0,
         renew: float = 3600.0,
     ) -> None:
@@ -82,9 +85,10 @@ class Transfer:
         `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end. What is moved is
         kept on hosts by roots that are named after the `run`, and made as new each `renew` seconds. What moves no byte
         for `stall` seconds is given up. A store that can hold no root is taken for `trust` seconds to have what it was
-        seen to have.
+        seen to have. `elevate` has how root is become, for instances where that is not by sudo.
         """
-        self._roots = Roots(self._on, run=run, renew=renew)
+        self._elevate = elevate or {}
+        self._roots = Roots(self._on, run=run, renew=renew, by=self._by)
         self._trust = trust
         self._stall = stall
         self._pushed: dict[tuple[str, str], _Pushed] = {}
@@ -150,7 +154,8 @@ class Transfer:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
         lost = await self._see_stored(step.store, built, tell)
         counter = _Counter(built, tell, step.instance)
-        command = fetching.fetch(built.path, self._roots.name(built.path), stall=self._stall)
+        by = self._by(SshStore(host=step.instance))
+        command = fetching.fetch(built.path, self._roots.name(built.path), stall=self._stall, by=by)
         seconds = fetching.FETCH_SECONDS + 60
         ended = await self._links.kept(step.instance).run(command, seconds=seconds, on_line=counter.heard)
         if counter.rooted:
@@ -236,7 +241,7 @@ class Transfer:
         None where its login runs no commands: it may be one that serves a store, and nothing else.
         """
         root = self._roots.name(path, relay=True)
-        command = fetching.fetch(path, root, stall=self._stall)
+        command = fetching.fetch(path, root, stall=self._stall, by=self._by(where))
         try:
             return await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=counter.heard)
         except (NoAnswer, LinkLost):
@@ -284,6 +289,9 @@ class Transfer:
         url, ssh_words = store_for_nix(store)
         options = (nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS")), ssh_words)
         return url, " ".join(filter(None, options))
+
+    def _by(self, where: SshStore) -> Elevation:
+        return elevation(self._elevate.get(where.host, ()) if self._is_ours(where) else (), root=False)
 
     def _is_ours(self, where: SshStore) -> bool:
         """Return whether a store is that of an instance, as we reach it."""

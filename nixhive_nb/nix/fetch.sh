@@ -1,6 +1,7 @@
 # Has a host fetch a path from its own substituters, keeps it from being collected, says what moves, and ends what stalls.
 #
-# It is sent each time and installed nowhere; $connect is how many seconds ssh may take to connect. Its words:
+# It is sent each time and installed nowhere; $connect is how many seconds ssh may take to connect,
+# and as_root has what root is become by. Its words:
 #
 #   fetch PATH ROOT STALL LIMIT WORD…   fetch it; WORDs are for nix-store. The status is that of nix-store
 #   keep PATH ROOT                      make the root, or make it as new
@@ -28,7 +29,7 @@ now() { read -r up _ </proc/uptime && echo "${up%%.*}"; }
 keep() { # path, name
   ! keep_in "$gcroots/nixhive" "$1" "$2" || return 0
   ! keep_in "$gcroots/per-user/$(id -un 2>/dev/null)/nixhive" "$1" "$2" || return 0
-  sudo -n -- /bin/sh -c "$as_root" nixhive "$gcroots/nixhive" "$1" "$2" >/dev/null 2>&1 && echo "nixhive rooted"
+  as_root /bin/sh -c "$as_root" nixhive "$gcroots/nixhive" "$1" "$2" >/dev/null 2>&1 && echo "nixhive rooted"
 }
 keep_in() { # folder, path, name
   { [ -d "$1" ] || mkdir -p "$1" 2>/dev/null; } && ln -sfn "$2" "$1/$3" 2>/dev/null || return
@@ -44,7 +45,7 @@ as_root='mkdir -p "$1" && ln -sfn "$2" "$1/$3" && find "$1" -mindepth 1 -maxdept
 release() { # name
   root=$gcroots/nixhive/$1
   [ -L "$root" ] || root=$gcroots/per-user/$(id -un 2>/dev/null)/nixhive/$1
-  [ ! -L "$root" ] || rm -f "$root" 2>/dev/null || sudo -n -- rm -f "$root" >/dev/null 2>&1
+  [ ! -L "$root" ] || rm -f "$root" 2>/dev/null || as_root rm -f "$root" >/dev/null 2>&1
 }
 
 # Bytes that a process has read and written.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.hosts import command
+from nixhive_nb.hosts.privilege import SUDO, Elevation
 from nixhive_nb.nix import commands
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _HASH = re.compile(r"/nix/store/([0-9a-z]{32})-")
 _MOVES = re.compile(r"nixhive moves (-|[0-9]{1,18}) ([0-9]{1,9}) (-|[0-9]{1,9})")
 _STALLED = re.compile(r"nixhive (stalled|late) ([0-9]{1,9})")
 _ROOTED = "nixhive rooted"
+_WORDS = '"$@"'
 
 
 class Moves(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +52,12 @@ def root_name(run: str, path: str, *, relay: bool = False) -> str:
     return f"{run}-{found[1] if found else 'path'}{'-relay' if relay else ''}"
 
 
-def fetch(path: str, root: str, *, stall: float, limit: int = FETCH_SECONDS) -> str:
+def fetch(path: str, root: str, *, stall: float, limit: int = FETCH_SECONDS, by: Elevation = SUDO) -> str:
     """Return the shell words that have a host fetch a path.
 
     It is ended on the host when no byte moves for `stall` seconds, and after `limit` seconds in all.
     """
-    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK)
+    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK, by=by)
 
 
 def build(derivation: str, root: str, flags: Sequence[str]) -> str:
@@ -67,14 +69,14 @@ def build(derivation: str, root: str, flags: Sequence[str]) -> str:
     return _command("fetch", derivation, root, limit, limit, "--keep-going", *commands.LOG, *flags)
 
 
-def keep(path: str, root: str) -> str:
+def keep(path: str, root: str, *, by: Elevation = SUDO) -> str:
     """Return the words that keep a path on a host from being collected, also before it is there."""
-    return _command("keep", path, root)
+    return _command("keep", path, root, by=by)
 
 
-def release(root: str) -> str:
+def release(root: str, *, by: Elevation = SUDO) -> str:
     """Return the words that end that."""
-    return _command("release", root)
+    return _command("release", root, by=by)
 
 
 def look() -> str:
@@ -96,5 +98,7 @@ def read(line: str) -> Moves | Stalled | Rooted | None:
     return None
 
 
-def _command(*words: str) -> str:
-    return f"set -- {shlex.join(words)}\nconnect={commands.CONNECT_TIMEOUT}\n{command.own_script('nix/fetch.sh')}"
+def _command(*words: str, by: Elevation = SUDO) -> str:
+    as_root = f"as_root() {{ {by.before(_WORDS)}; }}"
+    settings = f"connect={commands.CONNECT_TIMEOUT}\n{as_root}"
+    return f"set -- {shlex.join(words)}\n{settings}\n{command.own_script('nix/fetch.sh')}"

@@ -7,9 +7,13 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from nixhive_nb.errors import HiveError
+from nixhive_nb.hosts.privilege import SUDO
 from nixhive_nb.nix import fetching
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.nix.stores import SshStore
 
 _log = logging.getLogger(__name__)
@@ -27,8 +31,9 @@ class On(Protocol):
 class Roots:
     """The roots that one run holds. They are made where a path is fetched, in the same session: see `fetch.sh`."""
 
-    def __init__(self, on: On, *, run: str, renew: float) -> None:
-        """They are named after the run, and made as new each `renew` seconds."""
+    def __init__(self, on: On, *, run: str, renew: float, by: Callable[[SshStore], Elevation] = lambda _: SUDO) -> None:
+        """They are named after the run, and made as new each `renew` seconds. `by`: how root is become on a host."""
+        self._by = by
         self._on = on
         self._run = run
         self._renew = renew
@@ -59,7 +64,7 @@ class Roots:
         """Let a path go, if it is held. What cannot be let go is swept by a later run."""
         root = self.name(path, relay=relay)
         if self._held.pop((where, root), None) is not None:
-            await self._tried(where, fetching.release(root))
+            await self._tried(where, fetching.release(root, by=self._by(where)))
 
     async def _keep(self) -> None:
         """Make roots as new as long as the run goes on: others sweep one of which nobody did so for a day."""
@@ -67,7 +72,7 @@ class Roots:
             await asyncio.sleep(self._renew)
             for (where, root), path in tuple(self._held.items()):
                 if (where, root) in self._held:  # not let go of meanwhile
-                    await self._tried(where, fetching.keep(path, root))
+                    await self._tried(where, fetching.keep(path, root, by=self._by(where)))
 
     async def _tried(self, where: SshStore, command: str) -> None:
         try:

@@ -51,6 +51,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What the instance ran before the step."""
     facts: HostFacts | None = None
     """For `probe`."""
+    powerless: str = ""
+    """For `probe`: why its login does not become root, and what to do; empty where it does, or that was not asked."""
     wanted: tuple[Wanted, ...] = ()
     """For `instantiate`."""
     checks: tuple[CheckResult, ...] = ()

@@ -164,6 +164,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the wanted system needs a reboot: see `kernels_differ`."""
     inhibited: tuple[str, ...] = ()
     """What keeps the host from switching to it without a reboot: see `inhibited`."""
+    powerless: str = ""
+    """Why its login does not become root, and what to do; empty where it does, or that was not asked."""
     noted: str = ""
     """The revision that what runs was made from, as our own runs have noted it; empty where they have not."""
 

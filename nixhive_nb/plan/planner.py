@@ -135,6 +135,7 @@ def plan_transfer(
             *placing_warnings(lacking, places, by_itself),
             *map(warning, twins(seen)),
             *_platform_warnings(inventory, chosen, seen),
+            *(_power_warnings([target.instance for target in lacking], seen) if verb == "deploy" else ()),
         ),
         allowed=allowed_failures(options.max_failures, len(chosen)) if verb == "deploy" else None,
         wanted=wanted_among(survey, systems),
@@ -171,7 +172,11 @@ def plan_rollback(
         targets=numbered(chosen, parts),
         steps=tuple(one_by_one(gated(inventory, parts, options, own), twins(seen))),
         options=options,
-        warnings=(*warnings, *map(warning, twins(seen))),
+        warnings=(
+            *warnings,
+            *map(warning, twins(seen)),
+            *_power_warnings([target.instance for target in chosen], seen),
+        ),
         allowed=allowed_failures(options.max_failures, len(chosen)),
         seen=seen,
         terms=terms_of(inventory, [target.instance for target in chosen]),
@@ -194,7 +199,10 @@ def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey
         targets=numbered(chosen, parts),
         steps=tuple(one_by_one(gated(inventory, parts, options, own), twins(seen))),
         options=options,
-        warnings=tuple(map(warning, twins(seen))),
+        warnings=(
+            *map(warning, twins(seen)),
+            *_power_warnings([target.instance for target in chosen], seen),
+        ),
         allowed=allowed_failures(options.max_failures, len(chosen)),
         seen=seen,
         terms=terms_of(inventory, [target.instance for target in chosen]),
@@ -281,6 +289,12 @@ def _signing_warning(inventory: Inventory, targets: Sequence[Target]) -> Iterabl
     count = sum(1 for target in targets if target.store)
     if count and not inventory.signing_key:
         yield _COSTS.format(count=count)
+
+
+def _power_warnings(names: Sequence[str], seen: Sequence[Seen]) -> Iterable[str]:
+    """Return the instances whose logins do not become root, with what to do."""
+    why = {one.instance: one.powerless for one in seen if one.powerless}
+    return (f"{name}: {why[name]}" for name in names if name in why)
 
 
 def _platform_warnings(inventory: Inventory, targets: Sequence[Target], seen: Sequence[Seen]) -> Iterable[str]:

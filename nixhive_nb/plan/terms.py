@@ -93,6 +93,8 @@ def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]
     for check in instance.checks:
         yield intern(f"checks.{check.name}"), hashes.of(check)
     for name in _whole_fields(type(instance)):
+        if name == "elevate" and not instance.elevate:
+            continue  # as in plans of before
         yield _NAMES.get(name, name), hashes.of(getattr(instance, name))
 
 

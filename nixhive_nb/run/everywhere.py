@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.errors import HiveError, OptionError
-from nixhive_nb.hosts.activation import refused
 from nixhive_nb.hosts.command import refusal
 from nixhive_nb.util.files import file_name, make_folder, private_opener
 from nixhive_nb.util.interrupts import interrupts_held
@@ -25,7 +24,7 @@ from nixhive_nb.util.text import line_count, strip_control, strip_lines
 from nixhive_nb.util.workers import do
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nixhive_nb.hosts.command import Errand
@@ -138,6 +137,7 @@ def run_everywhere(
     output: int = KEPT,
     log: int = LOGGED,
     warn: Callable[[str], None] = lambda _: None,
+    elevate: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
 
@@ -148,7 +148,7 @@ def run_everywhere(
 
     Of each stream of a host, `output` bytes are in its row; of a longer one the beginning and the end, and below
     `spill` a log of up to `log` bytes has all of it. What is in memory of all hosts together is bounded as well, by
-    `_HOSTS_IN_MEMORY` times as much.
+    `_HOSTS_IN_MEMORY` times as much. `elevate` has how root is become, for instances where that is not by sudo.
     """
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
@@ -156,6 +156,7 @@ def run_everywhere(
     heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
     run = _HostsRun(connections, errand, timeout, kept, heard, output=output, is_heard=listener is not None)
+    run.elevate = elevate or {}
     try:
         if each:
             run.one_by_one(names)
@@ -287,6 +288,7 @@ class _HostsRun:
         self._left = _HOSTS_IN_MEMORY * output
         """What may still be kept in memory."""
         self._endless: dict[str, EndlessLogs] = {}
+        self.elevate: Mapping[str, Sequence[str]] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self._calls: dict[str, Call] = {}
         """What goes on."""
@@ -381,18 +383,19 @@ class _HostsRun:
     def _run_one(self, name: str) -> dict[str, Any]:
         self._listener.began(name)
         began = time.monotonic()
+        elevate = self.elevate.get(name, ())
         try:
             ended = self._connections.run(
                 name,
-                self._errand.command,
+                self._errand.command_for(elevate),
                 stdin=self._errand.stdin,
                 timeout=self._timeout,
                 on_call=lambda call: self._note(name, call),
                 ending=self._errand.ending,
             )
-            why = refusal(self._errand, ended)
+            why = refusal(self._errand, ended, elevate)
             if why:
-                return self._heard(name, f"{name}: {refused(why)}", time.monotonic() - began)
+                return self._heard(name, f"{name}: {why}", time.monotonic() - began)
         except HiveError as error:
             return self._heard(name, str(error), time.monotonic() - began)
         finally:

@@ -55,6 +55,7 @@ def _seen(report: Report, instance: str) -> Seen:
         instance=instance,
         facts=facts,
         asked=(probe.started or 0.0) if probe and facts else 0.0,
+        powerless=probe.result.powerless if probe and probe.result else "",
         error="" if facts or not probe else probe.reason,
         # Of a system that is not built yet, nothing can be told.
         moves=measured.size if measured and measured.path else None,

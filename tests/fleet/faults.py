@@ -69,5 +69,5 @@ def line_of(said: str, instance: str) -> str:
     cells = re.split(r"\s{2,}", row)
     reason = re.findall(rf"^{instance}(?: and \d+ more)?: (.*)$", said, re.MULTILINE)
     # Of those that have the same reason only the first is named.
-    reason = reason or re.findall(rf"^[a-z]+:{instance}: (?:[a-z]+ )*[a-z]+: (.*)$", said, re.MULTILINE)
+    reason = reason or re.findall(rf"^[a-z]+:{instance}: (?:[a-z]+ )*[a-z]+: (?!because of )(.*)$", said, re.MULTILINE)
     return f"{instance}: {cells[1]}{f': {reason[-1]}' if reason else ''}"

@@ -12,6 +12,7 @@ import pytest
 
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import HostOutcome, Order, RunsAndBoots, Word
+from nixhive_nb.hosts.privilege import AS_IT_IS, SUDO, elevation
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.plan.settled import is_unchanged
 
@@ -30,7 +31,8 @@ ORDER = Order(
 @pytest.mark.parametrize("root", [True, False])
 def test_a_shell_gets_each_word_of_an_order_as_it_is(root):
     words = ["begin", "ab12", ORDER.path, "switch", "30", "60", "0", "0", "-", "any", "any", ORDER.owner]
-    assert _words(activation.begin(ORDER, root=root)) == words
+    words += [] if root else ["$(id -u)"]  # the pipe for the word is made over to that user
+    assert _words(activation.begin(ORDER, by=elevation((), root=root))) == words
 
 
 def _words(command):
@@ -50,8 +52,8 @@ def _words(command):
 def test_a_host_gets_what_it_must_run_and_boot(expected, words):
     """D6: what is compared is compared on the host, under the lock."""
     order = msgspec.structs.replace(ORDER, expected=expected, force=True)
-    assert _words(activation.begin(order, root=True))[-4:-1] == ["force", *words]
-    told = activation.reboot("ab12", limit=600, wait=9, expected=expected, owner="ann", root=True)
+    assert _words(activation.begin(order, by=AS_IT_IS))[-4:-1] == ["force", *words]
+    told = activation.reboot("ab12", limit=600, wait=9, expected=expected, owner="ann", by=AS_IT_IS)
     assert _words(told) == ["reboot", "ab12", "600", "9", *words, "ann"]
 
 
@@ -88,14 +90,14 @@ def test_a_result_that_makes_no_sense_is_no_success(text):
 
 def test_an_owner_is_one_line_of_bounded_length():
     order = msgspec.structs.replace(ORDER, owner="a\nb; $(c) " * 99)
-    words = shlex.split(activation.begin(order, root=True))
+    words = shlex.split(activation.begin(order, by=AS_IT_IS))
     assert "\n" not in words[-1]
     assert len(words[-1]) <= 200
 
 
 def test_who_is_not_root_begins_with_sudo_that_asks_nothing():
-    assert activation.begin(ORDER, root=False).startswith("exec sudo -n -- /bin/sh ")
-    assert "sudo" not in activation.begin(ORDER, root=True)
+    assert activation.begin(ORDER, by=SUDO).startswith("exec sudo -n -- /bin/sh ")
+    assert "sudo" not in activation.begin(ORDER, by=AS_IT_IS)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
 
 def test_a_script_is_read_whole_before_it_does_anything():
     """A shell that reads from a link must not run the half of a script whose rest never comes."""
-    script, command = activation.script(), activation.follow(ORDER, root=True)
+    script, command = activation.script(), activation.follow(ORDER, by=AS_IT_IS)
     ended = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     half = script[: len(script) // 2]
@@ -156,7 +158,7 @@ def test_a_script_is_read_whole_before_it_does_anything():
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_word_that_is_waited_for_starts_no_program_and_waits_for_nobody(shell):
     """It is brought over a new connection at each activation, when time counts."""
-    words = activation.say(ORDER, "it's over", root=True)
+    words = activation.say(ORDER, "it's over")
     assert len(words) < 1000 < len(activation.script())
     # No program can be found with these words.
     words = words.replace("PATH=/run", "PATH=/nowhere; it=/run")
@@ -175,7 +177,7 @@ def test_what_an_activation_kept_goes_with_its_root_and_nothing_else(shell):
         "cd /nix/var/nix/gcroots; for one in mine other; do ln -s /x nixhive/$one; ln -s /x per-user/ann/nixhive/$one; "
         'done; mkdir nixhive/dir; "$2" -c "$1"; "$2" -c "$3"; ls /run/nixhive nixhive per-user/ann/nixhive'
     )
-    words = activation.forget(ORDER, root=True, rooted="mine"), activation.forget(ORDER, root=True, rooted="dir")
+    words = activation.forget(ORDER, by=AS_IT_IS, rooted="mine"), activation.forget(ORDER, by=AS_IT_IS, rooted="dir")
     said = _apart(inside, words[0], shutil.which(shell), words[1]).split()
     assert said == ["/run/nixhive:", "cd34", "nixhive:", "dir", "other", "per-user/ann/nixhive:", "other"]
 
@@ -186,7 +188,7 @@ def _apart(inside, *words):
 
 
 def test_the_script_follows_only_what_was_begun():
-    command = activation.follow(ORDER, root=True)
+    command = activation.follow(ORDER, by=AS_IT_IS)
     ended = subprocess.run(
         ["/bin/sh", "-c", command], input=activation.script(), capture_output=True, text=True, check=False
     )

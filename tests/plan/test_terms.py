@@ -37,6 +37,7 @@ OTHER = {
     "host_keys": ("ssh-ed25519 BBBB",),
     "checks": (),
     "jumps": ("relay",),
+    "elevate": ("doas",),
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nixhive_nb.deployment.elevating import elevate_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, hostname_problem, name_problem, port_problem
 from nixhive_nb.deployment.sources.heeding import Heeding
@@ -151,7 +152,9 @@ class _HiveReader:
         if wrong:
             self.problems += [f"node {name}: {one}." for one in wrong]
             return None
-        return Instance(name=name, system=name, tags=node.tags, ssh=_ssh(name, node, options))
+        command = node.privilege_escalation_command
+        elevate = () if command == _SUDO or elevate_problem(command) else command
+        return Instance(name=name, system=name, tags=node.tags, ssh=_ssh(name, node, options), elevate=elevate)
 
     def heed(self, name: str, node: NodeData, *, own: bool) -> None:
         """Note what becomes of each option that a node sets."""
@@ -203,11 +206,11 @@ class _HiveReader:
         attribute = "deployment.privilegeEscalationCommand"
         if command == _SUDO:
             self.heeding.honoured(attribute, name)
-        elif command[:1] == ("sudo",):
-            self.heeding.differently(attribute, "sudo -n is used", name)
-        else:
+        elif why := elevate_problem(command):
             said = " ".join(command) or "no command"
-            self.heeding.ignored(attribute, f"not yet: {said}; sudo -n is used", name)
+            self.heeding.ignored(attribute, f"{said}: {why}; sudo -n is used", name)
+        else:
+            self.heeding.differently(attribute, "without a question, as `elevate` of ours", name)
 
 
 def _problems(name: str, node: NodeData) -> Iterator[str]:

@@ -12,6 +12,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from nixhive_nb.deployment.elevating import KINDS
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.flake import CONFIGURATIONS, DATA, FlakeSource
 from nixhive_nb.deployment.sources.where import FlakePlace
@@ -217,6 +218,7 @@ def _instance(one: Instance, system: str) -> dict[str, Any]:
         "ssh": {name: values[0] if len(values) == 1 else values for name, values in one.ssh},
         "hostKeys": one.host_keys,
         "checks": {check.name: _check(check) for check in one.checks},
+        "elevate": one.elevate[0] if len(one.elevate) == 1 and one.elevate[0] in KINDS else one.elevate,
     }
     return {name: value for name, value in said.items() if value}
 

@@ -86,11 +86,10 @@ LINES = """\
   meta.specialArgs: honoured
   defaults: honoured
   deployment.targetUser of db, lap, www: honoured
-  deployment.privilegeEscalationCommand of db: not honoured (not yet: doas -n; sudo -n is used)
+  deployment.privilegeEscalationCommand of db, lap: honoured differently (without a question, as `elevate` of ours)
   deployment.replaceUnknownProfiles of db: not honoured (what a host runs is replaced; `--refuse older` keeps what is \
 newer)
   deployment.targetHost of lap: honoured (null: built, never deployed)
-  deployment.privilegeEscalationCommand of lap: honoured differently (sudo -n is used)
   deployment.allowLocalDeployment of lap: not honoured (each is reached over ssh, this machine as well)
   deployment.targetHost of www: honoured differently (it is the Hostname of the node's name: a `Host` of your ssh \
 configuration has to name the node)

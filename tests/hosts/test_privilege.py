@@ -1,0 +1,120 @@
+"""How a login becomes root: the words for it, and what a person is told where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+import pytest
+
+from nixhive_nb.hosts import activation, command, privilege
+from nixhive_nb.hosts.privilege import AS_IT_IS, SUDO, Elevation, elevation, refused
+from nixhive_nb.nix import fetching
+from nixhive_nb.ssh.link import RemoteResult
+from tests.hosts.test_activation import ORDER
+
+
+@pytest.mark.parametrize(
+    ("elevate", "words"),
+    [
+        ((), "sudo -n --"),
+        (("sudo",), "sudo -n --"),
+        (("sudo", "-H", "--"), "sudo -n -H --"),
+        (("/run/wrappers/bin/sudo", "-E", "-n"), "/run/wrappers/bin/sudo -E -n --"),
+        (("doas",), "doas -n --"),
+        (("run0",), "run0 --no-ask-password --"),
+        (("pfexec", "-P"), "pfexec -P"),
+        (("none",), ""),
+    ],
+)
+def test_what_is_said_is_what_runs_and_nothing_asks(elevate, words):
+    by = elevation(elevate, root=False)
+    assert by.words == tuple(words.split())
+    assert elevation(elevate, root=True) == AS_IT_IS
+
+
+def test_each_way_to_root_is_by_it():
+    by = elevation(("doas",), root=False)
+    run = command.errand_of("id", sudo=True)
+    found = [
+        activation.begin(ORDER, by=by),
+        activation.follow(ORDER, by=by),
+        activation.forget(ORDER, by=by),
+        fetching.keep("/nix/store/x", "root", by=by),
+        run.command_for(("doas",)),
+    ]
+    assert all("doas -n --" in words and "sudo" not in words for words in found)
+    assert run.command_for(()) == run.command
+    assert " sudo -n --" in run.command
+    assert "sudo" not in command.errand_of("id").command_for(("doas",))
+
+
+def test_the_word_of_a_trial_needs_no_right():
+    assert activation.say(ORDER, activation.KEEP).startswith("set -- say ab12 keep\n")
+
+
+def test_words_are_themselves_behind_any_program(tmp_path):
+    """An odd program's words go to it as they are."""
+    by = Elevation(("env", "A=a b'c"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", by.shell('printf "%s|" "$A" "$@"', ["x y", "$z"])], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "a b'c|x y|$z|"
+
+
+@pytest.mark.parametrize(
+    ("elevate", "said", "told"),
+    [
+        ((), "sudo: a password is required", "sudo was refused (a password is required). Let the login user use sudo"),
+        (
+            (),
+            "We trust you have received the usual lecture.\nsudo: a password is required",
+            "sudo was refused (a password is required). Let the login user use sudo without a password, or log in",
+        ),
+        ((), "sudo: sorry, you must have a tty to run sudo", "say `Defaults:USER !requiretty` in its sudoers"),
+        ((), "/bin/sh: 1: exec: sudo: not found", 'there is no sudo on the host: set `elevate` ("run0", "doas", or a'),
+        ((), "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set", "how its file and its mount"),
+        (("doas",), "doas: Authentication required", "say `permit nopass USER as root` in its doas.conf"),
+        (("doas",), "doas: Operation not permitted", "doas was refused (Operation not permitted). Say `permit nopass"),
+        (
+            ("run0",),
+            "Failed to start transient service unit: Interactive authentication required.",
+            "org.freedesktop.systemd1.manage-units",
+        ),
+        (("pfexec",), "pfexec: no", "pfexec was refused (no). See that `pfexec` makes root there without a question"),
+        (("none",), "mkdir: no", 'the login is not root, and `elevate` is "none"'),
+    ],
+)
+def test_a_refusal_says_what_to_do(elevate, said, told):
+    text = privilege.refusal(said, elevation(elevate, root=False), root=False)
+    assert told in text
+    assert text.endswith("Nothing was changed.")
+
+
+def test_what_the_script_itself_said_is_no_refusal():
+    """Sudo may warn first; and root is refused nothing."""
+    said = "sudo: unable to resolve host www-1: Name or service not known\nthe host has no flock\n"
+    assert not privilege.refusal(said, SUDO, root=False)
+    assert not privilege.refusal("sudo: a password is required", SUDO, root=True)
+
+
+class Link:
+    """Answers one question."""
+
+    def __init__(self, exited, stderr=""):
+        self.ended, self.asked = RemoteResult(exited=exited, stdout="", stderr=stderr, seconds=0), []
+
+    async def run(self, words, **_how):
+        self.asked.append(words)
+        return self.ended
+
+
+def test_it_is_seen_in_one_question_whether_root_is_become():
+    good, asked, other = Link(0), Link(1, "sudo: a password is required\n"), Link(65)
+    assert not asyncio.run(privilege.powerless(good, ()))
+    assert len(good.asked) == 1
+    assert asyncio.run(privilege.powerless(asked, ())) == refused("a password is required")
+    assert "not as root" in asyncio.run(privilege.powerless(other, ("env",)))
+    unasked = Link(0)
+    assert "`elevate` is" in asyncio.run(privilege.powerless(unasked, ("none",)))
+    assert not unasked.asked
