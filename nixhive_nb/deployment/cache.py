@@ -22,7 +22,7 @@ from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.sources.find import named_source
 from nixhive_nb.deployment.sources.formats import Format
 from nixhive_nb.deployment.sources.pinned import contents, is_pinned
-from nixhive_nb.deployment.sources.source import Choosing, OfFlake, Read, said_lines
+from nixhive_nb.deployment.sources.source import Chooser, OfFlake, Read, said_lines
 from nixhive_nb.util.collecting import collected_seldom
 from nixhive_nb.util.files import write_whole
 from nixhive_nb.util.swallowed import swallowed
@@ -43,36 +43,36 @@ _STORED = re.compile(rb"/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+")
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class CachedRead(msgspec.Struct, frozen=True, kw_only=True):
     """What a deployment evaluated to."""
 
     format: Format
     inventory: Inventory
     log: tuple[str, ...]
     chosen: tuple[str, ...] = ()
-    """See `sources.source.Choosing`."""
+    """See `sources.source.Chooser`."""
 
     @classmethod
     def of(cls, source: Source, read: Read) -> Self:
         """Return what a deployment was read as."""
-        chosen = source.chosen if isinstance(source, Choosing) else ()
+        chosen = source.chosen if isinstance(source, Chooser) else ()
         return cls(format=source.format, inventory=read.inventory, log=said_lines(read.said), chosen=chosen)
 
     def read(self, path: str | Path, how: Evaluation) -> tuple[Source, Read]:
         """Return that deployment, as it was read."""
         source = named_source(path, msgspec.structs.replace(how, format=self.format))
-        if isinstance(source, Choosing):
+        if isinstance(source, Chooser):
             source.chosen = self.chosen
         return source, Read(inventory=self.inventory, said="\n".join(self.log))
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+class _CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
     depends: str
     """What all that the answer depends on was."""
-    answer: Answer
+    answer: CachedRead
 
 
-class Kept:
+class CachePlace:
     """The place on disk for the answer of one deployment, asked for in one way."""
 
     def __init__(self, source: Source, how: Evaluation, name: str, own: Collection[str]) -> None:
@@ -85,27 +85,27 @@ class Kept:
         self._file = folder / f"{_digest(words)}.json" if folder is not None else None
         self._depends = self._now() if self._file is not None else None
 
-    def answer(self) -> Answer | None:
+    def answer(self) -> CachedRead | None:
         """Return the answer that is kept, if it is that of today."""
         if self._file is None or self._depends is None:
             return None
         with swallowed(_log, f"reading {self._file}", OSError, ValueError, TypeError):
             content = _read_own(self._file)
             with collected_seldom():
-                entry = msgspec.json.decode(content, type=_Entry)
+                entry = msgspec.json.decode(content, type=_CacheEntry)
             if entry.depends == self._depends and all(map(os.path.lexists, _stored(content))):
                 os.utime(self._file)
                 return entry.answer
         return None
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: CachedRead) -> None:
         """Keep an answer, if what it depends on is known, and the same as before it was evaluated."""
         if self._file is None or self._depends is None or self._place is None:
             return
         if not is_pinned(self._place, self._how) or self._now() != self._depends:
             _log.debug("%s: what it evaluates to is not kept", self._place.reference)
             return
-        content = msgspec.json.encode(_Entry(depends=self._depends, answer=answer))
+        content = msgspec.json.encode(_CacheEntry(depends=self._depends, answer=answer))
         if len(content) > _MOST_BYTES or len(_stored(content)) > _MOST_STORED:
             return
         with swallowed(_log, f"writing {self._file}", OSError):

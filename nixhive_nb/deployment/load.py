@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.deployment.cache import Answer, Kept
+from nixhive_nb.deployment.cache import CachedRead, CachePlace
 from nixhive_nb.deployment.changes import MOST_ENTRIES, Watched, is_left_out, look
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.sources.find import named_source
@@ -80,13 +80,13 @@ def load(
     """
     source = named_source(path, how)
     watched = _look(source, own)
-    kept = Kept(source, how, name or str(path), own)
+    kept = CachePlace(source, how, name or str(path), own)
     answer = None if anew else kept.answer()
     if answer is not None:
         source, read = answer.read(path, how)
     else:
         source, read = _read(source, path, how, name or str(path), show_trace=show_trace)
-        kept.keep(Answer.of(source, read))
+        kept.keep(CachedRead.of(source, read))
     inventory = read.inventory
     _log.info("%s: %s systems, %s instances", source.path, len(inventory.systems), len(inventory.instances))
     if not watched.complete:

@@ -9,8 +9,6 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nixhive_nb.util.redaction import redact
-
 PLACES = ("here", "instance", "relay")
 """Where a system can be built, beside a store that is named by its URL."""
 
@@ -39,6 +37,8 @@ def store_names(urls: Iterable[str]) -> dict[str, str]:
 @lru_cache(maxsize=4096)
 def shown_store(url: str) -> str:
     """Return the URL of a store without secrets."""
+    from nixhive_nb.util.redaction import redact  # noqa: PLC0415 - what options need of here is less
+
     return redact(url)
 
 

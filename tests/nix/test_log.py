@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixhive_nb.nix import commands
-from nixhive_nb.nix.build import _build_failure
+from nixhive_nb.nix.build import build_failure
 from nixhive_nb.nix.log import NixLog, headline
 from nixhive_nb.util import process
 
@@ -84,7 +84,7 @@ def test_a_broken_build_names_the_derivation_and_keeps_its_last_lines(derivation
 def test_a_system_that_needs_what_is_broken_fails_with_that_and_the_builders_words(derivations):
     broken = derivations("broken")
     _, log, _ = read(commands.realise([broken], OFFLINE))
-    failure = asyncio.run(_build_failure(broken, log))
+    failure = asyncio.run(build_failure(broken, log))
     assert "-bad-" in str(failure)
     assert str(failure).endswith("failed with exit code 3")
     assert failure.log == ("it is broken",)
@@ -129,7 +129,7 @@ def test_the_reason_is_in_the_headline_in_each_form_of_nix(form, expected, monke
         return process.Finished(argv=(), status=0, stdout="/nix/store/x-broken.drv\n/nix/store/x-bad.drv\n", stderr="")
 
     monkeypatch.setattr(process, "stream", closure)  # such a derivation is nowhere
-    failure = asyncio.run(_build_failure("/nix/store/x-broken.drv", log))
+    failure = asyncio.run(build_failure("/nix/store/x-broken.drv", log))
     assert str(failure) == expected
     assert failure.log == ("it is broken",)
 

@@ -104,6 +104,8 @@ def test_what_a_survey_found_is_found(folder):
     # And what it was made from.
     assert all(seen.pop("noted") == "" for seen in found["seen"])
     assert all((seen["facts"] or {"revision": ""}).pop("revision") == "" for seen in found["seen"])
+    # And whether a login becomes root.
+    assert all(seen.pop("powerless") == "" for seen in found["seen"])
     assert found == READ[run]["survey"]
 
 
@@ -111,6 +113,7 @@ def test_what_a_survey_found_is_found(folder):
 def test_a_run_is_resumed_with_what_was_asked_for(folder, run):
     request = plain(history.request_of(history.find(folder, run)))
     assert request[2].pop("refuse") == []  # which came later
+    assert request[2].pop("build_on") == ""  # and this
     assert request == READ[run]["request"]
 
 

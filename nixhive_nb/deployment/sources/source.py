@@ -118,7 +118,7 @@ class OfFlake(Protocol):
 
 
 @runtime_checkable
-class Choosing(Protocol):
+class Chooser(Protocol):
     """A format whose `inventory` finds out what `toplevels` needs."""
 
     chosen: tuple[str, ...]
