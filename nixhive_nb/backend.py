@@ -78,15 +78,18 @@ class NixSsh:
         force: bool = False,
         run: str = "run",
         power: bool = False,
+        able: set[tuple[str, tuple[str, ...]]] | None = None,
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
 
         `owner` is what another operator is told while we activate; `copies` is how many may leave this machine at once.
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
         made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
-        run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root.
+        run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
+        unless it is `able` to, as was seen before: an instance, and how.
         """
         self._power = power
+        self._able = set() if able is None else able
         self._inventory = inventory
         self._plan = plan
         self._options = plan.options
@@ -148,10 +151,18 @@ class NixSsh:
                 step.instance, step.path, seen, self._options, ask=self._ask, fresh=self._fresh, tell=tell
             )
         facts = self._facts[step.instance] = await self._ask(step.instance)
-        powerless = ""
-        if self._power and not facts.root:
-            powerless = await privilege.powerless(self._links.kept(step.instance), self._elevate(step))
+        powerless = "" if facts.root or not self._power else await self._see_power(step)
         return Result(outcome="unchanged", path=facts.current, facts=facts, powerless=powerless)
+
+    async def _see_power(self, step: Step) -> str:
+        """See whether a login becomes root, once a session: of one that does not any more its activation tells."""
+        way = (step.instance, tuple(self._elevate(step)))
+        if way in self._able:
+            return ""
+        powerless = await privilege.powerless(self._links.kept(step.instance), way[1])
+        if not powerless:
+            self._able.add(way)
+        return powerless
 
     async def _ask(self, instance: str) -> HostFacts:
         return await scripts.ask(self._links, instance, self._keeping)

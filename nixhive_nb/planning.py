@@ -91,8 +91,8 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
     """Return the plan of a request: the systems are evaluated and the hosts asked. Raises as `Hive.plan`."""
     if request.verb == "build":
         return _complete(work, request, _build_steps(work, request, follow))
-    if request.verb in BRINGING:
-        check_named(guards(request.options.refuse, work.inventory.refuse), request.patterns, request.verb)
+    if request.verb == "deploy":
+        check_named(guards(request.options.refuse, work.inventory.refuse), request.patterns)
     targets = targets_of(work, request.patterns)
     asked = Asked(
         evaluate=request.verb in BRINGING,

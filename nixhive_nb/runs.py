@@ -144,6 +144,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         copies=work.limits.copies,
         fresh=work.limits.fresh,
         keeping=work.keeping,
+        able=work.able,
         show_trace=work.show_trace,
         force=force,
         run=run,

@@ -127,6 +127,8 @@ class Workspace:
     """How instances stood when they were last asked; what was worked on since is not in it."""
     keeping: dict[str, HostFacts] = dataclasses.field(default_factory=dict)
     """What those instances said last that keep our scripts, as far as that is known."""
+    able: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)
+    """The instances whose logins were seen to become root, and how."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
     """What was warned of in the state file."""
 

@@ -48,7 +48,9 @@ def programs(place: Path) -> Iterator[None]:
 
 def command() -> list[str]:
     """Return the words that stand for `nix-hive`; the server runs from here on."""
-    place = os.environ[PLACE]
+    place = os.environ.get(PLACE)
+    if place is None:  # where these fixtures are not
+        return [sys.executable, "-m", "nixhive_nb"]
     if place not in _servers:
         argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.warm", place]
         server = subprocess.Popen(argv, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE)

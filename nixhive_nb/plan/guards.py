@@ -29,10 +29,10 @@ def guards(said: Collection[str], deployment: Collection[str]) -> frozenset[str]
     return frozenset(said or deployment) - {NOTHING}
 
 
-def check_named(refused: Collection[str], patterns: Collection[object], verb: str = "deploy") -> None:
-    """Raise `PlanRefused` for a deploy or push without a pattern, where all at once is refused."""
+def check_named(refused: Collection[str], patterns: Collection[object]) -> None:
+    """Raise `PlanRefused` for a deploy without a pattern, where all at once is refused."""
     if "all" in refused and not patterns:
-        raise PlanRefused(f"A {verb} to all instances at once is refused: name them. '*' is all of them.")
+        raise PlanRefused("A deploy to all instances at once is refused: name them. '*' is all of them.")
 
 
 def refusals(

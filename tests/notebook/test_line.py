@@ -147,13 +147,16 @@ def test_python_warns_of_nothing_that_is_only_typed(recwarn):
 
 
 def plain(words):
-    return [re.sub(r"\$*\{a\}|\$+a", "{a}", word) for word in words]
+    """Return words with each way to write `a`, and each text in braces, as what it stands for."""
+    texts = (re.sub(r"""\{(['"])([^'"{}\\]?)\1\}|\{'(")'\}|\{"(')"\}""", r"\2\3\4", word) for word in words)
+    return [re.sub(r"\$*\{a\}|\$+a", "{a}", word) for word in texts]
 
 
 @hypothesis.given(line=LINES, cell=st.booleans())
 @hypothesis.settings(max_examples=1000, deadline=None)
 @hypothesis.example(line="deploy {d[\"} \"]} 'x' # y", cell=False)
 @hypothesis.example(line="run web {a b} $a", cell=False)
+@hypothesis.example(line="{'\"'}", cell=False)
 @hypothesis.example(line="run web {a} $a", cell=True)
 def test_a_whole_line_is_read_alike_when_it_is_typed_and_when_it_is_run(line, cell):
     try:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.practice import ROOT
+from tests.warm_client import PLACE
 
 FAILING = """
 import pytest
@@ -32,7 +33,7 @@ def test_it(fleet):
 def test_a_failed_test_on_a_fleet_keeps_journals_logs_and_the_last_lines_of_hosts(tmp_path):
     (tmp_path / "conftest.py").write_text("pytest_plugins = ['tests.evidence']\n")
     (tmp_path / "test_fails.py").write_text(FAILING)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {name: value for name, value in os.environ.items() if name != PLACE} | {"PYTHONPATH": str(ROOT)}
     options = ["-p", "no:cacheprovider", "--rootdir", str(tmp_path), f"--basetemp={tmp_path / 'temp'}"]
     argv = [sys.executable, "-m", "pytest", "-q", *options, str(tmp_path)]
     ended = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
