@@ -22,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,13 +73,13 @@ def load(count: int, folder: Path) -> float:
 
 def load_own(count: int, folder: Path) -> float:
     """Return the same against Nix with the expression of ours alone, which looks at types as well."""
-    from nixhive_nb.deployment import load as loading
+    from nixhive_nb.deployment.load import load as loaded
+    from nixhive_nb.deployment.sources.hive import HiveSource
+    from nixhive_nb.deployment.sources.source import Evaluation
 
     hive = written(count, folder)
-    ours = timed(lambda: loading.load(hive))
-    # A tree may have given it no second argument yet.
-    placed = {"places": False} if "places" in signature(loading._command).parameters else {}  # noqa: SLF001
-    words = loading._command(hive, **placed)  # noqa: SLF001
+    ours = timed(lambda: loaded(hive))
+    words = HiveSource(hive, Evaluation())._command(places=False)  # noqa: SLF001
     return ours / timed(lambda: subprocess.run(words, capture_output=True, check=True))
 
 
