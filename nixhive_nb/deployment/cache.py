@@ -89,7 +89,7 @@ class CachePlace:
         """Return the answer that is kept, if it is that of today."""
         if self._file is None or self._depends is None:
             return None
-        with swallowed(_log, f"reading {self._file}", OSError, ValueError, TypeError):
+        with swallowed(_log, f"reading {self._file}", OSError, ValueError, TypeError, msgspec.MsgspecError):
             content = _read_own(self._file)
             with collected_seldom():
                 entry = msgspec.json.decode(content, type=_CacheEntry)

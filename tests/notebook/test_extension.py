@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 
 import pytest
 from traitlets.config import Config
@@ -62,6 +63,9 @@ def test_unloading_leaves_nothing(folder):
     one.error("%hive run web uptime")
     session = magics_of(one).session
     nixhive_nb.unload_ipython_extension(one.ip)
+    for thread in threading.enumerate():
+        if thread.name == "hive-host":
+            thread.join(10)  # it was told to end, which takes a moment
     assert traces(one.ip) == before  # noqa: F821
     assert session.current is None
     nixhive_nb.unload_ipython_extension(one.ip)
