@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -96,3 +97,16 @@ def start(folder: Path, **options) -> Practice:
     """Bring up a fleet with a copy of the example."""
     shutil.copytree(ROOT / "example", folder / "example", ignore=shutil.ignore_patterns("lab.nix", ".hive*"))
     return Practice(folder, Lab.up(folder / "lab", deployment=folder / "example", **options))
+
+
+def give_own_packages(one: Practice, tmp_path: Path) -> None:
+    """Have a fleet build with packages that no other one has: what is built is in no store yet."""
+    nixpkgs = tmp_path / "nixpkgs"
+    shutil.copytree(one.lab.nixpkgs, nixpkgs)
+    builders = nixpkgs / "pkgs" / "builders.nix"
+    text = builders.read_text()
+    own = text.replace("inherit system script;", f'inherit system script; unique = "{secrets.token_hex(8)}";')
+    assert own != text
+    builders.write_text(own)
+    lab_nix = one.example / "lab.nix"
+    lab_nix.write_text(lab_nix.read_text().replace(str(one.lab.nixpkgs), str(nixpkgs)))

@@ -21,8 +21,9 @@ import msgspec
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.sources.find import named_source
 from nixhive_nb.deployment.sources.formats import Format
+from nixhive_nb.deployment.sources.kinds import OfFlake
 from nixhive_nb.deployment.sources.pinned import contents, is_pinned
-from nixhive_nb.deployment.sources.source import Chooser, OfFlake, Read, said_lines
+from nixhive_nb.deployment.sources.source import Chooser, Read, said_lines
 from nixhive_nb.util.collecting import collected_seldom
 from nixhive_nb.util.files import write_whole
 from nixhive_nb.util.swallowed import swallowed

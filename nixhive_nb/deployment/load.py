@@ -15,8 +15,9 @@ from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.deployment.sources.find import named_source
 from nixhive_nb.deployment.sources.flakes import path_inputs
 from nixhive_nb.deployment.sources.hive import Foreign
+from nixhive_nb.deployment.sources.kinds import OfFlake
 from nixhive_nb.deployment.sources.pinned import tracked
-from nixhive_nb.deployment.sources.source import Evaluation, OfFlake, Read, Source, said_lines
+from nixhive_nb.deployment.sources.source import Evaluation, Read, Source, said_lines
 
 _log = logging.getLogger(__name__)
 if TYPE_CHECKING:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 
 import pytest
 
 from nixhive_nb.nix import commands
 from nixhive_nb.util import process
-from tests.practice import start
+from tests.practice import give_own_packages, start
 
 pytestmark = pytest.mark.fleet
 
@@ -28,15 +26,7 @@ def fresh(tmp_path):
     its signatures: one that a hundred fleets had, with ten kilobytes of them.
     """
     one = start(tmp_path)
-    nixpkgs = tmp_path / "nixpkgs"
-    shutil.copytree(one.lab.nixpkgs, nixpkgs)
-    builders = nixpkgs / "pkgs" / "builders.nix"
-    text = builders.read_text()
-    own = text.replace("inherit system script;", f'inherit system script; unique = "{secrets.token_hex(8)}";')
-    assert own != text
-    builders.write_text(own)
-    lab_nix = one.example / "lab.nix"
-    lab_nix.write_text(lab_nix.read_text().replace(str(one.lab.nixpkgs), str(nixpkgs)))
+    give_own_packages(one, tmp_path)
     yield one
     one.lab.down()
 

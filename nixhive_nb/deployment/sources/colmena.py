@@ -11,13 +11,13 @@ from nixhive_nb.deployment.nix_errors import explain
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.colmena_nodes import hive_inventory
 from nixhive_nb.deployment.sources.hive import readable_paths
+from nixhive_nb.deployment.sources.kinds import OfFile, OfFlake
 from nixhive_nb.deployment.sources.source import Evaluation, Read, said_lines
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.sources.formats import Format
@@ -31,25 +31,10 @@ _INPUT = "colmena"
 """What a flake calls its input that has colmena's own evaluator."""
 
 
-class ColmenaSource:
+class ColmenaSource(OfFile):
     """A file, or a folder with `default.nix`, that is a hive of colmena."""
 
     format: Format = "colmena"
-
-    def __init__(self, path: Path, how: Evaluation) -> None:
-        """`path` is absolute."""
-        self.path = path
-        self._how = how
-
-    @property
-    def named(self) -> str:
-        """Its path."""
-        return str(self.path)
-
-    @property
-    def directory(self) -> Path:
-        """The folder that it lies in, or is."""
-        return self.path if self.path.is_dir() else self.path.parent
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate the options below `deployment` of all nodes. Raises `DeploymentError`."""
@@ -62,10 +47,6 @@ class ColmenaSource:
         """Return the command that instantiates nodes."""
         del inventory
         return self._command(json.dumps(list(systems)))
-
-    def explained(self, said: str, *, show_trace: bool = False) -> str:
-        """Return what Nix wrote when an evaluation failed, in short."""
-        return explain(said, show_trace=show_trace)
 
     def _command(self, names: str, *more: str) -> list[str]:
         includes = [word for path in readable_paths(self.path) for word in ("-I", path)]
@@ -80,32 +61,16 @@ class ColmenaSource:
         ]
 
 
-class ColmenaFlakeSource:
+class ColmenaFlakeSource(OfFlake):
     """An output of a flake: `colmenaHive`, which is evaluated already, or a raw hive such as `colmena`."""
 
     format: Format = "colmena"
 
     def __init__(self, place: FlakePlace, how: Evaluation) -> None:
-        self.place = place
-        self._how = how
+        super().__init__(place, how)
         self._output = place.attribute or _EVALUATED
         self._evaluator = _NO_EVALUATOR
         """Nix text of what makes an evaluated hive of the output."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is; for a flake elsewhere, a path that stands for it."""
-        return self.place.path
-
-    @property
-    def named(self) -> str:
-        """Its reference, with the output that was named."""
-        return self.place.named
-
-    @property
-    def directory(self) -> Path | None:
-        """The folder of `flake.nix`, where it is on this machine."""
-        return self.place.directory
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -145,10 +110,6 @@ class ColmenaFlakeSource:
         del inventory
         selected = flakes.expression("colmena_toplevels", names=flakes.nix_names(systems))
         return flakes.eval_command(self.place, self._output, f"hive: {selected} ({self._evaluator} hive)", self._how)
-
-    def explained(self, said: str, *, show_trace: bool = False) -> str:
-        """Return what Nix wrote when an evaluation failed, in short."""
-        return flakes.explained(said, self.place, show_trace=show_trace)
 
     def _evaluator_of_raw(self) -> str:
         """Return what evaluates a raw hive: that of the flake's own input, or else ours, with no `<nixpkgs>`."""

@@ -15,13 +15,13 @@ from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.heeding import Heeding
+from nixhive_nb.deployment.sources.kinds import OfFlake
 from nixhive_nb.deployment.sources.source import Evaluation, Read
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from nixhive_nb.deployment.sources.formats import Format
     from nixhive_nb.deployment.sources.where import FlakePlace
@@ -61,30 +61,14 @@ class Deploy(msgspec.Struct, frozen=True):
     strangers: tuple[str, ...] = ()
 
 
-class DeployRsSource:
+class DeployRsSource(OfFlake):
     """A flake with nodes of deploy-rs."""
 
     format: Format = "deploy-rs"
 
     def __init__(self, place: FlakePlace, how: Evaluation) -> None:
-        self.place = place
-        self._how = how
+        super().__init__(place, how)
         self._output = place.attribute.removesuffix(".nodes") or DEPLOY
-
-    @property
-    def path(self) -> Path:
-        """Where it is; for a flake elsewhere, a path that stands for it."""
-        return self.place.path
-
-    @property
-    def named(self) -> str:
-        """Its reference, with the output that was named."""
-        return self.place.named
-
-    @property
-    def directory(self) -> Path | None:
-        """The folder of `flake.nix`, where it is on this machine."""
-        return self.place.directory
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Read nodes and settings; no configuration is evaluated. Raises `DeploymentError`."""
@@ -105,10 +89,6 @@ class DeployRsSource:
         names, profile = flakes.nix_names(systems), flakes.nix_string(_SYSTEM)
         function = flakes.expression("deploy_rs_toplevels", names=names, profile=profile)
         return flakes.eval_command(self.place, self._output, function, self._how)
-
-    def explained(self, said: str, *, show_trace: bool = False) -> str:
-        """Return what Nix wrote when an evaluation failed, in short."""
-        return flakes.explained(said, self.place, show_trace=show_trace)
 
 
 class _DeployReader:

@@ -18,15 +18,14 @@ from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS
 from nixhive_nb.deployment.reading import Evaluated, read_inventory
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.hive import Foreign
-from nixhive_nb.deployment.sources.source import Evaluation, Read
+from nixhive_nb.deployment.sources.kinds import OfFlake
+from nixhive_nb.deployment.sources.source import Read
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from nixhive_nb.deployment.sources.formats import Format
-    from nixhive_nb.deployment.sources.where import FlakePlace
 
 _log = logging.getLogger(__name__)
 
@@ -40,29 +39,10 @@ OTHERS: tuple[tuple[str, Format], ...] = (
 """Outputs in other formats, in the order in which they are looked for."""
 
 
-class FlakeSource:
+class FlakeSource(OfFlake):
     """A flake whose systems are its `nixosConfigurations`."""
 
     format: Format = "flake"
-
-    def __init__(self, place: FlakePlace, how: Evaluation) -> None:
-        self.place = place
-        self._how = how
-
-    @property
-    def path(self) -> Path:
-        """Where it is; for a flake elsewhere, a path that stands for it."""
-        return self.place.path
-
-    @property
-    def named(self) -> str:
-        """Its reference, with the output that was named."""
-        return self.place.named
-
-    @property
-    def directory(self) -> Path | None:
-        """The folder of `flake.nix`, where it is on this machine."""
-        return self.place.directory
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Read the data, and the names of the configurations. Raises `DeploymentError`, and `Foreign` for a hive."""
@@ -150,10 +130,6 @@ class FlakeSource:
         del inventory
         function = flakes.expression("flake_toplevels", names=flakes.nix_names(systems))
         return flakes.eval_command(self.place, CONFIGURATIONS, function, self._how)
-
-    def explained(self, said: str, *, show_trace: bool = False) -> str:
-        """Return what Nix wrote when an evaluation failed, in short."""
-        return flakes.explained(said, self.place, show_trace=show_trace)
 
 
 def without_paths(inventory: Inventory) -> Inventory:

@@ -10,7 +10,8 @@ import msgspec
 
 from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS, explain
 from nixhive_nb.deployment.reading import Evaluated, PlacesWanted, read_inventory
-from nixhive_nb.deployment.sources.source import Evaluation, Read, said_lines
+from nixhive_nb.deployment.sources.kinds import OfFile
+from nixhive_nb.deployment.sources.source import Read, said_lines
 from nixhive_nb.deployment.sources.where import FLAKE
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
@@ -40,25 +41,10 @@ class Foreign(Exception):  # noqa: N818 - named for what is found
         self.flake = flake
 
 
-class HiveSource:
+class HiveSource(OfFile):
     """A file, or a folder with `default.nix`, that names systems and instances."""
 
     format: Format = "hive"
-
-    def __init__(self, path: Path, how: Evaluation) -> None:
-        """`path` is absolute."""
-        self.path = path
-        self._how = how
-
-    @property
-    def named(self) -> str:
-        """Its path."""
-        return str(self.path)
-
-    @property
-    def directory(self) -> Path:
-        """The folder that it lies in, or is."""
-        return self.path if self.path.is_dir() else self.path.parent
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate all but the systems. Raises `DeploymentError`, and `Foreign` for a file in another format."""
@@ -134,10 +120,6 @@ class HiveSource:
             "--show-trace",
             *self._how.option_words(),
         ]
-
-    def explained(self, said: str, *, show_trace: bool = False) -> str:
-        """Return what Nix wrote when an evaluation failed, in short."""
-        return explain(said, show_trace=show_trace)
 
     def _command(self, *, places: bool) -> list[str]:
         # -vv names each file that is evaluated (-v does from 2.8 on; other versions need more), --show-trace the

@@ -17,7 +17,8 @@ from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
 from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.nix_errors import explain
 from nixhive_nb.deployment.sources.heeding import Heeding
-from nixhive_nb.deployment.sources.source import Evaluation, Read, said_lines
+from nixhive_nb.deployment.sources.kinds import OfFile
+from nixhive_nb.deployment.sources.source import Read, said_lines
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util import process
 
@@ -57,25 +58,10 @@ class Network(msgspec.Struct, frozen=True, rename="camel"):
     known: tuple[str, ...] = ()
 
 
-class MorphSource:
+class MorphSource(OfFile):
     """A file with a network of morph."""
 
     format: Format = "morph"
-
-    def __init__(self, path: Path, how: Evaluation) -> None:
-        """`path` is absolute."""
-        self.path = path
-        self._how = how
-
-    @property
-    def named(self) -> str:
-        """Its path."""
-        return str(self.path)
-
-    @property
-    def directory(self) -> Path:
-        """The folder that it lies in, or is."""
-        return self.path if self.path.is_dir() else self.path.parent
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate what machines say of their deployment. Raises `DeploymentError`."""
@@ -92,10 +78,6 @@ class MorphSource:
         """Return the command that instantiates the systems of machines."""
         del inventory
         return [*self._command(), "--argstr", "names", json.dumps(list(systems))]
-
-    def explained(self, said: str, *, show_trace: bool = False) -> str:
-        """Return what Nix wrote when an evaluation failed, in short."""
-        return explain(said, show_trace=show_trace)
 
     def _command(self) -> list[str]:
         words = ["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", *self._how.option_words()]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from nixhive_nb.deployment.sources.where import FlakePlace
 
 _DONE = re.compile(r"evaluating file '|copied source '|instantiated '|performing daemon|adding path '|copying '")
 """What Nix says of its own work, at the level at which it names the files that it reads."""
@@ -106,15 +105,6 @@ class Source(Protocol):
 
     def explained(self, said: str, *, show_trace: bool = False) -> str:
         """Return what Nix wrote when an evaluation failed, in short; see `nix_errors.explain`."""
-
-
-@runtime_checkable
-class OfFlake(Protocol):
-    """A deployment that is a flake, whatever its format."""
-
-    @property
-    def place(self) -> FlakePlace:
-        """Where the flake is."""
 
 
 @runtime_checkable
