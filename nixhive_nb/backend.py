@@ -28,9 +28,10 @@ from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.ssh.fabric_links import FabricLinks
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from nixhive_nb.deployment.inventory import Check, Inventory
     from nixhive_nb.deployment.places import Places
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
+    from nixhive_nb.ssh.link import HostLinks
     from nixhive_nb.ssh.pool import Connections
+
+    Examine = Callable[[HostLinks, str, Built | None], Awaitable[HostFacts]]
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ class NixSsh:
         run: str = "run",
         power: bool = False,
         able: set[tuple[str, tuple[str, ...]]] | None = None,
+        examine: Examine | None = None,
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
 
@@ -86,8 +91,10 @@ class NixSsh:
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
         made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
         run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
-        unless it is `able` to, as was seen before: an instance, and how.
+        unless it is `able` to, as was seen before: an instance, and how. `examine` is what each probe does in place of
+        asking how the host is; it gets its system, where that is in this machine's store.
         """
+        self._examine = examine
         self._power = power
         self._able = set() if able is None else able
         self._inventory = inventory
@@ -150,9 +157,18 @@ class NixSsh:
             return await see_settled(
                 step.instance, step.path, seen, self._options, ask=self._ask, fresh=self._fresh, tell=tell
             )
-        facts = self._facts[step.instance] = await self._ask(step.instance)
+        facts = self._facts[step.instance] = await self._facts_of(step)
         powerless = "" if facts.root or not self._power else await self._see_power(step)
         return Result(outcome="unchanged", path=facts.current, facts=facts, powerless=powerless)
+
+    async def _facts_of(self, step: Step) -> HostFacts:
+        if self._examine is None:
+            return await self._ask(step.instance)
+        path = next((one.path for one in self._plan.wanted if one.system == step.system), "")
+        built = None
+        with swallowed(_log, f"looking for system {step.system} here", HiveError):
+            built = await self._builds.known(step.system, path)
+        return await self._examine(self._links, step.instance, built)
 
     async def _see_power(self, step: Step) -> str:
         """See whether a login becomes root, once a session: of one that does not any more its activation tells."""

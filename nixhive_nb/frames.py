@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Instance, Inventory
     from nixhive_nb.deployment.targets import Targets
     from nixhive_nb.plan.closure import PackageChange
+    from nixhive_nb.plan.examined import Diagnosis
     from nixhive_nb.plan.facts import CheckResult, Generation, HostFacts
     from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.plan.status import Standing
@@ -268,6 +269,51 @@ def check_frame(found: Mapping[str, Sequence[CheckResult]], errors: Mapping[str,
     return _found_frame(found, errors, types, check=lambda one: one.name)
 
 
+def doctor_frame(found: Iterable[Diagnosis]) -> pd.DataFrame:
+    """Return whether instances can be deployed to, in the order of the targets.
+
+    Index `instance`; `system` (str), `ok` (boolean), `error` (str, why it could not be asked); `carrier`, `address`,
+    `through`, `user`, `key`, `key_from` (str, how it was reached); `root` (str, what makes its login root), `asks`
+    (boolean, whether that asks for a password); `trust` (str, why it takes what is pushed), `signed` (boolean, whether
+    it takes what our key has signed); `nix` (str), `systemd` (boolean), `platforms` (tuples of strings); `free`,
+    `needs`, `boot_free`, `boot_needs` (Int64, bytes); `clock` (float64, seconds ahead of ours); `relay` (str),
+    `relay_reached`, `relay_allowed` (boolean); `builds` (str, where its system is built), `own_ssh` (tuples of
+    strings); `kinds`, `shortcomings`, `lines` (tuples of strings, as long as each other).
+    """
+    types = {
+        "system": "str",
+        "ok": "boolean",
+        "error": "str",
+        "carrier": "str",
+        "address": "str",
+        "through": "str",
+        "user": "str",
+        "key": "str",
+        "key_from": "str",
+        "root": "str",
+        "asks": "boolean",
+        "trust": "str",
+        "signed": "boolean",
+        "nix": "str",
+        "systemd": "boolean",
+        "platforms": "object",
+        "free": "Int64",
+        "needs": "Int64",
+        "boot_free": "Int64",
+        "boot_needs": "Int64",
+        "clock": "float64",
+        "relay": "str",
+        "relay_reached": "boolean",
+        "relay_allowed": "boolean",
+        "builds": "str",
+        "own_ssh": "object",
+        "kinds": "object",
+        "shortcomings": "object",
+        "lines": "object",
+    }
+    return _frame([_doctor_row(one) for one in found], "instance", types)
+
+
 def diff_frame(found: Mapping[str, Sequence[PackageChange]], errors: Mapping[str, str]) -> pd.DataFrame:
     """Return what changes between what instances run and what is wanted, package by package.
 
@@ -386,6 +432,48 @@ def _status_row(state: Standing, facts: HostFacts | None) -> dict[str, Any]:
         "free": facts.free,
         "failed_units": facts.failed_units or (),
         "holder": facts.holder,
+    }
+
+
+def _doctor_row(one: Diagnosis) -> dict[str, Any]:
+    """Return what was found; of an instance that did not answer, what is known without it."""
+    host, way = one.host, one.way
+    row = {
+        "instance": one.instance,
+        "system": one.system,
+        "ok": one.ok,
+        "error": one.error,
+        "carrier": way.carrier,
+        "address": f"{way.address}:{way.port}" if way.address else "",
+        "through": way.through,
+        "user": way.user,
+        "key": one.login.key,
+        "key_from": one.login.key_from,
+        "trust": one.trust,
+        "signed": one.is_signed,
+        "boot_needs": one.boot_needs,
+        "relay": one.relay,
+        "relay_allowed": one.is_allowed,
+        "builds": one.builds,
+        "own_ssh": way.own,
+        "platforms": (),
+        "kinds": tuple(shortcoming.kind for shortcoming in one.shortcomings),
+        "shortcomings": tuple(strip_control(shortcoming.text) for shortcoming in one.shortcomings),
+        "lines": tuple(strip_control("\n".join(shortcoming.lines)) for shortcoming in one.shortcomings),
+    }
+    if host is None:
+        return row
+    return row | {
+        "root": one.root_by,
+        "asks": one.asks,
+        "nix": host.nix,
+        "systemd": host.facts.failed_units is not None,
+        "platforms": host.facts.runs,
+        "free": host.facts.free,
+        "needs": host.lacks,
+        "boot_free": host.boot_free,
+        "clock": host.clock.offset if host.clock else None,
+        "relay_reached": host.relay.is_reached if host.relay else None,
     }
 
 

@@ -15,11 +15,12 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
-from nixhive_nb import planning, queries, runs
+from nixhive_nb import doctor, planning, queries, runs
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.places import places_of
 from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.deployment.sources.where import deployment_path
+from nixhive_nb.frames import doctor_frame
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.plan.options import check_taken, steps_left_out
 from nixhive_nb.planning import Asked, Request
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.targets import Pattern, Targets
     from nixhive_nb.handle import RunHandle
+    from nixhive_nb.plan.examined import Diagnosis
     from nixhive_nb.plan.options import How
     from nixhive_nb.plan.plan import Plan, Survey, Verb
     from nixhive_nb.plan.status import Standing
@@ -256,6 +258,21 @@ class Hive:
         Raises `OptionError` when none of them has a check.
         """
         return queries.check(self._work, patterns, follow=follow)
+
+    @_on_one_reading
+    def doctor(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
+        """Return whether instances can be deployed to, and what is amiss; columns as in `frames.doctor_frame`.
+
+        Nothing is changed. A host that cannot be asked is a row with the reason, and the lines that would help.
+        """
+        return doctor_frame(self.diagnose(*patterns, no=no, follow=follow))
+
+    @_on_one_reading
+    def diagnose(
+        self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None
+    ) -> tuple[Diagnosis, ...]:
+        """Return the same as values: of each instance how it is reached, what it says, and its shortcomings."""
+        return doctor.diagnose(self._work, patterns, no=steps_left_out(no), follow=follow)
 
     @_on_one_reading
     def diff(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:

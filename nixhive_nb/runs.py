@@ -22,6 +22,7 @@ from nixhive_nb.view.report import headline
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nixhive_nb.backend import Examine
     from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.once import Claim
@@ -62,15 +63,22 @@ def begin(
         return in_background(_apart(work, plan, follow=follow, note=note or Note(), claim=claim, force=force))
 
 
-def unnoted(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False) -> Report:
-    """Carry out a plan that changes nothing: no journal has it. `power`: see whether logins become root."""
-    backend = _backend(work, plan, power=power)
+def unnoted(
+    work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False, examine: Examine | None = None
+) -> Report:
+    """Carry out a plan that changes nothing: no journal has it. `power`: see whether logins become root.
+
+    `examine` is what probes do in place of asking how hosts are.
+    """
+    backend = _backend(work, plan, power=power, examine=examine)
     return carry_out(plan, backend, limits=work.limits, follow=follow, journal=None, warn=work.warn)
 
 
-def found(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False) -> Survey:
+def found(
+    work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False, examine: Examine | None = None
+) -> Survey:
     """Carry out a survey, and warn of what lies where a system takes it into the store."""
-    survey = survey_of(unnoted(work, plan, follow, power=power))
+    survey = survey_of(unnoted(work, plan, follow, power=power, examine=examine))
     for text in (*evaluation_warnings(survey.wanted), *taken_along_text(survey.wanted)):
         work.warn(text)
     return survey
@@ -129,7 +137,15 @@ def _journal(work: Workspace, plan: Plan, note: Note) -> Journal:
     return journal
 
 
-def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "run", power: bool = False) -> NixSsh:
+def _backend(
+    work: Workspace,
+    plan: Plan,
+    *,
+    force: bool = False,
+    run: str = "run",
+    power: bool = False,
+    examine: Examine | None = None,
+) -> NixSsh:
     # The deployment as it was planned from: a file that changes now is for the next plan.
     work.check_there(plan)
     access = work.access
@@ -149,6 +165,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         force=force,
         run=run,
         power=power,
+        examine=examine,
     )
 
 

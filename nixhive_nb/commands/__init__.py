@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("looking.status", "Ask hosts what they run."),
         "diff": ("looking.diff", "Show which packages would change."),
         "generations": ("looking.generations", "List the generations of hosts."),
+        "doctor": ("looking.doctor", "Say what keeps hosts from being deployed to."),
         "check": ("looking.check", "Run the checks of hosts now."),
         "plan": ("planning.plan_command", "Show what would be done, without doing it."),
     },

@@ -23,13 +23,14 @@ from nixhive_nb.commands.options import (
 )
 from nixhive_nb.commands.session import Choosing, Message, Told, place_of, records_of
 from nixhive_nb.errors import HiveError, OptionError, of_system
-from nixhive_nb.frames import history_frame, status_frame
+from nixhive_nb.frames import doctor_frame, history_frame, status_frame
 from nixhive_nb.plan.twins import twins, warning
 from nixhive_nb.run import history
 from nixhive_nb.util.files import write_new
 from nixhive_nb.util.text import size_text
 from nixhive_nb.view.deployment import heeded_lines, loaded_text
 from nixhive_nb.view.diff import diff_table
+from nixhive_nb.view.doctor import doctor_table
 from nixhive_nb.view.report import report_listing
 from nixhive_nb.view.status import status_table
 from nixhive_nb.view.tables import check_table, generations_table, history_table, instances_table, systems_table
@@ -167,6 +168,21 @@ def check(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     frame = hive_of(ctx).check(*patterns, follow=session_of(ctx).follow)
     holds = bool(frame["ok"].fillna(value=False).all())
     return listing_of(ctx, frame, check_table(records_of(frame)), ok=holds)
+
+
+@click.command()
+@patterns
+@forms
+@common
+@click.pass_context
+def doctor(ctx: click.Context, patterns: list[Pattern]) -> Listing:
+    """Say what keeps hosts from being deployed to.
+
+    How each is reached and becomes root, why it takes what is pushed, its relay, its room, its clock; and of what is
+    amiss the lines to add, ready to copy. Nothing is changed. In a terminal the exit status is 1 where something is.
+    """
+    found = hive_of(ctx).diagnose(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    return listing_of(ctx, doctor_frame(found), doctor_table(found), ok=all(one.ok for one in found))
 
 
 @click.command()

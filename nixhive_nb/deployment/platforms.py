@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import DeploymentError, NixError
 from nixhive_nb.util import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nixhive_nb.deployment.inventory import Inventory
 
@@ -32,7 +33,7 @@ def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
     wanted = {name: platform for name, platform in known.items() if platform}
     flags = _settings_in(inventory.build_flags)
     settings = nix_settings()
-    able = _platforms(settings) | _platforms(flags)
+    able = own_platforms(inventory)
     if (
         set(wanted.values()) <= able
         or "store" in flags
@@ -46,6 +47,41 @@ def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
     ]
     advice = 'Name a builder in `nix.build.flags` ([ "--builders" "ssh://HOST PLATFORM" ]) or in /etc/nix/machines.'
     raise DeploymentError("\n".join([*lines, advice]))
+
+
+def build_places(inventory: Inventory, platforms: Iterable[str]) -> dict[str, str]:
+    """Return where each platform is built: `here`, `builder URI`, or `store URI` of a flag; empty where nowhere.
+
+    Raises `NixError` and `MissingProgram` as `nix_settings`.
+    """
+    flags, settings = _settings_in(inventory.build_flags), nix_settings()
+    able = own_platforms(inventory)
+    builders = flags.get("builders", settings.get("builders", ""))
+    remote = {platform: uri for uri, platform in _built_by(builders, str(settings.get("system", "")))}
+    elsewhere = f"store {shown_store(flags['store'])}" if "store" in flags else ""
+
+    def place(platform: str) -> str:
+        if elsewhere or platform in able:
+            return elsewhere or "here"
+        return f"builder {shown_store(remote[platform])}" if platform in remote else ""
+
+    return {platform: place(platform) for platform in platforms}
+
+
+def own_platforms(inventory: Inventory) -> set[str]:
+    """Return the platforms that this machine builds itself. Raises as `nix_settings`."""
+    return _platforms(nix_settings()) | _platforms(_settings_in(inventory.build_flags))
+
+
+def _built_by(builders: str, system: str) -> Iterator[tuple[str, str]]:
+    """Yield each builder of a value of the setting `builders` with each platform that it is said to build."""
+    for entry in builders.replace("\n", ";").split(";"):
+        words = entry.split()
+        if words and words[0].startswith("@"):
+            yield from _built_by(_machines(words[0][1:]), system)
+        elif words:
+            named = words[1] if len(words) > 1 and words[1] != "-" else system
+            yield from ((words[0], platform) for platform in named.split(","))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import paramiko
 from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import UnknownKeyType
@@ -26,10 +27,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AGENT_TIMEOUT = 60
 """Seconds for the agent: a person may have to confirm, or to touch a key."""
+_HELD = " (agent)"
 
 
 class LoginRefused(Exception):  # noqa: N818 - becomes a `ConnectionFailed` with the name of the host
     """No key was taken. The text says what was tried and what to do."""
+
+
+class TakenKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The key that a login was taken by."""
+
+    kind: str
+    """Such as `ssh-ed25519`, or that of a certificate."""
+    name: str
+    """Its file, or what the agent calls it."""
+    is_held: bool = False
+    """Whether an agent has it."""
 
 
 class KeyLogin:
@@ -40,6 +53,8 @@ class KeyLogin:
         self._refused: list[str] = []
         self._locked: list[Path] = []
         self._unusable: list[str] = []
+        self.taken: TakenKey | None = None
+        """The key that was taken; None before the login, and where none was needed."""
 
     def authenticate(self, transport: paramiko.Transport) -> list[str]:
         """Log in. Raises `LoginRefused`, or what paramiko raises when the link breaks."""
@@ -56,6 +71,7 @@ class KeyLogin:
                     _log.info("%s: user %s: key %s (%s %s) was taken", self._target, self._target.user, name,
                               key.get_name(), kind)  # fmt: skip
                     if not left:
+                        self.taken = _taken(key, name)
                         return left
                     raise LoginRefused(self._wrong_type(left))
         raise LoginRefused(self._why())
@@ -84,7 +100,7 @@ class KeyLogin:
         public = _public_half(path)
         held = [key for key in agent if public is not None and key.asbytes() == public.blob]
         if held:
-            yield held[0], f"{path} (agent)"
+            yield held[0], f"{path}{_HELD}"
             return
         if not path.is_file() or path.suffix == ".pub":
             return
@@ -129,9 +145,15 @@ def _agent_keys(path: str) -> Iterator[Sequence[AgentKey]]:
         yield keys
 
 
+def _taken(key: paramiko.PKey, name: str) -> TakenKey:
+    certificate: Any = key.public_blob
+    kind = certificate.key_type if certificate else key.get_name()
+    return TakenKey(kind=strip_control(str(kind)), name=name.removesuffix(_HELD), is_held=name.endswith(_HELD))
+
+
 def _agent_name(key: AgentKey) -> str:
     shown = strip_control(key.comment) or HostKey(key.get_name(), key.asbytes()).fingerprint
-    return f"{shown} (agent)"
+    return f"{shown}{_HELD}"
 
 
 def _public_half(path: Path) -> HostKey | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nixhive_nb.ssh.alike import Kin
+    from nixhive_nb.ssh.login import TakenKey
     from nixhive_nb.ssh.resolve import Resolver
     from nixhive_nb.ssh.watchdog import Watchdog
 
@@ -60,6 +61,12 @@ class Opened:
     def alive(self) -> bool:
         """Whether commands may be tried on it."""
         return bool(self.connection.is_connected) and not self.link.broken
+
+    @property
+    def taken(self) -> TakenKey | None:
+        """The key that it was logged in by."""
+        login = self.connection.connect_kwargs.get("auth_strategy")
+        return login.taken if isinstance(login, KeyLogin) else None
 
     @property
     def busy(self) -> bool:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.ssh.config import SshFiles
+    from nixhive_nb.ssh.login import TakenKey
 
 _log = logging.getLogger(__name__)
 _SAID = 1500
@@ -284,6 +285,12 @@ class Connections:
         host = self._hosts.get(instance)
         opened = host.opened if host is not None else None
         return opened is not None and opened.alive
+
+    def taken(self, instance: str) -> TakenKey | None:
+        """Return the key that the open connection to a host was logged in by; None where there is none."""
+        host = self._hosts.get(instance)
+        opened = host.opened if host is not None else None
+        return opened.taken if opened is not None else None
 
     def close(self, instance: str) -> None:
         """Close the connection to a host, also under a running command. The next command opens another."""

@@ -91,9 +91,13 @@ class Resolver:
         """Return what the configuration says about a host. Raises `ConnectionFailed` when ssh cannot read it."""
         known = self._known.get(name)
         if known is None:
-            kin = self.kin(name)
-            known = self._known[name] = parse(name, self._asked(name) if kin is None else self._asked_once(name, kin))
+            known = self._known[name] = parse(name, self.said(name))
         return known
+
+    def said(self, name: str) -> str:
+        """Return what `ssh -G` says about a host, as text. Raises as a call does."""
+        kin = self.kin(name)
+        return self._asked(name) if kin is None else self._asked_once(name, kin)
 
     def kin(self, name: str) -> Kin | None:
         """Return the hosts that are like one; None where it has to be asked about itself."""

@@ -70,6 +70,14 @@ class Section(msgspec.Struct, frozen=True):
     title: str = ""
 
 
+class Snippet(msgspec.Struct, frozen=True):
+    """Lines to copy, which nothing breaks, and what they are for."""
+
+    title: str
+    lines: tuple[str, ...]
+    tone: Ink = ""
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A listing. Columns in which no row has anything are not shown, but for the first."""
 
@@ -81,6 +89,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """What stands in a line of its own below the headline."""
     columns: tuple[Column, ...] = ()
     sections: tuple[Section, ...] = ()
+    snippets: tuple[Snippet, ...] = ()
+    """What stands below the table, with lines to copy."""
     notes: tuple[Cell, ...] = ()
     """Lines below the table."""
     empty: str = ""

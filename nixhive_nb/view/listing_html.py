@@ -10,7 +10,7 @@ from nixhive_nb.view.words import COLOURS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nixhive_nb.view.listing import Cell, Column, Ink, Section, Table
+    from nixhive_nb.view.listing import Cell, Column, Ink, Section, Snippet, Table
 
 
 def listing_html(table: Table, *, wide: bool = False) -> str:
@@ -20,7 +20,7 @@ def listing_html(table: Table, *, wide: bool = False) -> str:
         parts += [table_html(table, wide=wide)] if table.columns else []
     else:
         parts = [f"<div>{html.escaped(table.empty)}</div>"]
-    return "".join([*parts, *map(_note, table.notes)])
+    return "".join([*parts, *map(_snippet, table.snippets), *map(_note, table.notes)])
 
 
 def head_html(table: Table) -> str:
@@ -51,6 +51,15 @@ def _cell(column: Column, cell: Cell) -> str:
         text = f'<span title="{html.escaped(cell.whole)}">{text}</span>'
     told = html.coloured(_colour(cell.tone), text) if cell.tone and text else text
     return html.cell(told, number=column.number, prose=column.prose)
+
+
+def _snippet(snippet: Snippet) -> str:
+    title = html.coloured(_colour(snippet.tone), html.escaped(snippet.title, most=2000))
+    return f"<div>{title}</div>{_lines(snippet) if snippet.lines else ''}"
+
+
+def _lines(snippet: Snippet) -> str:
+    return html.block("\n".join(html.escaped(line, most=2000) for line in snippet.lines))
 
 
 def _note(note: Cell) -> str:

@@ -37,6 +37,12 @@ def listing_text(table: Table, screen: Screen = ENDLESS, *, wide: bool = False) 
         lines = [*_head(table, screen), *(_body(table, screen, wide=wide) if table.columns else ())]
     else:
         lines = [table.empty]
+    for snippet in table.snippets:
+        lines += ["", *(_painted(line, snippet.tone, screen) for line in wrapped(snippet.title, screen.width))]
+        # Who copies them wants them whole, whatever the screen makes of a long one.
+        lines += [f"{_BELOW}{strip_control(line)}" for line in snippet.lines]
+    if table.snippets and table.notes:
+        lines.append("")
     for note in table.notes:
         lines += [_painted(line, note.tone, screen) for line in wrapped(note.text, screen.width)]
     return "\n".join(lines)
