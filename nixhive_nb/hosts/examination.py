@@ -77,7 +77,9 @@ async def examine(link: HostLink, asked: Asked) -> HostExamined:
     # The login comes before it, and is no part of the round trip.
     sent = time.time() - ended.seconds
     # Of an answer that was cut, not all that it lacks is there.
-    return parse(ended.stdout, {} if ended.is_cut else asked.sizes or {}, sent=sent, heard=heard[0] if heard else time.time())
+    return parse(
+        ended.stdout, {} if ended.is_cut else asked.sizes or {}, sent=sent, heard=heard[0] if heard else time.time()
+    )
 
 
 def parse(stdout: str, sizes: Mapping[str, int], *, sent: float, heard: float) -> HostExamined:
@@ -100,14 +102,13 @@ def parse(stdout: str, sizes: Mapping[str, int], *, sent: float, heard: float) -
         nix=found["nix"] if _VERSION.fullmatch(found.get("nix", "")) else "",
         settings=settings or None,
         names=tuple(found.get("names", "").split()[:100]),
-        is_trusted={"yes": True, "no": False}.get(found.get("trusted", "")),
         power=said.whole(found.get("power", "")),
         power_said=found.get("power_said", "")[:_MOST],
         relay=_relay(found, [value for name, value in pairs if name == "relay_said"]),
         takes_from=found.get("relay_allowed", "")[:_MOST],
         boot=found.get("boot", "")[:_MOST],
         boot_free=_bytes(boot[1]) if boot else None,
-        lacks=_lacking([value for name, value in pairs if name == "lacks"], sizes) if "looked" in found and sizes else None,
+        lacks=_bytes_of([value for name, value in pairs if name == "lacks"], sizes) if sizes else None,
     )
 
 
@@ -135,7 +136,7 @@ def _relay(found: Mapping[str, str], told: Sequence[str]) -> Relay | None:
     return Relay(is_reached=status == 0, said="" if status == 0 else said.one_line(text, _MOST))
 
 
-def _lacking(paths: Sequence[str], sizes: Mapping[str, int]) -> int:
+def _bytes_of(paths: Sequence[str], sizes: Mapping[str, int]) -> int:
     return sum(sizes.get(path, 0) for path in dict.fromkeys(paths))
 
 

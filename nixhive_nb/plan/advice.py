@@ -95,7 +95,7 @@ def to_relay(system: str, relay: str, said: str) -> tuple[str, ...]:
             *in_system(system, f"programs.ssh.knownHosts.{nix_string(host)} = {{ {key} }}; # as its host says:"),
             *in_shell(f"nix-hive run {host} 'cat /etc/ssh/ssh_host_ed25519_key.pub'"),
         )
-    if "Permission denied" in said:
+    if "Permission denied (" in said:
         return (
             *in_system(system, "programs.ssh.extraConfig = ''", f"  Host {host}",
                        "    User nix-ssh", "    IdentityFile /root/keys/relay", "'';"),

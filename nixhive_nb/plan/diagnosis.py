@@ -58,12 +58,9 @@ def trust_in(host: HostExamined, public_key: str) -> str:
         return "root"
     settings = host.settings or {}
     users = settings.get("trusted-users")
-    trusted = host.is_trusted
-    if trusted is None and users is not None:
-        trusted = bool({"*", *host.names} & {*users.split()})
-    if trusted is None:
+    if users is None:
         return ""
-    if trusted:
+    if {"*", *host.names} & {*users.split()}:
         return "trusted user"
     if settings.get("require-sigs") == "false":
         return "unsigned"

@@ -49,8 +49,6 @@ class HostExamined(msgspec.Struct, frozen=True, kw_only=True):
     """Some settings of Nix, by name; None where it does not tell them."""
     names: tuple[str, ...] = ()
     """The login user and its groups, those with `@` before them, as `trusted-users` names them."""
-    is_trusted: bool | None = None
-    """Whether Nix takes from this login what is not signed."""
     power: int | None = None
     """Exit status of the probe that becomes root; None where that was not tried, as for root."""
     power_said: str = ""

@@ -152,7 +152,9 @@ def _snippets(found: Iterable[Diagnosis]) -> Iterable[Snippet]:
         lines = list(dict.fromkeys(line for _, shortcoming in members for line in shortcoming.lines))
         if lines[_MOST_LINES:]:
             lines = [*lines[:_MOST_LINES], f"# … and {len(lines) - _MOST_LINES} more lines: see --json"]
-        yield Snippet(f"✕ {plain(', '.join(names[:_NAMED]))}{more}: {plain(text)}", tuple(lines), "bad")
+        # What was said of a host that was not reached begins with its name.
+        who = "" if len(names) == 1 and text.startswith(f"{names[0]} ") else f"{', '.join(names[:_NAMED])}{more}: "
+        yield Snippet(f"✕ {plain(f'{who}{text}')}", tuple(lines), "bad")
 
 
 def _own_notes(found: Iterable[Diagnosis]) -> Iterable[Cell]:
