@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.hive import Hive
     from nixhive_nb.plan.events import Event, Outcome, Result, StepEnded, StepLine, StepProgress, StepStarted, Stopping
-    from nixhive_nb.plan.examined import ClockSpan, Diagnosis, HostExamined, Login, Relay, Shortcoming, WayThere
+    from nixhive_nb.plan.examined import ClockSpan, Diagnosis, HostExamined, Login, RelayTried, Shortcoming, WayThere
     from nixhive_nb.plan.facts import CheckResult, HostFacts, Seen, Wanted
     from nixhive_nb.plan.options import How
     from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
@@ -101,7 +101,7 @@ __all__ = [
     "PlanRefused",
     "PlanStale",
     "Refused",
-    "Relay",
+    "RelayTried",
     "Report",
     "Result",
     "Revision",
@@ -166,7 +166,7 @@ _LATER = {
     "Outcome": "plan.events",
     "Pattern": "deployment.targets",
     "Plan": "plan.plan",
-    "Relay": "plan.examined",
+    "RelayTried": "plan.examined",
     "Report": "run.report",
     "Result": "plan.events",
     "Revision": "deployment.revision",

@@ -16,7 +16,7 @@ from nixhive_nb.deployment.platforms import build_places, own_platforms
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import HiveError
 from nixhive_nb.hosts.closures import kernel_of
-from nixhive_nb.hosts.examination import Asked, examine
+from nixhive_nb.hosts.examination import ToExamine, examine
 from nixhive_nb.hosts.privilege import elevation
 from nixhive_nb.nix.stores import ssh_store
 from nixhive_nb.plan.diagnosis import judged
@@ -98,7 +98,7 @@ class _Examiner:
     async def __call__(self, links: HostLinks, instance: str, built: Built | None) -> HostFacts:
         """Examine a host, and return its facts. Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`."""
         one = self._inventory.instances[instance]
-        asked = Asked(
+        asked = ToExamine(
             elevate=elevation(one.elevate, root=False).words,
             relay=one.store if one.store in self._relays else "",
             relay_hosts=self._relays.get(one.store, ()),

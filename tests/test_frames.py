@@ -24,6 +24,7 @@ from nixhive_nb.plan.plan import Options, Survey, Target
 from nixhive_nb.plan.planner import plan_build, plan_transfer
 from nixhive_nb.run.history import RunEntry
 from nixhive_nb.run.report import Tally
+from tests.plan.diagnoses import diagnosis, lost
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -132,6 +133,9 @@ FRAMES = {
     "status": lambda inv: frames.status_frame(SURVEY if inv.instances else Survey()),
     "generations": lambda inv: frames.generations_frame(*asked(GENERATIONS, inv)),
     "check": lambda inv: frames.check_frame(*asked(CHECKS, inv)),
+    "doctor": lambda inv: frames.doctor_frame(
+        [diagnosis("www-1"), lost("www-2: no answer", "www-2")][: len(inv.instances)]
+    ),
     "diff": lambda inv: frames.diff_frame(*asked(CHANGES, inv)),
     "history": lambda inv: frames.history_frame(RUNS if inv.instances else []),
     "run": lambda inv: frames.run_frame([{"instance": name, "stdout": "x"} for name in inv.instances]),
@@ -246,6 +250,15 @@ def test_generations_have_times():
 
 def test_checks_are_named():
     assert list(FRAMES["check"](INVENTORY)["check"]) == ["web", "ssh", ""]
+
+
+def test_the_shortcomings_of_a_host_have_their_lines():
+    frame = FRAMES["doctor"](INVENTORY)
+    assert list(frame["ok"]) == [True, False]
+    each = frame.explode(["kinds", "shortcomings", "lines"]).loc["www-2"]
+    assert (each["kinds"], each["shortcomings"]) == ("reach", "www-2: no answer.")
+    assert each["lines"].startswith("# in ")
+    assert pd.isna(frame.loc["www-2", "clock"])
 
 
 def test_versions_of_a_package_stand_in_one_cell():

@@ -13,7 +13,7 @@ import msgspec
 
 from nixhive_nb.hosts.command import own_script
 from nixhive_nb.hosts.facts import DEFINED, TOLD, parse_facts
-from nixhive_nb.plan.examined import ClockSpan, HostExamined, Relay
+from nixhive_nb.plan.examined import ClockSpan, HostExamined, RelayTried
 from nixhive_nb.util import said
 from nixhive_nb.util.text import strip_control
 
@@ -33,7 +33,7 @@ _VERSION = re.compile(r"[0-9][0-9A-Za-z._+-]{0,40}")
 _DF = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s", re.ASCII)
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class ToExamine(msgspec.Struct, frozen=True, kw_only=True):
     """What a host is examined for."""
 
     elevate: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ def _script() -> str:
     return own_script("hosts/examine.sh")
 
 
-def words(asked: Asked) -> str:
+def words(asked: ToExamine) -> str:
     """Return the shell words that print what `parse` reads. They change nothing."""
     variables = {
         "hive_elevate": shlex.join(asked.elevate),
@@ -65,7 +65,7 @@ def words(asked: Asked) -> str:
     return f"LC_ALL=C; export LC_ALL; {DEFINED}{clock}; {TOLD}\n{given}{_script()}"
 
 
-async def examine(link: HostLink, asked: Asked) -> HostExamined:
+async def examine(link: HostLink, asked: ToExamine) -> HostExamined:
     """Examine a host. Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`."""
     heard: list[float] = []
 
@@ -126,14 +126,14 @@ def _clock(text: str, sent: float, heard: float) -> ClockSpan | None:
     return ClockSpan(said=exact or whole, grain=0.0 if exact else 1.0, asked=min(sent, heard), heard=heard)
 
 
-def _relay(found: Mapping[str, str], told: Sequence[str]) -> Relay | None:
+def _relay(found: Mapping[str, str], told: Sequence[str]) -> RelayTried | None:
     status = said.whole(found.get("relay", ""))
     if status is None:
         return None
     # ssh says why, and Nix only that it did not come about.
     why = [line for line in told if line and not line.startswith(("error:", "warning:", "Store URL", "Version"))]
     text = (why or [line for line in told if line] or ["it said nothing"])[-1]
-    return Relay(is_reached=status == 0, said="" if status == 0 else said.one_line(text, _MOST))
+    return RelayTried(is_reached=status == 0, said="" if status == 0 else said.one_line(text, _MOST))
 
 
 def _bytes_of(paths: Sequence[str], sizes: Mapping[str, int]) -> int:

@@ -72,7 +72,7 @@ def to_root(instance: str, system: str, user: str, elevate: Sequence[str], said:
             "security.polkit.enable = true;",
             "security.polkit.extraConfig = ''",
             "  polkit.addRule(function(action, subject) {",
-            f"    if ({action} && subject.user == {json.dumps(user)}) return polkit.Result.YES;",
+            f"    if ({action} && subject.user == {_in_lines(json.dumps(user))}) return polkit.Result.YES;",
             "  });",
             "'';",
         )
@@ -197,6 +197,11 @@ _REACHING = tuple(
     )
 )
 """By what was said: the first that fits."""
+
+
+def _in_lines(text: str) -> str:
+    """Return a text as it stands in a string of several lines of Nix."""
+    return text.replace("''", "'''").replace("${", "''${")
 
 
 def _name(user: str) -> str:

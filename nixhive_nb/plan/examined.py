@@ -30,7 +30,7 @@ class ClockSpan(msgspec.Struct, frozen=True, kw_only=True):
         return min(late, 0.0)
 
 
-class Relay(msgspec.Struct, frozen=True, kw_only=True):
+class RelayTried(msgspec.Struct, frozen=True, kw_only=True):
     """How the store that an instance fetches from looks from that instance."""
 
     is_reached: bool
@@ -52,7 +52,7 @@ class HostExamined(msgspec.Struct, frozen=True, kw_only=True):
     power: int | None = None
     """Exit status of the probe that becomes root; None where that was not tried, as for root."""
     power_said: str = ""
-    relay: Relay | None = None
+    relay: RelayTried | None = None
     """None where it has none, or that could not be tried."""
     takes_from: str = ""
     """The substituter of its Nix that leads to its relay; empty where none does."""

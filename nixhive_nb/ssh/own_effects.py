@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -16,6 +17,7 @@ from nixhive_nb.ssh.own_files import read_options
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.util import process
 from nixhive_nb.util.said import one_line
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.ssh.config import SshFiles
 
+_log = logging.getLogger(__name__)
 _AT_ONCE = 8
 _NO_EFFECT = ("sendenv", "hashknownhosts", "visualhostkey", "host")
 """What changes nothing of how a host is reached."""
@@ -56,10 +59,9 @@ def own_effects(
         without = Resolver(alone, Alike(inventory, ()))
 
         def compared(name: str) -> tuple[OwnEffect, ...]:
-            try:
+            with swallowed(_log, f"what the user's own files change for {name}", HiveError):  # its own row says so
                 return differences(without.said(name), resolve.said(name))
-            except HiveError:  # its own row says so
-                return ()
+            return ()
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return dict(zip(names, pool.map(compared, names), strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixhive_nb.deployment.inventory import Inventory, System
-from nixhive_nb.deployment.platforms import check_platforms, nix_settings
+from nixhive_nb.deployment.platforms import build_places, check_platforms, nix_settings
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -93,3 +93,21 @@ def test_a_file_of_machines_counts_when_it_names_one(tmp_path: Path, monkeypatch
     assert STRANGE in refused(inventory(pi=STRANGE))
     machines.write_text(f"# one\nssh://builder {STRANGE}\n")
     check_platforms(inventory(pi=STRANGE), ["pi"])
+
+
+def test_where_a_platform_is_built_is_here_at_the_builder_that_says_so_or_nowhere(tmp_path: Path) -> None:
+    machines = tmp_path / "machines"
+    machines.write_text("# none\nssh://arm aarch64-linux,armv7l-linux /key 4\nssh://plain\n")
+    found = inventory("--builders", f"ssh://me@strange {STRANGE}; @{machines}")
+    own = str(nix_settings()["system"])
+    assert build_places(found, [own, STRANGE, "armv7l-linux", "s390x-linux"]) == {
+        own: "here",
+        STRANGE: "builder ssh://me@strange",
+        "armv7l-linux": "builder ssh://arm",
+        "s390x-linux": "",
+    }
+
+
+def test_with_a_store_of_its_own_everything_is_built_there() -> None:
+    found = inventory("--store", "ssh-ng://builder")
+    assert build_places(found, [STRANGE]) == {STRANGE: "store ssh-ng://builder"}

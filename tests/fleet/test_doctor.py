@@ -15,8 +15,8 @@ LISTED = (
     "for one in /boot /etc /home /nix /root /run /tmp /var; do "
     "find $one -xdev -printf '%p %y %s %m %u %T@ %l\\n'; done | "
     "grep -v -e ^/var/log -e '^/run/\\(log\\|systemd\\|user\\|utmp\\|sshd\\|udev\\)' -e '^/run ' -e ^/run/sudo "
-    "-e /nix/var/nix/db/db.sqlite- -e '^/nix/var/nix/db ' -e ^/var/lib/systemd -e wtmp -e motd.dynamic -e ^/tmp/systemd "
-    "-e '^/tmp ' -e '^/nix/store ' | sort"
+    "-e /nix/var/nix/db/db.sqlite- -e '^/nix/var/nix/db ' -e ^/var/lib/systemd -e wtmp -e motd.dynamic "
+    "-e ^/tmp/systemd -e '^/tmp ' -e '^/nix/store ' | sort"
 )
 """All that a host has, but for what its own daemons write and what any login leaves in a log."""
 
