@@ -25,6 +25,7 @@ from nixhive_nb.plan.options import How, options_of
 from nixhive_nb.plan.survey import plan_survey
 from nixhive_nb.planning import targets_of
 from nixhive_nb.ssh.own_effects import expired, own_effects, public_key
+from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.said import one_line
 from nixhive_nb.util.swallowed import swallowed
 
@@ -174,7 +175,7 @@ def _way(way: WayThere, target: SshTarget, *, is_lost: bool) -> WayThere:
         way,
         address=target.hostname,
         port=target.port,
-        through=target.route or target.proxy_command,
+        through=target.route or redact(target.proxy_command),
         user=target.user,
         identities=tuple(map(str, keys)),
         public_key=public_key(target.identity_files) if is_lost else "",

@@ -124,7 +124,10 @@ def to_reach(instance: str, system: str, way: WayThere, error: str) -> tuple[str
 
 
 def _host_key(found: re.Match[str], instance: str, _system: str, _way: WayThere) -> tuple[str, ...]:
-    return in_deployment(of("instances", instance, "hostKeys", f"[ {nix_string(found[1])} ]"))
+    return (
+        "# in the deployment, if this is what its console says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        of("instances", instance, "hostKeys", f"[ {nix_string(found[1])} ]"),
+    )
 
 
 def _own_config(_found: re.Match[str], instance: str, _system: str, _way: WayThere) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AGENT_TIMEOUT = 60
 """Seconds for the agent: a person may have to confirm, or to touch a key."""
-_HELD = " (agent)"
+_HELD = " (agent"
 
 
 class LoginRefused(Exception):  # noqa: N818 - becomes a `ConnectionFailed` with the name of the host
@@ -100,7 +100,7 @@ class KeyLogin:
         public = _public_half(path)
         held = [key for key in agent if public is not None and key.asbytes() == public.blob]
         if held:
-            yield held[0], f"{path}{_HELD}"
+            yield held[0], f"{path}{_HELD})"
             return
         if not path.is_file() or path.suffix == ".pub":
             return
@@ -148,12 +148,12 @@ def _agent_keys(path: str) -> Iterator[Sequence[AgentKey]]:
 def _taken(key: paramiko.PKey, name: str) -> TakenKey:
     certificate: Any = key.public_blob
     kind = certificate.key_type if certificate else key.get_name()
-    return TakenKey(kind=strip_control(str(kind)), name=name.removesuffix(_HELD), is_held=name.endswith(_HELD))
+    return TakenKey(kind=strip_control(str(kind)), name=name.partition(_HELD)[0], is_held=isinstance(key, AgentKey))
 
 
 def _agent_name(key: AgentKey) -> str:
     shown = strip_control(key.comment) or HostKey(key.get_name(), key.asbytes()).fingerprint
-    return f"{shown}{_HELD}"
+    return f"{shown}{_HELD})"
 
 
 def _public_half(path: Path) -> HostKey | None:

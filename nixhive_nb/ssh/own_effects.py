@@ -16,6 +16,7 @@ from nixhive_nb.ssh.config import render_batch, render_config
 from nixhive_nb.ssh.own_files import read_options
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.util import process
+from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.said import one_line
 from nixhive_nb.util.swallowed import swallowed
 
@@ -83,7 +84,8 @@ def _options(text: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         keyword, _, value = line.partition(" ")
-        found.setdefault(keyword, []).append(value)
+        # What is set may be a secret; its name is none.
+        found.setdefault(keyword, []).append(value.partition("=")[0] if keyword == "setenv" else redact(value))
     return {keyword: one_line(", ".join(values), _MOST) for keyword, values in found.items()}
 
 

@@ -71,6 +71,14 @@ def test_nothing_is_changed_on_a_host_or_here(changes):
     assert after[1] == before[1]
 
 
+def test_a_host_is_logged_in_to_once(doctored, rows):
+    assert rows["keyless"]["error"] == ""
+    log = ["sh", "-c", "grep -c 'Accepted publickey' /var/log/sshd.log"]
+    before = int(doctored.lab.exec("keyless", log))
+    doctored.doctor("keyless")
+    assert int(doctored.lab.exec("keyless", log)) == before + 1
+
+
 def test_a_host_that_lacks_nothing_is_well(rows):
     row = rows["www-2"]
     assert row["ok"] is True

@@ -51,6 +51,14 @@ def test_what_the_deployment_says_itself_is_not_changed_by_the_user(tmp_path):
     assert effects(tmp_path, "Host *\n  User other\n", www={"User": "deploy", "Hostname": "192.0.2.1"}) == {"www": []}
 
 
+def test_no_secret_of_the_users_file_is_shown(tmp_path):
+    user = "Host *\n  SetEnv TOKEN=hunter2\n  ProxyCommand tunnel https://me:hunter2@example.org %h\n"
+    (found,) = effects(tmp_path, user, www={"Hostname": "192.0.2.1"}).values()
+    assert [one for one in found if one.startswith("setenv TOKEN ")]
+    assert [one for one in found if one.startswith("proxycommand tunnel ")]
+    assert "hunter2" not in str(found)
+
+
 def test_a_certificate_that_has_ended_is_told_with_its_end(tmp_path):
     for name in ("ca", "old", "new", "bare"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
