@@ -50,6 +50,8 @@ _SPECS = {
     "untrusting": HostSpec("untrusting", "www", user="deploy"),
     "small": HostSpec("small", "www", disk="6M"),
 }
+NEWER = HostSpec("newer", "www", user="deploy", init="systemd", debian="trixie")
+"""A host that lacks nothing: its login becomes root by sudo, and takes what is signed."""
 _HIVE = """
 let
   base = import ./default.nix;
@@ -86,9 +88,11 @@ merged (merged (base // {{
 class Doctored:
     """The fleet, and its deployment."""
 
-    def __init__(self, folder: Path) -> None:
-        specs = [_SPECS.get(name) or HostSpec(name, "www") for name in STAGED]
-        self.fleet: Practice = start(folder, web=1, systemd=1, specs=specs)
+    def __init__(self, folder: Path, *, systemd: bool) -> None:
+        """`systemd`: whether hosts that have one are among them."""
+        self.well = ("www-2", NEWER.name) if systemd else ()
+        specs = [_SPECS.get(name) or HostSpec(name, "www") for name in STAGED] + ([NEWER] if systemd else [])
+        self.fleet: Practice = start(folder, web=1, systemd=int(systemd), specs=specs)
         self.lab = self.fleet.lab
         self.key = folder / "certified"
         self.ca = folder / "ca"
@@ -101,6 +105,9 @@ class Doctored:
         for name, words in STAGED.items():
             if words:
                 self.lab.exec(name, ["sh", "-c", words], text=_DATES.get(name, ""))
+        for name in self.well[1:]:
+            words = "sed -i 's/^trusted-users.*/trusted-users = root/' /etc/nix/nix.conf"
+            self.lab.exec(name, ["sh", "-c", words])
         self.write()
         built = self.nix_hive("build", "www", "portico", "depot")
         assert built.returncode == 0, built.stderr
@@ -115,7 +122,7 @@ class Doctored:
     def write(self) -> None:
         """Write the deployment, with the lines that were added."""
         text = _HIVE.format(
-            names=" ".join(json.dumps(name) for name in STAGED),
+            names=" ".join(json.dumps(name) for name in [*STAGED, *self.well[1:]]),
             identity=json.dumps(str(self.key)),
             lines="\n".join(f"  {line}" for line in self.lines),
         )

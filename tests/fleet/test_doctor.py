@@ -8,8 +8,10 @@ import signal
 import pytest
 
 from tests.fleet.doctored import STAGED, Doctored
+from tests.real import why_not
 
-pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
+pytestmark = pytest.mark.fleet
+needs_systemd = pytest.mark.usefixtures("systemd_hosts")
 
 LISTED = (
     "for one in /boot /etc /home /nix /root /run /tmp /var; do "
@@ -23,7 +25,7 @@ LISTED = (
 
 @pytest.fixture(scope="module")
 def doctored(tmp_path_factory):
-    one = Doctored(tmp_path_factory.mktemp("fleet"))
+    one = Doctored(tmp_path_factory.mktemp("fleet"), systemd=not why_not())
     try:
         one.stage()
         yield one
@@ -34,7 +36,7 @@ def doctored(tmp_path_factory):
 
 def state(one):
     """All that there is on some hosts, and on this machine."""
-    hosts = {host: one.lab.exec(host, ["sh", "-c", LISTED]) for host in ("portico", "www-1", "www-2", "untrusting")}
+    hosts = {host: one.lab.exec(host, ["sh", "-c", LISTED]) for host in ("portico", "www-1", "untrusting", *one.well)}
     here = [
         (path, path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for root in (one.fleet.example, one.fleet.own, one.fleet.folder / ".hive.state")
@@ -79,6 +81,7 @@ def test_a_host_is_logged_in_to_once(doctored, rows):
     assert int(doctored.lab.exec("keyless", log)) == before + 1
 
 
+@needs_systemd
 def test_a_host_that_lacks_nothing_is_well(rows):
     row = rows["www-2"]
     assert row["ok"] is True
@@ -96,14 +99,31 @@ def test_a_host_that_lacks_nothing_is_well(rows):
     assert row["clock"] == 0.0
 
 
+@needs_systemd
+def test_a_host_with_a_newer_nix_whose_login_becomes_root_by_sudo_is_well(rows):
+    row = rows["newer"]
+    assert row["kinds"] == []
+    assert (row["user"], row["root"], row["asks"], row["trust"], row["signed"]) == (
+        "deploy",
+        "sudo",
+        False,
+        "signature",
+        True,
+    )
+    assert row["relay_reached"] is True
+    assert row["relay_allowed"] is True
+    assert not row["nix"].startswith("2.8")
+
+
+@needs_systemd
 def test_a_fleet_of_hosts_that_are_well_is_told_by_the_exit_status(doctored, rows):
-    assert doctored.nix_hive("doctor", "www-2").returncode == 0
+    assert doctored.nix_hive("doctor", *doctored.well).returncode == 0
     assert doctored.nix_hive("doctor", "www-1").returncode == 1
     assert told(rows["www-1"], "systemd")
 
 
 def test_each_host_has_a_row_whatever_becomes_of_the_others(doctored, rows):
-    assert set(rows) == {"portico", "depot", "www-1", "www-2", *STAGED}
+    assert set(rows) == {"portico", "depot", "www-1", *doctored.well, *STAGED}
 
 
 def test_sudo_that_asks(doctored, rows):
@@ -231,7 +251,7 @@ def test_what_the_own_ssh_configuration_changes(doctored, monkeypatch, tmp_path)
     # OpenSSH reads the home of the user, whatever HOME says: ours includes what it names.
     config = tmp_path / ".ssh" / "config"
     config.parent.mkdir()
-    config.write_text("Host www-2\n  ServerAliveInterval 7\n  User somebody\n")
+    config.write_text("Host www-1\n  ServerAliveInterval 7\n  User somebody\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    (effect,) = [one for one in doctored.doctor("www-2")["www-2"]["own_ssh"] if "serveralive" in one]
+    (effect,) = [one for one in doctored.doctor("www-1")["www-1"]["own_ssh"] if "serveralive" in one]
     assert effect == "serveraliveinterval 7 (without: 15)"
