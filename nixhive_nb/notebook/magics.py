@@ -148,6 +148,7 @@ class HiveMagics(Magics):
           build [PATTERN]...                 build systems
           push [PATTERN]...                  build, and bring them to stores and instances
           deploy [PATTERN]...                build, push, and activate
+          doctor [PATTERN]...                say what keeps hosts from being deployed to
           generations [PATTERN]...           list what a rollback can go back to
           rollback PATTERN...                go back to an earlier generation
           reboot PATTERN...                  reboot, and see that hosts come back

@@ -99,7 +99,7 @@ HOSTS = ["jump", "web", "www", "portico", "www-1", "www-2"]
         ("deploy -c other.nix w", []),
         ("-c hive.nix deploy po", ["portico"]),
         ("deploy -c ~nobody-here/hive.nix w", []),
-        ("help d", ["diff", "deploy"]),
+        ("help d", ["diff", "doctor", "deploy"]),
         ("completion ", ["bash", "zsh", "fish"]),
         ("lab d", ["down"]),
     ],
