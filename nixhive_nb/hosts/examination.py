@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SECONDS = 75
 """How long a host may take: longer than sudo, its relay and its store take together to give up."""
-_CLOCK = "clock="
+_CLOCK, _LAST = "clock=", "examined="
 _MOST = 400
 _MOST_LINES = 20_000
 _LONG = 4_000
@@ -67,18 +67,19 @@ def words(asked: ToExamine) -> str:
 
 async def examine(link: HostLink, asked: ToExamine) -> HostExamined:
     """Examine a host. Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`."""
-    heard: list[float] = []
+    heard: dict[str, float] = {}
 
     def on_line(line: str) -> None:
-        if not heard and line.startswith(_CLOCK):
-            heard.append(time.time())
+        if line.startswith((_CLOCK, _LAST)):
+            heard.setdefault(line.partition("=")[0], time.time())
 
     ended = await link.run(words(asked), seconds=SECONDS, on_line=on_line)
-    # The login comes before it, and is no part of the round trip.
-    sent = time.time() - ended.seconds
+    # The login comes before it, and is no part of the round trip. Here it may be later by the time that others take.
+    now = time.time()
+    sent = heard.get(_LAST.rstrip("="), now) - ended.seconds
     # Of an answer that was cut, not all that it lacks is there.
     return parse(
-        ended.stdout, {} if ended.is_cut else asked.sizes or {}, sent=sent, heard=heard[0] if heard else time.time()
+        ended.stdout, {} if ended.is_cut else asked.sizes or {}, sent=sent, heard=heard.get(_CLOCK.rstrip("="), now)
     )
 
 
@@ -106,6 +107,7 @@ def parse(stdout: str, sizes: Mapping[str, int], *, sent: float, heard: float) -
         power_said=found.get("power_said", "")[:_MOST],
         relay=_relay(found, [value for name, value in pairs if name == "relay_said"]),
         takes_from=found.get("relay_allowed", "")[:_MOST],
+        takes_other=found.get("relay_other", "")[:_MOST] if "relay_allowed" not in found else "",
         boot=found.get("boot", "")[:_MOST],
         boot_free=_bytes(boot[1]) if boot else None,
         lacks=_bytes_of([value for name, value in pairs if name == "lacks"], sizes) if sizes else None,

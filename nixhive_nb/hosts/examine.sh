@@ -2,21 +2,12 @@
 #
 # $hive_elevate: the words that make root; $hive_relay: the store to reach, $hive_hosts: the names of its host;
 # $hive_paths: the store paths of the wanted system, a line each. All may be empty.
-PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/sbin:/sbin
 within() { if command -v timeout >/dev/null 2>&1; then timeout -k 2 "$@"; else shift; "$@"; fi; }
 last() { while IFS= read -r it || test -n "$it"; do case $it in *[![:space:]]*) one=$it ;; esac; done; printf '%.400s' "$one"; }
 new_nix() { within 10 nix --extra-experimental-features nix-command "$@" </dev/null 2>/dev/null; }
 
 version=$(nix-store --version 2>/dev/null </dev/null)
 say nix "${version##* }"
-settings=$(new_nix config show || new_nix show-config)
-printf '%s\n' "$settings" | while IFS= read -r one; do
-  case $one in
-    'require-sigs = '* | 'substituters = '* | 'trusted-public-keys = '* | 'trusted-substituters = '* | 'trusted-users = '*)
-      say setting "${one%% = *} ${one#* = }" ;;
-  esac
-done
-say names "$(id -un 2>/dev/null) $(for one in $(id -Gn 2>/dev/null); do printf '@%s ' "$one"; done)"
 
 uid=$(id -u)
 power=0 is_root='test "$(id -u)" = 0 || exit 65'
@@ -30,6 +21,17 @@ if test "$uid" != 0; then
     power=1
   fi
 fi
+
+# Up to here by the PATH of the login, as a deploy has it.
+PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/sbin:/sbin
+settings=$(new_nix config show || new_nix show-config)
+printf '%s\n' "$settings" | while IFS= read -r one; do
+  case $one in
+    'require-sigs = '* | 'substituters = '* | 'trusted-public-keys = '* | 'trusted-substituters = '* | 'trusted-users = '*)
+      say setting "${one%% = *} ${one#* = }" ;;
+  esac
+done
+say names "$(id -un 2>/dev/null) $(for one in $(id -Gn 2>/dev/null); do printf '@%s ' "$one"; done)"
 
 # As root, whose keys and caches a daemon uses; what Nix would keep of it goes with the folder.
 ping='hive_dir=$(mktemp -d) || exit 70; trap "rm -rf \"$hive_dir\"" EXIT
@@ -52,7 +54,9 @@ if test -n "$hive_relay"; then
   for one in $substituters; do
     host=${one#*://} host=${host%%[/?]*} host=${host#*@}
     case " $hive_hosts " in *" ${host%%:*} "*) at=$one; say relay_allowed "$one"; break ;; esac
-    if test "${one%/}" = "${hive_relay%/}"; then say relay_allowed "$one"; break; fi
+    if test "${one%/}" = "${hive_relay%/}"; then at=$one; say relay_allowed "$one"; break; fi
+    # From the other side of a jump host it may have another name.
+    case $hive_relay:$one in ssh*:ssh://* | ssh*:ssh-ng://*) at=$one; say relay_other "$one" ;; esac
   done
   if test "$power" = 0; then
     if test "$uid" = 0; then
@@ -77,4 +81,4 @@ done
 printf '%s\n' "$hive_paths" | while IFS= read -r one; do
   test -z "$one" || test -e "$one" || say lacks "$one"
 done
-true
+say examined yes

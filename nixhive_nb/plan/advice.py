@@ -174,6 +174,10 @@ def _shell(_found: re.Match[str], _instance: str, system: str, way: WayThere) ->
     return in_system(system, f"users.users.{_name(way.user)}.shell = pkgs.bashInteractive; # and no forced command")
 
 
+def _jump(found: re.Match[str], _instance: str, _system: str, _way: WayThere) -> tuple[str, ...]:
+    return in_shell(f"nix-hive doctor {shlex.quote(found[1])} # the way to others leads through it")
+
+
 def _network(_found: re.Match[str], instance: str, system: str, way: WayThere) -> tuple[str, ...]:
     port = way.port or _SSH_PORT
     ports = [] if port == _SSH_PORT else [f"services.openssh.ports = [ {port} ];"]
@@ -189,6 +193,7 @@ _REACHING = tuple(
     for said, lines in (
         (r'host key.*"((?:ssh|ecdsa|sk)-[^\s"]+ [A-Za-z0-9+/=]+)"', _host_key),
         ("ssh cannot read its configuration|reached through itself", _own_config),
+        (r"behind a jump host that cannot be used: ([\w.-]+)", _jump),
         (r"(\S+) has a passphrase", _locked),
         ("no key to try", _no_key),
         ("login of user", _refused),

@@ -37,11 +37,17 @@ def judged(found: Diagnosis, here: ThisMachine, wanted: Wanted | None, platform:
             found,
             trust=trust_in(host, here.public_key),
             is_signed=takes_signed(host, here.public_key),
-            is_allowed=bool(host.takes_from) if found.relay and host.settings is not None else None,
+            is_allowed=_is_allowed(host) if found.relay else None,
         )
     each = [*_of_deployment(found, here, wanted, platform), *(_of_host(found, host, here, platform) if host else ())]
     told = dict.fromkeys(one for one in each)
     return msgspec.structs.replace(found, shortcomings=tuple(sorted(told, key=lambda one: KINDS.index(one.kind))))
+
+
+def _is_allowed(host: HostExamined) -> bool | None:
+    if host.takes_from:
+        return True
+    return None if host.settings is None or host.takes_other else False
 
 
 def takes_signed(host: HostExamined, public_key: str) -> bool | None:

@@ -56,6 +56,8 @@ class HostExamined(msgspec.Struct, frozen=True, kw_only=True):
     """None where it has none, or that could not be tried."""
     takes_from: str = ""
     """The substituter of its Nix that leads to its relay; empty where none does."""
+    takes_other: str = ""
+    """Another substituter that is reached by ssh, which may be the relay by another name; empty where none is."""
     boot: str = ""
     """Where its boot loader has kernels, if that is a file system of its own."""
     boot_free: Whole | None = None
@@ -141,7 +143,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     is_signed: bool | None = None
     """Whether the host takes what our key has signed; None where there is no key, or that is not known."""
     is_allowed: bool | None = None
-    """Whether the relay is among its substituters."""
+    """Whether the relay is among its substituters; None where one of them may be it, or that is not known."""
     shortcomings: tuple[Shortcoming, ...] = ()
 
     @property

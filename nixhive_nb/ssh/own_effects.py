@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -94,7 +95,7 @@ def expired(identities: Iterable[Path]) -> tuple[tuple[str, str], ...]:
     found = []
     for key in identities:
         file = key.with_name(f"{key.name.removesuffix('.pub')}-cert.pub")
-        if file.is_file() and (until := _until(file)) is not None and until < datetime.now():  # noqa: DTZ005 - ssh-keygen's are local
+        if file.is_file() and (until := _until(file, file.stat().st_mtime_ns)) is not None and until < datetime.now():  # noqa: DTZ005 - ssh-keygen's are local
             found.append((str(file), until.isoformat(sep=" ", timespec="minutes")))
     return tuple(found)
 
@@ -108,7 +109,8 @@ def public_key(identities: Iterable[Path]) -> str:
     return ""
 
 
-def _until(certificate: Path) -> datetime | None:
+@functools.lru_cache(maxsize=64)
+def _until(certificate: Path, changed: int) -> datetime | None:  # noqa: ARG001 - a changed file is another one
     told = process.run(["ssh-keygen", "-L", "-f", str(certificate)], timeout=_SECONDS)
     ends = _VALID.search(told.stdout)
     return datetime.fromisoformat(ends[1]) if ends else None

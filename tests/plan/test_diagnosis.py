@@ -141,6 +141,10 @@ UNREACHED = {
         "www-1: the login of user deploy was refused. Keys tried: /id.",
         'users.users.deploy.openssh.authorizedKeys.keys = [ "ssh-ed25519 AAAA" ];',
     ),
+    "a jump host that is off": (
+        "www-1 is behind a jump host that cannot be used: portico: Connection refused",
+        "nix-hive doctor portico",
+    ),
     "no such name": ("www-1: there is no address for the name w.example.", "instances.www-1.ssh.Hostname"),
     "nobody listens": ("www-1 (192.0.2.1:22) refuses the connection: no ssh server", "services.openssh"),
     "no answer": ("www-1 (192.0.2.1:22) did not answer within 10 s.", "services.openssh"),
@@ -187,6 +191,12 @@ def test_lines_of_nix_are_nix_whatever_a_name_holds(odd):
             argv = ["nix-instantiate", "--parse", "-E", f"{{ {lines} }}"]
             told = subprocess.run(argv, capture_output=True, text=True, check=False)
             assert told.returncode == 0, f"{lines}\n{told.stderr}"
+
+
+def test_a_substituter_that_may_be_the_relay_by_another_name_is_no_shortcoming():
+    one = diagnosis(takes_from="", takes_other="ssh://10.0.0.1")
+    assert one.ok
+    assert one.is_allowed is None
 
 
 def test_each_kind_stands_in_the_list_of_kinds():
