@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 
 import pytest
 
@@ -200,6 +201,20 @@ def test_a_certificate_that_is_not_valid_any_more(doctored, rows):
     assert row["error"] == ""
     assert row["key"] == "ssh-ed25519-cert-v01@openssh.com"
     assert row["key_from"].startswith("certificate ")
+
+
+def test_a_key_that_an_agent_has(doctored, monkeypatch, tmp_path):
+    sock = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(sock)], stdout=subprocess.PIPE)
+    try:
+        agent.stdout.readline()  # it listens
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(sock))
+        subprocess.run(["ssh-add", "-q", str(doctored.lab.identity)], check=True)
+        row = doctored.doctor("www-1")["www-1"]
+    finally:
+        agent.terminate()
+        agent.wait()
+    assert (row["key"], row["key_from"]) == ("ssh-ed25519", f"agent {doctored.lab.identity}")
 
 
 def test_a_host_key_that_nobody_knows(doctored, rows):
