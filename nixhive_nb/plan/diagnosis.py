@@ -23,7 +23,8 @@ CLOCK_SECONDS = 30.0
 _OLDEST_NIX = (2, 8)
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
 _STARTED_OTHER = 65
-_LOUD = re.compile(r"^(?:\S*/)?(?:sudo|doas|run0)(?:-rs)?: ")
+_LOUD = re.compile(r"^(?:(?:\S*/)?(?:sudo|doas|run0)(?:-rs)?|timeout: failed to run command \S+): ")
+"""Who said it, which is told already."""
 
 
 def judged(found: Diagnosis, here: ThisMachine, wanted: Wanted | None, platform: str) -> Diagnosis:

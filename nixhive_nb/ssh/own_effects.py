@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 8
-_NO_EFFECT = ("sendenv", "hashknownhosts", "visualhostkey", "host")
-"""What changes nothing of how a host is reached."""
+_NO_EFFECT = ("sendenv", "hashknownhosts", "visualhostkey", "host", "gssapiauthentication")
+"""What changes nothing of how a host is reached; the last one is what Debian has for every host."""
 _MOST = 200
 _VALID = re.compile(r"^\s+Valid: (?:from \S+|before \S+|always)? ?(?:to|before) (\S+)$", re.MULTILINE)
 _SECONDS = 20

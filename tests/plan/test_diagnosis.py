@@ -33,6 +33,12 @@ CASES = {
         'instances.www-1.elevate = "sudo";',
         {"power": None, "elevate": ()},
     ),
+    "sudo that is not there": (
+        "root",
+        "by `sudo -n`: No such file or directory.",
+        "security.sudo.enable = true;",
+        {"power": 127, "power_said": "timeout: failed to run command 'sudo': No such file or directory"},
+    ),
     "sudo to another user": ("root", "not as root", "security.sudo", {"power": 65}),
     "doas": ("root", "by `doas -n`", "noPass = true;", {"power": 1, "elevate": ("doas", "-n", "--")}),
     "run0": (
