@@ -68,8 +68,12 @@ def having_mounts(mounts: Path) -> list[int]:
 class Sshd:
     """One running server."""
 
-    def __init__(self, folder: Path, address: str, keys: list[Path], authorized: Path, extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, address: str, keys: list[Path], authorized: Path, *, extra: str = "", password: str = "*"
+    ) -> None:
+        """`extra`: what its configuration says first. `password`: what root's is encrypted to; empty for none."""
         self.folder = folder
+        self.password = password
         self.address = address
         self.keys = keys
         self.authorized = authorized
@@ -90,10 +94,10 @@ class Sshd:
             "PidFile none",
             "UsePAM no",
             "StrictModes no",
-            "PermitRootLogin prohibit-password",
-            "PasswordAuthentication no",
-            "KbdInteractiveAuthentication no",
             self.extra,
+            "PermitRootLogin prohibit-password",
+            f"PasswordAuthentication {'no' if self.password else 'yes'}",
+            "KbdInteractiveAuthentication no",
             # At DEBUG1 it writes into the outputs of commands too; the first value wins.
             "LogLevel VERBOSE",
         ]
@@ -104,7 +108,11 @@ class Sshd:
         home.mkdir(exist_ok=True)
         others = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
         passwd.write_text("\n".join([f"root:x:0:0:root:{home}:/bin/sh", *others]) + "\n")
-        script = f'mount --bind "{passwd}" /etc/passwd && exec {SSHD} -D -e -f "{config}"'
+        shadow = self.folder / "shadow"
+        shadow.write_text(f"root:{self.password}:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n")
+        shadow.chmod(0o600)
+        mounts = " && ".join(f'mount --bind "{file}" /etc/{file.name}' for file in (passwd, shadow))
+        script = f'{mounts} && exec {SSHD} -D -e -f "{config}"'
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 # Ends with us, whatever happens to the test run.
@@ -157,10 +165,12 @@ class Site:
         self.authorized = folder / "authorized_keys"
         self.authorized.write_text(public(keys["user"]) + "\n" + public(keys["locked"]) + "\n")
 
-    def sshd(self, *, address="127.0.0.1", keys=("host-ed25519",), extra="") -> Sshd:
+    def sshd(self, *, address="127.0.0.1", keys=("host-ed25519",), extra="", password="*") -> Sshd:
         folder = self.folder / f"sshd-{len(self.servers)}"
         folder.mkdir()
-        server = Sshd(folder, address, [self.keys[name] for name in keys], self.authorized, extra)
+        server = Sshd(
+            folder, address, [self.keys[name] for name in keys], self.authorized, extra=extra, password=password
+        )
         self.servers.append(server)
         return server.start()
 

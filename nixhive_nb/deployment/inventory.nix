@@ -123,7 +123,7 @@ let
   isScalar = value: if isString value then !hasContext value else isInt value || isBool value || isFloat value;
   isOption = value: if isList value then all isScalar value else isScalar value;
   areTexts = value: isList value && all isString value;
-  inInstance = [ "checks" "elevate" "hostKeys" "ssh" "store" "system" "tags" ];
+  inInstance = [ "checks" "elevate" "hostCAs" "hostKeys" "ssh" "store" "system" "tags" ];
   none = [ ];
 
   # Without words for errors, which cost as much as the looks: where one of these cannot be evaluated, all is asked for
@@ -133,6 +133,7 @@ let
     && removeAttrs value inInstance == { }
     && (let how = value.elevate or ""; in isString how || areTexts how)
     && areTexts (value.hostKeys or none)
+    && areTexts (value.hostCAs or none)
     && isTable (value.ssh or { })
     && all isOption (attrValues (value.ssh or { }))
     && isString (value.store or "")
@@ -156,6 +157,7 @@ let
         tags = plain;
         ssh = table option (name: "`ssh.${name}`${of}");
         hostKeys = plain;
+        hostCAs = plain;
         elevate = plain;
         checks = checks of;
       });

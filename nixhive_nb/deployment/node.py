@@ -27,6 +27,7 @@ class Plain(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
     elevate: str | tuple[str, ...] | None = None
     host_keys: tuple[str, ...] = ()
+    host_cas: tuple[str, ...] = msgspec.field(default=(), name="hostCAs")
     ssh: dict[str, Scalar | tuple[Scalar, ...]] = {}
     store: str = ""
     system: str = ""

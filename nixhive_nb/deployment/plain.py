@@ -65,7 +65,8 @@ class PlainReader:
                 store=self._store(plain.store),
                 tags=self._tags.get(plain.tags) or self._new_tags(plain.tags),
                 ssh=ssh,
-                host_keys=_host_keys(plain.host_keys),
+                host_keys=_key_lines(plain.host_keys),
+                host_cas=_key_lines(plain.host_cas),
                 checks=system.checks if checks is None else checks,
                 elevate=system.elevate if plain.elevate is None else _elevate(plain.elevate),
             )
@@ -131,7 +132,7 @@ def _elevate(how: str | tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-def _host_keys(lines: tuple[str, ...]) -> tuple[str, ...]:
+def _key_lines(lines: tuple[str, ...]) -> tuple[str, ...]:
     keys = tuple([line.strip() for line in lines])
     if not all(map(is_key_line, keys)):
         raise _Mistaken

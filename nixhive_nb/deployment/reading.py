@@ -32,11 +32,16 @@ if TYPE_CHECKING:
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
     "system": ("configuration", "paths", "system", "evalConfigArgs", "build", "checks", "elevate"),
-    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks", "elevate"),
+    "instance": ("system", "store", "tags", "ssh", "hostKeys", "hostCAs", "checks", "elevate"),
     "nix": ("build",),
     "nix.build": ("flags",),
     "signing": ("keyFile",),
 }
+_KEY_FILES = {
+    "hostKeys": "/etc/ssh/ssh_host_ed25519_key.pub on the host",
+    "hostCAs": "the file with which host certificates are signed (`ssh-keygen -s FILE -h`), its `.pub`",
+}
+"""Where the keys of an attribute are found."""
 _NOT_IN_PATHS = re.compile(r"[\s\x00-\x1f\x7f=]")
 
 
@@ -157,7 +162,8 @@ class _DeploymentReader:
             store=self.store(members, of),
             tags=self.tags(members, of),
             ssh=self.ssh(node, name),
-            host_keys=self.host_keys(members, of),
+            host_keys=self.key_lines(members, "hostKeys", of),
+            host_cas=self.key_lines(members, "hostCAs", of),
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
             elevate=self.elevate(members, of) or elevate_of_system,
         )
@@ -238,14 +244,14 @@ class _DeploymentReader:
             self.problem(members["tags"], f"`tags`{of} holds a tag with a line break or another control character")
         return found
 
-    def host_keys(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
-        keys = tuple(key.strip() for key in self.strings(members, "hostKeys", of, "key"))
+    def key_lines(self, members: dict[str, Node], attribute: str, of: str) -> tuple[str, ...]:
+        keys = tuple(key.strip() for key in self.strings(members, attribute, of, "key"))
         for key in keys:
             if not is_key_line(key):
                 self.problem(
-                    members["hostKeys"],
-                    f"`hostKeys`{of} holds {_shortened(key)!r}, which is not a public key; write the line of "
-                    "/etc/ssh/ssh_host_ed25519_key.pub on the host (`ssh-ed25519 AAAA…`)",
+                    members[attribute],
+                    f"`{attribute}`{of} holds {_shortened(key)!r}, which is not a public key; write the line of "
+                    f"{_KEY_FILES[attribute]} (`ssh-ed25519 AAAA…`)",
                 )
         return keys
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _SHOWN = ("hostname", "port", "user", "proxyjump")
 """The ssh options that are kept as they are."""
-_NAMES = {"host_keys": "hostKeys"}
+_NAMES = {"host_keys": "hostKeys", "host_cas": "hostCAs"}
+_LATER = ("elevate", "host_cas")
 _HASH = 24
 """How many hexadecimal digits a term is kept by: 96 bits."""
 
@@ -93,7 +94,7 @@ def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]
     for check in instance.checks:
         yield intern(f"checks.{check.name}"), hashes.of(check)
     for name in _whole_fields(type(instance)):
-        if name == "elevate" and not instance.elevate:
+        if name in _LATER and not getattr(instance, name):
             continue  # as in plans of before
         yield _NAMES.get(name, name), hashes.of(getattr(instance, name))
 

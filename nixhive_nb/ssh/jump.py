@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
@@ -28,7 +29,6 @@ from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from nixhive_nb.deployment.ways import Hop
     from nixhive_nb.ssh.resolve import SshTarget
@@ -104,24 +104,35 @@ class Jumps:
             if self._closed:
                 raise Cancelled
             if name not in self._chains:
-                if self._folder is None:
-                    self._folder = private_folder()
-                self._chains[name] = _Chain(self._config, tuple(hops), self._folder / f"j{next(self._numbers)}")
+                self._chains[name] = _Chain(self._config, tuple(hops), self._place)
             return self._chains[name]
+
+    def _place(self) -> Path:
+        """Make a folder for the sockets of a chain, in another one of ours where somebody has cleaned up."""
+        with self._lock:
+            if self._closed:
+                raise Cancelled
+            if self._folder is None or not self._folder.is_dir():
+                self._folder = private_folder()
+            folder = self._folder / f"j{next(self._numbers)}"
+            folder.mkdir(mode=0o700)
+            return folder
 
 
 class _Chain:
     """One process, which holds the connection to the last jump host of a chain."""
 
-    def __init__(self, config: Path, hops: tuple[Hop, ...], folder: Path) -> None:
+    def __init__(self, config: Path, hops: tuple[Hop, ...], place: Callable[[], Path]) -> None:
+        """`place` makes a folder for its sockets, each time that it starts."""
         self._config = config
         self._hops = hops
-        self._folder = folder
-        self._log = folder / "log"
+        self._place = place
+        self._folder = Path()
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._control = folder / "c"
+        self._cut_off: list[subprocess.Popen[bytes]] = []
+        """Those whose sockets are gone, and by which hosts are still connected."""
         self._forwards: dict[tuple[str, int], Path] = {}
         self._wanted: dict[tuple[str, int], SshTarget] = {}
         """Hosts that somebody waits for, or soon will."""
@@ -184,17 +195,26 @@ class _Chain:
             return one_line(" or ".join(reasons), _MOST_WORDS) or "the channel was refused"
         return ""
 
+    @property
+    def _control(self) -> Path:
+        return self._folder / "c"
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
     def close(self) -> None:
         """End the process. Not under the lock: whoever starts it notices."""
         self._closed = True
-        running = self._process
-        if running is not None:
-            process.end(running)
+        for running in (self._process, *self._cut_off):
+            if running is not None:
+                process.end(running)
 
     def _ensure(self, target: SshTarget, cancelled: Callable[[], bool]) -> None:
         if self._closed:
             raise Cancelled
-        if self._process is not None and self._process.poll() is None:
+        # Without its socket, as after a clean-up of /tmp, it is as good as gone.
+        if self._process is not None and self._process.poll() is None and self._control.exists():
             return
         if self._failure is not None and time.monotonic() - self._failed_at < _REMEMBER:
             raise self._for(target)
@@ -219,11 +239,14 @@ class _Chain:
 
     def _clear(self) -> None:
         self._forwards.clear()
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None and not self._control.exists():
+            self._cut_off.append(self._process)
+        elif self._process is not None:
             process.end(self._process)
-            self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(mode=0o700)
+        self._process = None
+        if self._folder.name:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = self._place()
 
     def _start(self, cancelled: Callable[[], bool]) -> None:
         last, earlier = self._hops[-1], self._hops[:-1]

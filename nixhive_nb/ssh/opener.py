@@ -197,6 +197,8 @@ class Opener:
     def _persist(self, guest: _Guest, attempt: Attempt, *, urgent: bool) -> Opened:
         """Log in; again where a server drops us before the login, which it does when too many come at once."""
         target, until = guest.target, 0.0
+        if target.jumps:
+            self._resolve.restore()  # ssh itself reads it on the way
         for tries in range(1, _TRIES + 1):
             try:
                 way = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None

@@ -20,6 +20,7 @@ from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.call import Call
 from nixhive_nb.ssh.config import SESSIONS
+from nixhive_nb.ssh.host_keys import lines_of
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
 from nixhive_nb.ssh.resolve import Resolver
@@ -84,7 +85,9 @@ class Connections:
             alive_interval=alive_interval,
             silence=alive_interval * alive_misses,
         )
-        keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
+        keys = {
+            instance.name: lines_of(instance.host_keys, instance.host_cas) for instance in inventory.instances.values()
+        }
         descriptors.allow_many()
         self._most = most or descriptors.connections_at_once()
         self._silent = 2 * alive_interval

@@ -19,7 +19,7 @@ from nixhive_nb.util import process, said
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from nixhive_nb.ssh.alike import Alike, Kin
 
@@ -41,6 +41,8 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     identity_files: tuple[Path, ...] = ()
     """Private keys, or public halves of keys that are in the agent. Some may not exist."""
+    certificate_files: tuple[Path, ...] = ()
+    """Certificates for our keys, each in a file of its own. Without one, those beside the keys count."""
     identities_only: bool = False
     agent: str = ""
     """Socket of the agent; empty for none."""
@@ -51,6 +53,8 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds; how long a connection may take up to the login."""
     host_key_alias: str = ""
     known_hosts: tuple[Path, ...] = ()
+    ca_algorithms: tuple[str, ...] = ()
+    """How an authority may have signed the certificate of the host; empty for the usual ways."""
     address_family: str = "any"
     bind_address: str = ""
 
@@ -80,8 +84,10 @@ class Resolver:
     Of hosts that are `alike`, ssh is asked about one.
     """
 
-    def __init__(self, config: Path, alike: Alike | None = None) -> None:
+    def __init__(self, config: Path, alike: Alike | None = None, restore: Callable[[], object] = bool) -> None:
+        """Ask nothing yet. `restore` sees that the configuration is there, before ssh reads it."""
         self._config = config
+        self.restore = restore
         self._alike = alike
         self._known: dict[str, SshTarget] = {}
         self._before: dict[str, SshTarget] = {}
@@ -100,6 +106,7 @@ class Resolver:
         return self._alike.kin(name) if self._alike is not None else None
 
     def _asked(self, name: str) -> str:
+        self.restore()
         with self._slots:
             return _ask(self._config, name)
 
@@ -180,6 +187,9 @@ def parse(name: str, text: str) -> SshTarget:
         port=port,
         user=user,
         identity_files=_paths(_expand(file, tokens) for file in options.get("identityfile", ())),
+        certificate_files=_paths(
+            _expand(file, tokens) for file in options.get("certificatefile", ()) if file.lower() != "none"
+        ),
         identities_only=one.get("identitiesonly") == "yes",
         agent=_agent(_value(one, "identityagent", "SSH_AUTH_SOCK"), tokens),
         jumps=_jumps(name, _expand(_value(one, "proxyjump"), tokens)),
@@ -191,6 +201,7 @@ def parse(name: str, text: str) -> SshTarget:
             for keyword in ("userknownhostsfile", "globalknownhostsfile")
             for file in _split_files(_value(one, keyword))
         ),
+        ca_algorithms=tuple(filter(None, one.get("casignaturealgorithms", "").split(","))),
         address_family=one.get("addressfamily", "any"),
         bind_address=_value(one, "bindaddress"),
     )

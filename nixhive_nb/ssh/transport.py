@@ -23,6 +23,7 @@ from paramiko.common import (
     cMSG_GLOBAL_REQUEST,
 )
 
+from nixhive_nb.ssh.certificates import certificate_kind
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
 
@@ -278,6 +279,7 @@ class Transport(paramiko.Transport):
         """`name` is the host's, for the log."""
         self._instance = name
         self._link = sock
+        self._key_algorithms: tuple[str, ...] = ()
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
         self.set_log_channel(_QUIET)
         # In Python, to check what came costs several times as much as to decrypt it: these ciphers do both at once.
@@ -326,10 +328,15 @@ class Transport(paramiko.Transport):
 
     def prefer(self, algorithms: Sequence[str]) -> None:
         """Ask for these host key algorithms first. Else a host may show a key of a type that we do not know."""
-        options = self.get_security_options()
-        offered = tuple(options.key_types)
-        known = tuple(name for name in algorithms if name in offered)
-        options.key_types = known + tuple(name for name in offered if name not in known)
+        offered = tuple(self.get_security_options().key_types)
+        can = {*offered, *map(certificate_kind, offered)}
+        known = tuple(name for name in algorithms if name in can)
+        self._key_algorithms = known + tuple(name for name in offered if name not in known)
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The host key algorithms, the best first. paramiko's own adds those of certificates, wanted or not."""
+        return self._key_algorithms or tuple(self.get_security_options().key_types)
 
     def ask_for_life_signs(self, seconds: float) -> None:
         """Send a question that every server answers each time nothing was sent for `seconds`.
