@@ -59,6 +59,7 @@ LogLevel ERROR
 """
 _NEWER = {"SessionType": "default", "StdinNull": "no", "ForkAfterAuthentication": "no"}
 """What would keep a command from its input or output. An ssh before 8.7 does not know them: then nobody says them."""
+# What hosts say is read: it is not to come in the language of whoever works here.
 _LAST = f"""\
 
 Match all
@@ -66,6 +67,7 @@ ConnectTimeout {CONNECT_TIMEOUT}
 ConnectionAttempts 1
 ServerAliveInterval 15
 ServerAliveCountMax 4
+SendEnv -*
 """
 _SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 # A control socket's name gets a suffix while it is made, and the kernel allows 107 bytes in all.

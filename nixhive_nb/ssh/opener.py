@@ -252,6 +252,7 @@ class Opener:
         def transport(sock: Link, **_: Any) -> Transport:  # noqa: ANN401 - what paramiko passes
             made = Transport(sock, target.name)
             made.prefer(guest.known.algorithms)
+            made.environment = target.environment
             # Later than our own deadline, which can tell a slow server from one that hangs up.
             made.banner_timeout = made.handshake_timeout = guest.timeout * 2
             made.auth_timeout = _AUTH_TIMEOUT

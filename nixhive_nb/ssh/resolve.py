@@ -55,6 +55,8 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     known_hosts: tuple[Path, ...] = ()
     ca_algorithms: tuple[str, ...] = ()
     """How an authority may have signed the certificate of the host; empty for the usual ways."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables of its commands, by `SetEnv`, as far as the host takes them."""
     address_family: str = "any"
     bind_address: str = ""
 
@@ -202,9 +204,20 @@ def parse(name: str, text: str) -> SshTarget:
             for file in _split_files(_value(one, keyword))
         ),
         ca_algorithms=tuple(filter(None, one.get("casignaturealgorithms", "").split(","))),
+        environment=_variables(options.get("setenv", ())),
         address_family=one.get("addressfamily", "any"),
         bind_address=_value(one, "bindaddress"),
     )
+
+
+def _variables(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return variables by name; of two with one name ssh takes the first."""
+    found: dict[str, str] = {}
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals:
+            found.setdefault(name, value)
+    return tuple(found.items())
 
 
 def _value(options: Mapping[str, str], keyword: str, default: str = "") -> str:

@@ -280,6 +280,8 @@ class Transport(paramiko.Transport):
         self._instance = name
         self._link = sock
         self._key_algorithms: tuple[str, ...] = ()
+        self.environment: tuple[tuple[str, str], ...] = ()
+        """Variables for each command, as far as the host takes them."""
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
         self.set_log_channel(_QUIET)
         # In Python, to check what came costs several times as much as to decrypt it: these ciphers do both at once.
@@ -424,14 +426,21 @@ def room_in(channel: paramiko.Channel) -> int:
 
 def begin(transport: Transport, channel: Any, command: str) -> None:  # noqa: ANN401 - as above
     """Have a command run in a session, and wait for no answer: where it is refused, paramiko closes the session."""
+    variables = [_request(channel, "env", *variable, answered=False) for variable in transport.environment]
+    with transport.input_of(channel):
+        for message in (*variables, _request(channel, "exec", command, answered=True)):
+            transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
+
+
+def _request(channel: Any, kind: str, *words: str, answered: bool) -> paramiko.Message:  # noqa: ANN401 - as above
     message = paramiko.Message()
     message.add_byte(cMSG_CHANNEL_REQUEST)
     message.add_int(channel.remote_chanid)
-    message.add_string("exec")
-    message.add_boolean(True)  # noqa: FBT003 - paramiko's way
-    message.add_string(command)
-    with transport.input_of(channel):
-        transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
+    message.add_string(kind)
+    message.add_boolean(answered)
+    for word in words:
+        message.add_string(word)
+    return message
 
 
 def has_said_all(channel: paramiko.Channel) -> bool:
