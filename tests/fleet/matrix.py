@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,24 @@ NARROWED = {
 SHELLS = {"sh": "/bin/sh", "bash": "/bin/bash", "zsh": "/usr/bin/zsh", "fish": "/usr/bin/fish", "tcsh": "/usr/bin/tcsh"}
 CERTIFIED = ("certificate beside the key", "CertificateFile", "certificate in the agent")
 ROWS = covering(FACTORS)
+_FEW = (
+    ("as it comes", "key file", "ProxyJump", "sudo", "zsh"),
+    ("Ciphers", "certificate beside the key", "two jumps", "root", "fish"),
+    ("HostKeyAlgorithms", "a hardware key's file first", "ProxyCommand", "sudo", "tcsh"),
+    ("as it comes", "certificate in the agent", "direct", "run0", "bash that talks"),
+    ("KexAlgorithms", "agent", "ProxyJump", "root", "bash"),
+    ("HostKeyAlgorithms", "CertificateFile", "jump of ~/.ssh/config", "run0", "sh"),
+)
+REAL_ROWS = [dict(zip(FACTORS, values, strict=True)) for values in _FEW]
+"""The rows of hosts with systemd: the first three have 252, the others 257."""
+REAL_KINDS = ("systemd 252",) * 3 + ("systemd 257",) * 3
+BEYOND_FABRIC = ("Ciphers", "MACs", "KexAlgorithms")
+"""What Fabric has no algorithm for."""
+_POLKIT = """\
+polkit.addRule(function(action, subject) {
+  if (action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "deploy") return polkit.Result.YES;
+});
+"""
 _TALKS = "echo out of the start-up file\necho and on the other stream >&2\n"
 _FIRST_PORT = 2300
 # As the doas of NixOS has it: its own would find the programs of this machine first.
@@ -87,8 +106,12 @@ def named(row: Row) -> str:
 class Matrix:
     """The fleet: `row-N` is the host of the row N."""
 
-    def __init__(self, fleet: Practice, rows: Sequence[Row], keys: Path, port_of: str) -> None:
-        """`keys`: where ours are. `port_of`: the address at which ports lead to hosts directly."""
+    def __init__(self, fleet: Practice, rows: Sequence[Row], keys: Path, port_of: str, *, reload: str) -> None:
+        """`keys`: where ours are. `port_of`: the address at which ports lead to hosts directly.
+
+        `reload`: what has sshd of a host read its configuration anew.
+        """
+        self._reload = reload
         self.fleet = fleet
         self.rows = {f"row-{number}": row for number, row in enumerate(rows, 1)}
         self.lab = fleet.lab
@@ -113,7 +136,7 @@ class Matrix:
         for name, row in self.rows.items():
             self._dress(name, row)
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda name: self.lab.exec(name, ["kill", "-HUP", "1"]), self.rows))
+            list(pool.map(lambda name: self.lab.exec(name, ["sh", "-c", self._reload]), self.rows))
         instances = "\n".join(self._instance(name, row) for name, row in self.rows.items())
         (self.fleet.example / "matrix.nix").write_text(_HIVE.format(instances=instances))
 
@@ -147,6 +170,10 @@ class Matrix:
         if row["shell"] == "bash that talks":
             (home / ".bashrc").write_text(_TALKS)
             (home / ".bashrc").chmod(0o644)
+        if row["root"] == "run0":
+            rules = etc / "polkit-1" / "rules.d"
+            rules.mkdir(parents=True, exist_ok=True)
+            (rules / "50-deploy.rules").write_text(_POLKIT)
         if row["root"] == "doas":
             (etc / "doas.conf").write_text(f"permit nopass setenv {{ PATH={_PATH} }} {user} as root\n")
             (etc / "doas.conf").chmod(0o644)
@@ -195,12 +222,16 @@ class Matrix:
     def nix_hive(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self.fleet.nix_hive(command, "-c", "example/matrix.nix", *words)
 
-    def by_ssh(self) -> dict[str, str]:
-        """Return what OpenSSH with the same configuration says of each host; empty for one that it reaches."""
+    def configuration(self) -> Path:
+        """Write what OpenSSH is to read, and return where that is."""
         said = self.nix_hive("ssh-config")
         assert said.returncode == 0, said.stderr
         config = self.fleet.folder / "ssh-config"
         config.write_text(said.stdout)
+        return config
+
+    def by_ssh(self, config: Path) -> dict[str, str]:
+        """Return what OpenSSH with this configuration says of each host; empty for one that it reaches."""
 
         def reach(name: str) -> str:
             argv = ["ssh", "-F", str(config), "-o", "BatchMode=yes", name, "true"]
@@ -218,13 +249,22 @@ def _emptied(line: str, user: str) -> str:
     return ":".join([name, "", *rest]) if name == user else line
 
 
+def _spec(number: int, row: Row, kind: str | None) -> HostSpec:
+    name, user, sudo = f"row-{number}", "root" if row["root"] == "root" else "deploy", row["root"] == "sudo"
+    if kind is None:
+        return HostSpec(name, "www", user=user, sudo=sudo)
+    return HostSpec(
+        name, "www", user=user, sudo=sudo, init="systemd", debian="trixie" if kind.endswith("257") else "bookworm"
+    )
+
+
 @contextlib.contextmanager
-def matrix(folder: Path) -> Iterator[Matrix]:
-    """Bring the fleet up, with what the ways to it need. Home is the folder that it works in."""
-    specs = [
-        HostSpec(f"row-{number}", "www", user="root" if row["root"] == "root" else "deploy", sudo=row["root"] == "sudo")
-        for number, row in enumerate(ROWS, 1)
-    ]
+def matrix(folder: Path, rows: Sequence[Row] = ROWS, kinds: Sequence[str] = ()) -> Iterator[Matrix]:
+    """Bring the fleet up, with what the ways to it need. Home is the folder that it works in.
+
+    `kinds`: which systemd each host has; by default none has any.
+    """
+    specs = [_spec(number, row, kind) for number, (row, kind) in enumerate(zip_longest(rows, kinds), 1)]
     fleet = start(folder, web=0, specs=specs)
     keys = folder / "matrix-keys"
     keys.mkdir(mode=0o700)
@@ -232,7 +272,7 @@ def matrix(folder: Path) -> Iterator[Matrix]:
     before = os.environ.get("HOME")
     os.environ["HOME"] = str(folder)
     try:
-        one = Matrix(fleet, ROWS, keys, portico.address)
+        one = Matrix(fleet, rows, keys, portico.address, reload="systemctl restart ssh" if kinds else "kill -HUP 1")
         one.prepare()
         with contextlib.ExitStack() as stack:
             stack.enter_context(ssh_keys.agent(keys / "agent", fleet.lab.identity))
