@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,7 @@ from nixhive_nb.ssh.certificates import SIGNED_BY, certificate_kind, read_certif
 from nixhive_nb.ssh.public_keys import HostKey, parse_key
 from nixhive_nb.ssh.wire import Malformed
 from nixhive_nb.util import process
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SSH_PORT = 22
+_KRL = b"SSHKRL\n\0"
+"""How a list of revoked keys begins that `ssh-keygen -k` has made."""
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _AUTHORITY = "@cert-authority"
 _OF_CERTIFICATES = tuple(
@@ -117,7 +121,7 @@ def check(target: SshTarget, known: HostKeys, shown: HostKey, certificate: HostK
 
     `certificate`: the one that it was shown in, if any. The host has proved that it has the key of either.
     """
-    if shown in known.revoked:
+    if shown in known.revoked or _is_revoked(target, shown, certificate):
         raise HostKeyError(f"host key {_describe(target, shown)}, which is marked as revoked. Nothing was sent.")
     if shown in known.accepted:
         _log.debug("%s: host key %s (%s), as %s says", target, shown.fingerprint, shown.kind, known.origin)
@@ -146,6 +150,36 @@ def check(target: SshTarget, known: HostKeys, shown: HostKey, certificate: HostK
         f"host key {_describe(target, shown)}, which is not known. Nothing was sent. "
         f'If it is right, add to instances.{target.name}.hostKeys in the deployment: "{shown}"'
     )
+
+
+def _is_revoked(target: SshTarget, shown: HostKey, certificate: HostKey | None) -> bool:
+    """Return whether the user's `RevokedHostKeys` has a key, its certificate or its authority.
+
+    As with OpenSSH, a file that cannot be read has all of them.
+    """
+    if target.revoked_keys is None:
+        return False
+    try:
+        data = target.revoked_keys.read_bytes()
+    except OSError:
+        _log.warning("%s: RevokedHostKeys cannot be read: %s", target, target.revoked_keys, exc_info=True)
+        return True
+    if not data.startswith(_KRL):
+        named = {key.blob for line in data.decode(errors="replace").splitlines() if (key := parse_key(line))}
+        return bool(named & _blobs(shown, certificate))
+    with tempfile.NamedTemporaryFile("w", prefix="hive-key-", suffix=".pub") as file:
+        file.write(f"{certificate or shown}\n")
+        file.flush()
+        return bool(process.run(["ssh-keygen", "-Q", "-f", str(target.revoked_keys), file.name], timeout=20).status)
+
+
+def _blobs(shown: HostKey, certificate: HostKey | None) -> set[bytes]:
+    blobs = {shown.blob}
+    if certificate is not None:
+        blobs.add(certificate.blob)
+        with swallowed(_log, "the certificate of a host", Malformed):  # which is told when it is looked at
+            blobs.add(read_certificate(certificate.blob).authority.blob)
+    return blobs
 
 
 def _not_vouched(target: SshTarget, known: HostKeys, shown: HostKey, certificate: HostKey | None) -> str:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import paramiko
@@ -19,7 +20,7 @@ import paramiko
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.call import Call
-from nixhive_nb.ssh.config import SESSIONS
+from nixhive_nb.ssh.config import SESSIONS, restore
 from nixhive_nb.ssh.host_keys import lines_of
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
@@ -93,7 +94,7 @@ class Connections:
         self._silent = 2 * alive_interval
         """Seconds: who let so many pass has been asked for a sign of life, and gave none."""
         self._watchdog = Watchdog()
-        self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends))
+        self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends), partial(restore, files))
         self._opener = Opener(
             files.batch,
             keys,

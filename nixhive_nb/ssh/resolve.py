@@ -53,6 +53,8 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds; how long a connection may take up to the login."""
     host_key_alias: str = ""
     known_hosts: tuple[Path, ...] = ()
+    revoked_keys: Path | None = None
+    """A file of keys that no host may show: `RevokedHostKeys`."""
     ca_algorithms: tuple[str, ...] = ()
     """How an authority may have signed the certificate of the host; empty for the usual ways."""
     environment: tuple[tuple[str, str], ...] = ()
@@ -203,6 +205,7 @@ def parse(name: str, text: str) -> SshTarget:
             for keyword in ("userknownhostsfile", "globalknownhostsfile")
             for file in _split_files(_value(one, keyword))
         ),
+        revoked_keys=next(iter(_paths([revoked] if (revoked := _value(one, "revokedhostkeys")) else [])), None),
         ca_algorithms=tuple(filter(None, one.get("casignaturealgorithms", "").split(","))),
         environment=_variables(options.get("setenv", ())),
         address_family=one.get("addressfamily", "any"),

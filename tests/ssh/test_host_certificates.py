@@ -140,6 +140,27 @@ def test_what_is_revoked_counts_no_more(site, authority, revoked):
     assert "revoked" in is_refused(site, site.instance("web", server, keys=[], UserKnownHostsFile=known))
 
 
+@pytest.mark.parametrize("form", ["list", "KRL", "not there"])
+@pytest.mark.parametrize("what", ["key", "authority"])
+def test_keys_that_the_user_has_revoked_count_no_more(site, authority, form, what):
+    server = vouched(site, authority)
+    bad = server.keys[0] if what == "key" else authority
+    revoked = site.folder / "revoked"
+    if form == "list":
+        revoked.write_text(f"# of old\n{public(bad)}\n")
+    elif form == "KRL":
+        subprocess.run(["ssh-keygen", "-q", "-k", "-f", str(revoked), f"{bad}.pub"], check=True)
+    said = is_refused(site, trusting(site, server, authority, RevokedHostKeys=revoked))
+    assert "which is marked as revoked" in said
+    other = ssh_keys.make(site.folder / "other")
+    if form == "list":
+        revoked.write_text(f"{public(other)}\n")
+    else:
+        revoked.unlink(missing_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-k", "-f", str(revoked), f"{other}.pub"], check=True)
+    is_taken(site, trusting(site, server, authority, RevokedHostKeys=revoked))
+
+
 def test_the_users_algorithms_for_authorities_count(site):
     authority = ssh_keys.make(site.folder / "ca", "rsa")
     server = vouched(site, authority)
