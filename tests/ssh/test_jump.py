@@ -392,8 +392,11 @@ def test_sockets_that_somebody_has_cleaned_up_are_made_anew_and_who_is_connected
     assert connections.run("two", "true").exited == 0
     assert connections.run("one", "true").exited == 0
     assert (one.logins(), two.logins()) == (1, 1)
+    (chain,) = connections._opener._jumps._chains.values()
+    pids = [chain._process.pid, *(process.pid for process in chain._cut_off)]
+    assert len(pids) == 2
     connections.close_all()
-    eventually(lambda: not [pid for pid in descendants(os.getpid()) if is_running(pid)], "the end of both")
+    assert not [pid for pid in pids if is_running(pid)]
 
 
 def test_a_jump_host_that_an_authority_vouches_for(site):
