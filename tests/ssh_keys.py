@@ -85,8 +85,10 @@ def agent(sock: Path, *keys: Path) -> Iterator[Path]:
     """Run an agent with these keys."""
     running = subprocess.Popen(["ssh-agent", "-D", "-a", str(sock)], stdout=subprocess.DEVNULL)
     try:
-        eventually(sock.exists, "the agent")
         env = {**os.environ, "SSH_AUTH_SOCK": str(sock), "SSH_ASKPASS": "/bin/false"}
+        # Its socket is there before it listens.
+        ask = ["ssh-add", "-l"]
+        eventually(lambda: subprocess.run(ask, env=env, capture_output=True, check=False).returncode != 2, "the agent")
         for key in keys:
             subprocess.run(["ssh-add", "-q", str(key)], env=env, check=True, stdin=subprocess.DEVNULL)
         yield sock

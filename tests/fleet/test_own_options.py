@@ -55,6 +55,11 @@ let lab = import ./lab.nix; in
   systems.row.configuration = {{ ... }}: {{ environment.etc.row.text = "own options"; }};
   instances = {{
     portico = {{ system = "row"; inherit (lab.instances.portico) ssh hostKeys; }};
+    depot = {{
+      system = "row";
+      ssh = {{ inherit (lab.instances.depot.ssh) Hostname; ProxyJump = "portico"; }};
+      inherit (lab.instances.depot) hostKeys;
+    }};
     {instances}
   }};
 }}
@@ -75,6 +80,9 @@ def fleet(tmp_path_factory):
         sshd = one.lab.root(name) / "etc" / "ssh" / "sshd_config"
         sshd.write_text(f"AcceptEnv OWN LANG\n{sshd.read_text()}")
         one.lab.exec(name, ["kill", "-HUP", "1"])
+    sshd = one.lab.root("depot") / "etc" / "ssh" / "sshd_config"
+    sshd.write_text(f"Port 2222\n{sshd.read_text()}")
+    one.lab.exec("depot", ["kill", "-HUP", "1"])
     before, home = os.environ.get("HOME"), one.folder / "home"
     (home / ".ssh").mkdir(mode=0o700, parents=True)
     with socket.socket() as taken:
@@ -127,3 +135,37 @@ def test_no_option_of_the_users_own_breaks_a_copy_or_a_command(host, said):
 
 def test_nothing_is_done_here_that_only_a_persons_own_ssh_is_to_do(fleet, said):
     assert sorted(path.name for path in (fleet.folder / "home").iterdir()) == [".ssh"]
+
+
+def test_the_variable_of_nix_leads_commands_and_copies_to_one_place(fleet, monkeypatch):
+    """Case 31: port, user and key stand there alone."""
+    words = ("deploy", "-c", "example/options.nix", "depot")
+    assert fleet.nix_hive(*words).returncode == 1
+    monkeypatch.setenv("NIX_SSHOPTS", f"-p 2222 -l root -i {fleet.lab.identity} -o IdentitiesOnly=yes")
+    ended = fleet.nix_hive(*words)
+    assert ended.returncode == 0, ended.stderr
+    assert "fetch:depot: done (from here" in ended.stderr
+    saw("port, user and key stand in NIX_SSHOPTS alone", line_of(ended.stderr, "depot"))
+
+
+def test_a_variable_that_cannot_be_used_is_told_once(fleet, monkeypatch):
+    monkeypatch.setenv("NIX_SSHOPTS", "-F /tmp/other")
+    ended = fleet.nix_hive("run", "-c", "example/options.nix", "portico", "echo in")
+    assert (ended.returncode, ended.stdout.strip()) == (0, "portico | in"), ended.stderr
+    assert ended.stderr.count("NIX_SSHOPTS is not used: `-F`") == 1
+
+
+def test_a_configuration_that_ssh_would_refuse_is_left_out_and_told(fleet, monkeypatch, tmp_path):
+    """Case 6."""
+    config = tmp_path / ".ssh" / "config"
+    config.parent.mkdir()
+    config.write_text("Host *\n  Port 9\n")
+    config.chmod(0o666)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ended = fleet.nix_hive("run", "-c", "example/options.nix", "portico", "echo in")
+    assert (ended.returncode, ended.stdout.strip()) == (0, "portico | in"), ended.stderr
+    assert ended.stderr.count(f"{config} is left out of our ssh configuration: others may write to {config}") == 1
+    saw(
+        "others may write to ~/.ssh/config",
+        "it is left out, with a warning that says how to mend it; hosts are reached as the deployment says",
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.ssh.key_files import read_key_file
 from tests import ssh_keys
 from tests.sshd import public
 
@@ -82,6 +84,19 @@ def test_a_key_that_others_may_read_is_passed_over_as_ssh_does(site):
     gets_in(site, server, **identities(site, wide))
     said = stays_out(site, server, **identities(site, wide, last=None))
     assert f"{wide} cannot be used: others may read it (its mode is 0644)" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_key_that_we_may_not_read_is_named_with_the_reason():
+    with tempfile.TemporaryDirectory(prefix="hive-t") as folder:
+        Path(folder).chmod(0o755)
+        key = ssh_keys.make(Path(folder) / "id")
+        os.seteuid(65534)
+        try:
+            found = read_key_file(key)
+        finally:
+            os.seteuid(0)
+    assert found.problem == "it cannot be read (Permission denied)"
 
 
 def test_what_is_no_file_is_passed_over(site):
