@@ -52,4 +52,6 @@ class Access:
 
 
 def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
-    return [(instance.name, instance.ssh, instance.host_keys) for instance in inventory.instances.values()]
+    return [
+        (instance.name, instance.ssh, instance.host_keys, instance.carrier) for instance in inventory.instances.values()
+    ]

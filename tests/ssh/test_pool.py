@@ -400,7 +400,7 @@ def test_the_connection_that_was_idle_longest_goes_first_and_none_that_is_in_use
         connections.open("b")
         connections.open("c")
         assert [connections.is_open(name) for name in "abc"] == [True, False, True]
-        calls[0].channel.sendall(b"it was not touched\n")
+        calls[0].session.say(b"it was not touched\n")
         assert held.result(20).stdout == "begun\nit was not touched\n"
     connections.run("c", "true")
     connections.open("d")
