@@ -176,7 +176,8 @@ class Site:
             **options,
         }
         ssh = tuple((option, (str(value),)) for option, value in sorted(values.items()) if value is not None)
-        return Instance(name=name, system="s", ssh=ssh, host_keys=tuple(public(self.keys[key]) for key in keys), carrier=self.carrier)
+        host_keys = tuple(public(self.keys[key]) for key in keys)
+        return Instance(name=name, system="s", ssh=ssh, host_keys=host_keys, carrier=self.carrier)
 
     def files(self, *instances: Instance, user_files=()) -> tuple[Inventory, SshFiles]:
         inventory = Inventory(source="t", instances={instance.name: instance for instance in instances})
