@@ -137,7 +137,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         work.inventory,
         work.reading.source,
         access.files,
-        access.connections,
+        work.connections,
         plan=plan,
         owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
         places=work.places,

@@ -149,9 +149,10 @@ class Workspace:
 
     @property
     def connections(self) -> Connections:
-        """The warm connections to its hosts, as many as the limits allow."""
+        """The warm connections to its hosts, as many as the limits allow, carried as these say."""
         connections = self.access.connections
         connections.keep(self.limits.connections)
+        connections.carry(self.limits.carrier, self.warn)
         return connections
 
     def apart(self) -> Workspace:

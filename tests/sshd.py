@@ -162,6 +162,7 @@ class Site:
         self.keys = keys
         self.servers: list[Sshd] = []
         self.connections: list[Connections] = []
+        self.carrier = "auto"
         self.authorized = folder / "authorized_keys"
         self.authorized.write_text(public(keys["user"]) + "\n" + public(keys["locked"]) + "\n")
 
@@ -185,7 +186,8 @@ class Site:
             **options,
         }
         ssh = tuple((option, (str(value),)) for option, value in sorted(values.items()) if value is not None)
-        return Instance(name=name, system="s", ssh=ssh, host_keys=tuple(public(self.keys[key]) for key in keys))
+        host_keys = tuple(public(self.keys[key]) for key in keys)
+        return Instance(name=name, system="s", ssh=ssh, host_keys=host_keys, carrier=self.carrier)
 
     def files(self, *instances: Instance, user_files=()) -> tuple[Inventory, SshFiles]:
         inventory = Inventory(source="t", instances={instance.name: instance for instance in instances})
@@ -233,19 +235,36 @@ def ssh_keys(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def site(tmp_path, ssh_keys, monkeypatch):
+def carrier():
+    """What carries the commands of a site. Where a module says `CARRIERS`, each of its tests has each of these."""
+    return "auto"
+
+
+def pytest_generate_tests(metafunc):
+    """Run the tests of a module that names carriers with each, but those that name their own."""
+    own = any("carrier" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if hasattr(metafunc.module, "CARRIERS") and "site" in metafunc.fixturenames and not own:
+        metafunc.parametrize("carrier", metafunc.module.CARRIERS)
+
+
+@pytest.fixture
+def site(tmp_path, ssh_keys, monkeypatch, carrier):
     """Servers for one test. Nothing of the user's own takes part."""
     if os.geteuid() != 0 or not Path(SSHD).exists() or not all(map(shutil.which, ("unshare", "setpriv"))):
         pytest.skip("needs root, sshd and unshare")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     made = Site(tmp_path, ssh_keys)
+    made.carrier = carrier
     try:
         yield made
     finally:
         made.close()
 
 
+BOTH = ("fabric", "openssh")
+FABRIC = pytest.mark.parametrize("carrier", ["fabric"])
+"""For what is about Fabric alone."""
 DEBUG = "LogLevel DEBUG1"
 """For servers whose steps a test looks at. Not for those that run commands: it gets into their outputs."""
 

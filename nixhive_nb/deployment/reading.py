@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.deployment.carrying import CARRIERS, carrier_of
 from nixhive_nb.deployment.checks import merged, read_checks
 from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
@@ -27,12 +28,13 @@ from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
+    from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
     "system": ("configuration", "paths", "system", "evalConfigArgs", "build", "checks", "elevate"),
-    "instance": ("system", "store", "tags", "ssh", "hostKeys", "hostCAs", "checks", "elevate"),
+    "instance": ("system", "store", "tags", "ssh", "hostKeys", "hostCAs", "checks", "elevate", "carrier"),
     "nix": ("build",),
     "nix.build": ("flags",),
     "signing": ("keyFile",),
@@ -166,6 +168,7 @@ class _DeploymentReader:
             host_cas=self.key_lines(members, "hostCAs", of),
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
             elevate=self.elevate(members, of) or elevate_of_system,
+            carrier=self.carrier(members, of),
         )
 
     def plain_instance(
@@ -270,6 +273,16 @@ class _DeploymentReader:
             what = _shortened(shlex.join(words)) if words else KINDS[node.type]
             self.problem(node, f"`elevate`{of} is {what}: {wrong}")
         return words
+
+    def carrier(self, members: dict[str, Node], of: str) -> Wanted:
+        """Return what carries the commands of an instance; `auto` where that is not said."""
+        text = self.string(members, "carrier", of)
+        node = members.get("carrier", _NONE)
+        said = carrier_of(text) if node.type == "string" else "auto"
+        if said is None:
+            known = ", ".join(f'"{one}"' for one in CARRIERS)
+            self.problem(node, f"`carrier`{of} is {_shortened(text)!r}; write {known}")
+        return said or "auto"
 
     def signing_key(self, top: Node) -> str | None:
         node = self.group(top, "signing", "", "signing").get("keyFile", _NONE)

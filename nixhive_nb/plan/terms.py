@@ -88,7 +88,10 @@ class _Hashes(dict[bytes, str]):
 
 
 def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]]:
-    """Yield what the deployment says of an instance by name. Fields that come later are in it; tags decide nothing."""
+    """Yield what the deployment says of an instance by name. Fields that come later are in it.
+
+    Tags decide nothing, and neither does who carries commands.
+    """
     for name, values in instance.ssh:
         yield intern(f"ssh.{name}"), " ".join(values) if name.lower() in _SHOWN else hashes.of(values)
     for check in instance.checks:
@@ -102,7 +105,7 @@ def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]
 @lru_cache
 def _whole_fields(kind: type[Instance]) -> tuple[str, ...]:
     """Return the fields that are a term each."""
-    return tuple(name for name in kind.__struct_fields__ if name not in ("name", "tags", "ssh", "checks"))
+    return tuple(name for name in kind.__struct_fields__ if name not in ("name", "tags", "ssh", "checks", "carrier"))
 
 
 def _changes(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:

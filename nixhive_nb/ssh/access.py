@@ -69,5 +69,5 @@ class Access:
 def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
     return [
         (os.environ.get(NIX_SSHOPTS, ""),),
-        *((one.name, one.ssh, one.host_keys, one.host_cas) for one in inventory.instances.values()),
+        *((one.name, one.ssh, one.host_keys, one.host_cas, one.carrier) for one in inventory.instances.values()),
     ]

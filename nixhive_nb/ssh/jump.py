@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
+from nixhive_nb.ssh.attempt import Cancelled
 from nixhive_nb.ssh.config import private_folder, remove_folder
-from nixhive_nb.ssh.dial import WayLost
-from nixhive_nb.ssh.transport import Cancelled
+from nixhive_nb.ssh.guest import WayLost
 from nixhive_nb.util import process
 from nixhive_nb.util.files import read_tail
 from nixhive_nb.util.said import one_line
@@ -28,7 +28,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from nixhive_nb.deployment.ways import Hop
     from nixhive_nb.ssh.resolve import SshTarget
@@ -48,7 +48,7 @@ _REMEMBER = 2.0
 """Seconds for which a failure stands: the many hosts behind one dead jump host need not each find it out."""
 _ECHOES = ("Connection closed by UNKNOWN", "kex_exchange_identification", "banner exchange")
 """What the last ssh of a chain says when an earlier one has failed."""
-_KEY_TROUBLE = ("Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "host key is known for")
+KEY_TROUBLE = ("Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "host key is known for")
 
 
 class Jumps:
@@ -75,6 +75,13 @@ class Jumps:
         where the process ends just now.
         """
         return self._chain(target.jumps).forward(target, cancelled)
+
+    def words(self, target: SshTarget, cancelled: Callable[[], bool]) -> list[str]:
+        """Return the words of a program whose input and output lead to a host behind jump hosts.
+
+        Raises as `socket` does.
+        """
+        return self._chain(target.jumps).words(target, cancelled)
 
     def lost(self, target: SshTarget) -> None:
         """Hear that the socket of a host is dead: the next one who asks for it gets another."""
@@ -154,16 +161,27 @@ class _Chain:
             self._wanted.pop(key, None)
 
     def _forward(self, target: SshTarget, key: tuple[str, int], cancelled: Callable[[], bool]) -> Path:
-        while not self._lock.acquire(timeout=0.2):
-            if cancelled():
-                raise Cancelled
-        try:
-            self._ensure(target, cancelled)
+        with self._up(target, cancelled):
             if key not in self._forwards:
                 self._add_wanted()
             if key not in self._forwards:  # alone, so that what is wrong is told of this one
                 self._forwards[key] = self._add_forward(target)
             return self._forwards[key]
+
+    def words(self, target: SshTarget, cancelled: Callable[[], bool]) -> list[str]:
+        """Return the words of a program that leads to a host; a process that has died is started once more."""
+        with self._up(target, cancelled):
+            return [*self._master(), "-W", _endpoint(target), "--", "jump"]
+
+    @contextlib.contextmanager
+    def _up(self, target: SshTarget, cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Have the process up in this block, which is of one thread at a time."""
+        while not self._lock.acquire(timeout=0.2):
+            if cancelled():
+                raise Cancelled
+        try:
+            self._ensure(target, cancelled)
+            yield
         finally:
             self._lock.release()
 
@@ -279,9 +297,9 @@ class _Chain:
         names = " then ".join(str(hop) for hop in self._hops)
         text = strip_control(read_tail(self._log))
         lines = [line.strip() for line in text.splitlines() if line.strip(" @")]
-        if any(word in text for word in _KEY_TROUBLE):
+        if any(word in text for word in KEY_TROUBLE):
             return HostKeyError(
-                f"the host key of a jump host on the way ({names}) is not accepted: {_key_lines(lines)} "
+                f"the host key of a jump host on the way ({names}) is not accepted: {key_lines(lines)} "
                 "Nothing was sent. If it is right, add it to the hostKeys of that instance.",
                 log=lines,
             )
@@ -338,6 +356,7 @@ def _endpoint(target: SshTarget) -> str:
     return f"[{target.hostname}]:{target.port}" if ":" in target.hostname else f"{target.hostname}:{target.port}"
 
 
-def _key_lines(lines: Sequence[str]) -> str:
+def key_lines(lines: Sequence[str]) -> str:
+    """Return what OpenSSH said of the key of a host that it does not accept."""
     telling = [line for line in lines if "host key is known" in line or "SHA256:" in line or "has changed" in line]
     return " ".join(telling or lines[-1:])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shlex
 import socket
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from nixhive_nb.util import process, said
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from nixhive_nb.ssh.alike import Alike, Kin
 
@@ -61,6 +63,10 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Variables of its commands, by `SetEnv`, as far as the host takes them."""
     address_family: str = "any"
     bind_address: str = ""
+    asks: tuple[str, ...] = ()
+    """Options that are set and that OpenSSH alone honours, by their names."""
+    algorithms: Mapping[str, tuple[str, ...]] = {}
+    """What may be used, by the names of the options."""
 
     @property
     def address(self) -> str:
@@ -210,7 +216,32 @@ def parse(name: str, text: str) -> SshTarget:
         environment=_variables(options.get("setenv", ())),
         address_family=one.get("addressfamily", "any"),
         bind_address=_value(one, "bindaddress"),
+        asks=tuple(name for name, unset in _ASKED.items() if one.get(name.lower(), "").lower() not in unset),
+        algorithms=_algorithms(tuple(one.get(name.lower(), "") for name in _LISTS)),
     )
+
+
+_ASKED = {
+    "KnownHostsCommand": ("", "none"),
+    "RevokedHostKeys": ("", "none"),
+    "VerifyHostKeyDNS": ("", "no", "false"),
+    "CertificateFile": ("", "none"),
+    "GSSAPIAuthentication": ("", "no"),
+    "GSSAPIKeyExchange": ("", "no"),
+    "HostbasedAuthentication": ("", "no"),
+    "PKCS11Provider": ("", "none"),
+    "SecurityKeyProvider": ("", "none", "internal", "$ssh_sk_provider"),
+    "ProxyUseFdpass": ("", "no"),
+    "BindInterface": ("", "none"),
+}
+"""What OpenSSH alone honours, and what `ssh -G` says of each where nobody has set it."""
+_LISTS = ("Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms", "PubkeyAcceptedAlgorithms")
+
+
+@functools.lru_cache(maxsize=64)
+def _algorithms(values: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Return the lists of algorithms by their options; hosts with the same ones share them."""
+    return {name: tuple(filter(None, value.split(","))) for name, value in zip(_LISTS, values, strict=True)}
 
 
 def _variables(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,6 @@ import signal
 import socket
 import threading
 import time
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
@@ -23,7 +22,9 @@ from paramiko.common import (
     cMSG_GLOBAL_REQUEST,
 )
 
+from nixhive_nb.ssh.attempt import Cancelled
 from nixhive_nb.ssh.certificates import certificate_kind
+from nixhive_nb.ssh.ears import Ears
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
 
@@ -49,10 +50,6 @@ _CHECKING = "-gcm@"
 _EARS = "nixhive_ears"
 """The attribute by which a channel of paramiko's has our `Ears`."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
-
-
-class Cancelled(Exception):  # noqa: N818 - a signal between our threads, never shown
-    """What was under way was given up by `abort`."""
 
 
 class Link:
@@ -221,49 +218,17 @@ def _wake(channel: Any) -> None:  # noqa: ANN401 - as above
         ears.set()
 
 
-class Ears:
-    """Wakes whoever waits at whatever comes of a channel: output, room for input, its end. It has no thread."""
+class ChannelEars(Ears):
+    """Hears of whatever comes of a channel: output, room for input, its end."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
-        self._came: SimpleQueue[None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._act: Callable[[], None] | None = None
+        super().__init__()
         setattr(channel, _EARS, self)
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self)  # type: ignore[arg-type,unused-ignore] # as good as an event
 
-    def set(self) -> None:
-        """Hear that something has come. paramiko calls it."""
-        with self._lock:
-            act, self._act = self._act, None
-            if act is None:
-                self._came.put(None)
-        if act is not None:
-            act()
-
     def clear(self) -> None:
         """Take no notice: paramiko calls it when one stream is empty, and the other may not be."""
-
-    def wait(self, seconds: float) -> None:
-        """Wait until something has come since the last time, for so many seconds at most."""
-        with contextlib.suppress(Empty):
-            self._came.get(timeout=seconds)
-        self._heard()
-
-    def then(self, act: Callable[[], None]) -> None:
-        """Call `act` once when something has come since the last time, on the thread that it comes by."""
-        with self._lock:
-            if not self._heard():
-                self._act = act
-                return
-        act()
-
-    def _heard(self) -> bool:
-        """Return whether something has come since the last time."""
-        count = self._came.qsize()
-        for _ in range(count):
-            self._came.get_nowait()
-        return count > 0
 
 
 class Transport(paramiko.Transport):
@@ -361,6 +326,16 @@ class Transport(paramiko.Transport):
     }
 
 
+ALGORITHMS: dict[str, frozenset[str]] = {
+    "Ciphers": frozenset(paramiko.Transport._preferred_ciphers),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - no host is there yet
+    "MACs": frozenset(paramiko.Transport._preferred_macs),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+    "KexAlgorithms": frozenset(paramiko.Transport._preferred_kex),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+    "HostKeyAlgorithms": frozenset(paramiko.Transport._preferred_keys),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+    "PubkeyAcceptedAlgorithms": frozenset(paramiko.Transport._preferred_pubkeys),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+}
+"""What paramiko has of each list of algorithms, by OpenSSH's option for it."""
+
+
 class AskedSession:
     """A session that was asked for: `ears` hear of the answer, and then of all that comes of the session."""
 
@@ -368,7 +343,7 @@ class AskedSession:
         self._transport = transport
         self._number = number
         self._channel = paramiko.Channel(number)
-        self.ears = Ears(self._channel)
+        self.ears = ChannelEars(self._channel)
 
     @property
     def is_answered(self) -> bool:

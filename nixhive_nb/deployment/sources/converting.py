@@ -220,6 +220,7 @@ def _instance(one: Instance, system: str) -> dict[str, Any]:
         "hostCAs": one.host_cas,
         "checks": {check.name: _check(check) for check in one.checks},
         "elevate": one.elevate[0] if len(one.elevate) == 1 and one.elevate[0] in KINDS else one.elevate,
+        "carrier": one.carrier if one.carrier != "auto" else "",
     }
     return {name: value for name, value in said.items() if value}
 
