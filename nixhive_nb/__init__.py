@@ -57,11 +57,13 @@ if TYPE_CHECKING:
     from nixhive_nb.run.once import Claim, Done
     from nixhive_nb.run.report import InstanceRecord, Report, StepRecord, SystemRecord
     from nixhive_nb.run.waiting import Waiting
+    from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.view.timeline import Timeline
 
     __version__: str
 
 __all__ = [
+    "Carrier",
     "Check",
     "CheckResult",
     "ChecksFailed",
@@ -142,6 +144,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "Carrier": "ssh.carrier",
     "Check": "deployment.inventory",
     "CheckResult": "plan.facts",
     "Claim": "run.once",

@@ -184,14 +184,15 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
     return _frame_of(instance_rows(plan), "instance", types)
 
 
-def status_frame(survey: Survey) -> pd.DataFrame:
+def status_frame(survey: Survey, carriers: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return how instances stand to what is wanted of them.
 
     Index `instance`; `system` (str), `reachable` (boolean), `state` (category, see `plan.standing`), `running`,
     `booted`, `profile`, `wanted` (str, paths), `revision` (str, of what runs), `specialisation` (str, which one of a
     system runs), `generation` (Int64), `uptime` (float64, seconds), `reboot_needed` (boolean), `free` (Int64, bytes on
-    `/nix`), `failed_units` (tuples of strings), `holder` (str, who is activating something there), `error` (str, why
-    the instance could not be asked, or its system not be evaluated).
+    `/nix`), `failed_units` (tuples of strings), `holder` (str, who is activating something there), `carrier` (str,
+    what carries its commands, from `carriers`), `error` (str, why the instance could not be asked, or its system not be
+    evaluated).
     """
     wanted = {one.system: one for one in survey.wanted}
     seen = {one.instance: one for one in survey.seen}
@@ -208,6 +209,7 @@ def status_frame(survey: Survey) -> pd.DataFrame:
                 "system": target.system,
                 "wanted": want.path if want else "",
                 "revision": found.revision if found else "",
+                "carrier": (carriers or {}).get(target.instance, ""),
                 "error": "; ".join(filter(None, errors)),
             }
         )
@@ -227,6 +229,7 @@ def status_frame(survey: Survey) -> pd.DataFrame:
         "free": "Int64",
         "failed_units": "object",
         "holder": "str",
+        "carrier": "str",
         "error": "str",
     }
     return _frame(rows, "instance", types)

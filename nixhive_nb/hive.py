@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.everywhere import Listener
     from nixhive_nb.run.report import Report
+    from nixhive_nb.ssh.carrier import Carrier
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -245,6 +246,15 @@ class Hive:
     def status(self, *patterns: Pattern, no: Collection[str] = (), follow: Follow | None = None) -> pd.DataFrame:
         """Return how instances stand to what is wanted of them; columns as in `frames.status_frame`."""
         return queries.status(self._work, patterns, no=no, follow=follow)
+
+    @_on_one_reading
+    def carriers(self, *patterns: Pattern) -> dict[str, Carrier]:
+        """Return what carries the commands of instances, and why, by their names. No host is asked.
+
+        It is as somebody has said, as the ssh options of an instance ask for, or as its last login has shown. One whose
+        ssh options cannot be read is left out.
+        """
+        return queries.carriers(self._work, patterns)
 
     @_on_one_reading
     def generations(self, *patterns: Pattern) -> pd.DataFrame:

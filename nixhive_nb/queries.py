@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb import frames, runs
 from nixhive_nb.deployment.sources import converting
 from nixhive_nb.deployment.targets import select_systems
-from nixhive_nb.errors import OptionError
+from nixhive_nb.errors import ConnectionFailed, OptionError
 from nixhive_nb.hosts.generations import diffs_of, generations_of
 from nixhive_nb.plan.options import steps_left_out
 from nixhive_nb.plan.survey import plan_checks
@@ -16,6 +17,7 @@ from nixhive_nb.planning import Asked, Request, flat, plan_of, survey, targets_o
 from nixhive_nb.run import history as noted
 from nixhive_nb.run.everywhere import RunInterrupted, run_everywhere
 from nixhive_nb.run.found import checks_of
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.everywhere import Listener
     from nixhive_nb.run.report import Report
+    from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 
 def instances(work: Workspace, patterns: Sequence[Pattern]) -> pd.DataFrame:
@@ -57,7 +62,17 @@ def converted(work: Workspace, folder: str | Path | None) -> str:
 
 def status(work: Workspace, patterns: Sequence[Pattern], *, no: Collection[str], follow: Follow | None) -> pd.DataFrame:
     """Return how instances stand to what is wanted of them."""
-    return frames.status_frame(survey(work, targets_of(work, patterns), Asked(no=steps_left_out(no)), follow))
+    found = survey(work, targets_of(work, patterns), Asked(no=steps_left_out(no)), follow)
+    return frames.status_frame(found, {name: one.name for name, one in carriers(work, patterns).items()})
+
+
+def carriers(work: Workspace, patterns: Sequence[Pattern]) -> dict[str, Carrier]:
+    """Return what carries the commands of instances, as far as it is known; no host is asked."""
+    connections, found = work.connections, {}
+    for name in targets_of(work, patterns).instances:
+        with swallowed(_log, f"the carrier of {name}", ConnectionFailed):  # whoever connects to it is told
+            found[name] = connections.carrier_of(name)
+    return found
 
 
 def generations(work: Workspace, patterns: Sequence[Pattern]) -> pd.DataFrame:

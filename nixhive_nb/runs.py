@@ -153,7 +153,7 @@ def _backend(
         work.inventory,
         work.reading.source,
         access.files,
-        access.connections,
+        work.connections,
         plan=plan,
         owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",
         places=work.places,

@@ -90,13 +90,18 @@ class WayToHosts:
 
     def __init__(self) -> None:
         self._access: Access | None = None
+        self._told: set[str] = set()
 
-    def access(self, inventory: Inventory) -> Access:
-        """Return the ssh files and the warm connections."""
+    def access(self, inventory: Inventory, warn: Callable[[str], None]) -> Access:
+        """Return the ssh files and the warm connections; `warn` is told once what of the user's own is left out."""
         if self._access is not None and not self._access.serves(inventory):
             self.close()
         if self._access is None:
             self._access = Access(inventory)
+            for line in self._access.files.warnings:
+                if line not in self._told:
+                    self._told.add(line)
+                    warn(line)
         return self._access
 
     def close(self) -> None:
@@ -140,13 +145,14 @@ class Workspace:
     @property
     def access(self) -> Access:
         """The way to its hosts."""
-        return self.reach.access(self.inventory)
+        return self.reach.access(self.inventory, self.warn)
 
     @property
     def connections(self) -> Connections:
-        """The warm connections to its hosts, as many as the limits allow."""
+        """The warm connections to its hosts, as many as the limits allow, carried as these say."""
         connections = self.access.connections
         connections.keep(self.limits.connections)
+        connections.carry(self.limits.carrier, self.warn)
         return connections
 
     def apart(self) -> Workspace:

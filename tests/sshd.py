@@ -68,8 +68,12 @@ def having_mounts(mounts: Path) -> list[int]:
 class Sshd:
     """One running server."""
 
-    def __init__(self, folder: Path, address: str, keys: list[Path], authorized: Path, extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, address: str, keys: list[Path], authorized: Path, *, extra: str = "", password: str = "*"
+    ) -> None:
+        """`extra`: what its configuration says first. `password`: what root's is encrypted to; empty for none."""
         self.folder = folder
+        self.password = password
         self.address = address
         self.keys = keys
         self.authorized = authorized
@@ -90,10 +94,10 @@ class Sshd:
             "PidFile none",
             "UsePAM no",
             "StrictModes no",
-            "PermitRootLogin prohibit-password",
-            "PasswordAuthentication no",
-            "KbdInteractiveAuthentication no",
             self.extra,
+            "PermitRootLogin prohibit-password",
+            f"PasswordAuthentication {'no' if self.password else 'yes'}",
+            "KbdInteractiveAuthentication no",
             # At DEBUG1 it writes into the outputs of commands too; the first value wins.
             "LogLevel VERBOSE",
         ]
@@ -104,7 +108,11 @@ class Sshd:
         home.mkdir(exist_ok=True)
         others = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
         passwd.write_text("\n".join([f"root:x:0:0:root:{home}:/bin/sh", *others]) + "\n")
-        script = f'mount --bind "{passwd}" /etc/passwd && exec {SSHD} -D -e -f "{config}"'
+        shadow = self.folder / "shadow"
+        shadow.write_text(f"root:{self.password}:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n")
+        shadow.chmod(0o600)
+        mounts = " && ".join(f'mount --bind "{file}" /etc/{file.name}' for file in (passwd, shadow))
+        script = f'{mounts} && exec {SSHD} -D -e -f "{config}"'
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 # Ends with us, whatever happens to the test run.
@@ -154,13 +162,16 @@ class Site:
         self.keys = keys
         self.servers: list[Sshd] = []
         self.connections: list[Connections] = []
+        self.carrier = "auto"
         self.authorized = folder / "authorized_keys"
         self.authorized.write_text(public(keys["user"]) + "\n" + public(keys["locked"]) + "\n")
 
-    def sshd(self, *, address="127.0.0.1", keys=("host-ed25519",), extra="") -> Sshd:
+    def sshd(self, *, address="127.0.0.1", keys=("host-ed25519",), extra="", password="*") -> Sshd:
         folder = self.folder / f"sshd-{len(self.servers)}"
         folder.mkdir()
-        server = Sshd(folder, address, [self.keys[name] for name in keys], self.authorized, extra)
+        server = Sshd(
+            folder, address, [self.keys[name] for name in keys], self.authorized, extra=extra, password=password
+        )
         self.servers.append(server)
         return server.start()
 
@@ -175,7 +186,8 @@ class Site:
             **options,
         }
         ssh = tuple((option, (str(value),)) for option, value in sorted(values.items()) if value is not None)
-        return Instance(name=name, system="s", ssh=ssh, host_keys=tuple(public(self.keys[key]) for key in keys))
+        host_keys = tuple(public(self.keys[key]) for key in keys)
+        return Instance(name=name, system="s", ssh=ssh, host_keys=host_keys, carrier=self.carrier)
 
     def files(self, *instances: Instance, user_files=()) -> tuple[Inventory, SshFiles]:
         inventory = Inventory(source="t", instances={instance.name: instance for instance in instances})
@@ -223,19 +235,36 @@ def ssh_keys(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def site(tmp_path, ssh_keys, monkeypatch):
+def carrier():
+    """What carries the commands of a site. Where a module says `CARRIERS`, each of its tests has each of these."""
+    return "auto"
+
+
+def pytest_generate_tests(metafunc):
+    """Run the tests of a module that names carriers with each, but those that name their own."""
+    own = any("carrier" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if hasattr(metafunc.module, "CARRIERS") and "site" in metafunc.fixturenames and not own:
+        metafunc.parametrize("carrier", metafunc.module.CARRIERS)
+
+
+@pytest.fixture
+def site(tmp_path, ssh_keys, monkeypatch, carrier):
     """Servers for one test. Nothing of the user's own takes part."""
     if os.geteuid() != 0 or not Path(SSHD).exists() or not all(map(shutil.which, ("unshare", "setpriv"))):
         pytest.skip("needs root, sshd and unshare")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     made = Site(tmp_path, ssh_keys)
+    made.carrier = carrier
     try:
         yield made
     finally:
         made.close()
 
 
+BOTH = ("fabric", "openssh")
+FABRIC = pytest.mark.parametrize("carrier", ["fabric"])
+"""For what is about Fabric alone."""
 DEBUG = "LogLevel DEBUG1"
 """For servers whose steps a test looks at. Not for those that run commands: it gets into their outputs."""
 

@@ -135,10 +135,13 @@ def status(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     It says how each stands to what is wanted of it. Nothing is changed. With --no build the last results count as
     what is wanted, and nothing is evaluated.
     """
-    survey = hive_of(ctx).survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    hive = hive_of(ctx)
+    survey = hive.survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
     for names in twins(survey.seen):
         session_of(ctx).warn(warning(names))
-    return listing_of(ctx, status_frame(survey), status_table(survey))
+    carriers = hive.carriers(*patterns)
+    named = {name: one.name for name, one in carriers.items()}
+    return listing_of(ctx, status_frame(survey, named), status_table(survey, carriers))
 
 
 @click.command()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.hive import Hive
@@ -235,6 +236,7 @@ class Session:
         self.groups: dict[str, tuple[str, ...]] = {}
         """What a word stands for, when it was a notebook's variable that holds several."""
         self.parallel = Limits().parallel
+        self.carrier: Wanted = Limits().carrier
         self.plan: Plan | None = None
         """The plan that was shown last."""
         self.words: tuple[str, ...] = ()
@@ -290,7 +292,7 @@ class Session:
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
             self.evaluation = evaluation
         limits = msgspec.structs.replace(
-            Limits(parallel=self.parallel),
+            Limits(parallel=self.parallel, carrier=self.carrier),
             **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
         self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))

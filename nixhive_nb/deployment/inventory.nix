@@ -123,7 +123,7 @@ let
   isScalar = value: if isString value then !hasContext value else isInt value || isBool value || isFloat value;
   isOption = value: if isList value then all isScalar value else isScalar value;
   areTexts = value: isList value && all isString value;
-  inInstance = [ "checks" "elevate" "hostKeys" "ssh" "store" "system" "tags" ];
+  inInstance = [ "carrier" "checks" "elevate" "hostCAs" "hostKeys" "ssh" "store" "system" "tags" ];
   none = [ ];
 
   # Without words for errors, which cost as much as the looks: where one of these cannot be evaluated, all is asked for
@@ -131,8 +131,10 @@ let
   isPlainInstance = value:
     isTable value
     && removeAttrs value inInstance == { }
+    && isString (value.carrier or "")
     && (let how = value.elevate or ""; in isString how || areTexts how)
     && areTexts (value.hostKeys or none)
+    && areTexts (value.hostCAs or none)
     && isTable (value.ssh or { })
     && all isOption (attrValues (value.ssh or { }))
     && isString (value.store or "")
@@ -156,7 +158,9 @@ let
         tags = plain;
         ssh = table option (name: "`ssh.${name}`${of}");
         hostKeys = plain;
+        hostCAs = plain;
         elevate = plain;
+        carrier = plain;
         checks = checks of;
       });
       nix = record { build = record { flags = plain; } " of `nix.build`"; } " of `nix`";

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from nixhive_nb.deployment.carrying import Wanted
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.deployment.ways import SshOptions, own_jumps
 from nixhive_nb.util.redaction import redact, redact_each
@@ -64,10 +65,14 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     them by its name. None where that was not asked."""
     host_keys: tuple[str, ...] = ()
     """Public key lines (`ssh-ed25519 AAAA…`) that the host may show."""
+    host_cas: tuple[str, ...] = ()
+    """Public key lines of the authorities that may vouch for its key by a certificate."""
     checks: tuple[Check, ...] = ()
     """Those of its system and its own, by name; of two with one name its own is taken."""
     elevate: tuple[str, ...] = ()
     """How a login becomes root, its own words or those of its system: see `elevating`. Empty where nothing is said."""
+    carrier: Wanted = "auto"
+    """What carries its commands."""
 
     @cached_property
     def hops(self) -> tuple[str, ...]:
@@ -133,8 +138,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         """Return the inventory object that `build` prints, without secrets in the URLs of stores and in flags.
 
         `results` holds (result, derivation) by system, empty strings where unknown. Keys are those of Nix-Hive;
-        `checks`, `hostKeys` and `elevate` of an instance, `signing` and `refuse` are ours, and there only where they
-        are used.
+        `checks`, `hostKeys`, `hostCAs`, `elevate` and `carrier` of an instance, `signing` and `refuse` are ours, and
+        there only where they are used.
         """
         known = results or {}
         document: dict[str, Any] = {
@@ -170,8 +175,10 @@ def _instance_json(instance: Instance) -> dict[str, Any]:
             store=shown_store(instance.store),
             tags=list(instance.tags),
             hostKeys=list(instance.host_keys),
+            hostCAs=list(instance.host_cas),
             checks={check.name: _check_json(check) for check in instance.checks},
             elevate=redact_each(instance.elevate),
+            carrier=instance.carrier if instance.carrier != "auto" else "",
         ),
     }
 

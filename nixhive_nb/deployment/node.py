@@ -25,8 +25,10 @@ Scalar = str | int | float | bool
 class Plain(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """An instance that holds nothing but texts, numbers and lists of them. Its checks are not in it."""
 
+    carrier: str = "auto"
     elevate: str | tuple[str, ...] | None = None
     host_keys: tuple[str, ...] = ()
+    host_cas: tuple[str, ...] = msgspec.field(default=(), name="hostCAs")
     ssh: dict[str, Scalar | tuple[Scalar, ...]] = {}
     store: str = ""
     system: str = ""

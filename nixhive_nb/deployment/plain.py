@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.carrying import carrier_of
 from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Check, Instance
 from nixhive_nb.deployment.names import address_problem, name_problem, store_problem
@@ -25,6 +26,7 @@ from nixhive_nb.deployment.values import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.deployment.inventory import System
     from nixhive_nb.deployment.node import Plain, Scalar
     from nixhive_nb.deployment.ways import SshOptions
@@ -65,9 +67,11 @@ class PlainReader:
                 store=self._store(plain.store),
                 tags=self._tags.get(plain.tags) or self._new_tags(plain.tags),
                 ssh=ssh,
-                host_keys=_host_keys(plain.host_keys),
+                host_keys=_key_lines(plain.host_keys),
+                host_cas=_key_lines(plain.host_cas),
                 checks=system.checks if checks is None else checks,
                 elevate=system.elevate if plain.elevate is None else _elevate(plain.elevate),
+                carrier=_carrier(plain.carrier),
             )
         except _Mistaken:
             _log.debug("instance %s has a mistake", name, exc_info=True)
@@ -131,7 +135,14 @@ def _elevate(how: str | tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-def _host_keys(lines: tuple[str, ...]) -> tuple[str, ...]:
+def _carrier(text: str) -> Wanted:
+    said = carrier_of(text)
+    if said is None:
+        raise _Mistaken
+    return said
+
+
+def _key_lines(lines: tuple[str, ...]) -> tuple[str, ...]:
     keys = tuple([line.strip() for line in lines])
     if not all(map(is_key_line, keys)):
         raise _Mistaken

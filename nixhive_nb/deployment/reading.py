@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.deployment.carrying import CARRIERS, carrier_of
 from nixhive_nb.deployment.checks import merged, read_checks
 from nixhive_nb.deployment.elevating import elevate_problem, text_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
@@ -27,16 +28,22 @@ from nixhive_nb.util.redaction import redact
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
+    from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.deployment.ways import SshOptions
 
 _KNOWN = {
     "": ("paths", "systems", "instances", "nix", "signing", "refuse"),
     "system": ("configuration", "paths", "system", "evalConfigArgs", "build", "checks", "elevate"),
-    "instance": ("system", "store", "tags", "ssh", "hostKeys", "checks", "elevate"),
+    "instance": ("system", "store", "tags", "ssh", "hostKeys", "hostCAs", "checks", "elevate", "carrier"),
     "nix": ("build",),
     "nix.build": ("flags",),
     "signing": ("keyFile",),
 }
+_KEY_FILES = {
+    "hostKeys": "/etc/ssh/ssh_host_ed25519_key.pub on the host",
+    "hostCAs": "the file with which host certificates are signed (`ssh-keygen -s FILE -h`), its `.pub`",
+}
+"""Where the keys of an attribute are found."""
 _NOT_IN_PATHS = re.compile(r"[\s\x00-\x1f\x7f=]")
 
 
@@ -157,9 +164,11 @@ class _DeploymentReader:
             store=self.store(members, of),
             tags=self.tags(members, of),
             ssh=self.ssh(node, name),
-            host_keys=self.host_keys(members, of),
+            host_keys=self.key_lines(members, "hostKeys", of),
+            host_cas=self.key_lines(members, "hostCAs", of),
             checks=merged(of_system, members.get("checks", _NONE), of, self.problem),
             elevate=self.elevate(members, of) or elevate_of_system,
+            carrier=self.carrier(members, of),
         )
 
     def plain_instance(
@@ -238,14 +247,14 @@ class _DeploymentReader:
             self.problem(members["tags"], f"`tags`{of} holds a tag with a line break or another control character")
         return found
 
-    def host_keys(self, members: dict[str, Node], of: str) -> tuple[str, ...]:
-        keys = tuple(key.strip() for key in self.strings(members, "hostKeys", of, "key"))
+    def key_lines(self, members: dict[str, Node], attribute: str, of: str) -> tuple[str, ...]:
+        keys = tuple(key.strip() for key in self.strings(members, attribute, of, "key"))
         for key in keys:
             if not is_key_line(key):
                 self.problem(
-                    members["hostKeys"],
-                    f"`hostKeys`{of} holds {_shortened(key)!r}, which is not a public key; write the line of "
-                    "/etc/ssh/ssh_host_ed25519_key.pub on the host (`ssh-ed25519 AAAA…`)",
+                    members[attribute],
+                    f"`{attribute}`{of} holds {_shortened(key)!r}, which is not a public key; write the line of "
+                    f"{_KEY_FILES[attribute]} (`ssh-ed25519 AAAA…`)",
                 )
         return keys
 
@@ -264,6 +273,16 @@ class _DeploymentReader:
             what = _shortened(shlex.join(words)) if words else KINDS[node.type]
             self.problem(node, f"`elevate`{of} is {what}: {wrong}")
         return words
+
+    def carrier(self, members: dict[str, Node], of: str) -> Wanted:
+        """Return what carries the commands of an instance; `auto` where that is not said."""
+        text = self.string(members, "carrier", of)
+        node = members.get("carrier", _NONE)
+        said = carrier_of(text) if node.type == "string" else "auto"
+        if said is None:
+            known = ", ".join(f'"{one}"' for one in CARRIERS)
+            self.problem(node, f"`carrier`{of} is {_shortened(text)!r}; write {known}")
+        return said or "auto"
 
     def signing_key(self, top: Node) -> str | None:
         node = self.group(top, "signing", "", "signing").get("keyFile", _NONE)

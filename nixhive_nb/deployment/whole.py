@@ -41,7 +41,7 @@ def _twins_by_case(instances: Mapping[str, Instance]) -> Iterator[Problem]:
 def _aliases(instances: Mapping[str, Instance], said: Mapping[str, Mapping[str, str]]) -> Iterator[Problem]:
     """Find instances whose keys would be accepted for each other: one name stands for both in our known_hosts."""
     found: dict[str, Instance] = {}
-    keyed = [instance for instance in instances.values() if instance.host_keys]
+    keyed = [instance for instance in instances.values() if instance.host_keys and not instance.host_cas]
     aliases = {one.name: said[one.name].get("hostkeyalias", "") for one in keyed}
     # Those that are called so themselves come first.
     for instance in sorted(keyed, key=lambda one: bool(aliases[one.name])):

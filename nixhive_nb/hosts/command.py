@@ -74,7 +74,8 @@ _RUN = (
     # Without a program it is a command for the login shell. Where that is the one that runs this, no other is started,
     # which would take as long as many a command.
     '_hive_run() { exec 5<&-; if [ "$#" -eq 0 ]; then '
-    '[ "$_hive_shell" = /bin/sh ] || exec "$_hive_shell" -c "$_hive_text"; '
+    # It is waited for: OpenSSH does not tell of a signal that ends what sshd has started.
+    '[ "$_hive_shell" = /bin/sh ] || { "$_hive_shell" -c "$_hive_text"; exit; }; '
     'eval "unset _hive_text; $_hive_text"; exit; fi; '
     # The script is a file of its own to the program, which keeps its input.
     'exec 4<&0; printf "%s" "$_hive_text" | "$@" /dev/fd/3 3<&0 <&4 4<&-; }; '

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -227,7 +226,7 @@ class Builds:
 
         derivations = list(dict.fromkeys(derivation for _, derivation in wanted.values()))
         # A remote builder may be an instance of this very deployment.
-        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS"))}
+        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files)}
         ended = await process.stream(
             commands.realise(derivations, self._inventory.build_flags), on_stderr=heard, env=env
         )

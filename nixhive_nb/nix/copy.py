@@ -287,7 +287,7 @@ class Transfer:
     def _for_nix(self, store: str) -> tuple[str, str]:
         """Return the URL of a store for Nix, and its `NIX_SSHOPTS`."""
         url, ssh_words = store_for_nix(store)
-        options = (nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS")), ssh_words)
+        options = (nix_ssh_opts(self._files), ssh_words)
         return url, " ".join(filter(None, options))
 
     def _by(self, where: SshStore) -> Elevation:

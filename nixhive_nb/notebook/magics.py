@@ -49,6 +49,7 @@ FOR_SESSION = {
     "state": "state",
     "state_dir": "state_dir",
     "parallel": "parallel",
+    "carrier": "carrier",
     "confirm": "confirm",
     "policy": "policy",
 }

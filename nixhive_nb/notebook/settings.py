@@ -10,6 +10,7 @@ from traitlets.config import Configurable
 
 from nixhive_nb.commands.options import CONFIG, STATE, STATE_DIR
 from nixhive_nb.commands.session import Policy
+from nixhive_nb.deployment.carrying import CARRIERS
 from nixhive_nb.plan.option_kinds import Decimal, OneOf
 from nixhive_nb.plan.options import option
 from nixhive_nb.run.limits import LIMITS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FASTEST = 5.0
 """Updates a second: more of them and a browser falls behind."""
 _PARALLEL = next(one for one in LIMITS if one.name == "parallel")
+_CARRIER = next(one for one in LIMITS if one.name == "carrier")
 _CONFIRM = option("confirm")
 
 
@@ -103,6 +105,7 @@ class Hive(Configurable):
         help="How to choose targets and follow runs. own: by widgets. none: by tables. auto: own where a person "
         "is there, none elsewhere. Pages that cannot show them have tables.",
     ).tag(config=True)
+    carrier = Choice(CARRIERS, "auto", help=_help(_CARRIER)).tag(config=True)
     policy = Choice(
         get_args(Policy),
         "attended",

@@ -160,14 +160,8 @@ def _files(_found: re.Match[str], _instance: str, _system: str, _way: WayThere) 
     return in_shell("ulimit -n 8192")
 
 
-def _algorithms(_found: re.Match[str], _instance: str, system: str, _way: WayThere) -> tuple[str, ...]:
-    return in_system(
-        system,
-        "# beside those that it has, one of each that both know",
-        'services.openssh.settings.KexAlgorithms = [ "curve25519-sha256@libssh.org" ];',
-        'services.openssh.settings.Ciphers = [ "aes256-ctr" ];',
-        'services.openssh.settings.Macs = [ "hmac-sha2-256-etm@openssh.com" ];',
-    )
+def _algorithms(_found: re.Match[str], instance: str, _system: str, _way: WayThere) -> tuple[str, ...]:
+    return in_deployment(of("instances", instance, "carrier", '"openssh"'))
 
 
 def _shell(_found: re.Match[str], _instance: str, system: str, way: WayThere) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _SHOWN = ("hostname", "port", "user", "proxyjump")
 """The ssh options that are kept as they are."""
-_NAMES = {"host_keys": "hostKeys"}
+_NAMES = {"host_keys": "hostKeys", "host_cas": "hostCAs"}
+_LATER = ("elevate", "host_cas")
 _HASH = 24
 """How many hexadecimal digits a term is kept by: 96 bits."""
 
@@ -87,13 +88,16 @@ class _Hashes(dict[bytes, str]):
 
 
 def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]]:
-    """Yield what the deployment says of an instance by name. Fields that come later are in it; tags decide nothing."""
+    """Yield what the deployment says of an instance by name. Fields that come later are in it.
+
+    Tags decide nothing, and neither does who carries commands.
+    """
     for name, values in instance.ssh:
         yield intern(f"ssh.{name}"), " ".join(values) if name.lower() in _SHOWN else hashes.of(values)
     for check in instance.checks:
         yield intern(f"checks.{check.name}"), hashes.of(check)
     for name in _whole_fields(type(instance)):
-        if name == "elevate" and not instance.elevate:
+        if name in _LATER and not getattr(instance, name):
             continue  # as in plans of before
         yield _NAMES.get(name, name), hashes.of(getattr(instance, name))
 
@@ -101,7 +105,7 @@ def _host_terms(instance: Instance, hashes: _Hashes) -> Iterator[tuple[str, str]
 @lru_cache
 def _whole_fields(kind: type[Instance]) -> tuple[str, ...]:
     """Return the fields that are a term each."""
-    return tuple(name for name in kind.__struct_fields__ if name not in ("name", "tags", "ssh", "checks"))
+    return tuple(name for name in kind.__struct_fields__ if name not in ("name", "tags", "ssh", "checks", "carrier"))
 
 
 def _changes(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""How many steps may run at once, and who is next where more want to; how much is kept of what hosts say."""
+"""How many steps may run at once, and who is next where more want to; how much is kept of what hosts say.
+
+What carries commands to hosts stands here too: like these numbers it changes how a plan is carried out, and not what it
+does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from nixhive_nb.plan.option_kinds import Size, WholeNumber
+from nixhive_nb.deployment.carrying import CARRIERS, Wanted
+from nixhive_nb.plan.option_kinds import OneOf, Size, WholeNumber
 from nixhive_nb.plan.options import Option
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.plan.step import MOVING, Step
@@ -44,8 +49,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     log: int = LOGGED
     """Bytes of the log of one host: of a `run` that says more than is kept, and of a run that is noted."""
 
+    carrier: Wanted = "auto"
+    """What carries the commands of hosts. With `auto` it is as the deployment says, as the ssh options of a host ask
+    for, or as its login shows."""
+
     def __post_init__(self) -> None:
-        """Take numbers alone. Raises `OptionError`."""
+        """Take what is allowed alone. Raises `OptionError`."""
         for one in LIMITS:
             msgspec.structs.force_setattr(self, one.name, one.checked(getattr(self, one.name)))
 
@@ -147,6 +156,13 @@ LIMITS: tuple[Option, ...] = (
         words=("--max-log",),
         metavar="SIZE",
         help="How large the log of one host may become.",
+    ),
+    Option(
+        name="carrier",
+        kind=OneOf(CARRIERS),
+        default=_USUAL["carrier"],
+        help="What carries commands to hosts: fabric (fast) or openssh (all that ssh can). auto: fabric, unless a host "
+        "asks for what that has not.",
     ),
 )
 """Each limit once, as `plan.options.OPTIONS` has the options of a plan."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import weakref
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from nixhive_nb.errors import ConnectionFailed
 from nixhive_nb.ssh.alike import Alike
-from nixhive_nb.ssh.config import private_folder, remove_folder, write_ssh_files
+from nixhive_nb.ssh.config import NIX_SSHOPTS, private_folder, remove_folder, restore, write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver
 from nixhive_nb.ssh.routing import routed
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.pool import Connections
 
 
+_log = logging.getLogger(__name__)
+
+
 class Access:
     """The generated configuration and the open connections. `close` ends them, and so does leaving Python."""
 
@@ -28,7 +34,7 @@ class Access:
         self._made_for = _ssh_facts(inventory)
         folder = private_folder()
         self.files: SshFiles = write_ssh_files(inventory, folder)
-        self.resolve = Resolver(self.files.batch, Alike(inventory, self.files.extends))
+        self.resolve = Resolver(self.files.batch, Alike(inventory, self.files.extends), partial(restore, self.files))
         """Tells how hosts are reached."""
         self._inventory = inventory
         self._resources = contextlib.ExitStack()
@@ -48,8 +54,20 @@ class Access:
 
     def serves(self, inventory: Inventory) -> bool:
         """Return whether an inventory asks for the very same connections."""
-        return self._made_for == _ssh_facts(inventory)
+        return self._made_for == _ssh_facts(inventory) and self._is_whole()
+
+    def _is_whole(self) -> bool:
+        """See that the files are there, and make them anew where somebody has cleaned up."""
+        try:
+            restore(self.files)
+        except ConnectionFailed:  # whoever asks gets another folder
+            _log.debug("the ssh files", exc_info=True)
+            return False
+        return True
 
 
 def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
-    return [(instance.name, instance.ssh, instance.host_keys) for instance in inventory.instances.values()]
+    return [
+        (os.environ.get(NIX_SSHOPTS, ""),),
+        *((one.name, one.ssh, one.host_keys, one.host_cas, one.carrier) for one in inventory.instances.values()),
+    ]

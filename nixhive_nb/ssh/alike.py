@@ -75,7 +75,9 @@ class Alike:
             rest = tuple((keyword.lower(), values) for keyword, values in instance.ssh if keyword.lower() not in _OWN)
             met = tuple(_is_met(patterns, name) for patterns in self._hosts)
             # Without an alias of its own a host has that of the user's files, or none: then no line speaks of it.
-            return self._kin.setdefault((rest, bool(instance.host_keys), bool(_alias(instance)), met), Kin())
+            # Those with authorities have a file of known hosts for just these keys.
+            keys = (instance.host_cas, instance.host_keys) if instance.host_cas else bool(instance.host_keys)
+            return self._kin.setdefault((rest, keys, bool(_alias(instance)), met), Kin())
 
     def said_of(self, name: str, answer: str) -> str:
         """Return what `ssh -G` would say of a host, from what it said of one that is like it."""
@@ -102,7 +104,8 @@ def _address(instance: Instance) -> str:
 
 
 def _alias(instance: Instance) -> str:
-    return host_key_alias(instance) if instance.host_keys else next(iter(_values(instance, "hostkeyalias")), "")
+    is_keyed = instance.host_keys or instance.host_cas
+    return host_key_alias(instance) if is_keyed else next(iter(_values(instance, "hostkeyalias")), "")
 
 
 def _values(instance: Instance, keyword: str) -> list[str]:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-import paramiko
-
-from nixhive_nb.ssh.transport import room_in
 from nixhive_nb.util.kept import KEPT, Cutter, Kept
-from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_log = logging.getLogger(__name__)
-
-ENDED = (OSError, EOFError, paramiko.SSHException)
-"""What sending raises when the command or the link has ended; the reading side then says how."""
 _LAST_SECONDS = 2.0
 """How long a command has to end after it was told to."""
 _GLANCE = 0.02
 """Seconds between looks at whether it has ended then."""
+
+
+class CommandSession(Protocol):
+    """The session that a command runs in, for others than the thread that drives it."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its exit status is known."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all has come of it that will."""
+
+    def say(self, data: bytes) -> bool:
+        """Send the last of its input, and return whether the host takes it now."""
+
+    def close(self) -> None:
+        """Let go of it; it may go on running on the host."""
 
 
 class Call:
@@ -51,7 +60,7 @@ class Call:
         self.cancelled = False
         self.rests = False
         """Whether the thread that does it is its own, and may rest while much comes."""
-        self.channel: Any = None
+        self.session: CommandSession | None = None
         """The session that it runs in, once it does."""
         self.failure: BaseException | None = None
         """What the receiver of lines raised."""
@@ -85,26 +94,25 @@ class Call:
     def cancel(self) -> None:
         """Let go of this command alone: others in the same connection go on. It may go on running on the host."""
         self.cancelled = True
-        if self.channel is not None:
-            self.channel.close()
+        if self.session is not None:
+            self.session.close()
 
     def end(self, reason: str) -> None:
         """Have the host end this command, if it knows a word for that, and let go of it. Blocks for a moment."""
-        if self.channel is not None and self.channel.exit_status_ready():
+        session = self.session
+        if session is not None and session.is_told:
             return
         self.reason = self.reason or reason
         self.cancelled = True
-        channel = self.channel
-        if channel is None:
+        session = self.session  # it may have begun just now
+        if session is None:
             return
-        if self.fed and room_in(channel) > len(self.ending):
-            with channel.transport.input_of(channel), swallowed(_log, "ending a command", *ENDED):
-                channel.sendall(self.ending)
+        if self.fed and session.say(self.ending):
             deadline = time.monotonic() + _LAST_SECONDS
             # Not only its status: what it wrote at last comes, too, before the host closes the session.
-            while not channel.closed and time.monotonic() < deadline:
+            while not session.is_closed and time.monotonic() < deadline:
                 time.sleep(_GLANCE)
-        channel.close()
+        session.close()
 
     def end_aside(self, reason: str) -> None:
         """Do what `end` does in a thread of its own, and return at once."""

@@ -2,27 +2,35 @@
 
 `config` is for people (`nix-hive ssh`), `batch` for machines (`nix copy`, jump hosts, lookups with `ssh -G`). Both
 extend the user's own configuration: in ssh_config the first value wins, so the deployment's blocks stand in front.
+What `NIX_SSHOPTS` says stands between both, so that it counts for commands as for copies.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import logging
 import os
+import shlex
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.errors import OptionError
+from nixhive_nb.deployment.sources.ssh_words import ssh_options
+from nixhive_nb.errors import ConnectionFailed, OptionError
+from nixhive_nb.ssh.own_files import read_options, refused_by_ssh
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
+    from nixhive_nb.deployment.ways import SshOptions
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +51,15 @@ ForwardX11 no
 PermitLocalCommand no
 RemoteCommand none
 RequestTTY no
+ClearAllForwardings yes
 ExitOnForwardFailure no
+Tunnel no
+AddKeysToAgent no
 LogLevel ERROR
 """
+_NEWER = {"SessionType": "default", "StdinNull": "no", "ForkAfterAuthentication": "no"}
+"""What would keep a command from its input or output. An ssh before 8.7 does not know them: then nobody says them."""
+# What hosts say is read: it is not to come in the language of whoever works here.
 _LAST = f"""\
 
 Match all
@@ -53,11 +67,15 @@ ConnectTimeout {CONNECT_TIMEOUT}
 ConnectionAttempts 1
 ServerAliveInterval 15
 ServerAliveCountMax 4
+SendEnv -*
 """
 _SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 # A control socket's name gets a suffix while it is made, and the kernel allows 107 bytes in all.
 _LONGEST_FOLDER = 60
 _OURS = "hive-"
+_DIGITS = 12
+NIX_SSHOPTS = "NIX_SSHOPTS"
+"""The variable in which Nix takes words for ssh."""
 _ALIVE = "alive"
 """A file in each private folder, locked while its program lives."""
 _locks: dict[Path, int] = {}
@@ -75,6 +93,10 @@ class SshFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The keys that the deployment names."""
     extends: tuple[Path, ...] = ()
     """The configurations of the user and of the system that both include."""
+    texts: dict[Path, str] = {}
+    """What was written into each file."""
+    warnings: tuple[str, ...] = ()
+    """What of the user's own was left out, and why."""
 
 
 def private_folder() -> Path:
@@ -84,13 +106,21 @@ def private_folder() -> Path:
     usable = next((place for place in fit if os.access(place, os.W_OK | os.X_OK)), tempfile.gettempdir())
     _sweep(Path(usable))
     folder = Path(tempfile.mkdtemp(prefix=_OURS, dir=usable))
+    _hold(folder)
+    return folder
+
+
+def _hold(folder: Path) -> None:
+    """Show to other programs of ours that a folder is in use."""
+    before = _locks.pop(folder, None)
+    if before is not None:
+        os.close(before)
     handle = os.open(folder / f".{_ALIVE}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with swallowed(_log, "locking a private folder", OSError):  # a file system without locks: then nobody sweeps it
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Locked before it has its name: whoever sees it without a lock knows that we are dead.
         Path(folder, f".{_ALIVE}").rename(folder / _ALIVE)
     _locks[folder] = handle
-    return folder
 
 
 def remove_folder(folder: Path) -> None:
@@ -120,50 +150,131 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    extends = default_user_files() if user_files is None else user_files
-    files = SshFiles(
-        folder=folder,
-        config=folder / "config",
-        batch=folder / "batch",
-        known_hosts=folder / "known_hosts",
-        extends=tuple(path for path in extends if os.access(path, os.R_OK)),
+    readable = default_user_files() if user_files is None else [path for path in user_files if os.access(path, os.R_OK)]
+    refused = {path: why for path in readable if (why := refused_by_ssh(path))}
+    extends = tuple(path for path in readable if path not in refused)
+    everywhere, unused = _of_environment(os.environ.get(NIX_SSHOPTS, ""))
+    names = {name: folder / name for name in ("config", "batch", "known_hosts")}
+    known_hosts = names["known_hosts"]
+    config = render_config(inventory, known_hosts, user_files=extends, everywhere=everywhere)
+    texts = {
+        **{place: render_known_hosts(inventory, place) for place in _known_hosts_files(inventory, known_hosts)},
+        names["config"]: config,
+        names["batch"]: render_batch(config, newer=_newer(config, extends)),
+    }
+    for path, text in texts.items():
+        _write(path, text)
+    left_out = [f"{path} is left out of our ssh configuration: {why}." for path, why in refused.items()]
+    return SshFiles(
+        folder=folder, **names, extends=extends, texts=texts, warnings=tuple(left_out + ([unused] if unused else []))
     )
-    config = render_config(inventory, files.known_hosts, user_files=files.extends)
-    _write(files.known_hosts, render_known_hosts(inventory))
-    _write(files.config, config)
-    _write(files.batch, render_batch(config))
-    return files
 
 
-def render_config(inventory: Inventory, known_hosts: Path, *, user_files: Sequence[Path] | None = None) -> str:
-    """Return the text of `config`; `known_hosts` is where the deployment's keys are."""
+def restore(files: SshFiles) -> None:
+    """Make the folder anew, and what was in it, where somebody has cleaned up. Raises `ConnectionFailed`."""
+    gone = [path for path in files.texts if not path.exists()]
+    if not gone:
+        return
+    _log.info("%s is gone, and made anew", ", ".join(map(str, gone)))
+    try:
+        with swallowed(_log, f"making {files.folder}", FileExistsError):
+            files.folder.mkdir(mode=0o700)
+        found = files.folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "it is somebody else's now")
+        files.folder.chmod(0o700)
+        if files.folder in _locks:
+            _hold(files.folder)
+        for path in gone:
+            _write(path, files.texts[path])
+    except OSError as error:
+        raise ConnectionFailed(
+            f"The folder of our ssh configuration, {files.folder}, is gone and cannot be made anew: {error.strerror}. "
+            "Where XDG_RUNTIME_DIR has ended with a login, set another one."
+        ) from None
+
+
+def render_config(
+    inventory: Inventory,
+    known_hosts: Path,
+    *,
+    user_files: Sequence[Path] | None = None,
+    everywhere: SshOptions = (),
+) -> str:
+    """Return the text of `config`; `known_hosts` is where the deployment's keys are.
+
+    `everywhere` holds for all hosts, where the deployment does not say otherwise.
+    """
     included = default_user_files() if user_files is None else [path for path in user_files if os.access(path, os.R_OK)]
     blocks = [_block(instance, known_hosts) for instance in inventory.instances.values()]
+    common = [f"  {name} {value}" for name, values in everywhere for value in values]
     # An Include belongs to the block above it, and would be read for that host alone.
-    extends = ["Match all", *(f"Include {_quoted(path.absolute())}" for path in included), ""] if included else []
-    return "\n".join([block for block in blocks if block] + ["\n".join(extends)])
+    extends = [f"Include {_quoted(path.absolute())}" for path in included]
+    end = ["Match all", *common, *extends, ""] if common or extends else []
+    return "\n".join([block for block in blocks if block] + ["\n".join(end)])
 
 
-def render_batch(config: str) -> str:
-    """Return the text of `batch`, which is that of `config` for programs."""
-    return _FIRST + config + _LAST
+def render_batch(config: str, newer: Iterable[str] = ()) -> str:
+    """Return the text of `batch`, which is that of `config` for programs.
+
+    `newer`: the keywords among those of ssh 8.7 that have to be undone.
+    """
+    return _FIRST + "".join(f"{name} {_NEWER[name]}\n" for name in newer) + config + _LAST
 
 
-def render_known_hosts(inventory: Inventory) -> str:
-    """Return a line for each key that the deployment names, under the alias of its instance."""
-    lines = dict.fromkeys(
-        f"{host_key_alias(instance)} {' '.join(key.split()[:2])}\n"
-        for instance in inventory.instances.values()
-        for key in instance.host_keys
-    )
+def _newer(config: str, extends: Sequence[Path]) -> list[str]:
+    """Return the keywords of a newer ssh that somebody says, or may say where we cannot read it."""
+    said = read_options(extends)
+    words = {keyword for keyword, _ in said} if said is not None else {name.lower() for name in _NEWER}
+    words |= {line.split(maxsplit=1)[0].lower() for line in config.splitlines() if line.strip()}
+    return [name for name in _NEWER if name.lower() in words]
+
+
+def _of_environment(text: str) -> tuple[SshOptions, str]:
+    """Return what NIX_SSHOPTS says as options, and a warning where it cannot be used."""
+    try:
+        return ssh_options(shlex.split(text)), ""
+    except ValueError as error:
+        _log.debug("reading %s", NIX_SSHOPTS, exc_info=True)
+        return (), f"{NIX_SSHOPTS} is not used: {error}."
+
+
+def render_known_hosts(inventory: Inventory, place: Path) -> str:
+    """Return the lines of a file of known hosts: each key that the deployment names, under the alias of its instance.
+
+    An instance with authorities has a file of its own, for any name: by its name the certificate is looked at.
+    """
+    lines: dict[str, None] = {}
+    for instance in inventory.instances.values():
+        if _known_hosts_of(instance, place) != place:
+            continue
+        name = "*" if instance.host_cas else host_key_alias(instance)
+        for key in instance.host_keys:
+            lines[f"{name} {' '.join(key.split()[:2])}\n"] = None
+        for key in instance.host_cas:
+            lines[f"@cert-authority {name} {' '.join(key.split()[:2])}\n"] = None
     return "".join(lines)
 
 
+def _known_hosts_files(inventory: Inventory, known_hosts: Path) -> set[Path]:
+    return {known_hosts, *(_known_hosts_of(instance, known_hosts) for instance in inventory.instances.values())}
+
+
+def _known_hosts_of(instance: Instance, known_hosts: Path) -> Path:
+    """Return where the keys of an instance are; those with the same authorities and keys share a file."""
+    if not instance.host_cas:
+        return known_hosts.with_name("known_hosts")
+    words = "\n".join([*sorted(instance.host_cas), "", *sorted(instance.host_keys)])
+    return known_hosts.with_name(f"known_hosts-{hashlib.sha256(words.encode()).hexdigest()[:_DIGITS]}")
+
+
 def host_key_alias(instance: Instance) -> str:
-    """Return the name under which the keys of an instance are kept: its own, unless the deployment sets an alias."""
-    return next(
-        (values[0] for name, values in instance.ssh if name.lower() == "hostkeyalias" and values), instance.name
-    )
+    """Return the name under which the keys of an instance are kept: its own, unless the deployment sets an alias.
+
+    Empty where an authority vouches for the host, and no alias is set: a certificate is for its host name.
+    """
+    alias = next((values[0] for name, values in instance.ssh if name.lower() == "hostkeyalias" and values), "")
+    return alias or ("" if instance.host_cas else instance.name)
 
 
 def default_user_files() -> list[Path]:
@@ -172,8 +283,8 @@ def default_user_files() -> list[Path]:
     return [Path(path) for path in paths if os.access(path, os.R_OK)]
 
 
-def nix_ssh_opts(files: SshFiles, existing: str | None = None) -> str:
-    """Return the value of `NIX_SSHOPTS`: our configuration, then what the user has there.
+def nix_ssh_opts(files: SshFiles) -> str:
+    """Return the value of `NIX_SSHOPTS`: our configuration, which has what the user has there.
 
     Nix splits it at blanks and knows no quotes, so a folder with a blank in its name raises `OptionError`.
     """
@@ -182,9 +293,9 @@ def nix_ssh_opts(files: SshFiles, existing: str | None = None) -> str:
             f"{files.batch} has a blank in its name, which Nix cannot pass on to ssh. "
             "Set XDG_RUNTIME_DIR (or TMPDIR) to a folder without one."
         )
-    # A control master of the user would make `nix copy` hang, and the user's options come after ours.
-    ours = f"-F {files.batch} -o ControlMaster=no -o ControlPath=none"
-    return f"{ours} {existing}".strip() if existing else ours
+    restore(files)
+    # A control master of the user would make `nix copy` hang.
+    return f"-F {files.batch} -o ControlMaster=no -o ControlPath=none"
 
 
 def _block(instance: Instance, known_hosts: Path) -> str:
@@ -195,11 +306,12 @@ def _block(instance: Instance, known_hosts: Path) -> str:
 
 def _key_options(instance: Instance, known_hosts: Path) -> Iterable[str]:
     """Make the deployment's keys the only authority: they stand first, so nothing further down weakens them."""
-    if not instance.host_keys:
+    if not instance.host_keys and not instance.host_cas:
         return ()
+    alias = host_key_alias(instance)
     return (
-        f"  HostKeyAlias {host_key_alias(instance)}",
-        f"  UserKnownHostsFile {_quoted(known_hosts).replace('%', '%%')}",
+        *([f"  HostKeyAlias {alias}"] if alias else []),
+        f"  UserKnownHostsFile {_quoted(_known_hosts_of(instance, known_hosts)).replace('%', '%%')}",
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
         "  NoHostAuthenticationForLocalhost no",

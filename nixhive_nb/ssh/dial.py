@@ -11,6 +11,7 @@ import paramiko
 
 from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.ssh import knock
+from nixhive_nb.ssh.guest import Dropped, Unfit, WayLost
 from nixhive_nb.ssh.login import LoginRefused
 from nixhive_nb.util import descriptors, process
 from nixhive_nb.util.said import one_line
@@ -30,18 +31,6 @@ _NOT_SSH = ("Indecipherable", "Invalid SSH banner", "Invalid SSH packet", "Inval
 """What stands in the words of an error when the other side speaks something else."""
 
 
-class Dropped(Exception):  # noqa: N818 - a reason to try again, at first
-    """The server hung up before the login."""
-
-
-class WayLost(Dropped):
-    """Our own process that leads through the jump hosts is gone: nothing was seen of the host itself."""
-
-    def __init__(self) -> None:
-        """Say so."""
-        super().__init__("the connection to its jump host broke.")
-
-
 def dial(link: Link, target: SshTarget, way: Path | None, seconds: float) -> None:
     """Connect a link to a host: through the socket `way`, by its ProxyCommand, or straight.
 
@@ -59,17 +48,19 @@ def dial(link: Link, target: SshTarget, way: Path | None, seconds: float) -> Non
 
 
 def explain(error: BaseException, target: SshTarget, timeout: float | None, said: str) -> BaseException:
-    """Return the exception to raise for one that a login ended with; `Dropped` where another try may help.
+    """Return the exception to raise for one that a login ended with.
+
+    It is `Dropped` where another try may help, and `Unfit` where OpenSSH may.
 
     `timeout`: the seconds of the deadline that has passed, if it has. `said`: what the ProxyCommand wrote.
     """
-    if isinstance(error, (HiveError, Dropped)) or not isinstance(error, Exception) or descriptors.is_ours(error):
+    if isinstance(error, (HiveError, Dropped, Unfit)) or not isinstance(error, Exception) or descriptors.is_ours(error):
         return error
     if timeout is not None or isinstance(error, TimeoutError):
         within = f" within {timeout:g} s" if timeout is not None else ""
         return ConnectionFailed(f"{target} did not answer{within}.{_proxy_words(said)}")
     if isinstance(error, LoginRefused):
-        return ConnectionFailed(f"{target}: {error}")
+        return Unfit(ConnectionFailed(f"{target}: {error}"), "was refused the login")
     if said:
         return ConnectionFailed(f"{target}:{_proxy_words(said)}")
     return _explain_network(error, target) or _explain_protocol(error, target)
@@ -93,12 +84,13 @@ def _explain_network(error: Exception, target: SshTarget) -> Exception | None:
 def _explain_protocol(error: Exception, target: SshTarget) -> Exception:
     text = one_line(str(error), _MOST_WORDS) or type(error).__name__
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
-        return ConnectionFailed(f"{target} and this machine have no algorithm in common: {text}")
+        failed = ConnectionFailed(f"{target} and this machine have no algorithm in common: {text}")
+        return Unfit(failed, f"has no algorithm in common with it ({text})")
     if isinstance(error, paramiko.SSHException):
         if any(word in text for word in _NOT_SSH):
             return ConnectionFailed(f"{target} does not speak ssh: {text}")
         return Dropped(f"it hung up before the login ({text}).")
-    return ConnectionFailed(f"{target}: {text}")
+    return Unfit(ConnectionFailed(f"{target}: {text}"), f"cannot log in ({text})")
 
 
 def _proxy_words(said: str) -> str:

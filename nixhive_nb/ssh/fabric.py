@@ -16,7 +16,7 @@ from nixhive_nb.ssh.runner import perform
 
 if TYPE_CHECKING:
     from nixhive_nb.ssh.call import Call
-    from nixhive_nb.ssh.runner import Steps
+    from nixhive_nb.ssh.ears import Steps
     from nixhive_nb.ssh.watchdog import Watchdog
 
 

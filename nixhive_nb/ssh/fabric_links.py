@@ -13,7 +13,6 @@ from nixhive_nb.errors import LinkLost
 from nixhive_nb.ssh.bound import bound
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.marks import WORDS, MarkedOutput
-from nixhive_nb.ssh.probe import Tunnel
 from nixhive_nb.util.kept import ANSWER
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
@@ -21,12 +20,10 @@ from nixhive_nb.util.text import strip_control
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import paramiko
-
     from nixhive_nb.ssh.call import Call
-    from nixhive_nb.ssh.link import RemoteResult
+    from nixhive_nb.ssh.ears import Steps
+    from nixhive_nb.ssh.link import Channel, RemoteResult
     from nixhive_nb.ssh.pool import Connections, Fresh
-    from nixhive_nb.ssh.runner import Steps
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +171,7 @@ class FabricLink:
         instance: str,
         *,
         run: Run,
-        dial: Callable[[str, int, float], paramiko.Channel],
+        dial: Callable[[str, int, float], Channel],
         address: Callable[[], str],
     ) -> None:
         """Take what does it, each of which blocks."""
@@ -205,6 +202,6 @@ class FabricLink:
             self._run, self._instance, command, seconds=seconds, on_line=on_line, stdin=stdin
         )
 
-    def dial(self, host: str, port: int, seconds: float) -> Tunnel:
+    def dial(self, host: str, port: int, seconds: float) -> Channel:
         """Connect to `host:port` from there."""
-        return Tunnel(self._dial(host, port, seconds), seconds)
+        return self._dial(host, port, seconds)

@@ -14,12 +14,13 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
+from nixhive_nb.ssh.attempt import Cancelled
 from nixhive_nb.ssh.config import private_folder, remove_folder
-from nixhive_nb.ssh.dial import WayLost
-from nixhive_nb.ssh.transport import Cancelled
+from nixhive_nb.ssh.guest import WayLost
 from nixhive_nb.util import process
 from nixhive_nb.util.files import read_tail
 from nixhive_nb.util.said import one_line
@@ -27,8 +28,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from nixhive_nb.deployment.ways import Hop
     from nixhive_nb.ssh.resolve import SshTarget
@@ -48,7 +48,7 @@ _REMEMBER = 2.0
 """Seconds for which a failure stands: the many hosts behind one dead jump host need not each find it out."""
 _ECHOES = ("Connection closed by UNKNOWN", "kex_exchange_identification", "banner exchange")
 """What the last ssh of a chain says when an earlier one has failed."""
-_KEY_TROUBLE = ("Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "host key is known for")
+KEY_TROUBLE = ("Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "host key is known for")
 
 
 class Jumps:
@@ -75,6 +75,13 @@ class Jumps:
         where the process ends just now.
         """
         return self._chain(target.jumps).forward(target, cancelled)
+
+    def words(self, target: SshTarget, cancelled: Callable[[], bool]) -> list[str]:
+        """Return the words of a program whose input and output lead to a host behind jump hosts.
+
+        Raises as `socket` does.
+        """
+        return self._chain(target.jumps).words(target, cancelled)
 
     def lost(self, target: SshTarget) -> None:
         """Hear that the socket of a host is dead: the next one who asks for it gets another."""
@@ -104,24 +111,35 @@ class Jumps:
             if self._closed:
                 raise Cancelled
             if name not in self._chains:
-                if self._folder is None:
-                    self._folder = private_folder()
-                self._chains[name] = _Chain(self._config, tuple(hops), self._folder / f"j{next(self._numbers)}")
+                self._chains[name] = _Chain(self._config, tuple(hops), self._place)
             return self._chains[name]
+
+    def _place(self) -> Path:
+        """Make a folder for the sockets of a chain, in another one of ours where somebody has cleaned up."""
+        with self._lock:
+            if self._closed:
+                raise Cancelled
+            if self._folder is None or not self._folder.is_dir():
+                self._folder = private_folder()
+            folder = self._folder / f"j{next(self._numbers)}"
+            folder.mkdir(mode=0o700)
+            return folder
 
 
 class _Chain:
     """One process, which holds the connection to the last jump host of a chain."""
 
-    def __init__(self, config: Path, hops: tuple[Hop, ...], folder: Path) -> None:
+    def __init__(self, config: Path, hops: tuple[Hop, ...], place: Callable[[], Path]) -> None:
+        """`place` makes a folder for its sockets, each time that it starts."""
         self._config = config
         self._hops = hops
-        self._folder = folder
-        self._log = folder / "log"
+        self._place = place
+        self._folder = Path()
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._control = folder / "c"
+        self._cut_off: list[subprocess.Popen[bytes]] = []
+        """Those whose sockets are gone, and by which hosts are still connected."""
         self._forwards: dict[tuple[str, int], Path] = {}
         self._wanted: dict[tuple[str, int], SshTarget] = {}
         """Hosts that somebody waits for, or soon will."""
@@ -143,16 +161,27 @@ class _Chain:
             self._wanted.pop(key, None)
 
     def _forward(self, target: SshTarget, key: tuple[str, int], cancelled: Callable[[], bool]) -> Path:
-        while not self._lock.acquire(timeout=0.2):
-            if cancelled():
-                raise Cancelled
-        try:
-            self._ensure(target, cancelled)
+        with self._up(target, cancelled):
             if key not in self._forwards:
                 self._add_wanted()
             if key not in self._forwards:  # alone, so that what is wrong is told of this one
                 self._forwards[key] = self._add_forward(target)
             return self._forwards[key]
+
+    def words(self, target: SshTarget, cancelled: Callable[[], bool]) -> list[str]:
+        """Return the words of a program that leads to a host; a process that has died is started once more."""
+        with self._up(target, cancelled):
+            return [*self._master(), "-W", _endpoint(target), "--", "jump"]
+
+    @contextlib.contextmanager
+    def _up(self, target: SshTarget, cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Have the process up in this block, which is of one thread at a time."""
+        while not self._lock.acquire(timeout=0.2):
+            if cancelled():
+                raise Cancelled
+        try:
+            self._ensure(target, cancelled)
+            yield
         finally:
             self._lock.release()
 
@@ -184,17 +213,26 @@ class _Chain:
             return one_line(" or ".join(reasons), _MOST_WORDS) or "the channel was refused"
         return ""
 
+    @property
+    def _control(self) -> Path:
+        return self._folder / "c"
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
     def close(self) -> None:
         """End the process. Not under the lock: whoever starts it notices."""
         self._closed = True
-        running = self._process
-        if running is not None:
-            process.end(running)
+        for running in (self._process, *self._cut_off):
+            if running is not None:
+                process.end(running)
 
     def _ensure(self, target: SshTarget, cancelled: Callable[[], bool]) -> None:
         if self._closed:
             raise Cancelled
-        if self._process is not None and self._process.poll() is None:
+        # Without its socket, as after a clean-up of /tmp, it is as good as gone.
+        if self._process is not None and self._process.poll() is None and self._control.exists():
             return
         if self._failure is not None and time.monotonic() - self._failed_at < _REMEMBER:
             raise self._for(target)
@@ -219,11 +257,14 @@ class _Chain:
 
     def _clear(self) -> None:
         self._forwards.clear()
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None and not self._control.exists():
+            self._cut_off.append(self._process)
+        elif self._process is not None:
             process.end(self._process)
-            self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(mode=0o700)
+        self._process = None
+        if self._folder.name:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = self._place()
 
     def _start(self, cancelled: Callable[[], bool]) -> None:
         last, earlier = self._hops[-1], self._hops[:-1]
@@ -256,9 +297,9 @@ class _Chain:
         names = " then ".join(str(hop) for hop in self._hops)
         text = strip_control(read_tail(self._log))
         lines = [line.strip() for line in text.splitlines() if line.strip(" @")]
-        if any(word in text for word in _KEY_TROUBLE):
+        if any(word in text for word in KEY_TROUBLE):
             return HostKeyError(
-                f"the host key of a jump host on the way ({names}) is not accepted: {_key_lines(lines)} "
+                f"the host key of a jump host on the way ({names}) is not accepted: {key_lines(lines)} "
                 "Nothing was sent. If it is right, add it to the hostKeys of that instance.",
                 log=lines,
             )
@@ -315,6 +356,7 @@ def _endpoint(target: SshTarget) -> str:
     return f"[{target.hostname}]:{target.port}" if ":" in target.hostname else f"{target.hostname}:{target.port}"
 
 
-def _key_lines(lines: Sequence[str]) -> str:
+def key_lines(lines: Sequence[str]) -> str:
+    """Return what OpenSSH said of the key of a host that it does not accept."""
     telling = [line for line in lines if "host key is known" in line or "SHA256:" in line or "has changed" in line]
     return " ".join(telling or lines[-1:])

@@ -7,127 +7,33 @@ import logging
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.ssh import host_keys
-from nixhive_nb.ssh.dial import Dropped, WayLost, dial, explain
-from nixhive_nb.ssh.fabric import HostConnection, shared_config
+from nixhive_nb.ssh.attempt import Cancelled, Slot
+from nixhive_nb.ssh.choosing import Choice
+from nixhive_nb.ssh.fabric_login import FabricLogin
+from nixhive_nb.ssh.guest import Dropped, Guest, Unfit, WayLost
 from nixhive_nb.ssh.jump import Jumps
-from nixhive_nb.ssh.login import KeyLogin
-from nixhive_nb.ssh.resolve import SshTarget
-from nixhive_nb.ssh.transport import Cancelled, Link, Transport, has_channels
+from nixhive_nb.ssh.openssh_login import OpensshLogin
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.ssh.alike import Kin
-    from nixhive_nb.ssh.login import TakenKey
-    from nixhive_nb.ssh.resolve import Resolver
+    from nixhive_nb.ssh.attempt import Attempt
+    from nixhive_nb.ssh.carrier import Carrier, CarrierName
+    from nixhive_nb.ssh.guest import LinkLimits
+    from nixhive_nb.ssh.opened import Opened
+    from nixhive_nb.ssh.resolve import Resolver, SshTarget
     from nixhive_nb.ssh.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 _TRIES = 10
-_AUTH_TIMEOUT = 30.0
-_CHANNEL_TIMEOUT = 15.0
-_POLL = 0.2
-
-
-class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much, and for how long."""
-
-    logins: int = 8
-    """Logins at the same time through one way in: a chain of jump hosts, or one address."""
-    connect_timeout: float | None = None
-    """Seconds up to the login; None for what ssh_config says."""
-    alive_interval: float = 15.0
-    """Seconds between questions to a host that says nothing."""
-    silence: float = 60.0
-    """Seconds after which a silent link is given up."""
-
-
-class Opened:
-    """A connection that was logged in."""
-
-    def __init__(self, connection: HostConnection, link: Link) -> None:
-        self.connection = connection
-        self.link = link
-
-    @property
-    def alive(self) -> bool:
-        """Whether commands may be tried on it."""
-        return bool(self.connection.is_connected) and not self.link.broken
-
-    @property
-    def taken(self) -> TakenKey | None:
-        """The key that it was logged in by."""
-        login = self.connection.connect_kwargs.get("auth_strategy")
-        return login.taken if isinstance(login, KeyLogin) else None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a session or a tunnel is open in it."""
-        transport = self.connection.transport
-        return transport is not None and has_channels(transport)
-
-    def is_silent(self, seconds: float) -> bool:
-        """Return whether nobody uses it and nothing was heard for so long: a session would be waited for in vain."""
-        return time.monotonic() - self.link.heard > seconds and not self.busy
-
-    def close(self) -> None:
-        """Close it; any number of times."""
-        _close(self.connection, self.link)
-
-
-class Slot:
-    """Holds one place of a semaphore; the wait for it ends with `Cancelled` when the event is set."""
-
-    def __init__(self, semaphore: threading.Semaphore, cancel: threading.Event) -> None:
-        self._semaphore = semaphore
-        self._cancel = cancel
-
-    def __enter__(self) -> None:
-        while not self._semaphore.acquire(timeout=_POLL):
-            if self._cancel.is_set():
-                raise Cancelled
-
-    def __exit__(self, *_: object) -> None:
-        self._semaphore.release()
-
-
-class Attempt:
-    """One wish to log in. `cancel` ends it from another thread, wherever it is."""
-
-    def __init__(self) -> None:
-        self.cancelled = threading.Event()
-        self._link: Link | None = None
-
-    def cancel(self) -> None:
-        """End it without waiting."""
-        self.cancelled.set()
-        link = self._link
-        if link is not None:
-            link.break_()
-
-    def new_link(self) -> Link:
-        """Return a fresh link. Raises `Cancelled`."""
-        link = self._link = Link()
-        # `cancel` finds the link from here on; before, it had set the event.
-        if self.cancelled.is_set():
-            raise Cancelled
-        return link
-
-
-class _Guest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a login needs to know."""
-
-    target: SshTarget
-    known: host_keys.HostKeys
-    timeout: float
 
 
 class Opener:
@@ -141,14 +47,19 @@ class Opener:
         resolve: Resolver,
         limits: LinkLimits,
         watchdog: Watchdog,
+        carriers: Mapping[str, Wanted] | None = None,
     ) -> None:
-        """`config` is what `ssh -F` reads; `keys` holds the public key lines that the deployment gives a host."""
+        """`config` is what `ssh -F` reads; `keys` holds the public key lines that the deployment gives a host.
+
+        `carriers` has what it says of the carrier of a host.
+        """
         self._keys = keys
         self._limits = limits
-        self._watchdog = watchdog
         self._resolve = resolve
         self._jumps = Jumps(config)
-        self._fabric = shared_config()
+        self.choice = Choice(carriers or {})
+        self._fabric = FabricLogin(limits, watchdog)
+        self._openssh = OpensshLogin(config, limits, watchdog)
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
         self._expected: dict[Kin, list[str]] = {}
@@ -164,16 +75,37 @@ class Opener:
             self._resolve.way(name)  # raises where OpenSSH would start itself without end
             self._expect_kin(name)
         lines = self._keys.get(name)
-        guest = _Guest(
+        guest = Guest(
             target=target,
             known=host_keys.deployment_keys(lines) if lines else host_keys.known_hosts_keys(target),
             timeout=self._limits.connect_timeout or target.connect_timeout,
         )
         try:
-            return self._persist(guest, attempt, urgent=urgent)
+            return self._carried(guest, attempt, urgent=urgent)
         except ConnectionFailed:
             self._resolve.forget(name)
             raise
+
+    def carrier(self, name: str) -> Carrier:
+        """Return what carries the commands of a host, as far as that is known. Raises `ConnectionFailed`."""
+        return self.choice.of_target(self._resolve.at_once(name))
+
+    def _carried(self, guest: Guest, attempt: Attempt, *, urgent: bool) -> Opened:
+        """Log in by the carrier of a host, and by OpenSSH where Fabric is refused in a way that it might not be."""
+        carrier = self.choice.of(guest).name
+        try:
+            return self._persist(guest, attempt, carrier, urgent=urgent)
+        except Unfit as unfit:
+            if not self.choice.may_try(guest.target):
+                raise unfit.error from None
+            _log.info("%s: Fabric %s; OpenSSH is tried, once", guest.target, unfit.kind)
+            try:
+                opened = self._persist(guest, attempt, "openssh", urgent=urgent)
+            except ConnectionFailed as error:
+                _log.info("%s: OpenSSH is not let in either: %s", guest.target, error)
+                raise unfit.error from None
+            self.choice.keep(guest.target, unfit.kind)
+            return opened
 
     def expect(self, names: Iterable[str]) -> None:
         """Hear which hosts will soon be logged in to: with the first of those that are alike the way to all is made."""
@@ -198,18 +130,21 @@ class Opener:
         return self._resolve(name).hostname
 
     def close(self) -> None:
-        """End the jump processes."""
+        """End the jump processes, and what OpenSSH has for its connections."""
+        self._openssh.close()
         self._jumps.close()
 
-    def _persist(self, guest: _Guest, attempt: Attempt, *, urgent: bool) -> Opened:
+    def _persist(self, guest: Guest, attempt: Attempt, carrier: CarrierName, *, urgent: bool) -> Opened:
         """Log in; again where a server drops us before the login, which it does when too many come at once."""
         target, until = guest.target, 0.0
+        if target.jumps:
+            self._resolve.restore()  # ssh itself reads it on the way
         for tries in range(1, _TRIES + 1):
             try:
-                way = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None
+                log_in = self._prepared(guest, attempt, carrier)
                 with contextlib.nullcontext() if urgent else Slot(self._slot(target), attempt.cancelled):
                     until = until or time.monotonic() + guest.timeout
-                    return self._login(guest, way, attempt)
+                    return log_in()
             except WayLost as error:  # nothing was seen of the host, so nothing is asked about it
                 dropped: Dropped = error
                 self._jumps.lost(target)
@@ -228,83 +163,16 @@ class Opener:
                 raise Cancelled
         raise ConnectionFailed(f"{target}: {dropped} It was tried {tries} times.")
 
-    def _login(self, guest: _Guest, way: Path | None, attempt: Attempt) -> Opened:
-        target = guest.target
-        link = attempt.new_link()
-        connection: HostConnection | None = None
-        begun = time.monotonic()
-        _log.debug("%s: connecting, as user %s%s", target, target.user, f", through {way}" if way else "")
-        with self._watchdog.limit(guest.timeout, link.break_) as limit:
-            try:
-                dial(link, target, way, guest.timeout)
-                connection = self._connection(guest, link, limit.done)
-                connection.open()
-            except BaseException as error:  # noqa: BLE001 - also an interrupt must not leave a half-open connection
-                _close(connection, link)
-                if attempt.cancelled.is_set():
-                    raise Cancelled from None
-                _log.debug("%s: no connection: %s", target, error, exc_info=True)
-                raise explain(error, target, guest.timeout if limit.expired else None, link.complaint) from None
-        _log.info("%s: user %s is logged in after %.2f s", target, target.user, time.monotonic() - begun)
-        connection.transport.ask_for_life_signs(self._limits.alive_interval)
-        _mind(self._watchdog, link, self._limits.silence)
-        return Opened(connection, link)
-
-    def _connection(self, guest: _Guest, link: Link, known: Callable[[], None]) -> HostConnection:
-        """Build a Fabric connection out of nothing but values; `known` is called when the host has shown its key."""
-        target = guest.target
-
-        def transport(sock: Link, **_: Any) -> Transport:  # noqa: ANN401 - what paramiko passes
-            made = Transport(sock, target.name)
-            made.prefer(guest.known.algorithms)
-            # Later than our own deadline, which can tell a slow server from one that hangs up.
-            made.banner_timeout = made.handshake_timeout = guest.timeout * 2
-            made.auth_timeout = _AUTH_TIMEOUT
-            made.channel_timeout = _CHANNEL_TIMEOUT
-            return made
-
-        connection = HostConnection(
-            target.hostname,
-            user=target.user,
-            port=target.port,
-            config=self._fabric,
-            gateway=False,
-            # Made anew each time: Fabric keeps and changes this very dict, and a socket serves once.
-            connect_kwargs={
-                "sock": link,
-                "transport_factory": transport,
-                "auth_strategy": KeyLogin(target),
-                "look_for_keys": False,
-                "allow_agent": False,
-            },
-        )
-        connection.client.set_missing_host_key_policy(host_keys.CheckKey(target, guest.known, known))
-        return connection
+    def _prepared(self, guest: Guest, attempt: Attempt, carrier: CarrierName) -> Callable[[], Opened]:
+        """Have the way through jump hosts ready, and return what logs in by it."""
+        target, gone = guest.target, attempt.cancelled.is_set
+        if carrier == "openssh":
+            words = self._jumps.words(target, gone) if target.jumps else ()
+            return lambda: self._openssh(guest, words, attempt)
+        way = self._jumps.socket(target, gone) if target.jumps else None
+        return lambda: self._fabric(guest, way, attempt)
 
     def _slot(self, target: SshTarget) -> threading.Semaphore:
         with self._lock:
             way_in = target.route or target.address
             return self._slots.setdefault(way_in, threading.Semaphore(self._limits.logins))
-
-
-def _close(connection: HostConnection | None, link: Link) -> None:
-    # First the link: paramiko waits for its thread, which then finds the end at once.
-    link.break_()
-    if connection is not None:
-        connection.client.close()
-    link.close()
-
-
-def _mind(watchdog: Watchdog, link: Link, silence: float) -> None:
-    """Break a link that has been silent for too long, although we asked for life signs."""
-
-    def look() -> None:
-        rest = link.heard + silence - time.monotonic()
-        if link.broken:
-            return
-        if rest <= 0:
-            link.break_(f"nothing was heard from it for {silence:g} s")
-        else:
-            watchdog.after(rest, look)
-
-    watchdog.after(silence, look)

@@ -6,6 +6,7 @@ import glob
 import logging
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ _log = logging.getLogger(__name__)
 _KEYWORD = re.compile(r"([A-Za-z0-9]+)[\s=]+(.*)")
 _NOT_PLAIN = re.compile(r"[#\"\\$%]")
 """What makes other names of an Include than those that stand there."""
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _DEEPEST = 16
 """How deep ssh follows Include."""
 
@@ -47,6 +49,27 @@ def read_options(files: Iterable[Path], depth: int = 0) -> list[tuple[str, str]]
                     return None
                 found += more
     return found
+
+
+def refused_by_ssh(file: Path, depth: int = 0) -> str:
+    """Return why ssh would refuse a configuration or one that it includes, by its owner or mode; empty where not.
+
+    It looks at those that are included, and ours includes the user's own.
+    """
+    try:
+        found = file.stat()
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        _log.debug("looking at %s", file, exc_info=True)
+        return ""
+    if found.st_uid not in (0, os.getuid()):
+        return f"{file} belongs to user {found.st_uid}, and ssh reads what is yours or root's: `chown` it"
+    if found.st_mode & _OTHERS_WRITE:
+        return f"others may write to {file}: `chmod go-w {file}`"
+    lines = filter(None, map(_KEYWORD.match, map(str.strip, text.splitlines())))
+    values = [line[2] for line in lines if line[1].lower() == "include" and not _NOT_PLAIN.search(line[2])]
+    below = [path for value in values for path in _included(value)] if depth < _DEEPEST else []
+    return next(filter(None, (refused_by_ssh(path, depth + 1) for path in below)), "")
 
 
 def _included(value: str) -> list[Path]:

@@ -1,8 +1,9 @@
 """Warm connections: each host is logged in to once, and keeps its connection from command to command.
 
-Fabric holds the connections. What it would do wrong with many hosts is done around it: see `opener` (the login),
-`resolve` (what ssh_config says), `host_keys` (who may answer), `login` (with which of our keys), `jump` (by which way),
-`transport` and `watchdog` (for how long), and `runner` (bytes in, bytes out).
+Fabric holds the connections, or OpenSSH (see `choosing`). What Fabric would do wrong with many hosts is done around it:
+see `opener` and `fabric_login` (the login), `resolve` (what ssh_config says), `host_keys` (who may answer), `login`
+(with which of our keys), `jump` (by which way), `transport` and `watchdog` (for how long), `runner` (bytes in and out).
+OpenSSH's are in `openssh_login` (the login) and `openssh` (commands over its control master).
 """
 
 from __future__ import annotations
@@ -12,30 +13,36 @@ import logging
 import threading
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import paramiko
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
 from nixhive_nb.ssh.alike import Alike
+from nixhive_nb.ssh.attempt import Attempt, Cancelled, Slot
 from nixhive_nb.ssh.call import Call
-from nixhive_nb.ssh.config import SESSIONS
+from nixhive_nb.ssh.config import SESSIONS, restore
+from nixhive_nb.ssh.ears import Steps, waited
+from nixhive_nb.ssh.guest import LinkLimits
+from nixhive_nb.ssh.host_keys import lines_of
 from nixhive_nb.ssh.link import RemoteResult
-from nixhive_nb.ssh.opener import Attempt, LinkLimits, Opened, Opener, Slot
+from nixhive_nb.ssh.opener import Opener
 from nixhive_nb.ssh.resolve import Resolver
-from nixhive_nb.ssh.runner import Steps, waited
-from nixhive_nb.ssh.transport import Cancelled
 from nixhive_nb.ssh.watchdog import Watchdog
 from nixhive_nb.util import descriptors
-from nixhive_nb.util.said import one_line
 from nixhive_nb.util.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.ssh.config import SshFiles
+    from nixhive_nb.ssh.link import Channel
     from nixhive_nb.ssh.login import TakenKey
+    from nixhive_nb.ssh.opened import Opened
 
 _log = logging.getLogger(__name__)
 _SAID = 1500
@@ -43,13 +50,6 @@ _SAID = 1500
 _ROOM_POLL = 0.1
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
-
-
-_REFUSALS = {
-    1: "its sshd does not allow it (AllowTcpForwarding)",
-    2: "nothing listens there, or it cannot be reached",
-}
-"""Why an SSH server opens no channel: the codes of RFC 4254, section 5.1."""
 
 
 class Connections:
@@ -85,19 +85,22 @@ class Connections:
             alive_interval=alive_interval,
             silence=alive_interval * alive_misses,
         )
-        keys = {instance.name: instance.host_keys for instance in inventory.instances.values()}
+        keys = {
+            instance.name: lines_of(instance.host_keys, instance.host_cas) for instance in inventory.instances.values()
+        }
         descriptors.allow_many()
         self._most = most or descriptors.connections_at_once()
         self._silent = 2 * alive_interval
         """Seconds: who let so many pass has been asked for a sign of life, and gave none."""
         self._watchdog = Watchdog()
-        self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends))
+        self._resolve = resolve or Resolver(files.batch, Alike(inventory, files.extends), partial(restore, files))
         self._opener = Opener(
             files.batch,
             keys,
             resolve=self._resolve,
             limits=limits,
             watchdog=self._watchdog,
+            carriers={instance.name: instance.carrier for instance in inventory.instances.values()},
         )
         self.workers = Workers("hive-host")
         """Threads for what waits for hosts, kept from run to run."""
@@ -211,26 +214,28 @@ class Connections:
         """Return where an instance is, as its ssh options name it. Raises `ConnectionFailed`."""
         return self._opener.address(instance)
 
-    def dial(self, instance: str, host: str, port: int, seconds: float) -> paramiko.Channel:
+    def dial(self, instance: str, host: str, port: int, seconds: float) -> Channel:
         """Connect to `host:port` from an instance, by its sshd. Raises `ConnectionFailed`."""
         return self._dial(self._host(instance), host, port, seconds)
 
-    def _dial(self, through: _PooledHost, host: str, port: int, seconds: float) -> paramiko.Channel:
+    def _dial(self, through: _PooledHost, host: str, port: int, seconds: float) -> Channel:
         with through.in_use():
-            return self._dialled(through, self._log_in(through), host, port, seconds)
+            return self._log_in(through).dial(host, port, seconds)
 
-    def _dialled(self, through: _PooledHost, opened: Opened, host: str, port: int, seconds: float) -> paramiko.Channel:
-        try:
-            # What the other end of a forwarding says of where it comes from is a formality.
-            channel: paramiko.Channel = opened.connection.transport.open_channel(
-                "direct-tcpip", (host, port), ("127.0.0.1", 0), None, None, seconds
-            )
-        except paramiko.ChannelException as error:
-            why = _REFUSALS.get(error.code) or one_line(error.text)
-            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {why}.") from None
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise ConnectionFailed(f"{through.name}: no connection to {host}:{port}: {one_line(str(error))}.") from None
-        return channel
+    def carry(self, wanted: Wanted, tell: Callable[[str], None]) -> None:
+        """Have all hosts carried as is `wanted` from here on; `tell` takes a line of what a login has shown of that.
+
+        With `auto` it is as the deployment says, as the ssh options of a host ask for, or as a login shows.
+        """
+        self._opener.choice.wanted = wanted
+        self._opener.choice.tell = tell
+
+    def carrier_of(self, instance: str) -> Carrier:
+        """Return what carries the commands of an instance and why, as is said, asked for, or was seen at its login.
+
+        It may read ssh's configuration for that. Raises `ConnectionFailed`.
+        """
+        return self._opener.carrier(instance)
 
     def _run(
         self,
@@ -322,7 +327,7 @@ class Connections:
         """Return the live connection of a host; one thread makes it, the others wait."""
         with Slot(host.opening, attempt.cancelled):
             opened = host.opened
-            if opened is not None and opened.alive and not opened.is_silent(self._silent):
+            if opened is not None and self._serves(host, opened):
                 return opened
             host.drop(opened)
             if not host.urgent:
@@ -335,6 +340,12 @@ class Connections:
                 raise
             finally:
                 host.logging_in = False
+
+    def _serves(self, host: _PooledHost, opened: Opened) -> bool:
+        """Return whether a connection may go on being used."""
+        if not opened.alive or opened.is_silent(self._silent):
+            return False
+        return opened.busy or self._opener.choice.serves(opened.carrier, host.name)
 
     def _make_room(self, host: _PooledHost, attempt: Attempt) -> None:
         """Wait until there may be one more connection; close the one that was idle longest for it."""
@@ -357,22 +368,22 @@ class Connections:
         opened = self._opened(host, attempt)
         if call.cancelled:
             raise Cancelled
-        link, began = opened.link, time.monotonic()
+        began = time.monotonic()
         _log.debug("%s: runs: %.300s", host.name, command)
 
         def give_up() -> None:
             if call.ending:
                 call.end_aside(f"it took longer than {timeout:g} s")
             else:
-                link.break_(f"no answer in {timeout:g} s")
+                opened.break_(f"no answer in {timeout:g} s")
 
         with self._watchdog.limit(timeout, give_up):
             try:
-                exited = yield from opened.connection.perform(command, call, self._watchdog)
+                exited = yield from opened.perform(command, call, self._watchdog)
             except (paramiko.SSHException, OSError, EOFError) as error:
                 if error is call.failure:
                     raise
-                if not call.sent and not link.reason:
+                if not call.sent and not opened.reason:
                     raise self._not_sent(host, opened, error) from None
                 exited = -1
         seconds = time.monotonic() - began
@@ -393,7 +404,7 @@ class Connections:
         return _NotSent(text)
 
     def _lost(self, host: _PooledHost, opened: Opened, call: Call, *, ended: bool) -> LinkLost:
-        reason = call.reason or opened.link.reason
+        reason = call.reason or opened.reason or opened.why_ended()
         reason = reason or ("the host ended the session" if opened.alive else "the connection broke")
         if not opened.alive:
             host.drop(opened)
@@ -429,7 +440,7 @@ class Fresh:
             self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )
 
-    def dial(self, host: str, port: int, seconds: float) -> paramiko.Channel:
+    def dial(self, host: str, port: int, seconds: float) -> Channel:
         """Connect to `host:port` from the instance, as `Connections.dial`."""
         return self._connections._dial(self._host, host, port, seconds)  # noqa: SLF001 - a part of it
 
@@ -473,7 +484,7 @@ class _PooledHost:
     def last_heard(self) -> float:
         """Return when something was heard from it at last, by the monotonic clock."""
         opened = self.opened
-        return opened.link.heard if opened is not None else 0.0
+        return opened.heard if opened is not None else 0.0
 
     def keep(self, opened: Opened, attempt: Attempt) -> Opened:
         """Keep a connection for the next commands, unless its attempt was ended meanwhile."""
@@ -503,7 +514,7 @@ class _PooledHost:
             attempt.cancelled.set()
             opened = self.opened
         if opened is not None:
-            opened.link.break_(reason)
+            opened.break_(reason)
         attempt.cancel()
 
 

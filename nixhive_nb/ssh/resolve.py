@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shlex
 import socket
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from nixhive_nb.util import process, said
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from nixhive_nb.ssh.alike import Alike, Kin
 
@@ -41,6 +43,8 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     identity_files: tuple[Path, ...] = ()
     """Private keys, or public halves of keys that are in the agent. Some may not exist."""
+    certificate_files: tuple[Path, ...] = ()
+    """Certificates for our keys, each in a file of its own. Without one, those beside the keys count."""
     identities_only: bool = False
     agent: str = ""
     """Socket of the agent; empty for none."""
@@ -51,8 +55,18 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds; how long a connection may take up to the login."""
     host_key_alias: str = ""
     known_hosts: tuple[Path, ...] = ()
+    revoked_keys: Path | None = None
+    """A file of keys that no host may show: `RevokedHostKeys`."""
+    ca_algorithms: tuple[str, ...] = ()
+    """How an authority may have signed the certificate of the host; empty for the usual ways."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables of its commands, by `SetEnv`, as far as the host takes them."""
     address_family: str = "any"
     bind_address: str = ""
+    asks: tuple[str, ...] = ()
+    """Options that are set and that OpenSSH alone honours, by their names."""
+    algorithms: Mapping[str, tuple[str, ...]] = {}
+    """What may be used, by the names of the options."""
 
     @property
     def address(self) -> str:
@@ -80,8 +94,10 @@ class Resolver:
     Of hosts that are `alike`, ssh is asked about one.
     """
 
-    def __init__(self, config: Path, alike: Alike | None = None) -> None:
+    def __init__(self, config: Path, alike: Alike | None = None, restore: Callable[[], object] = bool) -> None:
+        """Ask nothing yet. `restore` sees that the configuration is there, before ssh reads it."""
         self._config = config
+        self.restore = restore
         self._alike = alike
         self._known: dict[str, SshTarget] = {}
         self._before: dict[str, SshTarget] = {}
@@ -104,6 +120,7 @@ class Resolver:
         return self._alike.kin(name) if self._alike is not None else None
 
     def _asked(self, name: str) -> str:
+        self.restore()
         with self._slots:
             return _ask(self._config, name)
 
@@ -184,6 +201,9 @@ def parse(name: str, text: str) -> SshTarget:
         port=port,
         user=user,
         identity_files=_paths(_expand(file, tokens) for file in options.get("identityfile", ())),
+        certificate_files=_paths(
+            _expand(file, tokens) for file in options.get("certificatefile", ()) if file.lower() != "none"
+        ),
         identities_only=one.get("identitiesonly") == "yes",
         agent=_agent(_value(one, "identityagent", "SSH_AUTH_SOCK"), tokens),
         jumps=_jumps(name, _expand(_value(one, "proxyjump"), tokens)),
@@ -195,9 +215,47 @@ def parse(name: str, text: str) -> SshTarget:
             for keyword in ("userknownhostsfile", "globalknownhostsfile")
             for file in _split_files(_value(one, keyword))
         ),
+        revoked_keys=next(iter(_paths([revoked] if (revoked := _value(one, "revokedhostkeys")) else [])), None),
+        ca_algorithms=tuple(filter(None, one.get("casignaturealgorithms", "").split(","))),
+        environment=_variables(options.get("setenv", ())),
         address_family=one.get("addressfamily", "any"),
         bind_address=_value(one, "bindaddress"),
+        asks=tuple(name for name, unset in _ASKED.items() if one.get(name.lower(), "").lower() not in unset),
+        algorithms=_algorithms(tuple(one.get(name.lower(), "") for name in _LISTS)),
     )
+
+
+_ASKED = {
+    "KnownHostsCommand": ("", "none"),
+    "RevokedHostKeys": ("", "none"),
+    "VerifyHostKeyDNS": ("", "no", "false"),
+    "CertificateFile": ("", "none"),
+    "GSSAPIAuthentication": ("", "no"),
+    "GSSAPIKeyExchange": ("", "no"),
+    "HostbasedAuthentication": ("", "no"),
+    "PKCS11Provider": ("", "none"),
+    "SecurityKeyProvider": ("", "none", "internal", "$ssh_sk_provider"),
+    "ProxyUseFdpass": ("", "no"),
+    "BindInterface": ("", "none"),
+}
+"""What OpenSSH alone honours, and what `ssh -G` says of each where nobody has set it."""
+_LISTS = ("Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms", "PubkeyAcceptedAlgorithms")
+
+
+@functools.lru_cache(maxsize=64)
+def _algorithms(values: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Return the lists of algorithms by their options; hosts with the same ones share them."""
+    return {name: tuple(filter(None, value.split(","))) for name, value in zip(_LISTS, values, strict=True)}
+
+
+def _variables(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return variables by name; of two with one name ssh takes the first."""
+    found: dict[str, str] = {}
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals:
+            found.setdefault(name, value)
+    return tuple(found.items())
 
 
 def _value(options: Mapping[str, str], keyword: str, default: str = "") -> str:

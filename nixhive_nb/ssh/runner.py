@@ -6,28 +6,26 @@ beside paramiko's own of the connection while nothing comes, and input is sent w
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import paramiko
 
-from nixhive_nb.ssh.call import ENDED
-from nixhive_nb.ssh.transport import Cancelled, Ears, ask_for_session, begin, has_said_all, room_in
+from nixhive_nb.ssh.attempt import Cancelled
+from nixhive_nb.ssh.transport import ask_for_session, begin, has_said_all, room_in
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from nixhive_nb.ssh.call import Call
+    from nixhive_nb.ssh.ears import Ears, Steps
     from nixhive_nb.ssh.transport import Transport
     from nixhive_nb.ssh.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-Steps = Generator[Ears, None, T]
-"""What is done step by step: each yields what the next waits for."""
+ENDED = (OSError, EOFError, paramiko.SSHException)
+"""What sending raises when the command or the link has ended; the reading side then says how."""
 _CHUNK = 2**21
 """As much as a session has room for: what a smaller read leaves there is moved about in memory."""
 _PIECE = 2**15
@@ -38,19 +36,6 @@ _REST = 0.005
 
 Else each packet wakes a thread, and Python's threads, of which one runs at a time, mostly wait for each other.
 """
-_AWAKE = 1.0
-"""Seconds after which a wait looks for an interrupt: one that comes just as Python begins to wait is not seen else."""
-
-
-def waited(steps: Steps[T]) -> T:
-    """Do all steps in this thread, which waits between them."""
-    with contextlib.closing(steps):
-        while True:
-            try:
-                ears = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            ears.wait(_AWAKE)
 
 
 def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) -> Steps[int]:
@@ -67,7 +52,7 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
     channel = asked.channel()
     try:
         # In this order: who lets go of it now closes the session, or is seen here.
-        call.channel = channel
+        call.session = ChannelSession(transport, channel)
         if call.cancelled:
             raise Cancelled
         call.sent = True  # from here on nobody may send it again
@@ -78,6 +63,37 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
         return int(channel.exit_status)
     finally:
         channel.close()
+
+
+class ChannelSession:
+    """A command's session in a connection of paramiko's, for others than the thread that drives it."""
+
+    def __init__(self, transport: Transport, channel: paramiko.Channel) -> None:
+        """Take the channel of the session."""
+        self._transport = transport
+        self._channel = channel
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its exit status is known, or never will be."""
+        return self._channel.exit_status_ready()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all has come of it that will."""
+        return bool(self._channel.closed)
+
+    def say(self, data: bytes) -> bool:
+        """Send the last of its input, and return whether there was room for it."""
+        if room_in(self._channel) <= len(data):
+            return False
+        with self._transport.input_of(self._channel), swallowed(_log, "ending a command", *ENDED):
+            self._channel.sendall(data)
+        return True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._channel.close()
 
 
 class _Talk:

@@ -11,7 +11,6 @@ import signal
 import socket
 import threading
 import time
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
@@ -23,6 +22,9 @@ from paramiko.common import (
     cMSG_GLOBAL_REQUEST,
 )
 
+from nixhive_nb.ssh.attempt import Cancelled
+from nixhive_nb.ssh.certificates import certificate_kind
+from nixhive_nb.ssh.ears import Ears
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import size_text
 
@@ -48,10 +50,6 @@ _CHECKING = "-gcm@"
 _EARS = "nixhive_ears"
 """The attribute by which a channel of paramiko's has our `Ears`."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
-
-
-class Cancelled(Exception):  # noqa: N818 - a signal between our threads, never shown
-    """What was under way was given up by `abort`."""
 
 
 class Link:
@@ -220,49 +218,17 @@ def _wake(channel: Any) -> None:  # noqa: ANN401 - as above
         ears.set()
 
 
-class Ears:
-    """Wakes whoever waits at whatever comes of a channel: output, room for input, its end. It has no thread."""
+class ChannelEars(Ears):
+    """Hears of whatever comes of a channel: output, room for input, its end."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
-        self._came: SimpleQueue[None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._act: Callable[[], None] | None = None
+        super().__init__()
         setattr(channel, _EARS, self)
         for pipe in (channel.in_buffer, channel.in_stderr_buffer):
             pipe.set_event(self)  # type: ignore[arg-type,unused-ignore] # as good as an event
 
-    def set(self) -> None:
-        """Hear that something has come. paramiko calls it."""
-        with self._lock:
-            act, self._act = self._act, None
-            if act is None:
-                self._came.put(None)
-        if act is not None:
-            act()
-
     def clear(self) -> None:
         """Take no notice: paramiko calls it when one stream is empty, and the other may not be."""
-
-    def wait(self, seconds: float) -> None:
-        """Wait until something has come since the last time, for so many seconds at most."""
-        with contextlib.suppress(Empty):
-            self._came.get(timeout=seconds)
-        self._heard()
-
-    def then(self, act: Callable[[], None]) -> None:
-        """Call `act` once when something has come since the last time, on the thread that it comes by."""
-        with self._lock:
-            if not self._heard():
-                self._act = act
-                return
-        act()
-
-    def _heard(self) -> bool:
-        """Return whether something has come since the last time."""
-        count = self._came.qsize()
-        for _ in range(count):
-            self._came.get_nowait()
-        return count > 0
 
 
 class Transport(paramiko.Transport):
@@ -278,6 +244,9 @@ class Transport(paramiko.Transport):
         """`name` is the host's, for the log."""
         self._instance = name
         self._link = sock
+        self._key_algorithms: tuple[str, ...] = ()
+        self.environment: tuple[tuple[str, str], ...] = ()
+        """Variables for each command, as far as the host takes them."""
         super().__init__(sock)  # type: ignore[arg-type] # as good as a socket
         self.set_log_channel(_QUIET)
         # In Python, to check what came costs several times as much as to decrypt it: these ciphers do both at once.
@@ -326,10 +295,15 @@ class Transport(paramiko.Transport):
 
     def prefer(self, algorithms: Sequence[str]) -> None:
         """Ask for these host key algorithms first. Else a host may show a key of a type that we do not know."""
-        options = self.get_security_options()
-        offered = tuple(options.key_types)
-        known = tuple(name for name in algorithms if name in offered)
-        options.key_types = known + tuple(name for name in offered if name not in known)
+        offered = tuple(self.get_security_options().key_types)
+        can = {*offered, *map(certificate_kind, offered)}
+        known = tuple(name for name in algorithms if name in can)
+        self._key_algorithms = known + tuple(name for name in offered if name not in known)
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The host key algorithms, the best first. paramiko's own adds those of certificates, wanted or not."""
+        return self._key_algorithms or tuple(self.get_security_options().key_types)
 
     def ask_for_life_signs(self, seconds: float) -> None:
         """Send a question that every server answers each time nothing was sent for `seconds`.
@@ -352,6 +326,16 @@ class Transport(paramiko.Transport):
     }
 
 
+ALGORITHMS: dict[str, frozenset[str]] = {
+    "Ciphers": frozenset(paramiko.Transport._preferred_ciphers),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - no host is there yet
+    "MACs": frozenset(paramiko.Transport._preferred_macs),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+    "KexAlgorithms": frozenset(paramiko.Transport._preferred_kex),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+    "HostKeyAlgorithms": frozenset(paramiko.Transport._preferred_keys),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+    "PubkeyAcceptedAlgorithms": frozenset(paramiko.Transport._preferred_pubkeys),  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001 - as above
+}
+"""What paramiko has of each list of algorithms, by OpenSSH's option for it."""
+
+
 class AskedSession:
     """A session that was asked for: `ears` hear of the answer, and then of all that comes of the session."""
 
@@ -359,7 +343,7 @@ class AskedSession:
         self._transport = transport
         self._number = number
         self._channel = paramiko.Channel(number)
-        self.ears = Ears(self._channel)
+        self.ears = ChannelEars(self._channel)
 
     @property
     def is_answered(self) -> bool:
@@ -417,14 +401,21 @@ def room_in(channel: paramiko.Channel) -> int:
 
 def begin(transport: Transport, channel: Any, command: str) -> None:  # noqa: ANN401 - as above
     """Have a command run in a session, and wait for no answer: where it is refused, paramiko closes the session."""
+    variables = [_request(channel, "env", *variable, answered=False) for variable in transport.environment]
+    with transport.input_of(channel):
+        for message in (*variables, _request(channel, "exec", command, answered=True)):
+            transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
+
+
+def _request(channel: Any, kind: str, *words: str, answered: bool) -> paramiko.Message:  # noqa: ANN401 - as above
     message = paramiko.Message()
     message.add_byte(cMSG_CHANNEL_REQUEST)
     message.add_int(channel.remote_chanid)
-    message.add_string("exec")
-    message.add_boolean(True)  # noqa: FBT003 - paramiko's way
-    message.add_string(command)
-    with transport.input_of(channel):
-        transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
+    message.add_string(kind)
+    message.add_boolean(answered)
+    for word in words:
+        message.add_string(word)
+    return message
 
 
 def has_said_all(channel: paramiko.Channel) -> bool:

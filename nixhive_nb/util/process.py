@@ -170,6 +170,12 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
             noted.ended(process.returncode)
 
 
+def ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM to a program of `start` and all that it started, and wait for nothing: `end` it later."""
+    if process.pid in _running and process.poll() is None:
+        _end_group(process.pid, signal.SIGTERM)
+
+
 async def stream(
     argv: Sequence[str],
     *,

@@ -13,8 +13,11 @@ from nixhive_nb.view.plan import change_text
 from nixhive_nb.view.words import LOOKS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nixhive_nb.plan.facts import Seen, Wanted
     from nixhive_nb.plan.plan import Survey
+    from nixhive_nb.ssh.carrier import Carrier
 
 _COLUMNS = (
     Column("instance"),
@@ -40,8 +43,11 @@ _FIRST: tuple[Standing, ...] = (
 """Those that need attention first."""
 
 
-def status_table(survey: Survey) -> Table:
-    """Return what a survey found, with a row for each instance: those that need attention first."""
+def status_table(survey: Survey, carriers: Mapping[str, Carrier] | None = None) -> Table:
+    """Return what a survey found, with a row for each instance: those that need attention first.
+
+    Of those in `carriers` that OpenSSH carries, it says so, and why.
+    """
     states = standings(survey)
     wanted = {one.system: one for one in survey.wanted}
     seen = {one.instance: one for one in survey.seen}
@@ -53,6 +59,7 @@ def status_table(survey: Survey) -> Table:
             states[target.instance],
             wanted.get(target.system),
             seen.get(target.instance),
+            carrier=(carriers or {}).get(target.instance),
         )
         for target in targets
     ]
@@ -75,7 +82,13 @@ def _counts(counts: Counter[Standing]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STANDINGS if counts[state])
 
 
-def _row(instance: str, system: str, state: Standing, wanted: Wanted | None, seen: Seen | None) -> Row:
+def _carried(carrier: Carrier | None) -> str:
+    return f"by OpenSSH: {carrier.why}" if carrier is not None and carrier.name == "openssh" else ""
+
+
+def _row(
+    instance: str, system: str, state: Standing, wanted: Wanted | None, seen: Seen | None, *, carrier: Carrier | None
+) -> Row:
     facts = seen.facts if seen else None
     current, path = facts.current if facts else "", wanted.path if wanted else ""
     cells = (
@@ -87,7 +100,7 @@ def _row(instance: str, system: str, state: Standing, wanted: Wanted | None, see
         Cell("" if facts is None or facts.generation is None else str(facts.generation)),
         Cell(seconds_text(facts.uptime) if facts else ""),
         Cell(size_text(facts.free) if facts else ""),
-        Cell(plain("; ".join(filter(None, _notes(wanted, seen))))),
+        Cell(plain("; ".join(filter(None, [*_notes(wanted, seen), _carried(carrier)])))),
     )
     return Row(cells, state)
 

@@ -210,7 +210,14 @@ def test_all_that_an_instance_can_say_is_read_back(tmp_path):
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICxszIbEMgXks8n0EhULivLVfhmjE2hz4HEx7fRTCA6S"
     ssh = (("Hostname", ("192.0.2.1",)), ("IdentityFile", ("/a", "/b")), ("ProxyCommand", (r'nc "\$x" $${y} %h',)))
     one = Instance(
-        name="a.b", system="if", store="ssh://c", tags=("x", "it's"), ssh=ssh, host_keys=(key,), checks=checks
+        name="a.b",
+        system="if",
+        store="ssh://c",
+        tags=("x", "it's"),
+        ssh=ssh,
+        host_keys=(key,),
+        host_cas=(key,),
+        checks=checks,
     )
     inventory = Inventory(
         source="nodes\n.nix",

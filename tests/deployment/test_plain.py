@@ -32,6 +32,7 @@ TEXTS = st.sampled_from(["web", "eu", "a\tb", "", KEY, f" {KEY} root@x", "ssh-rs
 INSTANCES = st.fixed_dictionaries(
     {},
     optional={
+        "hostCAs": st.lists(st.sampled_from([KEY, "ssh-rsa x"]), max_size=2),
         "hostKeys": st.lists(st.sampled_from([KEY, f" {KEY} root@x", "ssh-rsa x"]), max_size=2),
         "ssh": st.dictionaries(
             st.sampled_from(["Hostname", "HostName", "hostname", "Port", "User", "ProxyJump", "HostKeyAlias", "a b"]),

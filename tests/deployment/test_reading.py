@@ -178,10 +178,17 @@ def test_a_key_file_in_the_store_is_refused(tmp_path: Path) -> None:
         "SHA256:abc",
     ],
 )
-def test_a_host_key_is_a_public_key_line(tmp_path: Path, key: str) -> None:
-    (line,) = problems(tmp_path, WWW, f'instances.www-1 = {{ system = "www"; hostKeys = [ "{KEY}" "{key}" ]; }};')
-    assert line.startswith("default.nix:3: `hostKeys` of instance www-1 holds ")
-    assert "which is not a public key; write the line of /etc/ssh/ssh_host_ed25519_key.pub" in line
+@pytest.mark.parametrize(
+    ("attribute", "where"),
+    [
+        ("hostKeys", "/etc/ssh/ssh_host_ed25519_key.pub"),
+        ("hostCAs", "the file with which host certificates are signed"),
+    ],
+)
+def test_a_host_key_is_a_public_key_line(tmp_path: Path, key: str, attribute: str, where: str) -> None:
+    (line,) = problems(tmp_path, WWW, f'instances.www-1 = {{ system = "www"; {attribute} = [ "{KEY}" "{key}" ]; }};')
+    assert line.startswith(f"default.nix:3: `{attribute}` of instance www-1 holds ")
+    assert f"which is not a public key; write the line of {where}" in line
 
 
 @pytest.mark.parametrize(("value", "what"), [("3", "is a number"), ("{ }", "is an attribute set"), ('""', "is empty")])

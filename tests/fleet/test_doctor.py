@@ -224,6 +224,18 @@ def test_a_host_key_that_nobody_knows(doctored, rows):
     assert doctored.doctor("strange")["strange"]["error"] == ""
 
 
+def test_the_other_carrier_finds_the_same(doctored):
+    by_fabric, by_openssh = (
+        doctored.doctor("bootless", "early", "asked", "--carrier", carrier) for carrier in ("fabric", "openssh")
+    )
+    for name, row in by_openssh.items():
+        assert (by_fabric[name]["carrier"], row["carrier"]) == ("fabric", "openssh")
+        assert row["kinds"] == by_fabric[name]["kinds"]
+        assert {field for field in row if row[field] != by_fabric[name][field]} <= {
+            *("carrier", "key", "key_from", "clock", "free", "boot_free", "shortcomings"),
+        }
+
+
 def test_a_host_that_is_off_and_one_that_stalls(rows):
     for name in ("down", "stalled"):
         row = rows[name]

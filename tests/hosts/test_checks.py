@@ -24,9 +24,10 @@ from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.testing.clock import VirtualClock
-from tests.sshd import eventually, is_running
+from tests.sshd import BOTH, eventually, is_running
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
+CARRIERS = BOTH
 
 
 class Web(ThreadingHTTPServer):

@@ -15,12 +15,14 @@ from nixhive_nb.hosts.closures import closure_sizes, kernel_of, lacking, local_c
 from nixhive_nb.plan.facts import HostFacts
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from tests.links import Links
+from tests.sshd import BOTH
 
 pytestmark = [
     pytest.mark.nix,
     pytest.mark.timeout(120),
     pytest.mark.skipif(shutil.which("nix-store") is None, reason="needs Nix"),
 ]
+CARRIERS = BOTH
 
 CLOSURE = """
 let a = builtins.toFile "measured-a" "alone"; b = builtins.toFile "measured-b" "${a} ${a}";

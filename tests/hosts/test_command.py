@@ -16,9 +16,10 @@ import pytest
 from nixhive_nb.errors import ConnectionFailed, LinkLost, OptionError
 from nixhive_nb.hosts.command import check_name, errand_of, own_script, refusal
 from nixhive_nb.ssh.call import Call
-from tests.sshd import eventually
+from tests.sshd import BOTH, eventually
 
 pytestmark = pytest.mark.nix
+CARRIERS = BOTH
 
 NASTY = "a  b\n'\"\\n \\\\ $(touch /nowhere) `id` ; # {x} \t€\n\n"
 SHELLS = [shell for shell in ("dash", "bash", "bash as sh") if shutil.which(shell.split()[0])]

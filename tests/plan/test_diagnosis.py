@@ -158,7 +158,7 @@ UNREACHED = {
         "www-1 cannot be asked: its login runs something else than the commands that are sent, and said nothing",
         "users.users.deploy.shell",
     ),
-    "no algorithm": ("www-1 and this machine have no algorithm in common: kex", "services.openssh.settings.Ciphers"),
+    "no algorithm": ("www-1 and this machine have no algorithm in common: kex", 'instances.www-1.carrier = "openssh";'),
     "a mistake in ssh_config": ("www-1: ssh cannot read its configuration: Bad owner", "~/.ssh/config"),
     "anything else": ("www-1: an odd thing", "nix-hive ssh -v www-1"),
 }

@@ -35,6 +35,7 @@ OTHER = {
     "store": "ssh://jump",
     "ssh": (("Hostname", ("10.0.0.9",)), ("ProxyJump", ("jump",))),
     "host_keys": ("ssh-ed25519 BBBB",),
+    "host_cas": ("ssh-ed25519 BBBB",),
     "checks": (),
     "jumps": ("relay",),
     "elevate": ("doas",),

@@ -1,5 +1,5 @@
 """Real ssh servers for these tests."""
 
-from tests.sshd import site, ssh_keys
+from tests.sshd import carrier, pytest_generate_tests, site, ssh_keys
 
-__all__ = ["site", "ssh_keys"]
+__all__ = ["carrier", "pytest_generate_tests", "site", "ssh_keys"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 import subprocess
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,9 @@ import pytest
 from nixhive_nb.deployment.inventory import Instance, Inventory
 from nixhive_nb.deployment.ways import Hop
 from nixhive_nb.errors import ConnectionFailed, OptionError
-from nixhive_nb.ssh.config import nix_ssh_opts, private_folder, remove_folder, render_config, write_ssh_files
+from nixhive_nb.ssh.config import nix_ssh_opts, private_folder, remove_folder, render_config, restore, write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver, parse
+from nixhive_nb.workspace import WayToHosts
 
 pytestmark = pytest.mark.nix
 
@@ -139,12 +144,10 @@ def test_files_are_private_and_left_alone_when_nothing_changes(tmp_path):
     assert files.known_hosts.stat().st_ino == before[files.known_hosts]
 
 
-def test_nix_gets_ours_in_front_of_the_users_own_options(tmp_path):
+def test_nix_gets_our_configuration(tmp_path):
     files = write_ssh_files(fleet(), tmp_path / "ssh", user_files=[])
     ours = f"-F {files.batch} -o ControlMaster=no -o ControlPath=none"
     assert nix_ssh_opts(files) == ours
-    assert nix_ssh_opts(files, "") == ours
-    assert nix_ssh_opts(files, "-p 2222") == f"{ours} -p 2222"
     blank = write_ssh_files(fleet(), tmp_path / "a b", user_files=[])
     with pytest.raises(OptionError, match="blank"):
         nix_ssh_opts(blank)
@@ -227,3 +230,124 @@ def test_a_known_hosts_file_with_a_blank_in_its_name(tmp_path):
     file.touch()
     assert parse("web", f"hostname web\nuserknownhostsfile {file}\n").known_hosts == (file,)
     assert parse("web", "userknownhostsfile /a /b\n").known_hosts == (Path("/a"), Path("/b"))
+
+
+def environment(tmp_path, monkeypatch, words, **instances):
+    monkeypatch.setenv("NIX_SSHOPTS", words)
+    return write_ssh_files(fleet(**instances), tmp_path / "ssh", user_files=[])
+
+
+def test_the_variable_of_nix_counts_for_commands_as_for_copies(tmp_path, monkeypatch):
+    """Case 31: it was for copies alone, where it won over the deployment."""
+    own = {"Port": ("22",), "IdentityFile": ("/k/own",)}
+    words = "-p 2222 -i /k/one -o IdentityFile=/k/two -oCompression=yes -o 'ServerAliveInterval 7'"
+    files = environment(tmp_path, monkeypatch, words, own=(own, ()), bare=({}, ()))
+    assert not files.warnings
+    bare, own = effective(files.batch, "bare"), effective(files.batch, "own")
+    assert (bare["port"], bare["identityfile"], bare["compression"]) == (["2222"], ["/k/one", "/k/two"], ["yes"])
+    assert bare["serveraliveinterval"] == ["7"]
+    assert own["port"] == ["22"], "what the deployment says comes first"
+    assert own["identityfile"][0] == "/k/own"
+    assert effective(files.batch, "bare")["batchmode"] == ["yes"]
+    assert "2222" not in nix_ssh_opts(files)
+
+
+@pytest.mark.parametrize("words", ["-F /tmp/other", "-W a:22", "web", "-p", "-o Nonsense", "'"])
+def test_what_no_host_can_have_of_the_variable_is_told_and_left_out(tmp_path, monkeypatch, words):
+    files = environment(tmp_path, monkeypatch, words, web=({}, ()))
+    (line,) = files.warnings
+    assert line.startswith("NIX_SSHOPTS is not used: ")
+    assert effective(files.batch, "web")["port"] == ["22"]
+
+
+def test_the_variable_cannot_weaken_what_programs_need(tmp_path, monkeypatch):
+    words = "-o StrictHostKeyChecking=no -o BatchMode=no -o ControlMaster=auto -S /tmp/c -q"
+    web = effective(environment(tmp_path, monkeypatch, words, web=({}, ())).batch, "web")
+    assert web["stricthostkeychecking"] == ["true"]
+    assert web["batchmode"] == ["yes"]
+    assert web["controlmaster"] == ["false"]
+    assert "controlpath" not in web
+    assert web["loglevel"] == ["ERROR"]
+
+
+# What of the user's own is left out
+
+
+def extending(tmp_path, *files):
+    return write_ssh_files(fleet(web=({}, ())), tmp_path / "ssh", user_files=list(files))
+
+
+def test_a_file_that_others_may_write_is_left_out_with_a_warning(tmp_path):
+    """Case 6: ssh refuses such a file where it is included, and all hosts were out of reach."""
+    own, good = tmp_path / "own", tmp_path / "good"
+    own.write_text("Port 2222\n")
+    good.write_text("Compression yes\n")
+    own.chmod(0o664)
+    files = extending(tmp_path, own, good)
+    assert files.warnings == (
+        f"{own} is left out of our ssh configuration: others may write to {own}: `chmod go-w {own}`.",
+    )
+    web = effective(files.batch, "web")
+    assert (web["port"], web["compression"]) == (["22"], ["yes"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_file_of_another_user_is_left_out_with_a_warning_wherever_it_is_included(tmp_path):
+    """Case 6, of a file that the user's own one includes."""
+    own, inner = tmp_path / "own", tmp_path / "conf.d" / "inner.conf"
+    inner.parent.mkdir()
+    inner.write_text("Port 2222\n")
+    own.write_text(f"Host web\n  Include {tmp_path}/conf.d/*.conf\n")
+    assert effective(extending(tmp_path, own).batch, "web")["port"] == ["2222"]
+    os.chown(inner, 12345, -1)
+    files = extending(tmp_path, own)
+    (line,) = files.warnings
+    assert f"{inner} belongs to user 12345" in line
+    assert "chown" in line
+    assert effective(files.batch, "web")["port"] == ["22"]
+
+
+# The folder
+
+
+def test_the_folder_is_made_anew_when_it_is_gone(tmp_path):
+    """Case 14."""
+    files = write_ssh_files(fleet(web=({"Port": ("2222",)}, (KEY,))), tmp_path / "ssh", user_files=[])
+    before = {path.name: path.read_text() for path in files.folder.iterdir()}
+    shutil.rmtree(files.folder)
+    nix_ssh_opts(files)
+    assert {path.name: path.read_text() for path in files.folder.iterdir()} == before
+    assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
+    assert effective(files.batch, "web")["port"] == ["2222"]
+    files.batch.unlink()
+    Resolver(files.batch, restore=partial(restore, files))("web")
+    assert files.batch.read_text() == before["batch"]
+
+
+def test_a_folder_that_is_somebody_elses_by_now_is_not_taken(tmp_path):
+    files = write_ssh_files(fleet(web=({}, ())), tmp_path / "ssh", user_files=[])
+    shutil.rmtree(files.folder)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    files.folder.symlink_to(elsewhere)
+    with pytest.raises(ConnectionFailed, match="is gone and cannot be made anew"):
+        restore(files)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_where_the_folder_cannot_be_made_anew_there_is_another(tmp_path, monkeypatch):
+    """Case 14: what was below XDG_RUNTIME_DIR went with the login."""
+    runtime = Path(tempfile.mkdtemp(prefix="hive-t"))  # its name has to be short
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    inventory = fleet(web=({"Port": ("2222",)}, ()))
+    way = WayToHosts()
+    first = way.access(inventory, print)
+    assert way.access(inventory, print) is first
+    shutil.rmtree(first.files.folder)
+    assert way.access(inventory, print) is first
+    assert first.files.batch.exists()
+    shutil.rmtree(runtime)
+    second = way.access(inventory, print)
+    assert second.files.folder != first.files.folder
+    assert second.resolve("web").port == 2222
+    way.close()

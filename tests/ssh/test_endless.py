@@ -18,8 +18,10 @@ from nixhive_nb.run.everywhere import Listener, run_everywhere
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.kept import ANSWER
 from tests.links import Links
+from tests.sshd import BOTH
 
 pytestmark = pytest.mark.nix
+CARRIERS = BOTH
 
 MEBIBYTE = 2**20
 STATUS = Path("/proc/self/status")

@@ -88,7 +88,9 @@ def test_revoked_keys_and_authorities_of_known_hosts(site):
     )
     with pytest.raises(HostKeyError, match="marked as revoked"):
         connections.run("revoked", "true")
-    with pytest.raises(HostKeyError, match="@cert-authority of known_hosts are not supported"):
+    with pytest.raises(
+        HostKeyError, match="shows no certificate for it, which @cert-authority in known_hosts asks for"
+    ):
         connections.run("authority", "true")
 
 

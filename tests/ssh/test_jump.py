@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import paramiko
 import pytest
 
@@ -19,7 +20,8 @@ from nixhive_nb.errors import ConnectionFailed, HostKeyError
 from nixhive_nb.ssh import opener
 from nixhive_nb.ssh.pool import Connections
 from nixhive_nb.util import process
-from tests.sshd import DEBUG, descendants, eventually, in_threads, public
+from tests import ssh_keys
+from tests.sshd import DEBUG, descendants, eventually, in_threads, is_running, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
@@ -373,3 +375,35 @@ def test_a_proxy_command_that_fails_says_why(site):
     failing = site.instance("web", server, ProxyCommand="sh -c 'echo no way to %h >&2; exit 1'")
     with pytest.raises(ConnectionFailed, match=r"Its ProxyCommand says: no way to 127\.0\.0\.1"):
         site.connect(failing).run("web", "true")
+
+
+def test_sockets_that_somebody_has_cleaned_up_are_made_anew_and_who_is_connected_stays_so(site):
+    """Case 14, of the folder of a jump host."""
+    jump, one, two = site.sshd(), site.sshd(), site.sshd()
+    connections = site.connect(
+        site.instance("gate", jump),
+        site.instance("one", one, ProxyJump="gate"),
+        site.instance("two", two, ProxyJump="gate"),
+    )
+    assert connections.run("one", "true").exited == 0
+    (folder,) = {chain._folder.parent for chain in connections._opener._jumps._chains.values()}
+    shutil.rmtree(folder)
+    shutil.rmtree(site.folder / "ssh")
+    assert connections.run("two", "true").exited == 0
+    assert connections.run("one", "true").exited == 0
+    assert (one.logins(), two.logins()) == (1, 1)
+    (chain,) = connections._opener._jumps._chains.values()
+    pids = [chain._process.pid, *(process.pid for process in chain._cut_off)]
+    assert len(pids) == 2
+    connections.close_all()
+    assert not [pid for pid in pids if is_running(pid)]
+
+
+def test_a_jump_host_that_an_authority_vouches_for(site):
+    authority, key = (ssh_keys.make(site.folder / name) for name in ("ca", "gate-key"))
+    site.keys["gate-key"] = key
+    certificate = ssh_keys.sign(authority, key, "-h", "-n", "127.0.0.1")
+    gate, inner = site.sshd(keys=["gate-key"], extra=f"HostCertificate {certificate}"), site.sshd()
+    vouched = msgspec.structs.replace(site.instance("gate", gate, keys=[]), host_cas=(public(authority),))
+    connections = site.connect(vouched, site.instance("inner", inner, ProxyJump="gate"))
+    assert connections.run("inner", "true").exited == 0

@@ -21,9 +21,10 @@ from nixhive_nb.hosts.checks import _Site
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.workers import Workers
-from tests.sshd import eventually, is_running, public
+from tests.sshd import BOTH, eventually, is_running, public
 
 pytestmark = pytest.mark.nix
+CARRIERS = BOTH
 
 
 class Noted:
@@ -252,7 +253,7 @@ from nixhive_nb.deployment.inventory import Instance, Inventory
 
 folder, keys, words, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 files = SshFiles(folder=folder, config=folder / "config", batch=folder / "batch", known_hosts=folder / "known_hosts")
-web = Instance(name="web", system="s", host_keys=(keys,))
+web = Instance(name="web", system="s", host_keys=(keys,), carrier=sys.argv[5])
 lines = FabricLinks(Connections(Inventory(source="t", instances={"web": web}), files))
 
 async def work():
@@ -267,11 +268,11 @@ asyncio.run(work())
 
 
 @pytest.mark.parametrize("way", ["kept", "fresh"])
-def test_what_runs_on_a_host_ends_when_we_are_killed(site, server, tmp_path, way):
+def test_what_runs_on_a_host_ends_when_we_are_killed(site, server, tmp_path, way, carrier):
     """D3, N3: a fetch that was left there held Nix's lock of the path; `timeout` makes a group of its own."""
     _, files = site.files(site.instance("web", server))
     words = f"timeout -k 5 600 sh -c 'sleep 600 & echo $! $$ >{tmp_path}/pids; wait'; true"
-    argv = [sys.executable, "-c", OPERATOR, files.folder, public(site.keys["host-ed25519"]), words, way]
+    argv = [sys.executable, "-c", OPERATOR, files.folder, public(site.keys["host-ed25519"]), words, way, carrier]
     with subprocess.Popen(argv) as operator:
         eventually(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith("\n"))
         pids = list(map(int, (tmp_path / "pids").read_text().split()))

@@ -15,8 +15,10 @@ from nixhive_nb.hosts.facts import FACTS, parse_facts
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.marks import WORDS, MarkedOutput
+from tests.sshd import BOTH
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
+CARRIERS = BOTH
 
 ODD = 'it\'s "a" \\n b! $HOME `x` é\n\ttwo lines; # and a comment'
 SHELLS = (

@@ -19,9 +19,10 @@ import pytest
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost
 from nixhive_nb.ssh.pool import Connections
-from tests.sshd import eager_threads, eventually, in_threads, public
+from tests.sshd import BOTH, FABRIC, eager_threads, eventually, in_threads, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
+CARRIERS = BOTH
 
 
 # Commands
@@ -131,6 +132,7 @@ def test_many_commands_at_once_on_one_host(site):
 # What Fabric must not do
 
 
+@FABRIC
 def test_fabric_reads_no_configuration_of_ssh(site, monkeypatch):
     def forbidden(*_):
         raise AssertionError("an ssh_config was parsed by paramiko")
@@ -144,6 +146,7 @@ def test_fabric_reads_no_configuration_of_ssh(site, monkeypatch):
     assert connections.run("web", "true").exited == 0
 
 
+@FABRIC
 def test_many_connections_are_made_at_once(site):
     server = site.sshd(extra="MaxStartups 100")
     names = [f"h{number}" for number in range(96)]
@@ -161,6 +164,7 @@ def test_one_host_is_opened_once_by_many_threads(site):
     assert server.logins() == 1
 
 
+@FABRIC
 def test_nagle_is_off(site):
     connections = site.connect(site.instance("web", site.sshd()))
     connections.open("web")
@@ -169,6 +173,7 @@ def test_nagle_is_off(site):
     assert link.option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
+@FABRIC
 def test_an_idle_connection_costs_one_thread(site):
     server = site.sshd()
     before = set(threading.enumerate())
@@ -268,6 +273,7 @@ def test_a_dead_connection_is_replaced_before_use(site):
     assert server.logins() == 3
 
 
+@FABRIC
 def test_a_connection_that_gave_no_sign_of_life_is_replaced_and_no_session_waited_for_in_it(site, caplog):
     """A host that is off kept us for 15 seconds, before the time of its login began."""
     caplog.set_level(logging.INFO, "nixhive_nb.ssh.pool")
@@ -400,7 +406,7 @@ def test_the_connection_that_was_idle_longest_goes_first_and_none_that_is_in_use
         connections.open("b")
         connections.open("c")
         assert [connections.is_open(name) for name in "abc"] == [True, False, True]
-        calls[0].channel.sendall(b"it was not touched\n")
+        calls[0].session.say(b"it was not touched\n")
         assert held.result(20).stdout == "begun\nit was not touched\n"
     connections.run("c", "true")
     connections.open("d")

@@ -14,9 +14,10 @@ from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.run.everywhere import run_everywhere
 from nixhive_nb.ssh import runner
 from nixhive_nb.ssh.fabric_links import FabricLinks
-from tests.sshd import eventually, in_threads
+from tests.sshd import BOTH, FABRIC, eventually, in_threads
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
+CARRIERS = BOTH
 
 BIG = 8_000_000
 
@@ -155,7 +156,7 @@ def test_a_command_that_is_let_go_of_while_its_input_waits_ends_at_once(connecti
 
 def test_who_waits_is_woken_by_what_comes_and_not_by_the_clock(connections, monkeypatch):
     """With a wait of an hour between looks, each command ends all the same."""
-    monkeypatch.setattr("nixhive_nb.ssh.runner._AWAKE", 3600.0)
+    monkeypatch.setattr("nixhive_nb.ssh.ears.AWAKE", 3600.0)
     data = b"x" * BIG
 
     def work(number):
@@ -164,6 +165,7 @@ def test_who_waits_is_woken_by_what_comes_and_not_by_the_clock(connections, monk
     assert in_threads(4, work, range(12)) == [number * 300_000 for number in range(12)]
 
 
+@FABRIC
 def test_what_checks_and_decrypts_at_once_is_asked_for_first(connections):
     """To check in Python took several times as long as all else that is done with output."""
     transport = connections._hosts["web"].opened.connection.transport
@@ -171,6 +173,7 @@ def test_what_checks_and_decrypts_at_once_is_asked_for_first(connections):
     assert "-gcm@" in transport.local_cipher
 
 
+@FABRIC
 def test_a_connection_that_changes_its_keys_meanwhile_goes_on(connections):
     transport = connections._hosts["web"].opened.connection.transport
     transport.packetizer.REKEY_BYTES = BIG // 4
@@ -192,6 +195,7 @@ def test_while_much_comes_not_each_packet_wakes_the_thread(connections, monkeypa
     assert set(rests) == {runner._REST}
 
 
+@FABRIC
 def test_a_session_is_there_however_late_paramiko_takes_note_of_it(connections):
     """It wakes who waits, and takes the number of the session away then."""
     connections.run("web", "true", timeout=60)

@@ -217,8 +217,10 @@ def _instance(one: Instance, system: str) -> dict[str, Any]:
         "tags": one.tags,
         "ssh": {name: values[0] if len(values) == 1 else values for name, values in one.ssh},
         "hostKeys": one.host_keys,
+        "hostCAs": one.host_cas,
         "checks": {check.name: _check(check) for check in one.checks},
         "elevate": one.elevate[0] if len(one.elevate) == 1 and one.elevate[0] in KINDS else one.elevate,
+        "carrier": one.carrier if one.carrier != "auto" else "",
     }
     return {name: value for name, value in said.items() if value}
 

@@ -76,7 +76,7 @@ def test_data_beside_the_configurations_says_what_the_instances_are_and_evaluate
           instances.portico = {{ }};
           instances.www-1 = {{
             system = "www"; tags = [ "web" ]; store = "ssh://portico";
-            ssh.Hostname = "192.0.2.1"; hostKeys = [ "{KEY}" ];
+            ssh.Hostname = "192.0.2.1"; hostKeys = [ "{KEY}" ]; hostCAs = [ "{KEY}" ];
           }};
           instances.www-2 = {{ system = "www"; checks.ssh.tcp = 22; }};
           signing.keyFile = "/keys/hive";
@@ -87,7 +87,13 @@ def test_data_beside_the_configurations_says_what_the_instances_are_and_evaluate
     assert list(found.systems) == ["portico", "www"]
     www_1, www_2 = found.instances["www-1"], found.instances["www-2"]
     assert found.instances["portico"].system == "portico"
-    assert (www_1.system, www_1.tags, www_1.store, www_1.host_keys) == ("www", ("web",), "ssh://portico", (KEY,))
+    assert (www_1.system, www_1.tags, www_1.store, www_1.host_keys, www_1.host_cas) == (
+        "www",
+        ("web",),
+        "ssh://portico",
+        (KEY,),
+        (KEY,),
+    )
     assert www_1.ssh == (("Hostname", ("192.0.2.1",)),)
     assert [check.name for check in www_2.checks] == ["page", "ssh"]
 
