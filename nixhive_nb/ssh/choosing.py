@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.ssh.carrier import CarrierName
-    from nixhive_nb.ssh.guest import Guest
     from nixhive_nb.ssh.resolve import SshTarget
 
 _log = logging.getLogger(__name__)
 _SAID_HERE = "--carrier says so"
-_AUTHORITY = "known_hosts has a @cert-authority for it"
 _SAID_OF_HOST = "`carrier` of the instance says so"
 
 
@@ -39,16 +37,6 @@ class Choice:
         self._tried: dict[str, SshTarget] = {}
         self._found: dict[str, Carrier] = {}
         self._told: set[str] = set()
-
-    def of(self, guest: Guest) -> Carrier:
-        """Return the carrier of a host."""
-        target = guest.target
-        told = self.of_target(target)
-        if told is USUAL and guest.known.authorities and not guest.known.accepted:
-            with self._lock:
-                self._tried[target.name] = target
-                told = self._found[target.name] = Carrier(name="openssh", why=_AUTHORITY)
-        return told
 
     def of_target(self, target: SshTarget) -> Carrier:
         """Return the carrier of a host, as far as its options tell and a login has shown."""

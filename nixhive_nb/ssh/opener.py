@@ -92,7 +92,7 @@ class Opener:
 
     def _carried(self, guest: Guest, attempt: Attempt, *, urgent: bool) -> Opened:
         """Log in by the carrier of a host, and by OpenSSH where Fabric is refused in a way that it might not be."""
-        carrier = self.choice.of(guest).name
+        carrier = self.choice.of_target(guest.target).name
         try:
             return self._persist(guest, attempt, carrier, urgent=urgent)
         except Unfit as unfit:

@@ -227,9 +227,7 @@ def parse(name: str, text: str) -> SshTarget:
 
 _ASKED = {
     "KnownHostsCommand": ("", "none"),
-    "RevokedHostKeys": ("", "none"),
     "VerifyHostKeyDNS": ("", "no", "false"),
-    "CertificateFile": ("", "none"),
     "GSSAPIAuthentication": ("", "no"),
     "GSSAPIKeyExchange": ("", "no"),
     "HostbasedAuthentication": ("", "no"),

@@ -12,9 +12,10 @@ from nixhive_nb.ssh.certificates import Certificate, read_certificate, unfit_for
 from nixhive_nb.ssh.public_keys import parse_key
 from nixhive_nb.ssh.wire import Malformed
 from tests import ssh_keys
-from tests.sshd import DEBUG, eventually, public
+from tests.sshd import BOTH, DEBUG, FABRIC, eventually, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
+CARRIERS = BOTH
 
 
 @pytest.fixture
@@ -73,6 +74,7 @@ def test_one_of_its_names_is_enough_and_without_any_it_is_for_all(site, authorit
     is_taken(site, trusting(site, vouched(site, authority, *words), authority))
 
 
+@FABRIC
 def test_the_name_is_that_of_the_alias_where_there_is_one(site, authority):
     server = vouched(site, authority, "-n", "www.example.org")
     is_taken(site, trusting(site, server, authority, HostKeyAlias="www.example.org"))
@@ -81,6 +83,7 @@ def test_the_name_is_that_of_the_alias_where_there_is_one(site, authority):
     assert "name the host so by `HostKeyAlias` in instances.web.ssh" in said
 
 
+@FABRIC
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -94,6 +97,7 @@ def test_a_certificate_that_does_not_count_is_refused_with_the_reason(site, auth
     assert why in is_refused(site, trusting(site, vouched(site, authority, *words), authority))
 
 
+@FABRIC
 def test_one_of_another_authority_is_refused_before_any_login(site, authority):
     other = ssh_keys.make(site.folder / "other")
     server = vouched(site, other, extra=DEBUG)
@@ -110,6 +114,7 @@ def test_one_of_a_user_is_no_certificate_of_a_host(site, authority):
     assert unfit_for(read_certificate(blob), "127.0.0.1") == "it is one of a user, not of a host"
 
 
+@FABRIC
 def test_without_a_certificate_the_host_is_told_how_to_show_one(site, authority):
     said = is_refused(site, trusting(site, site.sshd(), authority))
     assert "the host shows no certificate for it, which `hostCAs` of instance web asks for" in said
@@ -121,6 +126,7 @@ def test_keys_of_the_deployment_count_beside_its_authorities(site, authority):
     is_taken(site, trusting(site, vouched(site, authority), authority, keys=["host-ed25519"]))
 
 
+@FABRIC
 @pytest.mark.parametrize("name", ["127.0.0.1", "*", "[127.0.0.1]:PORT"])
 def test_authorities_of_known_hosts_count_too(site, authority, name):
     server = vouched(site, authority)
@@ -131,6 +137,7 @@ def test_authorities_of_known_hosts_count_too(site, authority, name):
     assert "which is not known" in is_refused(site, site.instance("web", server, keys=[], UserKnownHostsFile=known))
 
 
+@FABRIC
 @pytest.mark.parametrize("revoked", ["authority", "key"])
 def test_what_is_revoked_counts_no_more(site, authority, revoked):
     server = vouched(site, authority)
@@ -140,6 +147,7 @@ def test_what_is_revoked_counts_no_more(site, authority, revoked):
     assert "revoked" in is_refused(site, site.instance("web", server, keys=[], UserKnownHostsFile=known))
 
 
+@FABRIC
 @pytest.mark.parametrize("form", ["list", "KRL", "not there"])
 @pytest.mark.parametrize("what", ["key", "authority"])
 def test_keys_that_the_user_has_revoked_count_no_more(site, authority, form, what):
@@ -161,6 +169,7 @@ def test_keys_that_the_user_has_revoked_count_no_more(site, authority, form, wha
     is_taken(site, trusting(site, server, authority, RevokedHostKeys=revoked))
 
 
+@FABRIC
 def test_the_users_algorithms_for_authorities_count(site):
     authority = ssh_keys.make(site.folder / "ca", "rsa")
     server = vouched(site, authority)

@@ -12,7 +12,7 @@ import pytest
 from nixhive_nb.errors import ConnectionFailed
 from nixhive_nb.ssh.key_files import read_key_file
 from tests import ssh_keys
-from tests.sshd import public
+from tests.sshd import FABRIC, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
@@ -184,6 +184,7 @@ def test_a_certificate_that_does_not_count_hides_no_good_key(site, authority, st
         assert f"{key} with its certificate 'me'" in said
 
 
+@FABRIC
 def test_a_certificate_that_is_named_and_not_there_is_told(site, authority):
     server = trusting(site, authority)
     key = ssh_keys.make(site.folder / "op")
