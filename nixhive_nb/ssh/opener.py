@@ -58,7 +58,7 @@ class Opener:
         self._resolve = resolve
         self._jumps = Jumps(config)
         self.choice = Choice(carriers or {})
-        self._fabric = FabricLogin(limits, watchdog)
+        self._fabric = FabricLogin(limits, watchdog, self._tell)
         self._openssh = OpensshLogin(config, limits, watchdog)
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
@@ -85,6 +85,10 @@ class Opener:
         except ConnectionFailed:
             self._resolve.forget(name)
             raise
+
+    def _tell(self, line: str) -> None:
+        """Tell a person, as is said by now."""
+        self.choice.tell(line)
 
     def carrier(self, name: str) -> Carrier:
         """Return what carries the commands of a host, as far as that is known. Raises `ConnectionFailed`."""
