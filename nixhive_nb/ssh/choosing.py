@@ -98,5 +98,8 @@ _TICKETS = ("GSSAPIAuthentication", "GSSAPIKeyExchange")
 """What the ssh_config of some systems sets for everybody: it counts for those who have a ticket."""
 
 
+_TICKET = f"/tmp/krb5cc_{os.getuid()}"  # noqa: S108 - where Kerberos has it
+
+
 def _has_ticket() -> bool:
-    return bool(os.environ.get("KRB5CCNAME")) or Path(f"/tmp/krb5cc_{os.getuid()}").exists()  # noqa: S108 - where Kerberos has it
+    return bool(os.environ.get("KRB5CCNAME")) or Path(_TICKET).exists()

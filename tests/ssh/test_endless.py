@@ -18,7 +18,7 @@ from nixhive_nb.run.everywhere import Listener, run_everywhere
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.kept import ANSWER
 from tests.links import Links
-from tests.sshd import BOTH
+from tests.sshd import BOTH, FABRIC
 
 pytestmark = pytest.mark.nix
 CARRIERS = BOTH
@@ -142,6 +142,7 @@ def test_an_answer_that_is_cut_is_never_taken_for_the_whole(connections):
         asyncio.run(closure_sizes(Links(remote), "web", "/nix/store/a"))
 
 
+@FABRIC
 @pytest.mark.parametrize(
     ("said", "word"),
     [

@@ -184,6 +184,7 @@ def test_a_connection_that_changes_its_keys_meanwhile_goes_on(connections):
     assert connections.run("web", "echo again", timeout=60).stdout == "again\n"
 
 
+@FABRIC
 def test_while_much_comes_not_each_packet_wakes_the_thread(connections, monkeypatch):
     """It rests after a long packet where it has its own thread, and never after a short answer."""
     rests = []
