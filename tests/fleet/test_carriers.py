@@ -11,16 +11,26 @@ from tests.practice import start
 pytestmark = pytest.mark.fleet
 
 
+CHECKED = """
+let
+  hive = import ./example;
+  checks = { listens = { tcp = 22; }; says = { command = [ "true" ]; }; };
+in
+hive // { instances = hive.instances // { www-1 = hive.instances.www-1 // { inherit checks; }; }; }
+"""
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     one = start(tmp_path_factory.mktemp("fleet"), web=1)
+    (one.folder / "checked.nix").write_text(CHECKED)
     yield one
     one.lab.down()
 
 
 def test_each_word_does_over_openssh_what_it_does_over_fabric(fleet):
     def said(*words):
-        ended = fleet.nix_hive(words[0], "-c", "example", "--carrier", "openssh", *words[1:])
+        ended = fleet.nix_hive(words[0], "-c", "checked.nix", "--carrier", "openssh", *words[1:])
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
@@ -33,5 +43,5 @@ def test_each_word_does_over_openssh_what_it_does_over_fabric(fleet):
     said("generations", "www-1")
     said("reboot", "--yes", "www-1")
     # The other carrier sees the same.
-    rows = json.loads(fleet.nix_hive("status", "-c", "example", "--json", "www-1").stdout)
+    rows = json.loads(fleet.nix_hive("status", "-c", "checked.nix", "--json", "www-1").stdout)
     assert [(row["state"], row["carrier"]) for row in rows] == [("in sync", "fabric")]

@@ -114,7 +114,7 @@ def test_the_settings_explain_themselves(shell):
         ("policy = 'never'", "Hive.policy = 'never' is not one of attended, always, free."),
         (
             "paralel = 4",
-            "Hive has no setting 'paralel'. Did you mean parallel? There are carrier, confirm, deployment, log",
+            "Hive has no setting 'paralel'. Did you mean parallel? There are carrier, confirm, deployment,",
         ),
     ],
 )
