@@ -23,7 +23,7 @@ _SAID_HERE = "--carrier says so"
 _SAID_OF_HOST = "`carrier` of the instance says so"
 
 
-class Choice:
+class CarrierChoice:
     """The carriers of the hosts of a deployment. What was found out counts as long as its ssh options are the same."""
 
     def __init__(self, said: Mapping[str, Wanted]) -> None:

@@ -115,8 +115,9 @@ class FabricOpened:
 class FabricLogin:
     """Logs in by Fabric, which reads no file: it gets values alone."""
 
-    def __init__(self, limits: LinkLimits, watchdog: Watchdog) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, limits: LinkLimits, watchdog: Watchdog, tell: Callable[[str], None]) -> None:
+        """Nothing is opened yet. `tell` takes a line for a person who has to do something."""
+        self._tell = tell
         self._limits = limits
         self._watchdog = watchdog
         self._config = shared_config()
@@ -171,7 +172,7 @@ class FabricLogin:
             connect_kwargs={
                 "sock": link,
                 "transport_factory": transport,
-                "auth_strategy": KeyLogin(target),
+                "auth_strategy": KeyLogin(target, self._tell),
                 "look_for_keys": False,
                 "allow_agent": False,
             },

@@ -22,7 +22,7 @@ from nixhive_nb.util.said import one_line
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nixhive_nb.ssh.certificates import Certificate
@@ -90,8 +90,10 @@ class TakenKey(msgspec.Struct, frozen=True, kw_only=True):
 class KeyLogin:
     """Tries the keys of one host. Made for each login; paramiko calls `authenticate`."""
 
-    def __init__(self, target: SshTarget) -> None:
+    def __init__(self, target: SshTarget, tell: Callable[[str], None] = _log.info) -> None:
+        """`tell` takes a line for a person who has to do something: a key is waited for."""
         self._target = target
+        self._tell = tell
         self._refused: list[str] = []
         self._locked: list[Path] = []
         self._unusable: list[str] = []
@@ -118,6 +120,8 @@ class KeyLogin:
     def _tried(self, transport: paramiko.Transport, offer: _Offer) -> Sequence[str] | None:
         """Try a key, and return what the host wants beside it; None where it was not taken."""
         _log.debug("%s: user %s: trying key %s", self._target, self._target.user, offer.name)
+        if offer.name.endswith(_TOUCHED):
+            self._tell(f"{self._target.name} waits for the key {offer.name.removesuffix(_TOUCHED)}): touch it.")
         try:
             left: list[str] = transport.auth_publickey(self._target.user, offer.key)
         except paramiko.BadAuthenticationType as error:

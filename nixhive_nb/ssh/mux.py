@@ -6,15 +6,18 @@ program (`ssh -S`) for each command would take longer than most commands.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import socket
 import struct
 from typing import TYPE_CHECKING
+
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_log = logging.getLogger(__name__)
 _VERSION = 4
 _HELLO = 0x00000001
 _NEW_SESSION = 0x10000002
@@ -95,6 +98,7 @@ class Conversation:
         except TimeoutError:  # only while it is waited for
             raise
         except OSError:
+            _log.debug("a control master says no more", exc_info=True)
             said = b""
         if not said:
             went_on, self.ended = not self.ended, True
@@ -115,7 +119,7 @@ class Conversation:
 
     def let_go(self) -> None:
         """End what was asked for, from any thread; `hear` finds the end then."""
-        with contextlib.suppress(OSError):
+        with swallowed(_log, "letting go of what a master was asked for", OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.ssh import host_keys
 from nixhive_nb.ssh.attempt import Cancelled, Slot
-from nixhive_nb.ssh.choosing import Choice
+from nixhive_nb.ssh.choosing import CarrierChoice
 from nixhive_nb.ssh.fabric_login import FabricLogin
 from nixhive_nb.ssh.guest import Dropped, Guest, Unfit, WayLost
 from nixhive_nb.ssh.jump import Jumps
@@ -57,8 +57,8 @@ class Opener:
         self._limits = limits
         self._resolve = resolve
         self._jumps = Jumps(config)
-        self.choice = Choice(carriers or {})
-        self._fabric = FabricLogin(limits, watchdog)
+        self.choice = CarrierChoice(carriers or {})
+        self._fabric = FabricLogin(limits, watchdog, self._tell)
         self._openssh = OpensshLogin(config, limits, watchdog)
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
@@ -85,6 +85,10 @@ class Opener:
         except ConnectionFailed:
             self._resolve.forget(name)
             raise
+
+    def _tell(self, line: str) -> None:
+        """Tell a person, as is said by now."""
+        self.choice.tell(line)
 
     def carrier(self, name: str) -> Carrier:
         """Return what carries the commands of a host, as far as that is known. Raises `ConnectionFailed`."""

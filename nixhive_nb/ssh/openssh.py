@@ -68,7 +68,7 @@ class Master:
         self._log = log
         self._pipes = pipes
         self._lock = threading.Lock()
-        self._used: set[Session | Forwarded] = set()
+        self._used: set[MuxSession | Forwarded] = set()
         self._broken = False
         self._reason = ""
         self._heard = time.monotonic()
@@ -144,6 +144,7 @@ class Master:
         try:
             tunnel.open(self._control, host, port, seconds)
         except OSError as error:
+            _log.debug("%s: no connection to %s:%s", self._name, host, port, exc_info=True)
             tunnel.close()
             why = self._why_refused(written) or one_line(str(error) or type(error).__name__)
             raise ConnectionFailed(f"{self._name}: no connection to {host}:{port}: {why}.") from None
@@ -171,13 +172,14 @@ class Master:
         """Return whether the master serves whoever asks."""
         if self._broken:
             return False
-        with contextlib.suppress(OSError), contextlib.closing(Conversation(self._control)) as asked:
+        what = f"{self._name}: asking its master"
+        with swallowed(_log, what, OSError), contextlib.closing(Conversation(self._control)) as asked:
             return asked.is_alive()
         return False
 
     @contextlib.contextmanager
-    def _session(self, command: str, call: Call) -> Iterator[Session]:
-        session = Session(self._control, self._pipes, call)
+    def _session(self, command: str, call: Call) -> Iterator[MuxSession]:
+        session = MuxSession(self._control, self._pipes, call)
         with self._lock:
             self._used.add(session)
         try:
@@ -191,7 +193,7 @@ class Master:
             session.finish()
             self._let_go(session)
 
-    def _let_go(self, one: Session | Forwarded) -> None:
+    def _let_go(self, one: MuxSession | Forwarded) -> None:
         with self._lock:
             self._used.discard(one)
         self._heard = time.monotonic()
@@ -209,7 +211,7 @@ class Master:
         return "nothing listens there, or it cannot be reached"
 
 
-class Session:
+class MuxSession:
     """One command over a master: its three pipes, and the conversation that tells how it ended."""
 
     def __init__(self, control: Path, pipes: Pipes, call: Call) -> None:
@@ -431,7 +433,7 @@ class Forwarded:
     def let_go(self) -> None:
         """Have whoever reads or writes find the end."""
         for one in (self._there, self._here):
-            with contextlib.suppress(OSError):
+            with swallowed(_log, "ending a tunnel", OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:

@@ -188,7 +188,7 @@ def test_each_limit_is_an_option_of_every_command_or_of_python_alone(limit, invo
     found = {word: one for one in hive_group.params for word in one.opts}
     assert (limit.long in found) is not limit.only_python
     if not limit.only_python:
-        word = "3" if limit.metavar == "N" else "3k"
+        word = {"N": "3", "SIZE": "3k"}.get(limit.metavar, "openssh")
         invoke("instances", limit.long, word)
         assert getattr(invoke.session.current.limits, limit.name) == limit.kind.read(word)
 

@@ -112,7 +112,10 @@ def test_the_settings_explain_themselves(shell):
         ("state_dir = ''", "Hive.state_dir = '' is not a folder: it must not be empty."),
         ("widgets = 'nice'", "Hive.widgets = 'nice' is not one of auto, own, none."),
         ("policy = 'never'", "Hive.policy = 'never' is not one of attended, always, free."),
-        ("paralel = 4", "Hive has no setting 'paralel'. Did you mean parallel? There are confirm, deployment, log"),
+        (
+            "paralel = 4",
+            "Hive has no setting 'paralel'. Did you mean parallel? There are carrier, confirm, deployment,",
+        ),
     ],
 )
 def test_a_bad_value_is_one_line_and_changes_nothing(shell, caplog, setting, said):

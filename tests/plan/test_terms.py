@@ -30,7 +30,8 @@ WEB = Instance(
 )
 BASE = inventory(WEB, instance("relay"), instance("jump"), instance("builder"), instance("other"))
 BASE = replace(BASE, build_flags=("--builders", "ssh://root@builder x86_64-linux; ssh-ng://else aarch64-linux"))
-FIELDS = [name for name in Instance.__struct_fields__ if name not in ("name", "system", "tags")]
+FIELDS = [name for name in Instance.__struct_fields__ if name not in ("name", "system", "tags", "carrier")]
+"""The fields that are a term. What carries commands is none: the same is done, by another program."""
 OTHER = {
     "store": "ssh://jump",
     "ssh": (("Hostname", ("10.0.0.9",)), ("ProxyJump", ("jump",))),

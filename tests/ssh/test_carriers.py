@@ -53,11 +53,9 @@ def test_what_openssh_has_by_itself_decides_nothing(plain):
         ("hostkeyalgorithms sk-ssh-ed25519@openssh.com", "HostKeyAlgorithms"),
         ("pubkeyacceptedalgorithms sk-ssh-ed25519@openssh.com", "PubkeyAcceptedAlgorithms"),
         ("knownhostscommand /usr/bin/keys %H", "KnownHostsCommand"),
-        ("certificatefile /keys/me-cert.pub", "CertificateFile"),
         ("pkcs11provider /lib/p11.so", "PKCS11Provider"),
         ("securitykeyprovider /lib/sk.so", "SecurityKeyProvider"),
         ("hostbasedauthentication yes", "HostbasedAuthentication"),
-        ("revokedhostkeys /etc/ssh/revoked", "RevokedHostKeys"),
     ],
 )
 def test_what_fabric_has_not_is_named(plain, line, name):

@@ -21,7 +21,7 @@ from nixhive_nb.ssh import opener
 from nixhive_nb.ssh.pool import Connections
 from nixhive_nb.util import process
 from tests import ssh_keys
-from tests.sshd import DEBUG, descendants, eventually, in_threads, is_running, public
+from tests.sshd import DEBUG, FABRIC, descendants, eventually, in_threads, is_running, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
 
@@ -69,6 +69,7 @@ def test_a_server_that_drops_logins_is_tried_again(site):
     assert [result.exited for result in in_threads(12, lambda name: connections.run(name, "true"), names)] == [0] * 12
 
 
+@FABRIC
 def test_a_refused_login_is_not_tried_again(site):
     server = site.sshd()
     connections = site.connect(site.instance("web", server, user_key="user-rsa"))

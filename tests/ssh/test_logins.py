@@ -254,11 +254,15 @@ def test_a_hardware_key_of_the_agent_is_touched_once_a_host_and_only_where_no_ot
         other.run("web", "true")
         assert hardware.touched == 0
         alone = {"user_key": None, "IdentitiesOnly": "no", "IdentityAgent": site.folder / "a"}
-        connections = gets_in(site, server, **alone)
+        connections = site.connect(site.instance("web", server, **alone))
+        told = []
+        connections.carry("auto", told.append)
+        assert ssh(site).returncode == 0
         by_ssh = 1
         for _ in range(3):
             connections.run("web", "true")
         assert hardware.touched - by_ssh == 1
+        assert told == ["web waits for the key me@token (agent): touch it."]
     finally:
         hardware.close()
 
