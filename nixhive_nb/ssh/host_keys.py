@@ -55,7 +55,7 @@ class HostKeys(msgspec.Struct, frozen=True, kw_only=True):
     accepted: tuple[HostKey, ...] = ()
     revoked: tuple[HostKey, ...] = ()
     authorities: int = 0
-    """How many `@cert-authority` lines stand for the host; they are not supported here."""
+    """How many `@cert-authority` lines stand for the host; Fabric knows none of them."""
     from_deployment: bool = False
 
     @property
@@ -130,7 +130,11 @@ def check(target: SshTarget, known: HostKeys, shown: HostKey) -> None:
             f"`ssh-keygen -R '{_names(target)[0]}'` and add to instances.{target.name}.hostKeys in the deployment: "
             f'"{shown}"'
         )
-    authority = " Keys signed by a @cert-authority of known_hosts are not supported." if known.authorities else ""
+    authority = (
+        " Keys signed by a @cert-authority of known_hosts are for OpenSSH alone (`carrier`)."
+        if known.authorities
+        else ""
+    )
     raise HostKeyError(
         f"host key {_describe(target, shown)}, which is not known. Nothing was sent.{authority} "
         f'If it is right, add to instances.{target.name}.hostKeys in the deployment: "{shown}"'
