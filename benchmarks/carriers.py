@@ -67,7 +67,7 @@ def cold(fleet: Fleet, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         for carrier, seconds in found.items():
             hive = _hive(fleet, carrier, len(fleet.web))
-            seconds.append(_taken(lambda hive=hive: hive.run("true", "web"), 1))  # type: ignore[misc] # it is called at once
+            seconds.append(_taken(lambda hive=hive: hive.run("web", "true"), 1))  # type: ignore[misc] # it is called at once
             hive.close()
     return {carrier: statistics.median(seconds) for carrier, seconds in found.items()}
 

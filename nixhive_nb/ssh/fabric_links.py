@@ -1,4 +1,4 @@
-"""`HostLinks` by Fabric: the kept connection of an instance, and one that nothing has used before."""
+"""`HostLinks` over the pool, whatever carries them: the kept connection of an instance, and one nothing used before."""
 
 from __future__ import annotations
 
