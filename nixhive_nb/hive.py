@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from nixhive_nb.run.everywhere import Listener
     from nixhive_nb.run.report import Report
 
-    GivePassword = Callable[[str, Sequence[str]], str]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -124,7 +122,7 @@ class Hive:
         *,
         limits: Limits | None = None,
         show_trace: bool | None = None,
-        password: GivePassword | None = None,
+        password: Callable[[str, Sequence[str]], str] | None = None,
         password_for: Sequence[str] = (),
     ) -> Self:
         """Return the same deployment with other limits, on the same connections; what is None stays as it is.

@@ -168,14 +168,14 @@ def test_the_search_finds_what_is_there(fleet):
     assert {str(fleet.folder / "planted.log"), "depot:/var/log/planted"} <= set(kept_in(fleet, planted))
     (fleet.folder / "planted.log").unlink()
     fleet.lab.exec("depot", ["rm", "/var/log/planted"])
-    for words, env in ((["cat", "-", planted], {}), (["cat"], {"PLANTED": planted})):
-        with subprocess.Popen(
-            words, env={**os.environ, **env}, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as one:
+    says = ["sh", "-c", "echo; cat", "sh"]
+    for words, env in (([*says, planted], {}), (says, {"PLANTED": planted})):
+        with subprocess.Popen(words, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+            one.stdout.readline()
             watch = Watch(planted)
             watch.look()
             assert watch.found
-            one.communicate()
+            one.stdin.close()
 
 
 def test_the_password_is_no_part_of_the_script_where_sudo_does_not_ask_after_all(secret):
@@ -188,7 +188,10 @@ def test_the_password_is_no_part_of_the_script_where_sudo_does_not_ask_after_all
     assert ended.stdout == "line\nof its own\n"
     errand = errand_of("cat; echo there", sudo=True, stdin="line\n")
     command, data = errand.command_by(by), errand.stdin_by(by)
-    done = subprocess.run(["/bin/sh", "-c", command], input=data + errand.ending, capture_output=True, check=True)
+    # It ends its session when its input has ended: not ours.
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], input=data, capture_output=True, check=False, start_new_session=True
+    )
     assert done.stdout == b"line\nthere\n"
     unmarked = f"{secret}\n{secret}\nline\n"
     cut = subprocess.run(["/bin/sh", "-c", words], input=unmarked, capture_output=True, text=True, check=False)
