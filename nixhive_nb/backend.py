@@ -15,10 +15,11 @@ import msgspec
 
 from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
-from nixhive_nb.hosts import closures, privilege, scripts
+from nixhive_nb.hosts import closures, scripts
 from nixhive_nb.hosts.activate import Activation, PathGone
 from nixhive_nb.hosts.activation import Order, RunsAndBoots, SeenHost
 from nixhive_nb.hosts.checks import complaint, run_checks
+from nixhive_nb.hosts.powers import Powers
 from nixhive_nb.hosts.reboot import Reboot
 from nixhive_nb.hosts.settled import see_settled
 from nixhive_nb.nix.build import Builds, Built
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Check, Inventory
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
+    from nixhive_nb.hosts.powers import Way
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.protocol import Tell
@@ -82,7 +84,7 @@ class NixSsh:
         force: bool = False,
         run: str = "run",
         power: bool = False,
-        able: set[tuple[str, tuple[str, ...]]] | None = None,
+        powers: Powers | None = None,
         examine: Examine | None = None,
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
@@ -91,12 +93,12 @@ class NixSsh:
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
         made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
         run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
-        unless it is `able` to, as was seen before: an instance, and how. `examine` is what each probe does in place of
-        asking how the host is; it gets its system, where that is in this machine's store.
+        unless `powers` know that from before; they have the passwords, too. `examine` is what each probe does in place
+        of asking how the host is; it gets its system, where that is in this machine's store.
         """
         self._examine = examine
         self._power = power
-        self._able = set() if able is None else able
+        self._powers = Powers() if powers is None else powers
         self._inventory = inventory
         self._plan = plan
         self._options = plan.options
@@ -132,6 +134,7 @@ class NixSsh:
             run=run,
             stall=plan.options.stall,
             elevate={name: one.elevate for name, one in inventory.instances.items() if one.elevate},
+            passwords=self._powers.passwords({name: one.elevate for name, one in inventory.instances.items()}),
         )
 
     async def perform(self, step: Step, tell: Tell) -> Result:
@@ -172,13 +175,7 @@ class NixSsh:
 
     async def _see_power(self, step: Step) -> str:
         """See whether a login becomes root, once a session: of one that does not any more its activation tells."""
-        way = (step.instance, tuple(self._elevate(step)))
-        if way in self._able:
-            return ""
-        powerless = await privilege.powerless(self._links.kept(step.instance), way[1])
-        if not powerless:
-            self._able.add(way)
-        return powerless
+        return await self._powers.see(self._links.kept(step.instance), self._way(step))
 
     async def _ask(self, instance: str) -> HostFacts:
         return await scripts.ask(self._links, instance, self._keeping)
@@ -320,8 +317,16 @@ class NixSsh:
     async def _begun(self, order: Order, checks: Sequence[Check], step: Step, tell: Tell) -> Result:
         rooted = self._transfer.rooted(step.instance, order.path)
         before = self._before(order, step)
-        elevate = self._elevate(step)
-        activation = Activation(order, checks, self._links, tell, before=before, rooted=rooted, elevate=elevate)
+        activation = Activation(
+            order,
+            checks,
+            self._links,
+            tell,
+            before=before,
+            rooted=rooted,
+            elevate=self._elevate(step),
+            password=self._powers.password_of(self._way(step)),
+        )
         try:
             return await activation.run()
         finally:
@@ -357,8 +362,15 @@ class NixSsh:
         wanted = self._builds.result(step.system).path if step.system and not step.path else step.path
         # An activation before it has changed what was seen when the plan was made.
         expected = RunsAndBoots() if wanted else self._expected(step.instance)
-        checks, elevate = self._checks_of(step), self._elevate(step)
-        reboot = Reboot(step.instance, self._links, tell, owner=self._owner, checks=checks, elevate=elevate)
+        reboot = Reboot(
+            step.instance,
+            self._links,
+            tell,
+            owner=self._owner,
+            checks=self._checks_of(step),
+            elevate=self._elevate(step),
+            password=self._powers.password_of(self._way(step)),
+        )
         return await reboot.run(self._options, wanted, expected)
 
     def _checks_of(self, step: Step) -> Sequence[Check]:
@@ -366,6 +378,9 @@ class NixSsh:
 
     def _elevate(self, step: Step) -> Sequence[str]:
         return self._inventory.instances[step.instance].elevate
+
+    def _way(self, step: Step) -> Way:
+        return step.instance, tuple(self._elevate(step))
 
     async def _check(self, step: Step, _tell: Tell) -> Result:
         # A host that cannot be reached is one line, not one for each of its checks.

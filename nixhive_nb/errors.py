@@ -12,6 +12,7 @@
     ├── ConnectionFailed   a host cannot be reached, or refuses the login
     │   ├── HostKeyError   the key of a host is unknown or not the expected one
     │   └── NoAnswer       a host lets us in, and runs something else than what it is asked
+    ├── PasswordRefused    a host refuses the password by which a login was to become root
     ├── LinkLost           an open connection broke: what ran there has an unknown end
     ├── StepFailed         a step of a plan failed; carries its log lines
     │   ├── ChecksFailed   a check of an instance does not hold
@@ -106,6 +107,10 @@ class HostKeyError(ConnectionFailed):
 
 class NoAnswer(ConnectionFailed):
     """A host lets us in, and runs something else than what it is asked: a forced command, `nologin`, an rc file."""
+
+
+class PasswordRefused(HiveError):  # noqa: N818 - see above
+    """A host refuses the password by which a login was to become root; nothing was changed."""
 
 
 class LinkLost(HiveError):  # noqa: N818 - see above

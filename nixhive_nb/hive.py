@@ -22,6 +22,7 @@ from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.deployment.sources.where import deployment_path
 from nixhive_nb.frames import doctor_frame
 from nixhive_nb.hosts.command import errand_of
+from nixhive_nb.hosts.password import Password
 from nixhive_nb.plan.options import check_taken, steps_left_out
 from nixhive_nb.planning import Asked, Request
 from nixhive_nb.run.carry import Note
@@ -119,12 +120,32 @@ class Hive:
         )
         return cls(work)
 
-    def using(self, *, limits: Limits | None = None, show_trace: bool | None = None) -> Self:
-        """Return the same deployment with other limits, on the same connections; what is None stays as it is."""
+    def using(
+        self,
+        *,
+        limits: Limits | None = None,
+        show_trace: bool | None = None,
+        password: Callable[[str, Sequence[str]], str] | None = None,
+        password_for: Sequence[str] = (),
+    ) -> Self:
+        """Return the same deployment with other limits, on the same connections; what is None stays as it is.
+
+        `password` gives the password that sudo asks logins for: it is called when one is needed, with "" and the
+        instances that ask for one, or with the pattern of `password_for` that has one of its own. What it gives is
+        kept in memory until `forget_passwords` or `close` of the `Hive` that this returns. A wrong one raises
+        `PasswordRefused`.
+        """
         work = self._work
+        if password is not None:
+            powers = work.powers.for_command(lambda label, names: Password(password(label, names)), password_for)
+            work = dataclasses.replace(work, powers=powers)
         traced = work.show_trace if show_trace is None else show_trace
         other = dataclasses.replace(work, limits=limits or work.limits, show_trace=traced)
-        return self if other == work else type(self)(other)
+        return self if other == self._work else type(self)(other)
+
+    def forget_passwords(self) -> None:
+        """Wipe the passwords that were asked for, or have a run in the background do so when it has ended."""
+        self._work.powers.let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +158,9 @@ class Hive:
         return f"Hive({self.path!r}: {len(inventory.systems)} systems, {len(inventory.instances)} instances)"
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and wipe passwords."""
         self._work.reach.close()
+        self._work.powers.let_go()
 
     @property
     def path(self) -> str:
@@ -443,7 +465,7 @@ class Hive:
         """Run a command, or a script, on each instance at once. Columns as in `frames.run_frame`.
 
         `command` goes to the login shell of the host, as with `ssh`; `script` is run by `/bin/sh`. `shell` is another
-        program for either, with its first words. `sudo` has root run it, without a password. `variables` are in its
+        program for either, with its first words. `sudo` has root run it. `variables` are in its
         environment and `stdin` is its input: neither stands in a list of processes. `timeout` is in seconds, for one
         host. With `each` it is one host after the other, up to the first that fails; the rest have rows that say so.
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.revision import Revision
     from nixhive_nb.deployment.targets import Pattern, Targets
+    from nixhive_nb.hosts.powers import Way
     from nixhive_nb.plan.facts import Seen
     from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.plan.planner import Goal
@@ -154,9 +155,50 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
     options = options_of(How(), "survey")
     plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
     seen = _with_noted(work, runs.found(work, plan, follow, power=asked.power))
+    if asked.power:
+        seen = _with_passwords(work, seen)
     if asked.evaluate:
         work.standings.update(standings(seen))
     return seen
+
+
+def prove(work: Workspace, names: Collection[str]) -> dict[str, str]:
+    """Get the passwords that logins of instances are asked for, and see that they are right.
+
+    Return why one does not help, by instance, empty where it does. Raises `PasswordRefused`.
+    """
+    powers = work.powers
+    asking = [way for name in names if (way := way_of(work, name)) in powers.asking and not powers.password_of(way)]
+    why: dict[str, str] = {}
+    for label, some in _by_label(work, [name for name, _ in asking]).items():
+        ways = [way for way in asking if way[0] in some]
+        why |= powers.prove(work.connections, ways, label, parallel=work.limits.parallel)
+    return why
+
+
+def way_of(work: Workspace, name: str) -> Way:
+    """Return an instance, and what the deployment says of becoming root there."""
+    return name, tuple(work.inventory.instances[name].elevate)
+
+
+def _by_label(work: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the instances of each pattern that has a password of its own, the first that fits; "" has the others."""
+    found: dict[str, list[str]] = {}
+    left = list(names)
+    for label in work.powers.named if left else ():
+        meant = set(select_instances(work.inventory, [label]).instances)
+        found[label] = [name for name in left if name in meant]
+        left = [name for name in left if name not in meant]
+    return {label: some for label, some in {**found, "": left}.items() if some}
+
+
+def _with_passwords(work: Workspace, seen: Survey) -> Survey:
+    """Return a survey in which those become root that a password was all they lacked. Raises `PasswordRefused`."""
+    why = prove(work, [one.instance for one in seen.seen if one.powerless])
+    if not why:
+        return seen
+    told = (msgspec.structs.replace(one, powerless=why.get(one.instance, one.powerless)) for one in seen.seen)
+    return msgspec.structs.replace(seen, seen=tuple(told))
 
 
 def _with_noted(work: Workspace, seen: Survey) -> Survey:

@@ -11,9 +11,10 @@ from nixhive_nb.deployment.sources import converting
 from nixhive_nb.deployment.targets import select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError
 from nixhive_nb.hosts.generations import diffs_of, generations_of
+from nixhive_nb.hosts.powers import seen_by
 from nixhive_nb.plan.options import steps_left_out
 from nixhive_nb.plan.survey import plan_checks
-from nixhive_nb.planning import Asked, Request, flat, plan_of, survey, targets_of
+from nixhive_nb.planning import Asked, Request, flat, plan_of, prove, survey, targets_of, way_of
 from nixhive_nb.run import history as noted
 from nixhive_nb.run.everywhere import RunInterrupted, run_everywhere
 from nixhive_nb.run.found import checks_of
@@ -126,10 +127,15 @@ def run_on(
     listener: Listener | None,
 ) -> pd.DataFrame:
     """Run a command, or a script, on each instance at once; see `Hive.run`."""
+    names = targets_of(work, [patterns]).instances
+    elevate = {name: work.inventory.instances[name].elevate for name in names}
+    if errand.sudo and work.powers.give is not None:
+        seen_by(work.connections, work.powers, [way_of(work, name) for name in names], parallel=work.limits.parallel)
+        prove(work, names)  # where something else is missing its row tells
     try:
         rows = run_everywhere(
             work.connections,
-            targets_of(work, [patterns]).instances,
+            names,
             errand,
             parallel=work.limits.parallel,
             timeout=timeout,
@@ -140,7 +146,8 @@ def run_on(
             log=work.limits.log,
             listener=listener,
             warn=work.warn,
-            elevate={name: one.elevate for name, one in work.inventory.instances.items() if one.elevate},
+            elevate={name: words for name, words in elevate.items() if words},
+            passwords=work.powers.passwords(elevate),
         )
     except RunInterrupted as error:
         error.frame = frames.run_frame(error.rows)

@@ -112,6 +112,8 @@ def _apart(
     """Have a run go on in this block, with connections of its own; the claim is taken over, and let go of."""
     own = work.apart()
     with contextlib.ExitStack() as last:
+        own.powers.hold()
+        last.callback(own.powers.let_go)
         last.callback(own.reach.close)
         kept = last.enter_context(contextlib.closing(claim.handed_over())) if claim is not None else None
         yield last.enter_context(_noted(own, plan, follow=follow, note=note, claim=kept, force=force))
@@ -160,7 +162,7 @@ def _backend(
         copies=work.limits.copies,
         fresh=work.limits.fresh,
         keeping=work.keeping,
-        able=work.able,
+        powers=work.powers,
         show_trace=work.show_trace,
         force=force,
         run=run,

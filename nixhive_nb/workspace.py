@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.state import believed, read_known
 from nixhive_nb.errors import PlanStale
+from nixhive_nb.hosts.powers import Powers
 from nixhive_nb.plan.drift import gone
 from nixhive_nb.ssh.access import Access
 
@@ -132,8 +133,8 @@ class Workspace:
     """How instances stood when they were last asked; what was worked on since is not in it."""
     keeping: dict[str, HostFacts] = dataclasses.field(default_factory=dict)
     """What those instances said last that keep our scripts, as far as that is known."""
-    able: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)
-    """The instances whose logins were seen to become root, and how."""
+    powers: Powers = dataclasses.field(default_factory=Powers)
+    """How logins become root, as far as it is known, and the passwords of a command."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
     """What was warned of in the state file."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from nixhive_nb.cli.asking import ask_secret, has_keyboard
 from nixhive_nb.cli.telling import complain, tell, warn
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import HiveError, of_system
@@ -122,6 +123,8 @@ def _session() -> Session:
         listen=_listener,
         attended=lambda: sys.stdin is not None and sys.stdin.isatty(),
         ask=lambda question: click.confirm(question, default=False, err=True),
+        secret=ask_secret,
+        can_ask=has_keyboard,
     )
 
 

@@ -24,6 +24,7 @@ from nixhive_nb.commands.options import (
     must_name,
     not_empty,
     options_of,
+    password,
     patterns,
     reason,
     session_of,
@@ -103,6 +104,7 @@ def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any
 @click.option("--once", metavar="KEY", callback=not_empty,
               help="Skip it if a deploy (other than dry-activate) with this KEY has succeeded before.")  # fmt: skip
 @consent
+@password
 @background
 @json_also
 @reason
@@ -146,6 +148,7 @@ def deploy(
               help="The generation to go to.  [default: the one before; at least 1]")  # fmt: skip
 @how_options("rollback")
 @consent
+@password
 @background
 @json_also
 @reason
@@ -174,6 +177,7 @@ def rollback(
 @patterns
 @how_options("reboot")
 @consent
+@password
 @background
 @json_also
 @reason

@@ -106,7 +106,14 @@ def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     from nixhive_nb.commands.names import note_names  # noqa: PLC0415 - once a deployment is loaded
 
     session = session_of(ctx)
+    becomes_root = any(param.name == "ask_password" for param in ctx.command.params)
+    if becomes_root:
+        from nixhive_nb.commands.passwords import take_descriptor, with_password  # noqa: PLC0415 - few commands need it
+
+        take_descriptor(session)
     hive = session.hive(options_of(ctx), anew=anew)
+    if becomes_root:
+        hive = with_password(ctx, session, options_of(ctx), hive)
     inventory = ctx.with_resource(hive.held())
     note_names(hive.file, inventory)
     session.warn_once(inventory.warnings)
@@ -311,6 +318,27 @@ consent = _together(
                  help="Do it only if it is exactly this plan, as you reviewed it."),
 )  # fmt: skip
 """What a command that changes hosts needs when no person is there."""
+
+
+def _asked_for(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - click's
+    _remember(ctx, param, value)
+    if value and not ctx.resilient_parsing:
+        from nixhive_nb.commands.passwords import check_can_ask  # noqa: PLC0415 - few commands need it
+
+        check_can_ask(session_of(ctx))
+
+
+PASSWORDS = ("ask_password", "ask_password_for", "password_command")
+"""The options that say where the password of sudo comes from."""
+password = _together(
+    click.option("--ask-password", is_flag=True, expose_value=False, callback=_asked_for,
+                 help="Ask for the password of sudo, where a host wants one; it is kept nowhere."),
+    click.option("--ask-password-for", metavar="PATTERN", multiple=True, expose_value=False, callback=_asked_for,
+                 help="Ask for a password of these hosts alone; any number of times."),
+    click.option("--password-command", metavar="WORDS", expose_value=False, callback=_remember,
+                 help="Take the password of sudo from the first line that a program prints, as 'pass show ops/sudo'."),
+)  # fmt: skip
+"""Where the password of sudo comes from, for a command that becomes root. See `passwords.py`."""
 
 background = click.option(
     "--background", is_flag=True, expose_value=False, callback=_remember,

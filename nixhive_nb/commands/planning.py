@@ -23,6 +23,7 @@ from nixhive_nb.commands.options import (
     must_name,
     not_empty,
     options_of,
+    password,
     reason,
     session_of,
 )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--to", metavar="GENERATION", type=Value(WholeNumber(1)),
               help="For a rollback: where to go.  [at least 1]")  # fmt: skip
 @how_options("deploy", "push", "rollback", "reboot")
+@password
 @forms
 @common
 @click.pass_context
@@ -74,6 +76,7 @@ def plan_command(
 @click.argument("file", required=False, callback=not_empty)
 @click.option("--force", is_flag=True, help="Apply it even if the deployment, a system or a host has changed since.")
 @consent
+@password
 @background
 @json_also
 @reason

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nixhive_nb.commands.options import Value, as_json, common, hive_of, session_of
+from nixhive_nb.commands.options import PASSWORDS, Value, as_json, common, hive_of, options_of, password, session_of
 from nixhive_nb.commands.session import Ran, place_of, records_of
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hosts.command import check_name, is_name
@@ -102,7 +102,7 @@ def _shebang(script: str) -> list[str]:
 def _options(function: F) -> F:
     """Add what says how a command is run."""
     for decorate in reversed((
-        click.option("--sudo", is_flag=True, help="Run it as root: by sudo without a password, or as `elevate` says."),
+        click.option("--sudo", is_flag=True, help="Run it as root: by sudo, or as `elevate` says."),
         click.option("--timeout", type=Value(_TIMEOUT), metavar="SECONDS",
                      help="Stop it on each host after this long.  [more than 0]"),
         click.option("--each", is_flag=True, help="One host at a time; stop at the first that fails."),
@@ -122,6 +122,7 @@ def _options(function: F) -> F:
 
 @click.command(cls=_RunCommand)
 @_options
+@password
 @as_json
 @click.argument("pattern")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -160,6 +161,8 @@ def run(
         command = command[1:]
     if session.script is None and not command:
         raise click.UsageError(f"run needs a command: {session.program} run {pattern} uptime")
+    if not sudo and any(name in options_of(ctx) for name in PASSWORDS):
+        raise click.UsageError("A password is for --sudo: nothing else of run becomes root.")
     hive = hive_of(ctx)
     (targets,) = session.patterns([pattern])
     frame = hive.run(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.targets import Pattern
     from nixhive_nb.handle import RunHandle
     from nixhive_nb.hive import Hive
+    from nixhive_nb.hosts.password import Password
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.carry import Follow, Note
@@ -202,6 +203,8 @@ class Session:
         has_terminal: bool = True,
         attended: Callable[[], bool] = lambda: False,
         ask: Callable[[str], bool] | None = None,
+        secret: Callable[[str], str] | None = None,
+        can_ask: Callable[[], bool] = lambda: False,
         follow_background: Follow | None = None,
     ) -> None:
         """`program` is `nix-hive` or `%hive`.
@@ -209,6 +212,8 @@ class Session:
         `attended` tells whether a person is there, `ask` puts a question to that person; without it a warning must do.
         Where runs can go on in the background, `follow_background` shows
         them.
+
+        `secret` asks a person for a password, without showing it, where it `can_ask`.
 
         `warn` shows a warning, `tell` a word of progress. `listen` gives what shows a `run`: plainly, where it is
         given True.
@@ -221,6 +226,10 @@ class Session:
         self.has_terminal = has_terminal
         self.attended = attended
         self.ask = ask
+        self.secret = secret
+        self.can_ask = can_ask
+        self.password: Password | None = None
+        """What a descriptor held: see `passwords`."""
         self.follow_background = follow_background
         self.policy: Policy = "attended"
         self.confirm: float | None = None
@@ -412,6 +421,8 @@ class Session:
             raise
         finally:
             self.background.clear()
+            if self.password is not None:
+                self.password.wipe()
             self._leave()
 
     def warn_once(self, warnings: tuple[str, ...]) -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.inventory import Check
     from nixhive_nb.hosts.activation import HostOutcome, Order
+    from nixhive_nb.hosts.password import Password
+    from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.plan.facts import CheckResult, HostFacts
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.ssh.link import HostLink, HostLinks, RemoteResult
@@ -70,11 +72,13 @@ class Activation:
         before: activation.SeenHost | None = None,
         rooted: str = "",
         elevate: Sequence[str] = (),
+        password: Password | None = None,
     ) -> None:
         """Nothing is done yet. With checks, the host waits for the word as much longer as they may take.
 
         `before` is the host as it was seen a moment ago; without that it is looked at. `rooted` names a root there
-        that keeps the system until it is activated. `elevate` says how a login becomes root: see `privilege`.
+        that keeps the system until it is activated. `elevate` says how a login becomes root, by `password`
+        where it is asked for one: see `privilege`.
         """
         confirm = order.confirm and order.confirm + longest(checks)
         self._order = msgspec.structs.replace(order, confirm=confirm)
@@ -82,6 +86,7 @@ class Activation:
         self._hosts = hosts
         self._tell = tell
         self._elevate = elevate
+        self._password = password
         self._root = False
         self._by = privilege.AS_IT_IS
         self._kept = False
@@ -117,7 +122,7 @@ class Activation:
         order = self._order
         before = self._before or await self._look()
         self._root = before.facts.root
-        self._by = privilege.elevation(self._elevate, root=self._root)
+        self._by = privilege.elevation(self._elevate, root=self._root, password=self._password)
         self._kept = activation_hash() in before.facts.kept
         if not before.is_there:
             raise PathGone(f"{order.path} is not on {order.instance}. Nothing was changed.")
@@ -176,7 +181,7 @@ class Activation:
                 raise LinkLost(f"{lost} It no longer answered: what it runs is unknown.")
             await asyncio.sleep(_PAUSE)
             try:
-                await self._listen(activation.follow(self._order, by=self._by))
+                await self._listen(activation.follow(self._order), by=privilege.AS_IT_IS)
             except LinkLost as error:  # we had it again
                 _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
                 lost, until = str(error), time.monotonic() + self._order.confirm + PATIENCE
@@ -186,11 +191,11 @@ class Activation:
 
     async def _begin(self) -> None:
         if self._kept:
-            ended = await self._listen(activation.begin(self._order, by=self._by, kept=True), script="")
+            ended = await self._listen(activation.begin(self._order, by=self._by, kept=True), by=self._by, script="")
             if not is_gone(ended.stdout):
                 self._check_begun(ended)
                 return
-        self._check_begun(await self._listen(activation.begin(self._order, by=self._by)))
+        self._check_begun(await self._listen(activation.begin(self._order, by=self._by), by=self._by))
 
     def _check_begun(self, ended: RemoteResult) -> None:
         """Raise `StepFailed` for a beginning that ended before the worker was there."""
@@ -201,7 +206,7 @@ class Activation:
         said = activation.last_line(ended.stderr)
         raise StepFailed(f"the activation could not be started: {said}. Nothing was changed.")
 
-    async def _listen(self, command: str, *, script: str | None = None) -> RemoteResult:
+    async def _listen(self, command: str, *, by: Elevation, script: str | None = None) -> RemoteResult:
         loop, order = asyncio.get_running_loop(), self._order
         number = 0
 
@@ -231,7 +236,7 @@ class Activation:
 
         seconds = order.wait + _MOST_TURNS * order.limit + order.confirm + 60
         return await self._hosts.kept(order.instance).run(
-            command, seconds=seconds, on_line=heard, stdin=activation.script() if script is None else script
+            command, seconds=seconds, on_line=heard, stdin=by.input(activation.script() if script is None else script)
         )
 
     def _see_end(self, word: activation.Word) -> None:
@@ -317,7 +322,7 @@ class Activation:
         forget = activation.forget(self._order, by=self._by, rooted=rooted)
         try:
             host = self._told_at_end() or await self._look()
-            await self._hosts.kept(self._order.instance).run(forget, seconds=LOOK_SECONDS, stdin="")
+            await self._hosts.kept(self._order.instance).run(forget, seconds=LOOK_SECONDS, stdin=self._by.input())
         except HiveError:
             _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
             return None

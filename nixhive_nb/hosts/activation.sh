@@ -15,7 +15,8 @@
 # host may take to go down), and how long to wait for whoever else is at work there (0: not at all). GENERATION is one to
 # go back to (0: PATH becomes a new one). FORCE is `force` where a host is activated that is so already. RUNS and BOOTS
 # are what the host must run and boot, seen when nobody else is at work there: a store path, `none`, or `any`. LOGIN is
-# the user that logs in where that is not root: the pipe for the word is his, who needs no right of root to bring it.
+# the user that logs in where that is not root: the pipe for the word is his, and what follows reads, so that neither needs
+# a right of root.
 #
 # One lock of ours, $base/lock, is held for all that changes a host; $base/holder says who holds it, with the process. Somebody who
 # switches without us holds the lock of switch-to-configuration: its turn is waited for as well.
@@ -80,7 +81,8 @@ begin() {
   # Those behind the first two can be made later, or done without.
   mkfifo -m 600 "$dir/word" "$dir/ready" "$dir/reader.$$" "$dir/out.1" "$dir/drained.1" "$dir/out.2" "$dir/drained.2" ||
     [ -p "$dir/ready" ] || exit 1
-  if [ -n "${12-}" ] && ! { chown "${12}" "$dir/word" && chmod 711 "$dir"; }; then
+  if [ -n "${12-}" ] && ! { chmod 600 "$dir/log" && mkdir -m 700 "$dir/at" &&
+    chown "${12}" "$dir/word" "$dir/log" "$dir/at" && chmod 711 "$dir"; }; then
     rm -rf "$dir"
     exit 1
   fi
@@ -143,20 +145,21 @@ follow() {
     printf 'nixhive %s gone\n' "$id"
     exit 0
   fi
-  last="nixhive $id ended"
+  last="nixhive $id ended" reader=$dir/reader.$$
+  [ -w "$dir" ] || reader=$dir/at/reader.$$
   # Without what it takes to read along (no room in /run, no `tail`), all of it is told at the end.
-  if ! command -v tail >/dev/null || ! { [ -p "$dir/reader.$$" ] || mkfifo -m 600 "$dir/reader.$$"; }; then
+  if ! command -v tail >/dev/null || ! { [ -p "$reader" ] || mkfifo -m 600 "$reader"; }; then
     flock "$dir/alive" cat "$dir/log"
     printf '\n%s\n' "$last"
     exit 0
   fi
-  tail -n +1 -f "$dir/log" >"$dir/reader.$$" &
+  tail -n +1 -f "$dir/log" >"$reader" &
   tail=$!
   # The kernel gives the lock away when the worker is dead, however it died.
   # Where /run is full its end is told past the log.
-  { flock 3; printf '%s\n' "$last" >>"$dir/log" || printf '\n%s\n' "$last" >"$dir/reader.$$"; } \
+  { flock 3; printf '%s\n' "$last" >>"$dir/log" || printf '\n%s\n' "$last" >"$reader"; } \
     3<"$dir/alive" >/dev/null 2>&1 &
-  sed -u "/^$last\$/q" <"$dir/reader.$$"
+  sed -u "/^$last\$/q" <"$reader"
   kill "$tail" 2>/dev/null
   printf 'nixhive %s facts\n' "$id"
   (

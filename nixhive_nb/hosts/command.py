@@ -18,13 +18,14 @@ import msgspec
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.hosts import privilege
-from nixhive_nb.hosts.privilege import SUDO, elevation
+from nixhive_nb.hosts.privilege import REFUSED, SUDO, elevation
 from nixhive_nb.nix import commands
 from nixhive_nb.ssh.bound import END_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nixhive_nb.hosts.password import Password
     from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.ssh.link import RemoteResult
 
@@ -40,8 +41,6 @@ _SHELLS_OWN = frozenset((
     "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID",
 ))  # fmt: skip
 """What dash or bash refuses to take, or takes and then sets to a value of its own, most of it without a word."""
-_REFUSED = 231
-"""How the words below end when root is not become."""
 
 # No quotation mark, backslash or newline stands in these, which login shells understand in different ways. `read` takes
 # no more from a pipe than its line, so that the rest is the input of the command.
@@ -88,7 +87,7 @@ _AS_ROOT = (
     '"$@" /bin/sh -c "$_hive_begin" /bin/sh; _hive_status=$?; '
     # Its own failure has the status of many a command: see whether it would start anything.
     'case $_hive_status in 1|126|127) "$@" /bin/sh -c : 2>/dev/null || exit REFUSED;; esac; exit "$_hive_status"'
-).replace("REFUSED", str(_REFUSED))
+).replace("REFUSED", str(REFUSED))
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,15 +96,23 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     """What it is called: the command, or `a script`."""
     command: str
-    """For the login shell; as root by `sudo`, where that is wanted. See `command_for`."""
+    """For the login shell; as root by `sudo`, where that is wanted. See `command_by`."""
     stdin: bytes
     ending: bytes
     """What ends it when it is sent after `stdin`."""
     sudo: bool = False
 
-    def command_for(self, elevate: Sequence[str]) -> str:
+    def elevation_for(self, elevate: Sequence[str], password: Password | None = None) -> Elevation | None:
+        """Return how an instance becomes root for it, where that is another way than `command` has; else None."""
+        return elevation(elevate, root=False, password=password) if self.sudo and (elevate or password) else None
+
+    def command_by(self, by: Elevation | None) -> str:
         """Return the command for an instance whose logins become root in a way of their own."""
-        return _as_root(elevation(elevate, root=False)) if self.sudo and elevate else self.command
+        return _as_root(by) if by is not None else self.command
+
+    def stdin_by(self, by: Elevation | None) -> bytes:
+        """Return the input for that: a password, where there is one, and what it is without."""
+        return (_encoded(by.input()) if by is not None else b"") + self.stdin
 
 
 @functools.cache
@@ -152,8 +159,11 @@ def errand_of(
 
 def _as_root(by: Elevation) -> str:
     if not by.words:
-        only = f'[ "$(id -u)" -eq 0 ] || exit {_REFUSED}; exec /bin/sh -c "$1" /bin/sh'
+        only = f'[ "$(id -u)" -eq 0 ] || exit {REFUSED}; exec /bin/sh -c "$1" /bin/sh'
         return f"{commands.posix(only)} nixhive {shlex.quote(_BEGIN)}"
+    if by.password is not None:
+        asking = by.asking('/bin/sh -c "$1" /bin/sh')
+        return f"{commands.posix(asking)} nixhive {shlex.quote(by.behind_mark(_BEGIN))}"
     return f"{commands.posix(_AS_ROOT)} nixhive {shlex.quote(_BEGIN)} {shlex.join(by.words)}"
 
 
@@ -174,7 +184,7 @@ def check_name(name: str) -> None:
 
 def refusal(errand: Errand, ended: RemoteResult, elevate: Sequence[str] = ()) -> str:
     """Return the message for a host where root was not become, by what was said there; empty where it was."""
-    if not errand.sudo or ended.exited != _REFUSED:
+    if not errand.sudo or ended.exited != REFUSED:
         return ""
     return privilege.refusal(ended.stderr, elevation(elevate, root=False), root=False)
 

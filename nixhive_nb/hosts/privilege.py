@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from nixhive_nb.deployment.elevating import NONE, PROGRAMS
+from nixhive_nb.hosts.password import Password
 from nixhive_nb.util import said
 
 if TYPE_CHECKING:
@@ -32,7 +34,12 @@ _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
     "sudo": (
         (r"\btty\b", "It wants a terminal, which nobody has here: say `Defaults:USER !requiretty` in its sudoers"),
         (r"setuid|privileges", "It has no right of its own to make root: see how its file and its mount are set"),
+        (
+            r"password is required",
+            "Let the login user use sudo without a password, or say --ask-password",
+        ),
         (r"sudoers|not allowed|may not run", "Let the login user run everything: `USER ALL=(root) NOPASSWD: ALL`"),
+        (r"incorrect|try again", "Its password is another one by now"),
         ("", "Let the login user use sudo without a password"),
     ),
     "doas": (
@@ -49,17 +56,50 @@ _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """What to do, by the program and by what it said: the first that fits."""
 _NOTHING = "Nothing was changed."
+_TAKE = ("sudo",)
+"""The programs that take a password from us."""
+_ASKED_FOR = "nixhive-asks-for:"
+"""Stands in the prompt of sudo, which is never shown, before whose password it wants, and who wants to be root."""
+_ASKS = re.compile(r"password is required|Authentication required", re.IGNORECASE)
+_WRONG = re.compile(r"incorrect password|incorrect authentication|try again|no password was provided", re.IGNORECASE)
+_FOR_USER = re.compile(rf"{_ASKED_FOR}([^:\s]{{1,64}}):([^:\s]{{1,64}}):")
+REFUSED = 231
+"""How the words below end where root is not become."""
+# No quotation mark but ", no backslash and no newline stands in these, which login shells understand in different ways.
+# A password comes twice: for a look whether it is right, whose input ends with it, so that nothing else is tried as a
+# password; and for the command itself. `-k` has sudo neither use nor leave a note that it was asked a moment ago.
+_TAKE_PASSWORD = f"IFS= read -r _hive_secret || exit {REFUSED}; "
+_FEED = '{ printf %s "$_hive_secret"; echo; }'
+# Where sudo has not asked after all, the second one is still there: what is before the mark is never run.
+_DROP = 'while IFS= read -r _hive_it || exit {refused}; do [ "$_hive_it" != {mark} ] || break; done; unset _hive_it; '
+
+
+_QUIET_PROMPT = ""
 
 
 class Elevation(msgspec.Struct, frozen=True):
     """How one login becomes root. Without words nothing is put before a command."""
 
     words: tuple[str, ...] = ("sudo", "-n", "--")
+    password: Password | None = None
+    """What it is asked there; `input` sends it in front of what the command itself reads."""
+    mark: str = ""
+    """What stands between that and the rest of the input. It is new each time, and no secret."""
 
     @property
     def program(self) -> str:
         """The program that makes it root; empty where none does."""
         return self.words[0].rpartition("/")[2] if self.words else ""
+
+    def input(self, text: str = "") -> str:
+        """Return what is to be the input of a command by `shell` or `asking`: a text, behind the password if any."""
+        if self.password is None:
+            return text
+        return f"{self.line()}{self.line()}{self.mark}\n{text}"
+
+    def line(self) -> str:
+        """Return what is to be the input of a command with `taking`: the password; nothing where there is none."""
+        return f"{self.password.text()}\n" if self.password is not None else ""
 
     def shell(self, run: str, words: Sequence[str] = (), *, says_login: bool = False) -> str:
         """Return the text of a shell that has root run a text with these words; root needs no further shell for it.
@@ -69,23 +109,60 @@ class Elevation(msgspec.Struct, frozen=True):
         if not self.words:
             return f"set -- {shlex.join(words)}\n{run}"
         login = _LOGIN if says_login else ""
+        if self.password is not None:
+            return self.asking(f"/bin/sh -c {shlex.quote(self.behind_mark(run))} nixhive {shlex.join(words)}{login}")
         return f"exec {shlex.join(self.words)} /bin/sh -c {shlex.quote(run)} nixhive {shlex.join(words)}{login}"
 
     def before(self, command: str) -> str:
-        """Return shell words that have root run a command, itself shell words."""
+        """Return shell words that have root run a command, itself shell words, that reads no input.
+
+        With a password, `taking` stands once before all of them.
+        """
+        if self.password is not None:
+            return f"{_FEED} | {self._sudo(_QUIET_PROMPT)} {command}"
         return f"{shlex.join(self.words)} {command}" if self.words else command
+
+    @property
+    def taking(self) -> str:
+        """Shell words that take the password from the input, for `before`; none where there is none."""
+        return _TAKE_PASSWORD if self.password is not None else ""
+
+    def behind_mark(self, run: str) -> str:
+        """Return the text of a shell that runs a text whose input is that behind the mark."""
+        return f"{_DROP.format(refused=REFUSED, mark=self.mark)}{run}" if self.password is not None else run
+
+    def asking(self, command: str) -> str:
+        """Return shell words that have root run a command in their place, by a password that their input begins with.
+
+        `command` are shell words, and has to run something by `behind_mark`. A wrong password is tried once.
+        """
+        look = f"{_FEED} | LC_ALL=C {self._sudo(f'{_ASKED_FOR}%p:%u:')} /bin/sh -c : 2>&1 >/dev/null"
+        return (
+            f'{_TAKE_PASSWORD}_hive_said=$({look}) || {{ printf %s "$_hive_said" >&2; echo >&2; exit {REFUSED}; }}; '
+            f"unset _hive_secret _hive_said; exec {self._sudo(_QUIET_PROMPT)} {command}"
+        )
+
+    def _sudo(self, prompt: str) -> str:
+        first, *options = self.words
+        return f'{shlex.quote(first)} -S -k -p "{prompt}" {shlex.join(options)}'
 
 
 AS_IT_IS = Elevation(())
 """For a login that is root, or is to be taken as it is."""
+NOBODY = Elevation(("false",))
+"""For a command that has no way to root: what needs one fails in it."""
 SUDO = Elevation()
 """What is done where nothing is said."""
 
 
-def elevation(elevate: Sequence[str], *, root: bool) -> Elevation:
+def elevation(elevate: Sequence[str], *, root: bool, password: Password | None = None) -> Elevation:
     """Return how a login becomes root, by what the deployment says of that, if anything. One that is root is so."""
     if root or tuple(elevate) == (NONE,):
         return AS_IT_IS
+    if password is not None and takes_password(elevate):
+        first, *rest = elevate or ("sudo",)
+        options = [word for word in rest if word not in (_QUIET["sudo"], _ENDS)]
+        return Elevation((first, *options, _ENDS), password, secrets.token_hex(8))
     if not elevate:
         return SUDO
     first, *rest = elevate
@@ -97,20 +174,53 @@ def elevation(elevate: Sequence[str], *, root: bool) -> Elevation:
     return Elevation((first, *quiet, *rest, _ENDS))
 
 
-async def powerless(link: HostLink, elevate: Sequence[str]) -> str:
-    """See whether a login that is not root becomes it. Return why not, and what to do; empty where it does.
+def takes_password(elevate: Sequence[str]) -> bool:
+    """Return whether what makes root takes a password from us."""
+    return (elevate[0].rpartition("/")[2] if elevate else "sudo") in _TAKE
+
+
+class Power(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of a login that is not root."""
+
+    why: str = ""
+    """Why it does not become root, and what to do; empty where it does."""
+    asks: bool = False
+    """Whether a password is all that it lacks, and it takes one from us."""
+    wrong: bool = False
+    """Whether the password that was tried is refused there."""
+
+
+async def power_of(link: HostLink, elevate: Sequence[str], password: Password | None = None) -> Power:
+    """See whether a login that is not root becomes it: without a question, or by a password, which is tried once.
 
     Raises `ConnectionFailed`, `LinkLost` or `NoAnswer`.
     """
-    by = elevation(elevate, root=False)
+    by = elevation(elevate, root=False, password=password)
     if not by.words:
-        return refused("", by)
-    ended = await link.run(f"exec {shlex.join(by.words)} /bin/sh -c {shlex.quote(_PROBE)}", seconds=_PROBE_SECONDS)
+        return Power(why=refused("", by))
+    # Its own language is no matter of ours: what it says is compared.
+    words = f"LC_ALL=C; export LC_ALL; {by.shell(_PROBE)}"
+    ended = await link.run(words, seconds=_PROBE_SECONDS, stdin=by.input() if by.password else None)
     if ended.exited == 0:
-        return ""
+        return Power()
     if ended.exited == _OTHER:
-        return refused("it starts programs, and not as root", by)
-    return refused(_said_by(ended.stderr, by) or _last(ended.stderr), by)
+        return Power(why=refused("it starts programs, and not as root", by))
+    if by.password is not None:
+        return _refused_password(ended.stderr, by)
+    told = _said_by(ended.stderr, by) or _last(ended.stderr)
+    return Power(why=refused(told, by), asks=takes_password(elevate) and bool(_ASKS.search(told)))
+
+
+def _refused_password(stderr: str, by: Elevation) -> Power:
+    """Return what became of a password that was tried: refused, or of no use since something else is missing."""
+    text = _FOR_USER.sub("", stderr)
+    told = _said_by(text, by) or _last(text)
+    if not _WRONG.search(told):
+        return Power(why=refused(told, by))
+    asked = _FOR_USER.search(stderr)
+    # So it is with rootpw, targetpw and runaspw in its sudoers.
+    other = f"; it asked for the password of {asked[1]}, not of {asked[2]}" if asked and asked[1] != asked[2] else ""
+    return Power(why=f"{told}{other}", wrong=True)
 
 
 def refusal(stderr: str, by: Elevation, *, root: bool) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nixhive_nb.deployment.inventory import Check
+    from nixhive_nb.hosts.password import Password
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Options
     from nixhive_nb.plan.protocol import Tell
@@ -61,10 +62,11 @@ class Reboot:
         owner: str,
         checks: Sequence[Check] = (),
         elevate: Sequence[str] = (),
+        password: Password | None = None,
     ) -> None:
         """Nothing is done yet. `owner` is what others are told meanwhile; `checks` must hold when it is back.
 
-        `elevate` says how a login becomes root: see `privilege`.
+        `elevate` says how a login becomes root, by `password` where it is asked for one: see `privilege`.
         """
         self._instance = instance
         self._hosts = hosts
@@ -72,6 +74,7 @@ class Reboot:
         self._owner = owner
         self._checks = checks
         self._elevate = elevate
+        self._password = password
 
     async def run(self, options: Options, wanted: str, expected: RunsAndBoots) -> Result:
         """Reboot it, unless that is only wanted if needed and is not needed.
@@ -150,7 +153,7 @@ class Reboot:
     async def _order(self, before: HostFacts, options: Options, *, wait: int) -> HostOutcome:
         id_ = secrets.token_hex(8)
         said: list[activation.Word] = []
-        by = privilege.elevation(self._elevate, root=before.root)
+        by = privilege.elevation(self._elevate, root=before.root, password=self._password)
 
         def heard(line: str) -> None:
             word = activation.read_word(id_, line)
@@ -169,7 +172,7 @@ class Reboot:
         )
         try:
             ended = await self._hosts.kept(self._instance).run(
-                command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=activation.script()
+                command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=by.input(activation.script())
             )
         except LinkLost:
             # As it should be. It may end the session before it answers, which is no reason to order it twice.

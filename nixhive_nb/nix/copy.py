@@ -18,7 +18,7 @@ import msgspec
 from nixhive_nb.deployment.stores import shown_store
 from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.hosts.closures import lacking
-from nixhive_nb.hosts.privilege import elevation
+from nixhive_nb.hosts.privilege import NOBODY, elevation
 from nixhive_nb.nix import commands, fetching
 from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.roots import Roots
@@ -38,6 +38,7 @@ from nixhive_nb.util.text import seconds_text, strip_control
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
+    from nixhive_nb.hosts.password import Password
     from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.nix.build import Built
     from nixhive_nb.plan.protocol import Tell
@@ -77,6 +78,7 @@ class Transfer:
         run: str = "run",
         stall: float = STALL_SECONDS,
         elevate: Mapping[str, Sequence[str]] | None = None,
+        passwords: Mapping[str, Password] | None = None,
         trust: float = 5.0,
         renew: float = 3600.0,
     ) -> None:
@@ -85,9 +87,11 @@ class Transfer:
         `way` raises `ConnectionFailed` for a host that ssh would reach through itself, without end. What is moved is
         kept on hosts by roots that are named after the `run`, and made as new each `renew` seconds. What moves no byte
         for `stall` seconds is given up. A store that can hold no root is taken for `trust` seconds to have what it was
-        seen to have. `elevate` has how root is become, for instances where that is not by sudo.
+        seen to have. `elevate` has how root is become, for instances where that is not by sudo, and
+        `passwords` what sudo is told where it asks for one.
         """
         self._elevate = elevate or {}
+        self._passwords = passwords or {}
         self._roots = Roots(self._on, run=run, renew=renew, by=self._by)
         self._trust = trust
         self._stall = stall
@@ -154,8 +158,9 @@ class Transfer:
         """Bring a system to an instance: from its relay if it can, otherwise from here."""
         lost = await self._see_stored(step.store, built, tell)
         counter = _Counter(built, tell, step.instance)
-        by = self._by(SshStore(host=step.instance))
-        command = fetching.fetch(built.path, self._roots.name(built.path), stall=self._stall, by=by)
+        root = self._roots.name(built.path)
+        by = await self._by_kept(SshStore(host=step.instance), built.path, root, counter)
+        command = fetching.fetch(built.path, root, stall=self._stall, by=by)
         seconds = fetching.FETCH_SECONDS + 60
         ended = await self._links.kept(step.instance).run(command, seconds=seconds, on_line=counter.heard)
         if counter.rooted:
@@ -241,19 +246,27 @@ class Transfer:
         None where its login runs no commands: it may be one that serves a store, and nothing else.
         """
         root = self._roots.name(path, relay=True)
-        command = fetching.fetch(path, root, stall=self._stall, by=self._by(where))
         try:
+            by = await self._by_kept(where, path, root, counter)
+            command = fetching.fetch(path, root, stall=self._stall, by=by)
             return await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=counter.heard)
         except (NoAnswer, LinkLost):
             _log.debug("having %s fetch %s", where.host, path, exc_info=True)
             return None
 
     async def _on(
-        self, where: SshStore, command: str, *, seconds: float, on_line: Callable[[str], None] = lambda _: None
+        self,
+        where: SshStore,
+        command: str,
+        *,
+        seconds: float,
+        on_line: Callable[[str], None] = lambda _: None,
+        stdin: str | None = None,
     ) -> int:
-        """Run a command on the host of a store, and return its exit status."""
+        """Run a command on the host of a store, and return its exit status. Only an instance gets an input."""
         if self._is_ours(where):
-            return (await self._links.kept(where.host).run(command, seconds=seconds, on_line=on_line)).exited
+            link = self._links.kept(where.host)
+            return (await link.run(command, seconds=seconds, on_line=on_line, stdin=stdin)).exited
         await asyncio.to_thread(self._way, where.host)
         answer = MarkedOutput()
         argv = where.argv(str(self._files.batch), commands.posix(answer.marked(command)))
@@ -291,7 +304,21 @@ class Transfer:
         return url, " ".join(filter(None, options))
 
     def _by(self, where: SshStore) -> Elevation:
-        return elevation(self._elevate.get(where.host, ()) if self._is_ours(where) else (), root=False)
+        if not self._is_ours(where):
+            return elevation((), root=False)
+        return elevation(self._elevate.get(where.host, ()), root=False, password=self._passwords.get(where.host))
+
+    async def _by_kept(self, where: SshStore, path: str, root: str, counter: _Counter) -> Elevation:
+        """Return how root is become for the root of a path that is to come.
+
+        What fetches has no input for a password: where one is asked for, the root is made here, before that.
+        """
+        by = self._by(where)
+        if by.password is None:
+            return by
+        keep = fetching.keep(path, root, by=by)
+        await self._on(where, keep, seconds=_SEE_SECONDS, on_line=counter.heard, stdin=by.line())
+        return NOBODY
 
     def _is_ours(self, where: SshStore) -> bool:
         """Return whether a store is that of an instance, as we reach it."""

@@ -100,5 +100,5 @@ def read(line: str) -> Moves | Stalled | Rooted | None:
 
 def _command(*words: str, by: Elevation = SUDO) -> str:
     as_root = f"as_root() {{ {by.before(_WORDS)}; }}"
-    settings = f"connect={commands.CONNECT_TIMEOUT}\n{as_root}"
+    settings = f"connect={commands.CONNECT_TIMEOUT}\n{by.taking}\n{as_root}"
     return f"set -- {shlex.join(words)}\n{settings}\n{command.own_script('nix/fetch.sh')}"

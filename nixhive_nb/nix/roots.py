@@ -24,7 +24,7 @@ _SECONDS = 120
 class On(Protocol):
     """Runs a command on the host of a store."""
 
-    async def __call__(self, where: SshStore, command: str, *, seconds: float) -> object:
+    async def __call__(self, where: SshStore, command: str, *, seconds: float, stdin: str | None = None) -> object:
         """Run it, for so many seconds at most. Raises `HiveError`."""
 
 
@@ -64,7 +64,8 @@ class Roots:
         """Let a path go, if it is held. What cannot be let go is swept by a later run."""
         root = self.name(path, relay=relay)
         if self._held.pop((where, root), None) is not None:
-            await self._tried(where, fetching.release(root, by=self._by(where)))
+            by = self._by(where)
+            await self._tried(where, fetching.release(root, by=by), by)
 
     async def _keep(self) -> None:
         """Make roots as new as long as the run goes on: others sweep one of which nobody did so for a day."""
@@ -72,10 +73,11 @@ class Roots:
             await asyncio.sleep(self._renew)
             for (where, root), path in tuple(self._held.items()):
                 if (where, root) in self._held:  # not let go of meanwhile
-                    await self._tried(where, fetching.keep(path, root, by=self._by(where)))
+                    by = self._by(where)
+                    await self._tried(where, fetching.keep(path, root, by=by), by)
 
-    async def _tried(self, where: SshStore, command: str) -> None:
+    async def _tried(self, where: SshStore, command: str, by: Elevation) -> None:
         try:
-            await self._on(where, command, seconds=_SECONDS)
+            await self._on(where, command, seconds=_SECONDS, stdin=by.line() or None)
         except (HiveError, OSError):
             _log.debug("%s: a root could not be made or removed", where.host, exc_info=True)

@@ -23,6 +23,7 @@ from nixhive_nb.deployment.places import DEFAULT_CONFIG
 from nixhive_nb.errors import HiveError, OptionError, TargetError, of_system
 from nixhive_nb.notebook.hello import Greeting
 from nixhive_nb.notebook.private import in_kernel, is_attended, stands_alone
+from nixhive_nb.notebook.secret import ask_secret
 from nixhive_nb.notebook.settings import settings_of
 from nixhive_nb.util.text import strip_control
 
@@ -83,6 +84,8 @@ class HiveMagics(Magics):
             has_terminal=False,
             attended=self._attended,
             follow_background=functools.partial(_follow, blocking=False),
+            secret=ask_secret,
+            can_ask=self._attended,
         )
         self.settings = settings_of(shell)
         for name in FOR_SESSION:

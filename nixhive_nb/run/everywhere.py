@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nixhive_nb.hosts.command import Errand
+    from nixhive_nb.hosts.password import Password
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.pool import Connections
 
@@ -138,6 +139,7 @@ def run_everywhere(
     log: int = LOGGED,
     warn: Callable[[str], None] = lambda _: None,
     elevate: Mapping[str, Sequence[str]] | None = None,
+    passwords: Mapping[str, Password] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
 
@@ -148,7 +150,8 @@ def run_everywhere(
 
     Of each stream of a host, `output` bytes are in its row; of a longer one the beginning and the end, and below
     `spill` a log of up to `log` bytes has all of it. What is in memory of all hosts together is bounded as well, by
-    `_HOSTS_IN_MEMORY` times as much. `elevate` has how root is become, for instances where that is not by sudo.
+    `_HOSTS_IN_MEMORY` times as much. `elevate` has how root is become, for instances where that is not by sudo,
+    and `passwords` what sudo is told where it asks for one.
     """
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
@@ -156,7 +159,7 @@ def run_everywhere(
     heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
     run = _HostsRun(connections, errand, timeout, kept, heard, output=output, is_heard=listener is not None)
-    run.elevate = elevate or {}
+    run.elevate, run.passwords = elevate or {}, passwords or {}
     try:
         if each:
             run.one_by_one(names)
@@ -289,6 +292,7 @@ class _HostsRun:
         """What may still be kept in memory."""
         self._endless: dict[str, EndlessLogs] = {}
         self.elevate: Mapping[str, Sequence[str]] = {}
+        self.passwords: Mapping[str, Password] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self._calls: dict[str, Call] = {}
         """What goes on."""
@@ -385,10 +389,11 @@ class _HostsRun:
         began = time.monotonic()
         elevate = self.elevate.get(name, ())
         try:
+            by = self._errand.elevation_for(elevate, self.passwords.get(name))
             ended = self._connections.run(
                 name,
-                self._errand.command_for(elevate),
-                stdin=self._errand.stdin,
+                self._errand.command_by(by),
+                stdin=self._errand.stdin_by(by),
                 timeout=self._timeout,
                 on_call=lambda call: self._note(name, call),
                 ending=self._errand.ending,

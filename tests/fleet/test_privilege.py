@@ -51,3 +51,19 @@ def test_a_login_that_does_not_become_root_is_told_before_anything_is_copied(fle
     assert not fleet.lab.exec("depot", ["sh", "-c", "ls -d /run/current-system 2>/dev/null || true"])
     # It is asked once, and when that is known never again.
     assert len([line for line in started(fleet, "depot") if "COMMAND=" in line]) == 1
+
+
+def test_following_after_a_lost_link_needs_no_sudo(fleet, said):
+    page = fleet.example / "www.nix"
+    held = 'system.activationScripts.held = "echo here > /var/here; read line < /var/go";'
+    page.write_text(page.read_text().replace("networking.hostName", f"{held}\n  networking.hostName", 1))
+    fleet.lab.exec("www-2", ["mkfifo", "/var/here", "/var/go"])
+    process = fleet.begin("deploy", "-c", "example", "www-2")
+    fleet.lab.exec("www-2", ["cat", "/var/here"])
+    fleet.lab.exec("www-2", ["pkill", "-KILL", "-f", "[s]shd(-session)?: deploy"])
+    fleet.lab.exec("www-2", ["sh", "-c", "echo go > /var/go"])
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, told
+    assert fleet.runs("www-2") == fleet.boots("www-2")
+    assert "the activation is followed anew" in (fleet.folder / "nix-hive.log").read_text()
+    assert not [line for line in started(fleet, "www-2") if " nixhive follow " in line]

@@ -146,7 +146,7 @@ def test_what_is_so_already_depends_on_the_type(path, action, unchanged):
 
 def test_a_script_is_read_whole_before_it_does_anything():
     """A shell that reads from a link must not run the half of a script whose rest never comes."""
-    script, command = activation.script(), activation.follow(ORDER, by=AS_IT_IS)
+    script, command = activation.script(), activation.follow(ORDER)
     ended = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     half = script[: len(script) // 2]
@@ -188,7 +188,7 @@ def _apart(inside, *words):
 
 
 def test_the_script_follows_only_what_was_begun():
-    command = activation.follow(ORDER, by=AS_IT_IS)
+    command = activation.follow(ORDER)
     ended = subprocess.run(
         ["/bin/sh", "-c", command], input=activation.script(), capture_output=True, text=True, check=False
     )

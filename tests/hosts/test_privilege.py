@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from nixhive_nb.hosts import activation, command, privilege
-from nixhive_nb.hosts.privilege import AS_IT_IS, SUDO, Elevation, elevation, refused
+from nixhive_nb.hosts.password import Password
+from nixhive_nb.hosts.privilege import AS_IT_IS, SUDO, Elevation, Power, elevation, refused
 from nixhive_nb.nix import fetching
 from nixhive_nb.ssh.link import RemoteResult
 from tests.hosts.test_activation import ORDER
@@ -38,18 +39,19 @@ def test_each_way_to_root_is_by_it():
     run = command.errand_of("id", sudo=True)
     found = [
         activation.begin(ORDER, by=by),
-        activation.follow(ORDER, by=by),
         activation.forget(ORDER, by=by),
         fetching.keep("/nix/store/x", "root", by=by),
-        run.command_for(("doas",)),
+        run.command_by(run.elevation_for(("doas",))),
     ]
     assert all("doas -n --" in words and "sudo" not in words for words in found)
-    assert run.command_for(()) == run.command
+    assert run.command_by(run.elevation_for(())) == run.command
     assert " sudo -n --" in run.command
-    assert "sudo" not in command.errand_of("id").command_for(("doas",))
+    plain = command.errand_of("id")
+    assert "sudo" not in plain.command_by(plain.elevation_for(("doas",)))
 
 
-def test_the_word_of_a_trial_needs_no_right():
+def test_the_word_of_a_trial_and_who_follows_it_need_no_right():
+    assert activation.follow(ORDER).startswith("set -- follow ab12\n")
     assert activation.say(ORDER, activation.KEEP).startswith("set -- say ab12 keep\n")
 
 
@@ -69,7 +71,7 @@ def test_words_are_themselves_behind_any_program(tmp_path):
         (
             (),
             "We trust you have received the usual lecture.\nsudo: a password is required",
-            "sudo was refused (a password is required). Let the login user use sudo without a password, or log in",
+            "Let the login user use sudo without a password, or say --ask-password, or log in",
         ),
         ((), "sudo: sorry, you must have a tty to run sudo", "say `Defaults:USER !requiretty` in its sudoers"),
         ((), "/bin/sh: 1: exec: sudo: not found", 'there is no sudo on the host: set `elevate` ("run0", "doas", or a'),
@@ -111,10 +113,38 @@ class Link:
 
 def test_it_is_seen_in_one_question_whether_root_is_become():
     good, asked, other = Link(0), Link(1, "sudo: a password is required\n"), Link(65)
-    assert not asyncio.run(privilege.powerless(good, ()))
+    assert asyncio.run(privilege.power_of(good, ())) == Power()
     assert len(good.asked) == 1
-    assert asyncio.run(privilege.powerless(asked, ())) == refused("a password is required")
-    assert "not as root" in asyncio.run(privilege.powerless(other, ("env",)))
+    assert asyncio.run(privilege.power_of(asked, ())) == Power(why=refused("a password is required"), asks=True)
+    assert "not as root" in asyncio.run(privilege.power_of(other, ("env",))).why
     unasked = Link(0)
-    assert "`elevate` is" in asyncio.run(privilege.powerless(unasked, ("none",)))
+    assert "`elevate` is" in asyncio.run(privilege.power_of(unasked, ("none",))).why
     assert not unasked.asked
+
+
+WRONG = "sudo: no password was provided\nsudo: 1 incorrect password attempt\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong", "told"),
+    [
+        (f"nixhive-asks-for:op:op:Sorry, try again.\nnixhive-asks-for:op:op:\n{WRONG}", True, "attempt"),
+        (f"nixhive-asks-for:root:op:{WRONG}", True, "attempt; it asked for the password of root, not of op"),
+        ("nixhive-asks-for:op:op:op is not in the sudoers file.\n", False, "Let the login user run everything"),
+        ("sudo: 3 incorrect authentication attempts\n", True, "attempts"),
+    ],
+)
+def test_of_a_password_it_is_seen_whether_it_is_wrong_and_whose_it_has_to_be(said, wrong, told):
+    link = Link(privilege.REFUSED, said)
+    found = asyncio.run(privilege.power_of(link, (), Password("geheim")))
+    assert found.wrong is wrong
+    assert told in found.why
+    assert "geheim" not in link.asked[0]
+
+
+def test_only_sudo_takes_a_password_and_its_own_words_stay():
+    one = Password("x")
+    by = elevation(("/run/wrappers/bin/sudo", "-n", "-H", "--"), root=False, password=one)
+    assert by.words == ("/run/wrappers/bin/sudo", "-H", "--")
+    assert elevation(("doas",), root=False, password=one) == elevation(("doas",), root=False)
+    assert elevation((), root=True, password=one) == AS_IT_IS

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nixhive_nb.deployment.elevating import elevate_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.sources import flakes
@@ -137,7 +138,8 @@ class _DeployReader:
             self.heeding.ignored(f"profiles.{_SYSTEM}.{stranger}", _STRANGE, name)
         said = self._settings(node)
         self._heed(name, said)
-        return Instance(name=name, system=name, ssh=self._ssh(name, node.hostname, said))
+        ssh, elevate = self._ssh(name, node.hostname, said), self._elevate(name, said)
+        return Instance(name=name, system=name, ssh=ssh, elevate=elevate)
 
     def _settings(self, node: DeployNode) -> dict[str, Any]:
         """Return the settings of the NixOS profile: its own, those of its node, of all; words for ssh are joined."""
@@ -166,6 +168,18 @@ class _DeployReader:
         first = {"Hostname": (hostname,), "User": (str(said.get("sshUser") or getpass.getuser()),)}
         return tuple(sorted((first | {key: value for key, value in options.items() if key not in first}).items()))
 
+    def _elevate(self, name: str, said: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return how root is become: the words of `sudo` without the `-u` at their end, behind which it puts a user."""
+        if "sudo" not in said:
+            return ()
+        words = tuple(str(said["sudo"]).split())
+        words = words[:-1] if words[-1:] == ("-u",) else words
+        if why := elevate_problem(words):
+            self.heeding.ignored("sudo", f"{said['sudo']}: {why}; sudo -n is used", name)
+            return ()
+        self.heeding.honoured("sudo", name, "as `elevate` of ours")
+        return () if words == ("sudo",) else words
+
     def _heed(self, name: str, said: Mapping[str, Any]) -> None:
         heed = self.heeding
         login = said.get("sshUser") or getpass.getuser()
@@ -175,11 +189,6 @@ class _DeployReader:
             heed.differently("user", "a NixOS system is activated by root", name)
         elif "user" in said:
             heed.honoured("user", name)
-        sudo = str(said.get("sudo", "sudo -u")).split()
-        if "sudo" in said and sudo[:1] != ["sudo"]:
-            heed.ignored("sudo", "not yet: root is become by `sudo -n`", name)
-        elif "sudo" in said:
-            heed.differently("sudo", "root is become by `sudo -n`", name)
         for key, what in _DIFFERENT.items():
             if key in said and said[key] not in (_USUAL.get(key), None):
                 heed.differently(key, what, name)
@@ -198,6 +207,6 @@ _DIFFERENT = {
 }
 _IGNORED = {
     "remoteBuild": "systems are built here",
-    "interactiveSudo": "not yet: root is become without a password",
+    "interactiveSudo": "type `--ask-password`",
     "tempPath": "nothing of ours lies there",
 }

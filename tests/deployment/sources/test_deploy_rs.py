@@ -94,15 +94,16 @@ def test_what_becomes_of_each_setting_is_said(tmp_path):
         "  profiles.system.odd of www: not honoured (deploy-rs does not know it either)",
         "  sshUser of www: honoured",
         "  user of www: honoured",
-        "  sudo of www: not honoured (not yet: root is become by `sudo -n`)",
         "  magicRollback of www: honoured differently (type `--no confirm` for a deploy without a trial)",
         "  confirmTimeout of www: honoured differently (type `--confirm SECONDS`)",
         "  remoteBuild of www: not honoured (systems are built here)",
-        "  interactiveSudo of www: not honoured (not yet: root is become without a password)",
+        "  interactiveSudo of www: not honoured (type `--ask-password`)",
         "  hostname of www: honoured",
+        "  sudo of www: honoured (as `elevate` of ours)",
         "  colour: not honoured (deploy-rs does not know it either)",
     ]
     assert list(found.instances) == ["www"]
+    assert found.instances["www"].elevate == ("doas",)
 
 
 @pytest.mark.parametrize(
