@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Check, Inventory
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
+    from nixhive_nb.nix.ahead import Ahead
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.protocol import Tell
@@ -79,6 +80,7 @@ class NixSsh:
         run: str = "run",
         power: bool = False,
         able: set[tuple[str, tuple[str, ...]]] | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
 
@@ -86,7 +88,8 @@ class NixSsh:
         With `force` hosts may have been changed by others since the plan was made. What a host said when the plan was
         made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
         run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
-        unless it is `able` to, as was seen before: an instance, and how.
+        unless it is `able` to, as was seen before: an instance, and how. `ahead` is what began to be built before
+        the plan was made.
         """
         self._power = power
         self._able = set() if able is None else able
@@ -113,6 +116,7 @@ class NixSsh:
             show_trace=show_trace,
             wanted=plan.wanted,
             elsewhere={step.system for step in self._places.values()},
+            ahead=ahead,
         )
         stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
         self._transfer = Transfer(

@@ -297,6 +297,16 @@ class Hive:
         check_taken(how, verb)
         return planning.plan_of(self._work, Request.of(verb, patterns, how, to=to), measure=measure, follow=follow)
 
+    @contextlib.contextmanager
+    def building_ahead(self) -> Iterator[None]:
+        """Have what a plan will build begin to be built in this block, while the plan is made.
+
+        It is for a build, push or deploy that is planned and carried out in the block, without being looked at in
+        between. What no run took over is ended with the block.
+        """
+        with runs.building_ahead(self._work):
+            yield
+
     @_on_one_reading
     def resume(self, run: str = "", *, refuse: Collection[str] = (), follow: Follow | None = None) -> Plan:
         """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
@@ -394,8 +404,9 @@ class Hive:
 
     @_on_one_reading
     def _do(self, verb: Verb, patterns: Sequence[Pattern], how: How, follow: Follow | None, *, to: int = 0) -> Report:
-        plan = self.plan(verb, *patterns, to=to, follow=follow, **how)
-        return self.execute(plan, follow=follow).raise_if_failed()
+        with self.building_ahead():
+            plan = self.plan(verb, *patterns, to=to, follow=follow, **how)
+            return self.execute(plan, follow=follow).raise_if_failed()
 
     @_on_one_reading
     def run(

@@ -10,9 +10,11 @@ from nixhive_nb.backend import NixSsh
 from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import StateError
 from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
+from nixhive_nb.nix.ahead import Ahead
 from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
 from nixhive_nb.run import made_from
 from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_name
+from nixhive_nb.run.early import beginning
 from nixhive_nb.run.found import survey_of
 from nixhive_nb.run.journal import Journal
 from nixhive_nb.run.once import Done
@@ -22,6 +24,7 @@ from nixhive_nb.view.report import headline
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nixhive_nb.plan.early import Early
     from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.once import Claim
@@ -68,8 +71,15 @@ def unnoted(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool =
     return carry_out(plan, backend, limits=work.limits, follow=follow, journal=None, warn=work.warn)
 
 
-def found(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False) -> Survey:
-    """Carry out a survey, and warn of what lies where a system takes it into the store."""
+def found(
+    work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False, early: Early | None = None
+) -> Survey:
+    """Carry out a survey, and warn of what lies where a system takes it into the store.
+
+    `early` tells what can be built meanwhile, where that may begin (`building_ahead`).
+    """
+    if early is not None and work.ahead:
+        follow = beginning(early, work.ahead[0].begin, follow)
     survey = survey_of(unnoted(work, plan, follow, power=power))
     for text in (*evaluation_warnings(survey.wanted), *taken_along_text(survey.wanted)):
         work.warn(text)
@@ -77,15 +87,27 @@ def found(work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = F
 
 
 @contextlib.contextmanager
+def building_ahead(work: Workspace) -> Iterator[None]:
+    """Have builds begin in this block while a plan is made; those that no run has taken over end with the block."""
+    with contextlib.closing(Ahead(work.inventory.build_flags, lambda: work.access.files)) as ahead:
+        work.ahead[:] = [ahead]
+        yield
+
+
+@contextlib.contextmanager
 def _noted(
     work: Workspace, plan: Plan, *, follow: Follow | None, note: Note, claim: Claim | None, force: bool
 ) -> Iterator[RunHandle]:
     """Have a run go on in this block, noted in a journal. A claim is settled at the end when all is well."""
-    with contextlib.closing(_journal(work, plan, note)) as journal:
+    with contextlib.ExitStack() as last:
+        ahead = work.ahead.pop() if work.ahead else None
+        if ahead is not None:
+            last.callback(ahead.close)
+        journal = last.enter_context(contextlib.closing(_journal(work, plan, note)))
         made_from.note(work.places.folder, plan)
         for target in plan.targets:
             work.standings.pop(target.instance, None)
-        backend = _backend(work, plan, force=force, run=journal.run)
+        backend = _backend(work, plan, force=force, run=journal.run, ahead=ahead)
         carried = under_way(plan, backend, limits=work.limits, follow=follow, journal=journal, warn=work.warn)
         with carried as run:
             yield RunHandle(journal.run, run)
@@ -129,7 +151,15 @@ def _journal(work: Workspace, plan: Plan, note: Note) -> Journal:
     return journal
 
 
-def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "run", power: bool = False) -> NixSsh:
+def _backend(
+    work: Workspace,
+    plan: Plan,
+    *,
+    force: bool = False,
+    run: str = "run",
+    power: bool = False,
+    ahead: Ahead | None = None,
+) -> NixSsh:
     # The deployment as it was planned from: a file that changes now is for the next plan.
     work.check_there(plan)
     access = work.access
@@ -149,6 +179,7 @@ def _backend(work: Workspace, plan: Plan, *, force: bool = False, run: str = "ru
         force=force,
         run=run,
         power=power,
+        ahead=ahead,
     )
 
 

@@ -1,0 +1,40 @@
+"""What begins while a survey goes on: the builds of systems that its plan is sure to build."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from nixhive_nb.plan.events import StepEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nixhive_nb.plan.early import Early
+    from nixhive_nb.plan.events import Event
+    from nixhive_nb.plan.facts import Wanted
+    from nixhive_nb.run.carry import Follow
+    from nixhive_nb.run.engine import Run
+
+
+def beginning(early: Early, begin: Callable[[Sequence[Wanted]], None], follow: Follow | None) -> Follow:
+    """Return what follows a survey as `follow` does, and has `begin` told what can be built, as that becomes sure."""
+
+    @contextlib.contextmanager
+    def followed(run: Run) -> Iterator[None]:
+        probes = {step.id: step.instance for step in run.plan.steps if step.kind == "probe"}
+
+        def heard(event: Event) -> None:
+            if not isinstance(event, StepEnded):
+                return
+            result = event.result
+            if event.step in probes:
+                begin(early.asked(probes[event.step], result.facts if result else None))
+            elif result is not None and result.wanted:
+                begin(early.evaluated(result.wanted))
+
+        run.subscribe(heard)
+        with follow(run) if follow is not None else contextlib.nullcontext():
+            yield
+
+    return followed
