@@ -14,6 +14,7 @@ import msgspec
 from nixhive_nb.deployment.nix_errors import warnings_in
 from nixhive_nb.deployment.own_files import taken_along
 from nixhive_nb.deployment.places import ROOTS
+from nixhive_nb.deployment.sources.source import EVALUATED
 from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.nix import commands
@@ -107,6 +108,8 @@ class Builds:
         self._warnings: dict[str, tuple[str, ...]] = {}
         self._takes = {one.system: one.takes for one in wanted if one.derivation}
         self._present: set[str] = set()
+        self._seen: set[str] = set()
+        """The systems that Nix has evaluated, if in a process that then failed for another."""
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
         self._known: dict[str, asyncio.Future[Built | None]] = {}
@@ -143,24 +146,31 @@ class Builds:
 
         One that fails is told in the result: its `build` fails with it, and the others go on.
         """
-        await self._evaluate_all(step.systems, tell)
+        self._count(step, tell)
+        await self._evaluate_all(step, step.systems, tell)
         return Result(wanted=tuple(map(self._evaluated, step.systems)))
 
-    async def _evaluate_all(self, systems: Sequence[str], tell: Tell, *, more: bool = False) -> None:
-        """Evaluate systems. Where one fails that Nix names, so do the others without it; else they do in halves.
+    def _count(self, step: Step, tell: Tell) -> None:
+        """Tell how many systems of a group are evaluated, or known to be broken."""
+        tell.progress(sum(name in self._seen or name in self._failed for name in step.systems), len(step.systems))
+
+    async def _evaluate_all(self, step: Step, systems: Sequence[str], tell: Tell, *, more: bool = False) -> None:
+        """Evaluate systems of a group. Where one fails that Nix names, the others are without it; else in halves.
 
         `more` is whether another has failed already: then there may be many, and halves are found sooner.
         """
-        failure = await self._evaluate(systems, tell)
+        failure = await self._evaluate(step, systems, tell)
+        named = () if failure is None else (systems[0],) if len(systems) == 1 else failure.named
+        if failure is not None:
+            self._failed |= dict.fromkeys(named, failure.failed)
+        self._count(step, tell)
         if failure is None:
             return
-        named = [systems[0]] if len(systems) == 1 else failure.named
-        self._failed |= dict.fromkeys(named, failure.failed)
         rest = [system for system in systems if system not in named]
         middle = 0 if named and not more else len(rest) // 2
         for part in (rest[:middle], rest[middle:]):
             if part:
-                await self._evaluate_all(part, tell, more=bool(named))
+                await self._evaluate_all(step, part, tell, more=bool(named))
 
     def _evaluated(self, system: str) -> Wanted:
         failure = self._failed.get(system)
@@ -175,12 +185,16 @@ class Builds:
             warnings=self._warnings.get(system, ()),
         )
 
-    async def _evaluate(self, systems: Sequence[str], tell: Tell) -> _Failure | None:
+    async def _evaluate(self, step: Step, systems: Sequence[str], tell: Tell) -> _Failure | None:
         paths = self._inventory.include_paths(systems[0])
         argv = self._source.toplevels(self._inventory, systems)
         log: list[str] = []
 
         def heard(line: str) -> None:
+            if line.startswith(EVALUATED):
+                self._seen.add(line.removeprefix(EVALUATED))
+                self._count(step, tell)
+                return
             log.append(line)
             if line.startswith(("trace:", "warning:", "evaluation warning:")):
                 tell.line(line)
@@ -196,6 +210,7 @@ class Builds:
         self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
         for system, found in json.loads(ended.stdout).items():
             self._wanted[system] = (found["result"], found["derivation"])
+            self._seen.add(system)
         self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])
         return None
 

@@ -9,6 +9,10 @@ import subprocess
 import pytest
 
 from nixhive_nb import Hive
+from nixhive_nb.run.limits import Limits
+from nixhive_nb.util import process
+from tests.builders import derivation, gated, opening, waiting
+from tests.counting import counted
 
 pytestmark = pytest.mark.fleet
 
@@ -58,3 +62,52 @@ def test_a_node_of_a_colmena_hive_runs_on_its_host(practice):
     assert set(again["outcome"]) == {"unchanged"}
     assert practice.runs("portico") == practice.boots("portico") == built["portico"]
     assert practice.lab.exec("portico", ["cat", "/etc/who"]) == "portico"
+
+
+def machine(name, text, jump=""):
+    """A node of colmena as the practice fleet has it, with a text in /etc."""
+    return f"""
+      {name} = {{ publicKey, ... }}: {{
+        imports = [ (import ./portico.nix {{ inherit publicKey; }}) ];
+        environment.etc.own.text = {text};
+        deployment = {{
+          targetHost = lab.instances.{name}.ssh.Hostname;
+          targetPort = lab.instances.{name}.ssh.Port or null;
+          targetUser = lab.instances.{name}.ssh.User;
+          sshOptions = [
+            "-i" lab.instances.{name}.ssh.IdentityFile "-o" "IdentitiesOnly=yes" "-o" "StrictHostKeyChecking=yes"
+            "-o" "UserKnownHostsFile=${{toString ./known}}" "-o" "HostKeyAlias={name}"
+          {jump}];
+        }};
+      }};"""
+
+
+def test_a_node_is_built_while_another_is_evaluated_and_one_that_runs_it_begins_nothing(practice, monkeypatch):
+    """The evaluation of `www-1` waits for a build of `portico`; both are deployed then, by one plan."""
+    monkeypatch.setattr("nixhive_nb.plan.building.NODES_A_PROCESS", 1)
+    folder = practice.folder / "streamed"
+    shutil.copytree(practice.example, folder)
+    (folder / "default.nix").unlink()
+    words = ["nix-instantiate", "--eval", "--strict", "--json", "-E", f"(import {folder}/lab.nix).instances"]
+    hosts = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    keys = (f"{name} {key}\n" for name in ("portico", "www-1") for key in hosts[name]["hostKeys"])
+    (folder / "known").write_text("".join(keys))
+    with gated() as place:
+        first = derivation("first", f"{opening(place)}; echo first >$out")
+        second = derivation("second", f"{waiting(place)} >$out")
+        nodes = machine("portico", f"builtins.toString {first}") + machine(
+            "www-1", f"builtins.readFile {second}", '"-J" "portico"'
+        )
+        (folder / "hive.nix").write_text(
+            "let lab = import ./lab.nix; in { meta.nixpkgs = import lab.nixpkgs { };"
+            f"meta.specialArgs.publicKey = lab.publicKey; {nodes} }}"
+        )
+        with Hive.load(folder, state=practice.folder / "streamed.state", limits=Limits(evaluations=1)) as hive:
+            report = hive.deploy("*")
+            started = counted(monkeypatch, process, "stream")
+            again = hive.deploy("*")
+    assert [one.outcome for one in report.instances()] == ["done", "done"]
+    assert any("began to be built before the plan" in line for line in report.record_of("build").log)
+    assert practice.lab.exec("www-1", ["cat", "/etc/own"]).strip() == "open"
+    assert {one.outcome for one in again.instances()} == {"unchanged"}
+    assert not [argv for (argv, *_) in started if "--keep-going" in argv]

@@ -82,7 +82,7 @@ let
       # Not named as in Nix: a set with an `outPath` becomes that alone in JSON.
       paths = { result = derivation.outPath; derivation = derivation.drvPath; };
     in
-    { inherit name; value = addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths paths); };
+    { inherit name; value = addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths (builtins.trace "nix-hive: evaluated ${name}" paths)); };
 in
 if arguments then mapAttrs (given true) machines
 else if names != null then listToAttrs (map toplevel (fromJSON names))
