@@ -26,6 +26,7 @@ from nixhive_nb.planning import Asked, Request
 from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import Limits
 from nixhive_nb.run.once import Claim
+from nixhive_nb.ssh.aliases import with_aliases
 from nixhive_nb.ssh.config import write_ssh_files
 from nixhive_nb.util.files import is_shared
 from nixhive_nb.util.log import cut_also, log_as_environment_says
@@ -451,7 +452,8 @@ class Hive:
         # takes no configuration of another user.
         folder = self._work.places.make()
         own = f"ssh-{os.getuid()}" if is_shared(folder) else "ssh"
-        return write_ssh_files(self.inventory, folder / own).config.read_text()
+        inventory = with_aliases(self.inventory, folder / own)
+        return write_ssh_files(inventory, folder / own).config.read_text()
 
     @_on_one_reading
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:

@@ -7,6 +7,7 @@ import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from nixhive_nb.ssh.aliases import stamp, with_aliases
 from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.config import private_folder, remove_folder, write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver
@@ -26,7 +27,9 @@ class Access:
     def __init__(self, inventory: Inventory) -> None:
         """Write the files; nothing is opened before it is used."""
         self._made_for = _ssh_facts(inventory)
+        self._stamp = stamp(inventory)
         folder = private_folder()
+        inventory = with_aliases(inventory, folder)
         self.files: SshFiles = write_ssh_files(inventory, folder)
         self.resolve = Resolver(self.files.batch, Alike(inventory, self.files.extends))
         """Tells how hosts are reached."""
@@ -48,7 +51,7 @@ class Access:
 
     def serves(self, inventory: Inventory) -> bool:
         """Return whether an inventory asks for the very same connections."""
-        return self._made_for == _ssh_facts(inventory)
+        return self._made_for == _ssh_facts(inventory) and self._stamp == stamp(inventory)
 
 
 def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:

@@ -140,8 +140,13 @@ def render_config(inventory: Inventory, known_hosts: Path, *, user_files: Sequen
     included = default_user_files() if user_files is None else [path for path in user_files if os.access(path, os.R_OK)]
     blocks = [_block(instance, known_hosts) for instance in inventory.instances.values()]
     # An Include belongs to the block above it, and would be read for that host alone.
-    extends = ["Match all", *(f"Include {_quoted(path.absolute())}" for path in included), ""] if included else []
+    extends = ["Match all", *include_lines(included), ""] if included else []
     return "\n".join([block for block in blocks if block] + ["\n".join(extends)])
+
+
+def include_lines(files: Iterable[Path]) -> list[str]:
+    """Return the lines that have ssh read these configurations, too."""
+    return [f"Include {_quoted(path.absolute())}" for path in files]
 
 
 def render_batch(config: str) -> str:
