@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nixhive_nb.nix.realise import Realised, Recipes, Together, invalid, realise
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.config import SshFiles
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 8
+"""How many systems one program of Nix builds: so few are built beside what the run builds, when it takes over.
+
+Two programs have twice the jobs that Nix allows one (`max-jobs`). To wait for the first would have all else wait for
+one long build in it, and to end it would lose that.
+"""
 _KEPT_LINES = 1000
 """How many of the lines that nobody hears yet are kept."""
 
 
 class Ahead:
-    """Builds in the background, one program of Nix at a time: a second one would double the jobs that Nix allows."""
+    """Builds in the background, a few systems in one program of Nix at a time."""
 
     def __init__(self, flags: Sequence[str], files: Callable[[], SshFiles]) -> None:
         """Begin with nothing. `flags` are those of the deployment for builds, `files` gives its ssh files."""
@@ -114,7 +121,9 @@ class Ahead:
 
     def _next(self) -> Recipes:
         with self._lock:
-            batch, self._waiting = self._waiting, {}
+            batch = dict(islice(self._waiting.items(), _AT_ONCE))
+            for system in batch:
+                del self._waiting[system]
             if not batch:
                 self._works, self._end = False, None
             return batch
