@@ -24,7 +24,6 @@ from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.ssh.config import nix_ssh_opts
 from nixhive_nb.util import process
 from nixhive_nb.util.files import file_name, make_folder
-from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -246,7 +245,7 @@ class Builds:
             self._failed |= one.failed
         failures = [one.failure for one in ended if one.failure is not None]
         if not failures:
-            return Result()
+            return Result(how=f"{len(early)} of {len(wanted)} begun early" if early else "")
         broken = [system for system in wanted if system in self._failed]
         reason = f"{', '.join(broken)} failed" if broken else str(failures[-1])
         raise StepFailed(reason, log=[line for failure in failures for line in failure.log])
@@ -262,7 +261,6 @@ class Builds:
 
         if self._ahead is None or not early:
             return await built(late)
-        tell.line(f"{count_text(len(early), 'system')} of {len(early) + len(late)} began to be built before the plan")
         before, after = await asyncio.gather(self._ahead.ended(together.part()), built(late))
         done = {system for one in before for system in one.systems}
         left = {system: paths for system, paths in early.items() if system not in done}
