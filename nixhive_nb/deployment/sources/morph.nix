@@ -67,15 +67,16 @@ let
   # What others say of a node may be more than what that one knows.
   unchecked = mapAttrs (node false) machines;
 
+  read = builtins.trace "nix-hive: read one of ${toString (builtins.length (attrNames machines))}";
   described = name: one:
     let said = one.config.deployment;
     in
-    addErrorContext "nix-hive: machine ${name}" {
+    addErrorContext "nix-hive: machine ${name}" (builtins.seq said.targetHost (read {
       inherit (said) targetHost targetPort targetUser buildOnly substituteOnDestination tags healthChecks;
       # Nothing that is secret is looked at.
       secrets = attrNames said.secrets;
       preDeployChecks = builtins.length (said.preDeployChecks.http ++ said.preDeployChecks.cmd);
-    };
+    }));
   toplevel = name:
     let
       derivation = nodes.${name}.config.system.build.toplevel;
