@@ -49,9 +49,10 @@ _BEGIN, _END = "\n<!-- nodes: benchmarks/nodes.py --write -->\n", "<!-- end of n
 _HEAD = f"""\
 ## Many nodes of another format
 
-A hive of colmena in a flake, on the practice nixpkgs, whose modules are few: nodes of the real one take a hundred times
-as long, and ten times the memory. Each try is a process of its own. In the last two rows each node is built, too, with a
-derivation of its own that takes {_SECONDS} s without a processor.
+A hive of colmena in a flake, on the practice nixpkgs, which has few modules: real nodes take longer, and more memory.
+Each try is a process of its own. In the last two rows each node is built, too, with a derivation of its own that waits
+{_SECONDS} s; Nix may build one at a time (`max-jobs`), and beside eight that have begun the rest is built by another
+program of it. The smaller the part of the evaluation in the whole, the less there is to gain.
 
 """
 _OWN = f"""

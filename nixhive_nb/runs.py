@@ -89,7 +89,7 @@ def found(
 @contextlib.contextmanager
 def building_ahead(work: Workspace) -> Iterator[None]:
     """Have builds begin in this block while a plan is made; those that no run has taken over end with the block."""
-    with contextlib.closing(Ahead(work.inventory.build_flags, lambda: work.access.files)) as ahead:
+    with contextlib.closing(Ahead(work.inventory.build_flags, work.access.files)) as ahead:
         work.ahead[:] = [ahead]
         yield
 

@@ -39,8 +39,8 @@ _KEPT_LINES = 1000
 class Ahead:
     """Builds in the background, a few systems in one program of Nix at a time."""
 
-    def __init__(self, flags: Sequence[str], files: Callable[[], SshFiles]) -> None:
-        """Begin with nothing. `flags` are those of the deployment for builds, `files` gives its ssh files."""
+    def __init__(self, flags: Sequence[str], files: SshFiles) -> None:
+        """Begin with nothing. `flags` are those of the deployment for builds, `files` its ssh files."""
         self._flags = flags
         self._files = files
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class Ahead:
         with self._lock:
             self._end = lambda: loop.call_soon_threadsafe(task.cancel)
         together = Together(self._voice)
-        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files(), os.environ.get("NIX_SSHOPTS"))}
+        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files, os.environ.get("NIX_SSHOPTS"))}
         while batch := self._next():
             missing = await invalid([path for path, _ in batch.values()])
             new = {system: paths for system, paths in batch.items() if paths[0] in missing}

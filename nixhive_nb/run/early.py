@@ -25,8 +25,8 @@ def beginning(early: Early, begin: Callable[[Sequence[Wanted]], None], follow: F
         probes = {step.id: step.instance for step in run.plan.steps if step.kind == "probe"}
 
         def heard(event: Event) -> None:
-            if not isinstance(event, StepEnded):
-                return
+            if not isinstance(event, StepEnded) or event.outcome == "cancelled":
+                return  # what is stopped begins nothing
             result = event.result
             if event.step in probes:
                 begin(early.asked(probes[event.step], result.facts if result else None))
