@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import hypothesis
@@ -35,6 +36,8 @@ PARTS = [
     "é",
 ]
 WORDS = ["-c ", "-- ", "--no=", "run ", "run web ", "ssh ", "ssh -p ", "deploy ", "--force ", "--canary "]
+TEXTS = re.compile(r"""\{\s*((?:(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*)+)\}""")
+"""What is in braces and is text to Python: one or several pieces of it, with blanks between."""
 LINES = st.lists(st.sampled_from([*PARTS, *WORDS]), max_size=12).map("".join)
 
 
@@ -148,7 +151,7 @@ def test_python_warns_of_nothing_that_is_only_typed(recwarn):
 
 def plain(words):
     """Return words with each way to write `a`, and each text in braces, as what it stands for."""
-    texts = (re.sub(r"""\{(['"])([^'"{}\\]?)\1\}|\{'(")'\}|\{"(')"\}""", r"\2\3\4", word) for word in words)
+    texts = (TEXTS.sub(lambda found: ast.literal_eval(found[1]), word) for word in words)
     return [re.sub(r"\$*\{a\}|\$+a", "{a}", word) for word in texts]
 
 
@@ -157,6 +160,8 @@ def plain(words):
 @hypothesis.example(line="deploy {d[\"} \"]} 'x' # y", cell=False)
 @hypothesis.example(line="run web {a b} $a", cell=False)
 @hypothesis.example(line="{'\"'}", cell=False)
+@hypothesis.example(line="{ '\"'}", cell=False)
+@hypothesis.example(line="{'}' 'w' }", cell=False)
 @hypothesis.example(line="run web {a} $a", cell=True)
 def test_a_whole_line_is_read_alike_when_it_is_typed_and_when_it_is_run(line, cell):
     try:
