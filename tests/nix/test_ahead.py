@@ -137,3 +137,11 @@ def test_what_is_not_to_be_built_does_not_begin(fleet, place):
     with fleet("echo built >>{here}/log; echo >$out", evaluation='"x"') as hive:
         hive.build("*", no=["realise"])
     assert not (place / "log").exists()
+
+
+def test_a_node_that_cannot_be_evaluated_fails_alone_whatever_began_before(fleet):
+    with fleet("echo >$out", evaluation='throw "it is broken"') as hive:
+        with pytest.raises(RunFailed, match="it is broken") as failed:
+            hive.build("*")
+        report = failed.value.report
+    assert outcomes(report) == dict.fromkeys(outcomes(report), "done") | {LAST: "failed"}
