@@ -1,11 +1,13 @@
 """What 300 nodes of another format cost: load, a second load, an evaluation of all, and one that is broken.
 
-    .venv/bin/python benchmarks/nodes.py [-n NODES] [-r ROUNDS] [ROW …]
+    .venv/bin/python benchmarks/nodes.py [-n NODES] [-r ROUNDS] [--write] [ROW …]
 
 Each is a configuration of its own, on the practice nixpkgs. Each try is a process of its own, as a command is. Of a try
 are told the seconds on the wall, those of processors (with the programs that it started), how many programs of Nix it
-started, and the memory of the largest of these. Ways take turns, and figures are the medians of rounds. `whole` and
-`single` show why nodes are evaluated in groups of the size that they are: one process for all, and one for each.
+started, the memory of the largest of these, and its own. Ways take turns, and figures are the medians of rounds.
+`whole` and `single` show why nodes are evaluated in groups of the size that they are: one process for all, and one for
+each. `streamed` and `unstreamed` build, too: each node has a derivation of its own that takes a while without a
+processor, as one that is fetched or built elsewhere does. `--write` puts the table into docs/performance.md.
 """
 
 # ruff: noqa: PLC0415 - each process imports what it measures
@@ -17,6 +19,7 @@ import contextlib
 import json
 import os
 import resource
+import secrets
 import statistics
 import subprocess
 import sys
@@ -32,11 +35,38 @@ ROWS = {
     "whole": "evaluate all in one group",
     "single": "evaluate all in groups of one",
     "broken": "evaluate all, one is broken",
+    "streamed": "evaluate and build all, streamed",
+    "unstreamed": "evaluate and build all, first the one and then the other",
 }
 _BROKEN = 133
+_BUILDS = ("streamed", "unstreamed")
+_SECONDS = 0.1
+"""How long the derivation of a node takes."""
+_PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+_BEGIN, _END = "\n<!-- nodes: benchmarks/nodes.py --write -->\n", "<!-- end of nodes -->\n"
 
 
-def written(folder: Path, count: int, *, broken: bool) -> Path:
+_HEAD = f"""\
+## Many nodes of another format
+
+A hive of colmena in a flake, on the practice nixpkgs, which has few modules: real nodes take longer, and more memory.
+Each try is a process of its own. In the last two rows each node is built, too, with a derivation of its own that waits
+{_SECONDS} s; Nix may build one at a time (`max-jobs`), and beside eight that have begun the rest is built by another
+program of it. The smaller the part of the evaluation in the whole, the less there is to gain.
+
+"""
+_OWN = f"""
+            environment.etc.own.text = toString (derivation {{
+              inherit name;
+              system = "x86_64-linux";
+              builder = "/bin/sh";
+              PATH = "/usr/bin:/bin";
+              salt = builtins.readFile ./salt;
+              args = [ "-c" "sleep {_SECONDS}; echo > $out" ];
+            }});"""
+
+
+def written(folder: Path, count: int, *, broken: bool = False, builds: bool = False) -> Path:
     """Write a flake with a hive of colmena, and lock it."""
     import nixhive_nb.lab
 
@@ -53,10 +83,12 @@ def written(folder: Path, count: int, *, broken: bool) -> Path:
           value = {{ name, ... }}: {{
             deployment.targetHost = "${{name}}.example.org";
             networking.hostName = {throws};
+            {_OWN if builds else ""}
           }};
         }}) {count});
       }};
     }}\n""")
+    (folder / "salt").write_text("")
     for words in (
         ["git", "-C", str(folder), "init", "--quiet"],
         ["git", "-C", str(folder), "add", "--all"],
@@ -69,7 +101,7 @@ def written(folder: Path, count: int, *, broken: bool) -> Path:
 
 def once(row: str, folder: Path) -> None:
     """Do the work of a row, and print its figures as JSON."""
-    from nixhive_nb import Hive, Limits, RunFailed
+    from nixhive_nb import Hive, Limits, RunFailed, planning
     from nixhive_nb.deployment.load import load
     from nixhive_nb.plan import building
     from nixhive_nb.util import process
@@ -87,6 +119,10 @@ def once(row: str, folder: Path) -> None:
     is_load = row in ("load", "again")
     size = {"whole": 1_000_000, "single": 1}.get(row, building.NODES_A_PROCESS)
     building.NODES_A_PROCESS = size
+    if row in _BUILDS:
+        (folder / "salt").write_text(secrets.token_hex(8))  # so that nothing is built yet
+    if row == "unstreamed":
+        planning._is_in_parts = lambda _plan: False  # noqa: SLF001 - what is measured is without it
     hive = None if is_load else Hive.load(folder, anew=False, limits=Limits(evaluations=1 if row == "alone" else 2))
     before, cpu = time.perf_counter(), _processors()
     programs.clear()
@@ -94,7 +130,7 @@ def once(row: str, folder: Path) -> None:
         load(folder, anew=row == "load", name="fleet")
     else:
         with contextlib.suppress(RunFailed):
-            hive.build("*", no=["realise"])
+            hive.build("*", no=[] if row in _BUILDS else ["realise"])
     print(
         json.dumps(
             {
@@ -102,6 +138,7 @@ def once(row: str, folder: Path) -> None:
                 "s of processors": _processors() - cpu,
                 "programs of Nix": sum(name.startswith("nix") for name in programs),
                 "MB of the largest": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+                "MB of its own": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
         )
     )
@@ -118,6 +155,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="which rows")
     parser.add_argument("-n", "--nodes", type=int, default=300)
     parser.add_argument("-r", "--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     parser.add_argument("--once", nargs=2, metavar=("ROW", "FOLDER"))
     given = parser.parse_args()
     if given.once:
@@ -126,20 +164,52 @@ def main() -> None:
     rows = given.rows or list(ROWS)
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {"XDG_CACHE_HOME": f"{place}/cache", "XDG_STATE_HOME": f"{place}/state"}
-        folders = {flag: written(Path(place, str(flag)), given.nodes, broken=flag) for flag in (False, True)}
+        kinds = {_kind(row) for row in rows}
+        folders = {
+            kind: written(Path(place, kind), given.nodes, broken=kind == "broken", builds=kind == "builds")
+            for kind in kinds
+        }
         tries: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
-        for flag in (False, True):  # so that each finds its deployment as it is after the first load
-            _try("load", folders[flag])
-            _try("build", folders[flag])
+        for folder in folders.values():  # so that each finds its deployment as it is after the first load
+            _try("load", folder)
+            _try("build", folder)
+        before = os.getloadavg()[0]
         for _ in range(given.rounds):
             for row in rows:
-                tries[row].append(_try(row, folders[row == "broken"]))
-    units = list(tries[rows[0]][0])
-    print(f"| {given.nodes} nodes | {' | '.join(units)} |\n| --- |{' --- |' * len(units)}")
+                tries[row].append(_try(row, folders[_kind(row)]))
+    table = _table(tries, given.nodes)
+    print(table)
+    if given.write:
+        command = f"benchmarks/nodes.py {' '.join(sys.argv[1:])}"
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        load = f"load average {before:.1f} before and {os.getloadavg()[0]:.1f} after"
+        _write(f"{_HEAD}`.venv/bin/python {command}` on {when}, {given.rounds} rounds; {load}.\n\n{table}\n")
+
+
+def _kind(row: str) -> str:
+    return "broken" if row == "broken" else "builds" if row in _BUILDS else "plain"
+
+
+def _table(tries: dict[str, list[dict[str, float]]], nodes: int) -> str:
+    """Return the medians of all rows, as a table of Markdown."""
+    units = list(next(iter(tries.values()))[0])
+    lines = [f"| {nodes} nodes | {' | '.join(units)} |", f"| --- |{' --- |' * len(units)}"]
     for row, found in tries.items():
-        print(
-            f"| {ROWS[row]} | {' | '.join(f'{statistics.median(one[unit] for one in found):.3g}' for unit in units)} |"
-        )
+        medians = (statistics.median(one[unit] for one in found) for unit in units)
+        lines.append(f"| {ROWS[row]} | {' | '.join(f'{median:.3g}' for median in medians)} |")
+    return "\n".join(lines)
+
+
+def section(page: str) -> str:
+    """Return the part of docs/performance.md that this file writes, with its marks; empty where there is none."""
+    inner = page.partition(_BEGIN)[2].partition(_END)[0]
+    return f"{_BEGIN}{inner}{_END}" if inner else ""
+
+
+def _write(text: str) -> None:
+    """Put a text into the page."""
+    page = _PAGE.read_text(encoding="utf-8")
+    _PAGE.write_text(page.replace(section(page), f"{_BEGIN}{text}{_END}"), encoding="utf-8")
 
 
 def _try(row: str, folder: Path) -> dict[str, float]:

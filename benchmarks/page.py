@@ -15,6 +15,7 @@ import msgspec
 
 from benchmarks.counts import Soaked
 from benchmarks.harness import Measured, is_reached, nothing_failed, ratio
+from benchmarks.nodes import section
 from benchmarks.setting import ROOT
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def write(rows: Iterable[Row], folder: Path, file: Path = PAGE) -> None:
     soaked = folder / "soak.json"
     last = msgspec.json.decode(soaked.read_bytes(), type=Soaked) if soaked.exists() else None
     measured = {name: one for name, one in found.items() if one is not None}
-    file.write_text(text(list(rows), measured) + soak(last))
+    nodes = section(file.read_text(encoding="utf-8")) if file.exists() else ""
+    file.write_text(text(list(rows), measured) + nodes + soak(last))
 
 
 def read(file: Path) -> Measured | None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.hosts.powers import Way
+    from nixhive_nb.nix.ahead import Ahead
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.protocol import Tell
@@ -86,6 +87,7 @@ class NixSsh:
         power: bool = False,
         powers: Powers | None = None,
         examine: Examine | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
 
@@ -94,7 +96,8 @@ class NixSsh:
         made counts for `fresh` seconds. `keeping` has what those instances said last that keep our scripts, from run to
         run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
         unless `powers` know that from before; they have the passwords, too. `examine` is what each probe does in place
-        of asking how the host is; it gets its system, where that is in this machine's store.
+        of asking how the host is; it gets its system, where that is in this machine's store. `ahead` is what
+        began to be built before the plan was made.
         """
         self._examine = examine
         self._power = power
@@ -122,6 +125,7 @@ class NixSsh:
             show_trace=show_trace,
             wanted=plan.wanted,
             elsewhere={step.system for step in self._places.values()},
+            ahead=ahead,
         )
         stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
         self._transfer = Transfer(

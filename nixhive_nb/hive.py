@@ -28,6 +28,7 @@ from nixhive_nb.planning import Asked, Request
 from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import Limits
 from nixhive_nb.run.once import Claim
+from nixhive_nb.ssh.aliases import with_aliases
 from nixhive_nb.ssh.config import write_ssh_files
 from nixhive_nb.util.files import is_shared
 from nixhive_nb.util.log import cut_also, log_as_environment_says
@@ -346,6 +347,16 @@ class Hive:
         check_taken(how, verb)
         return planning.plan_of(self._work, Request.of(verb, patterns, how, to=to), measure=measure, follow=follow)
 
+    @contextlib.contextmanager
+    def building_ahead(self) -> Iterator[None]:
+        """Have what a plan will build begin to be built in this block, while the plan is made.
+
+        It is for a build, push or deploy that is planned and carried out in the block, without being looked at in
+        between. What no run took over is ended with the block.
+        """
+        with runs.building_ahead(self._work):
+            yield
+
     @_on_one_reading
     def resume(self, run: str = "", *, refuse: Collection[str] = (), follow: Follow | None = None) -> Plan:
         """Plan a deploy or push of this folder anew (the last one, or that of an id), without what hosts say is done.
@@ -443,8 +454,9 @@ class Hive:
 
     @_on_one_reading
     def _do(self, verb: Verb, patterns: Sequence[Pattern], how: How, follow: Follow | None, *, to: int = 0) -> Report:
-        plan = self.plan(verb, *patterns, to=to, follow=follow, **how)
-        return self.execute(plan, follow=follow).raise_if_failed()
+        with self.building_ahead():
+            plan = self.plan(verb, *patterns, to=to, follow=follow, **how)
+            return self.execute(plan, follow=follow).raise_if_failed()
 
     @_on_one_reading
     def run(
@@ -489,7 +501,8 @@ class Hive:
         # takes no configuration of another user.
         folder = self._work.places.make()
         own = f"ssh-{os.getuid()}" if is_shared(folder) else "ssh"
-        return write_ssh_files(self.inventory, folder / own).config.read_text()
+        inventory = with_aliases(self.inventory, folder / own)
+        return write_ssh_files(inventory, folder / own).config.read_text()
 
     @_on_one_reading
     def ssh_argv(self, program: str, words: Iterable[str], *, batch: bool = False) -> list[str]:

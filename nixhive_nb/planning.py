@@ -15,6 +15,7 @@ from nixhive_nb.deployment.targets import select_instances, select_systems
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, TargetError
 from nixhive_nb.hosts.generations import generations_of
 from nixhive_nb.plan.drift import differences
+from nixhive_nb.plan.early import Early
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.guards import check_allowed, check_named, guards, refusals
 from nixhive_nb.plan.options import How, options_of
@@ -86,6 +87,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     no: tuple[str, ...] = ()
     options: Options = Options()
     """Those of the plan that it is for: what is built elsewhere need not be what this machine can build."""
+    verb: Verb | None = None
+    """That of the plan, where what it will build may begin to be built meanwhile."""
 
 
 def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow: Follow | None = None) -> Plan:
@@ -101,6 +104,7 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
         power=request.verb != "push",
         no=request.no,
         options=request.options,
+        verb=request.verb if request.verb in BRINGING and not _may_be_refused(work, request) else None,
     )
     return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
 
@@ -154,7 +158,11 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
         check_platforms(inventory, built)
     options = options_of(How(), "survey")
     plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
-    seen = _with_noted(work, runs.found(work, plan, follow, power=asked.power))
+    early = None
+    if asked.verb is not None and _is_in_parts(plan):
+        here = [name for name in plan.systems if not is_elsewhere(inventory, name, asked.options)]
+        early = Early(asked.verb, plan.targets, asked.options, here)
+    seen = _with_noted(work, runs.found(work, plan, follow, power=asked.power, early=early))
     if asked.power:
         seen = _with_passwords(work, seen)
     if asked.evaluate:
@@ -199,6 +207,17 @@ def _with_passwords(work: Workspace, seen: Survey) -> Survey:
         return seen
     told = (msgspec.structs.replace(one, powerless=why.get(one.instance, one.powerless)) for one in seen.seen)
     return msgspec.structs.replace(seen, seen=tuple(told))
+
+
+def _is_in_parts(plan: Plan) -> bool:
+    """Return whether systems are evaluated while others are done: where one process evaluates all, none is."""
+    return sum(step.kind == "instantiate" for step in plan.steps) > 1
+
+
+def _may_be_refused(work: Workspace, request: Request) -> bool:
+    """Return whether the plan may be refused for what only the whole of it tells: then nothing begins before it."""
+    refused = guards(request.options.refuse, work.inventory.refuse)
+    return request.verb == "deploy" and bool(refused & {"dirty", "older"})
 
 
 def _with_noted(work: Workspace, seen: Survey) -> Survey:
@@ -261,7 +280,10 @@ def _build_steps(work: Workspace, request: Request, follow: Follow | None) -> Pl
     new = [name for name in systems if not known.get(name)]
     if request.options.realise:
         check_platforms(inventory, new)
-    seen = runs.found(work, plan_evaluation(inventory, new), follow)
+    evaluation = plan_evaluation(inventory, new)
+    may_begin = request.options.realise and _is_in_parts(evaluation)
+    early = Early("build", (), request.options, new) if may_begin else None
+    seen = runs.found(work, evaluation, follow, early=early)
     return plan_build(inventory, systems, request.options, known, survey=seen)
 
 

@@ -99,7 +99,8 @@ def diff(work: Workspace, patterns: Sequence[Pattern], *, no: Collection[str], f
     targets = targets_of(work, patterns)
     wanted = {name: work.inventory.instances[name].system for name in targets.instances}
     request = Request.of("build", sorted(set(wanted.values())), {"no": no})
-    report = runs.execute(work, plan_of(work, request, follow=follow), follow=follow).raise_if_failed()
+    with runs.building_ahead(work):
+        report = runs.execute(work, plan_of(work, request, follow=follow), follow=follow).raise_if_failed()
     results = {record.system: record.result for record in report.systems()}
     seen = survey(work, targets, Asked(evaluate=False)).seen
     paths = {name: results[system] for name, system in wanted.items()}

@@ -10,9 +10,11 @@ from nixhive_nb.backend import NixSsh
 from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import StateError
 from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
+from nixhive_nb.nix.ahead import Ahead
 from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
 from nixhive_nb.run import made_from
 from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_name
+from nixhive_nb.run.early import beginning
 from nixhive_nb.run.found import survey_of
 from nixhive_nb.run.journal import Journal
 from nixhive_nb.run.once import Done
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nixhive_nb.backend import Examine
+    from nixhive_nb.plan.early import Early
     from nixhive_nb.plan.plan import Plan, Survey
     from nixhive_nb.run.carry import Follow
     from nixhive_nb.run.once import Claim
@@ -75,9 +78,20 @@ def unnoted(
 
 
 def found(
-    work: Workspace, plan: Plan, follow: Follow | None, *, power: bool = False, examine: Examine | None = None
+    work: Workspace,
+    plan: Plan,
+    follow: Follow | None,
+    *,
+    power: bool = False,
+    examine: Examine | None = None,
+    early: Early | None = None,
 ) -> Survey:
-    """Carry out a survey, and warn of what lies where a system takes it into the store."""
+    """Carry out a survey, and warn of what lies where a system takes it into the store.
+
+    `early` tells what can be built meanwhile, where that may begin (`building_ahead`).
+    """
+    if early is not None and work.ahead:
+        follow = beginning(early, work.ahead[0].begin, follow)
     survey = survey_of(unnoted(work, plan, follow, power=power, examine=examine))
     for text in (*evaluation_warnings(survey.wanted), *taken_along_text(survey.wanted)):
         work.warn(text)
@@ -85,15 +99,27 @@ def found(
 
 
 @contextlib.contextmanager
+def building_ahead(work: Workspace) -> Iterator[None]:
+    """Have builds begin in this block while a plan is made; those that no run has taken over end with the block."""
+    with contextlib.closing(Ahead(work.inventory.build_flags, work.access.files)) as ahead:
+        work.ahead[:] = [ahead]
+        yield
+
+
+@contextlib.contextmanager
 def _noted(
     work: Workspace, plan: Plan, *, follow: Follow | None, note: Note, claim: Claim | None, force: bool
 ) -> Iterator[RunHandle]:
     """Have a run go on in this block, noted in a journal. A claim is settled at the end when all is well."""
-    with contextlib.closing(_journal(work, plan, note)) as journal:
+    with contextlib.ExitStack() as last:
+        ahead = work.ahead.pop() if work.ahead else None
+        if ahead is not None:
+            last.callback(ahead.close)
+        journal = last.enter_context(contextlib.closing(_journal(work, plan, note)))
         made_from.note(work.places.folder, plan)
         for target in plan.targets:
             work.standings.pop(target.instance, None)
-        backend = _backend(work, plan, force=force, run=journal.run)
+        backend = _backend(work, plan, force=force, run=journal.run, ahead=ahead)
         carried = under_way(plan, backend, limits=work.limits, follow=follow, journal=journal, warn=work.warn)
         with carried as run:
             yield RunHandle(journal.run, run)
@@ -147,6 +173,7 @@ def _backend(
     run: str = "run",
     power: bool = False,
     examine: Examine | None = None,
+    ahead: Ahead | None = None,
 ) -> NixSsh:
     # The deployment as it was planned from: a file that changes now is for the next plan.
     work.check_there(plan)
@@ -168,6 +195,7 @@ def _backend(
         run=run,
         power=power,
         examine=examine,
+        ahead=ahead,
     )
 
 

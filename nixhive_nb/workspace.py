@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Evaluation, Source
     from nixhive_nb.deployment.targets import Targets
+    from nixhive_nb.nix.ahead import Ahead
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.status import Standing
@@ -135,6 +136,8 @@ class Workspace:
     """What those instances said last that keep our scripts, as far as that is known."""
     powers: Powers = dataclasses.field(default_factory=Powers)
     """How logins become root, as far as it is known, and the passwords of a command."""
+    ahead: list[Ahead] = dataclasses.field(default_factory=list)
+    """What builds before the next plan is made; empty where nothing may. Whoever takes it over takes it out."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
     """What was warned of in the state file."""
 

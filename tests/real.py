@@ -11,7 +11,7 @@ import pytest
 from nixhive_nb.lab import Lab, LabError, cgroups, debian
 from nixhive_nb.lab.model import DEBIANS
 
-_NOT_TESTED = "no practice hosts with systemd: "
+NOT_TESTED = "no practice hosts with systemd: "
 
 
 @cache
@@ -45,14 +45,12 @@ def _fleet_of(group: Path) -> Path:
 def systemd_hosts() -> None:
     """Leave out what needs a practice host with systemd where this machine cannot have one."""
     if reason := why_not():
-        pytest.skip(_NOT_TESTED + reason)
+        pytest.skip(NOT_TESTED + reason)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
     reports = terminalreporter.stats.get("skipped", [])
     reasons = [report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]
-    ours = [reason.partition(_NOT_TESTED)[2] for reason in reasons if _NOT_TESTED in reason]
+    ours = [reason.partition(NOT_TESTED)[2] for reason in reasons if NOT_TESTED in reason]
     if ours:
-        terminalreporter.write_line(
-            f"NOT RUN: {len(ours)} tests, because there are {_NOT_TESTED}{ours[0]}", yellow=True
-        )
+        terminalreporter.write_line(f"NOT RUN: {len(ours)} tests, because there are {NOT_TESTED}{ours[0]}", yellow=True)

@@ -16,10 +16,12 @@ import click
 from nixhive_nb.cli.asking import ask_secret, has_keyboard
 from nixhive_nb.cli.telling import complain, tell, warn
 from nixhive_nb.commands import hive_group
+from nixhive_nb.deployment.sources.counting import counted_to
 from nixhive_nb.errors import HiveError, of_system
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import Caught
 from nixhive_nb.util.text import seconds_text
+from nixhive_nb.view.counting import NodeCount
 from nixhive_nb.view.pulse import EVERY, beating, doing
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def main(argv: list[str] | None = None, *, pulse: float = EVERY) -> None:
     streams.prepare()
     caught = Caught()
     words = sys.argv[1:] if argv is None else argv
-    with _sign_of_life(words, pulse):
+    count = NodeCount()
+    with _sign_of_life(words, pulse, count), contextlib.closing(count), counted_to(count):
         status = call(words)
     if status == INTERRUPTED and caught.first is not None:
         status = 128 + caught.first
@@ -65,14 +68,16 @@ def _complete(asked: str) -> NoReturn:
     sys.exit(complete(hive_group, asked))
 
 
-def _sign_of_life(words: list[str], every: float) -> contextlib.AbstractContextManager[object]:
+def _sign_of_life(words: list[str], every: float, count: NodeCount) -> contextlib.AbstractContextManager[object]:
     """Say that a command goes on, where no terminal shows it and no program of others has the output."""
     word = next((word for word in words if not word.startswith("-")), "")
     if not word or word in _NOT_OURS or (sys.stderr is not None and sys.stderr.isatty()):
         return contextlib.nullcontext()
     began = time.monotonic()
     last = contextlib.ExitStack()
-    last.enter_context(doing(lambda: f"{word}: running, after {seconds_text(time.monotonic() - began)}"))
+    last.enter_context(
+        doing(lambda: f"{word}: {count.words or 'running'}, after {seconds_text(time.monotonic() - began)}")
+    )
     last.enter_context(beating(every))
     return last
 

@@ -71,8 +71,9 @@ def build(ctx: click.Context, patterns: list[Pattern], reason: str) -> Ended | K
         frame = hive.systems(*patterns)
         return Known(frame=frame, table=systems_table(records_of(frame)), document=hive.document(remembered=True))
     session = session_of(ctx)
-    plan = hive.plan("build", *patterns, follow=session.follow, no=no)
-    report = hive.execute(plan, follow=session.follow, note=session.note(reason))
+    with hive.building_ahead():
+        plan = hive.plan("build", *patterns, follow=session.follow, no=no)
+        report = hive.execute(plan, follow=session.follow, note=session.note(reason))
     return Ended(report=report, document=hive.document(report, remembered=True))
 
 
@@ -92,8 +93,9 @@ def push(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: Any
     """
     ask_leave(ctx)
     hive = hive_of(ctx)
-    plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how, "push"))
-    return carry_out(ctx, hive, plan, reason)
+    with _ahead(ctx, hive):
+        plan = hive.plan("push", *patterns, follow=session_of(ctx).follow, **how_of(ctx, how, "push"))
+        return carry_out(ctx, hive, plan, reason)
 
 
 @click.command()
@@ -130,7 +132,7 @@ def deploy(
     if resume is not None:
         _check_resumed(ctx, patterns, how)
     hive = hive_of(ctx)
-    with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim:
+    with contextlib.closing(hive.claim(once)) if once else contextlib.nullcontext() as claim, _ahead(ctx, hive):
         if claim is not None and claim.done is not None:
             return _already(ctx, hive, str(once), claim.done)
         plan = _deploy_plan(ctx, hive, patterns, resume, how_of(ctx, how, "deploy"))
@@ -193,6 +195,11 @@ def reboot(ctx: click.Context, /, patterns: list[Pattern], reason: str, **how: A
     hive, follow = hive_of(ctx), session_of(ctx).follow
     plan = hive.plan("reboot", *named, follow=follow, **how_of(ctx, how, "reboot"))
     return carry_out(ctx, hive, plan, reason)
+
+
+def _ahead(ctx: click.Context, hive: Hive) -> contextlib.AbstractContextManager[None]:
+    """Have builds begin while the plan is made, unless it has to be the one that was agreed to."""
+    return contextlib.nullcontext() if options_of(ctx).get("agreed") else hive.building_ahead()
 
 
 def _check_resumed(ctx: click.Context, patterns: list[Pattern], how: Mapping[str, object]) -> None:

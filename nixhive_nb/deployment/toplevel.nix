@@ -54,6 +54,7 @@ let
     in
     within "nix-hive: system ${name}" (
       within "nix-hive: described at ${if place == null then "" else "${place.file}:${toString place.line}"}" (
-        within "nix-hive: nixpkgs at ${nixpkgs}" (builtins.deepSeq paths paths)));
+        within "nix-hive: nixpkgs at ${nixpkgs}" (
+          builtins.deepSeq paths (builtins.trace "nix-hive: evaluated ${name}" paths))));
 in
 builtins.listToAttrs (map (name: { inherit name; value = toplevel name; }) (builtins.fromJSON names))

@@ -13,10 +13,11 @@ import msgspec
 from nixhive_nb.deployment.nix_errors import warnings_in
 from nixhive_nb.deployment.own_files import taken_along
 from nixhive_nb.deployment.places import ROOTS
+from nixhive_nb.deployment.sources.source import EVALUATED
 from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.nix import commands
-from nixhive_nb.nix.log import NixLog, headline
+from nixhive_nb.nix.realise import Realised, Recipes, Together, invalid, realise
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.ssh.config import nix_ssh_opts
@@ -24,11 +25,12 @@ from nixhive_nb.util import process
 from nixhive_nb.util.files import file_name, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
+    from nixhive_nb.nix.ahead import Ahead
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
@@ -84,13 +86,15 @@ class Builds:
         show_trace: bool,
         wanted: Sequence[Wanted] = (),
         elsewhere: Collection[str] = (),
+        ahead: Ahead | None = None,
     ) -> None:
         """`source` instantiates the systems; those that are `elsewhere` are built on other machines.
 
         `places` has the state file, and the folder for links that keep results from being collected.
 
-        `wanted` is what systems evaluated to when the plan was made.
+        `wanted` is what systems evaluated to when the plan was made, and `ahead` what began to be built then.
         """
+        self._ahead = ahead
         self._files = files
         self._inventory = inventory
         self._source = source
@@ -102,6 +106,8 @@ class Builds:
         self._warnings: dict[str, tuple[str, ...]] = {}
         self._takes = {one.system: one.takes for one in wanted if one.derivation}
         self._present: set[str] = set()
+        self._seen: set[str] = set()
+        """The systems that Nix has evaluated, if in a process that then failed for another."""
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
         self._known: dict[str, asyncio.Future[Built | None]] = {}
@@ -131,31 +137,38 @@ class Builds:
         return await asyncio.shield(self._known[path])
 
     async def _look_at(self, path: str) -> Built | None:
-        return None if await self._invalid([path]) else Built(path=path, sizes=await self._sizes(path))
+        return None if await invalid([path]) else Built(path=path, sizes=await self._sizes(path))
 
     async def instantiate(self, step: Step, tell: Tell) -> Result:
         """Evaluate the systems of a group in one process; the others again without one that fails.
 
         One that fails is told in the result: its `build` fails with it, and the others go on.
         """
-        await self._evaluate_all(step.systems, tell)
+        self._count(step, tell)
+        await self._evaluate_all(step, step.systems, tell)
         return Result(wanted=tuple(map(self._evaluated, step.systems)))
 
-    async def _evaluate_all(self, systems: Sequence[str], tell: Tell, *, more: bool = False) -> None:
-        """Evaluate systems. Where one fails that Nix names, so do the others without it; else they do in halves.
+    def _count(self, step: Step, tell: Tell) -> None:
+        """Tell how many systems of a group are evaluated, or known to be broken."""
+        tell.progress(sum(name in self._seen or name in self._failed for name in step.systems), len(step.systems))
+
+    async def _evaluate_all(self, step: Step, systems: Sequence[str], tell: Tell, *, more: bool = False) -> None:
+        """Evaluate systems of a group. Where one fails that Nix names, the others are without it; else in halves.
 
         `more` is whether another has failed already: then there may be many, and halves are found sooner.
         """
-        failure = await self._evaluate(systems, tell)
+        failure = await self._evaluate(step, systems, tell)
+        named = () if failure is None else (systems[0],) if len(systems) == 1 else failure.named
+        if failure is not None:
+            self._failed |= dict.fromkeys(named, failure.failed)
+        self._count(step, tell)
         if failure is None:
             return
-        named = [systems[0]] if len(systems) == 1 else failure.named
-        self._failed |= dict.fromkeys(named, failure.failed)
         rest = [system for system in systems if system not in named]
         middle = 0 if named and not more else len(rest) // 2
         for part in (rest[:middle], rest[middle:]):
             if part:
-                await self._evaluate_all(part, tell, more=bool(named))
+                await self._evaluate_all(step, part, tell, more=bool(named))
 
     def _evaluated(self, system: str) -> Wanted:
         failure = self._failed.get(system)
@@ -170,12 +183,16 @@ class Builds:
             warnings=self._warnings.get(system, ()),
         )
 
-    async def _evaluate(self, systems: Sequence[str], tell: Tell) -> _Failure | None:
+    async def _evaluate(self, step: Step, systems: Sequence[str], tell: Tell) -> _Failure | None:
         paths = self._inventory.include_paths(systems[0])
         argv = self._source.toplevels(self._inventory, systems)
         log: list[str] = []
 
         def heard(line: str) -> None:
+            if line.startswith(EVALUATED):
+                self._seen.add(line.removeprefix(EVALUATED))
+                self._count(step, tell)
+                return
             log.append(line)
             if line.startswith(("trace:", "warning:", "evaluation warning:")):
                 tell.line(line)
@@ -191,6 +208,7 @@ class Builds:
         self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
         for system, found in json.loads(ended.stdout).items():
             self._wanted[system] = (found["result"], found["derivation"])
+            self._seen.add(system)
         self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])
         return None
 
@@ -211,36 +229,41 @@ class Builds:
         return {system: await taken([system]) for system in systems}
 
     async def build(self, step: Step, tell: Tell) -> Result:
-        """Build every derivation of the run in one `nix-store --realise`, so that Nix schedules them together."""
+        """Build every derivation of the run in one program of Nix; but for those whose build has begun before."""
         wanted = {system: self._wanted[system] for system in step.systems if system in self._wanted}
         if not wanted:
             return Result(how="nothing to build")
-        paths = [path for path, _ in wanted.values()]
-        self._present = set(paths) - await self._invalid(paths)
-        log = NixLog()
+        begun = self._ahead.take() if self._ahead is not None else {}
+        early = {system: paths for system, paths in wanted.items() if begun.get(system) == paths}
+        late = {system: paths for system, paths in wanted.items() if system not in early}
+        # What has begun was not there when it did.
+        here = [path for path, _ in late.values()]
+        self._present = set(here) - await invalid(here)
+        ended = await self._realised(early, late, tell)
+        for one in ended:
+            self._failed |= one.failed
+        failures = [one.failure for one in ended if one.failure is not None]
+        if not failures:
+            return Result(how=f"{len(early)} of {len(wanted)} begun early" if early else "")
+        broken = [system for system in wanted if system in self._failed]
+        reason = f"{', '.join(broken)} failed" if broken else str(failures[-1])
+        raise StepFailed(reason, log=[line for failure in failures for line in failure.log])
 
-        def heard(line: str) -> None:
-            for text in log.feed(line):
-                tell.line(text)
-            tell.progress(*log.built)
-
-        derivations = list(dict.fromkeys(derivation for _, derivation in wanted.values()))
+    async def _realised(self, early: Recipes, late: Recipes, tell: Tell) -> Sequence[Realised]:
+        """Build what has not begun yet, and wait for what has; what that did not come to is built after it."""
         # A remote builder may be an instance of this very deployment.
         env = {"NIX_SSHOPTS": nix_ssh_opts(self._files)}
-        ended = await process.stream(
-            commands.realise(derivations, self._inventory.build_flags), on_stderr=heard, env=env
-        )
-        if not ended.status:
-            return Result()
-        missing = await self._invalid(paths)
-        for system, (path, derivation) in wanted.items():
-            if path in missing:
-                self._failed[system] = await build_failure(derivation, log)
-        broken = [system for system in wanted if system in self._failed]
-        # A build that was told to fail (a hash that differs, say) may still leave every path valid.
-        said = headline((log.errors or ["nix-store --realise failed"])[-1])
-        reason = f"{', '.join(broken)} failed" if broken else said
-        raise StepFailed(reason, log=[line for error in log.errors for line in error.splitlines()])
+        together, flags = Together(tell), self._inventory.build_flags
+
+        async def built(recipes: Recipes) -> Sequence[Realised]:
+            return [await realise(recipes, flags, env, together.part())] if recipes else []
+
+        if self._ahead is None or not early:
+            return await built(late)
+        before, after = await asyncio.gather(self._ahead.ended(together.part()), built(late))
+        done = {system for one in before for system in one.systems}
+        left = {system: paths for system, paths in early.items() if system not in done}
+        return [*before, *after, *await built(left)]
 
     async def register(self, step: Step, _tell: Tell) -> Result:
         """Return the verdict on one system: rooted, measured and remembered, or why not."""
@@ -290,7 +313,7 @@ class Builds:
 
     async def _keep(self, system: str, path: str) -> Result:
         """Take a result that an earlier run left. It need not be here: a relay may be able to get it by itself."""
-        local = not await self._invalid([path])
+        local = not await invalid([path])
         sizes = await self._sizes(path) if local else {}
         if local:
             await self._root(system, path)
@@ -300,10 +323,6 @@ class Builds:
     async def _root(self, system: str, path: str) -> None:
         folder = make_folder(self._places.make() / ROOTS)
         await _checked(commands.root(path, folder / file_name(system)))
-
-    async def _invalid(self, paths: Sequence[str]) -> set[str]:
-        ended = await process.stream(commands.invalid(paths))
-        return set(ended.stdout.split())
 
     async def _sizes(self, path: str) -> dict[str, int]:
         closure = (await _checked(commands.closure(path))).split()
@@ -316,21 +335,6 @@ class Builds:
 def _named_system(said: str, systems: Sequence[str]) -> tuple[str, ...]:
     found = {name.strip() for name in _OF_SYSTEM.findall(said)}
     return tuple(found) if len(found) == 1 and found <= {*systems} else ()
-
-
-async def build_failure(derivation: str, log: NixLog) -> StepFailed:
-    """Say which derivation broke a system, with the last lines of its builder."""
-    ended = await process.stream(commands.closure(derivation))
-    needed = set(ended.stdout.split())
-    reasons = [error for error in log.errors if any(f"'{drv}'" in error for drv in needed)]
-    lines = [line for drv, kept in log.build_lines.items() if drv in needed and _named(drv, reasons) for line in kept]
-    reason = (reasons or log.errors or ["it was not built"])[0]
-    return StepFailed(headline(reason), log=lines or [line for error in reasons for line in error.splitlines()])
-
-
-def _named(derivation: str, reasons: Iterable[str]) -> bool:
-    forms = (f"builder for '{derivation}'", f"Cannot build '{derivation}'")  # up to Nix 2.29, and since
-    return any(form in reason for reason in reasons for form in forms)
 
 
 async def _checked(argv: Sequence[str]) -> str:

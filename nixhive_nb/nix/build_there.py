@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import LinkLost, StepFailed
 from nixhive_nb.nix import fetching
-from nixhive_nb.nix.build import build_failure
 from nixhive_nb.nix.log import NixLog
+from nixhive_nb.nix.realise import build_failure
 from nixhive_nb.plan.events import Result
 from nixhive_nb.util.said import MOST_LINE
 from nixhive_nb.util.text import size_text

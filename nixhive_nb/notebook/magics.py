@@ -229,6 +229,7 @@ class HiveMagics(Magics):
     def _call(self, line: HiveLine, cell: str | None) -> tuple[Answer, str]:
         """Run a command; give what it answers, and the name of the variable for it, if any."""
         from nixhive_nb.notebook.answer import answer_to  # noqa: PLC0415 - see above
+        from nixhive_nb.notebook.counting import reading_shown  # noqa: PLC0415 - see above
 
         argv = self._argv(line)
         session = self.session
@@ -240,7 +241,10 @@ class HiveMagics(Magics):
 
             _log.info("%s %s", PROGRAM, redact_words(argv))
         try:
-            with hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx:
+            with (
+                reading_shown(),
+                hive_group.make_context(PROGRAM, argv, obj=session, max_content_width=_LISTED) as ctx,
+            ):
                 return answer_to(self._value(ctx)), str(options_of(ctx).get("out") or "")
         finally:
             session.script, session.groups = None, {}

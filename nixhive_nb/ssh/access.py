@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.ssh.aliases import stamp, with_aliases
 from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.config import NIX_SSHOPTS, private_folder, remove_folder, restore, write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver
@@ -32,7 +33,9 @@ class Access:
     def __init__(self, inventory: Inventory) -> None:
         """Write the files; nothing is opened before it is used."""
         self._made_for = _ssh_facts(inventory)
+        self._stamp = stamp(inventory)
         folder = private_folder()
+        inventory = with_aliases(inventory, folder)
         self.files: SshFiles = write_ssh_files(inventory, folder)
         self.resolve = Resolver(self.files.batch, Alike(inventory, self.files.extends), partial(restore, self.files))
         """Tells how hosts are reached."""
@@ -54,7 +57,10 @@ class Access:
 
     def serves(self, inventory: Inventory) -> bool:
         """Return whether an inventory asks for the very same connections."""
-        return self._made_for == _ssh_facts(inventory) and self._is_whole()
+        return self._is_made_for(inventory) and self._is_whole()
+
+    def _is_made_for(self, inventory: Inventory) -> bool:
+        return self._made_for == _ssh_facts(inventory) and self._stamp == stamp(inventory)
 
     def _is_whole(self) -> bool:
         """See that the files are there, and make them anew where somebody has cleaned up."""

@@ -73,7 +73,7 @@ class Alike:
                 return None
             # In their order, which is that in which keys are tried.
             rest = tuple((keyword.lower(), values) for keyword, values in instance.ssh if keyword.lower() not in _OWN)
-            met = tuple(_is_met(patterns, name) for patterns in self._hosts)
+            met = tuple(is_met(patterns, name) for patterns in self._hosts)
             # Without an alias of its own a host has that of the user's files, or none: then no line speaks of it.
             # Those with authorities have a file of known hosts for just these keys.
             keys = (instance.host_cas, instance.host_keys) if instance.host_cas else bool(instance.host_keys)
@@ -130,7 +130,7 @@ def _host_lines(files: Sequence[Path]) -> list[str] | None:
     return [value for keyword, value in options if keyword == "host"]
 
 
-def _is_met(patterns: str, name: str) -> bool:
+def is_met(patterns: str, name: str) -> bool:
     """Return whether a `Host` line is about a host: one of its patterns fits, and none with a `!` before it."""
     words = patterns.split()
     if any(_fits(word[1:], name) for word in words if word.startswith("!")):

@@ -209,9 +209,14 @@ def render_config(
     blocks = [_block(instance, known_hosts) for instance in inventory.instances.values()]
     common = [f"  {name} {value}" for name, values in everywhere for value in values]
     # An Include belongs to the block above it, and would be read for that host alone.
-    extends = [f"Include {_quoted(path.absolute())}" for path in included]
+    extends = include_lines(included)
     end = ["Match all", *common, *extends, ""] if common or extends else []
     return "\n".join([block for block in blocks if block] + ["\n".join(end)])
+
+
+def include_lines(files: Iterable[Path]) -> list[str]:
+    """Return the lines that have ssh read these configurations, too."""
+    return [f"Include {_quoted(path.absolute())}" for path in files]
 
 
 def render_batch(config: str, newer: Iterable[str] = ()) -> str:

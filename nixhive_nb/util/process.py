@@ -78,10 +78,16 @@ def missing(program: str) -> MissingProgram:
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None, most: int = KEPT
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    most: int = KEPT,
+    on_stderr: Callable[[str], None] | None = None,
 ) -> Finished:
     """Run a short program to its end and give what it wrote. `timeout` in seconds.
 
+    `on_stderr` gets each line of its errors as it comes.
     Of its errors, what is more than `most` bytes is left out. Raises `MissingProgram` when it is not installed,
     `TookTooLong`, and `HiveError` when it prints more than `most` bytes: it is ended then.
     """
@@ -96,7 +102,7 @@ def run(
     noted = _LoggedProgram(argv, process.pid, env)
     with _tracked(process.pid):
         try:
-            out, err = _communicate(process, argv, timeout, most)
+            out, err = _communicate(process, argv, timeout, most, on_stderr)
         except BaseException as error:
             _end_group(process.pid, signal.SIGKILL)
             noted.killed(error)
@@ -351,9 +357,14 @@ async def _lines(
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float | None, most: int
+    process: subprocess.Popen[bytes],
+    argv: Sequence[str],
+    timeout: float | None,
+    most: int,
+    on_stderr: Callable[[str], None] | None,
 ) -> tuple[str, str]:
     """Read all that a program writes, and wait for its end."""
+    cutter = Cutter(most=LINE_LIMIT)
     until = None if timeout is None else time.monotonic() + timeout
     kept = {process.stdout: Kept(most), process.stderr: Kept(most)}
     with selectors.DefaultSelector() as selector:
@@ -367,6 +378,9 @@ def _communicate(
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
                 kept[key.fileobj].add(data)  # type: ignore[index]
+                if on_stderr is not None and key.fileobj is process.stderr:
+                    for line in cutter.feed(data, last=not data):
+                        on_stderr(line)
                 if not data:
                     selector.unregister(key.fileobj)
             if kept[process.stdout].is_cut:

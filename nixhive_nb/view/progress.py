@@ -51,7 +51,7 @@ class ProgressRow(msgspec.Struct, frozen=True, kw_only=True):
         """How far it is: `27.1 of 60.2 MB`, or for a build `3 of 12`; empty when that is not known."""
         if not self.moved and not self.expected:
             return ""
-        if self.kind == "build":
+        if self.kind in ("build", "instantiate"):
             return f"{self.moved} of {self.expected}"
         return amount_text(self.moved, self.expected or None, at_most=self.at_most)
 
@@ -253,7 +253,17 @@ def _counts(report: Report, steps: Sequence[StepRecord], fates: Mapping[str, Cou
     counted = targets if is_counted else [_fate([record]) for record in steps]
     found = Counter(counted)
     words = [f"{found[fate]} {fate}" for fate in get_args(Counted) if found[fate] or fate in _ALWAYS]
-    return f"{'instances' if is_counted else 'steps'}: {' · '.join(words)}"
+    counts = f"{'instances' if is_counted else 'steps'}: {' · '.join(words)}"
+    return " · ".join(filter(None, [_evaluated(report, steps), counts]))
+
+
+def _evaluated(report: Report, steps: Sequence[StepRecord]) -> str:
+    """Count the systems that are evaluated by now, of all that are to be; nothing of a single one."""
+    systems = {step.id: len(step.systems) for step in report.plan.steps if step.kind == "instantiate"}
+    own = [record for record in steps if record.kind == "instantiate"]
+    done = sum(record.moved if record.outcome is None else systems[record.step] for record in own)
+    total = sum(systems.values())
+    return f"{done} of {total} evaluated" if total > 1 else ""
 
 
 def _waves(report: Report, fates: Mapping[str, Counted]) -> tuple[Wave, ...]:

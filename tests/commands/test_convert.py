@@ -174,6 +174,7 @@ def test_a_hive_of_colmena_becomes_a_file_with_the_same_hosts_and_systems(tmp_pa
     file = hive(tmp_path, text)
     written = converted(file)
     assert "# deployment.buildOnTarget of www: " in written
+    assert "a `Host` of yours that was for an address" in written
     own = tmp_path / "own.nix"
     own.write_text(written)
     loaded = load(own).inventory

@@ -23,7 +23,8 @@ FLAKE = """
       lab = import ./lab.nix;
       inherit (lab) publicKey;
       relay = { inherit publicKey; address = "10.20.0.1"; hostKeys = lab.instances.portico.hostKeys; };
-      system = module: nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ module ]; };
+      own.environment.etc.own.text = "NEW";
+      system = module: nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ module own ]; };
       inner = name: {
         system = "www"; tags = [ "web" ]; store = "ssh://portico";
         ssh = lab.instances.${name}.ssh // { ProxyJump = "portico"; };
@@ -49,18 +50,18 @@ FLAKE = """
 
 
 @pytest.fixture
-def fleet(practice) -> Path:
-    folder = practice.folder / "flake"
+def fleet(practice, nix, tmp_path) -> Path:
+    folder = tmp_path / "flake"
     shutil.copytree(practice.example, folder)
     (folder / "default.nix").unlink()
-    (folder / "flake.nix").write_text(FLAKE.replace("NIXPKGS", str(NIXPKGS)))
+    (folder / "flake.nix").write_text(FLAKE.replace("NIXPKGS", str(NIXPKGS)).replace("NEW", nix))
     for words in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *words], cwd=folder, check=True)
     return folder
 
 
-def test_the_configurations_of_a_flake_run_on_its_instances(practice, fleet):
-    with Hive.load(fleet, state=practice.folder / "flake.state") as hive:
+def test_the_configurations_of_a_flake_run_on_its_instances(practice, fleet, tmp_path):
+    with Hive.load(fleet, state=tmp_path / "state") as hive:
         with pytest.raises(PlanRefused, match="'\\*' is all of them"):
             hive.deploy()
         first = hive.deploy("portico", "*").frame

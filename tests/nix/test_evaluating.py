@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.plan.building import NODES_A_PROCESS
+from nixhive_nb.plan.events import StepProgress
 from nixhive_nb.run.limits import Limits, able_evaluations
 from nixhive_nb.util import process
 from tests.counting import counted
+from tests.deployment.sources.hives import NIXPKGS
 from tests.deployment.sources.test_morph import network
 
 pytestmark = pytest.mark.nix
@@ -73,3 +77,35 @@ def test_the_message_of_one_that_failed_among_others_is_that_of_it_alone(tmp_pat
 def test_as_many_are_evaluated_at_once_as_the_machine_bears_unless_a_number_is_given():
     assert Limits().of("evaluate") == able_evaluations() >= 1
     assert Limits(evaluations=5).of("evaluate") == 5
+
+
+FORMS = {
+    "network.nix": lambda names: (
+        f"let pkgs = import {NIXPKGS} {{ }}; in {{ network = {{ inherit pkgs; }};"
+        f" {''.join(f'{name} = {{ }};' for name in names)} }}"
+    ),
+    "hive.nix": lambda names: (
+        f'{{ paths.nixpkgs = "{NIXPKGS}"; systems = {{'
+        f" {''.join(f'{name}.configuration = {{ }}: {{ }};' for name in names)} }}; }}"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_system_is_counted_as_soon_as_it_is_evaluated(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    names = [f"node-{number}" for number in range(5)]
+    Path(form).write_text(FORMS[form](names).replace("{ }: { }", "{ ... }: { }"))
+    told = []
+
+    @contextlib.contextmanager
+    def follow(run):
+        run.subscribe(lambda event: told.append((event.done, event.expected)) if is_progress(event) else None)
+        yield
+
+    def is_progress(event):
+        return isinstance(event, StepProgress) and event.step.startswith("instantiate:")
+
+    with Hive.load(form) as hive:
+        assert not [one.error for one in hive.plan("build", "*", follow=follow).wanted if one.error]
+    assert list(dict.fromkeys(told)) == [(number, 5) for number in range(6)]

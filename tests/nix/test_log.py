@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixhive_nb.nix import commands
-from nixhive_nb.nix.build import build_failure
 from nixhive_nb.nix.log import NixLog, headline
+from nixhive_nb.nix.realise import build_failure
 from nixhive_nb.util import process
 
 pytestmark = pytest.mark.nix

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from nixhive_nb.deployment.inventory import Inventory, System
+from nixhive_nb.plan.building import NODES_A_PROCESS
 from nixhive_nb.plan.events import Result, StepEnded, StepProgress, StepStarted
 from nixhive_nb.plan.facts import Seen
 from nixhive_nb.plan.plan import Survey
+from nixhive_nb.plan.survey import plan_evaluation
 from nixhive_nb.run.report import Tally
 from nixhive_nb.view.progress import Meter, amount_text, progress_of
 from tests.plan.fleets import deploy, instance, inventory
@@ -152,3 +155,27 @@ class TestCounts:
         told.end("fetch:a", "activate:a").end("fetch:b", outcome="failed").end("activate:b", outcome="skipped")
         waves = [(wave.label, wave.done, wave.failed, wave.total) for wave in told.progress().waves]
         assert waves == [("wave 1", 1, 0, 1), ("wave 2, batch 1", 0, 1, 1), ("wave 2, batch 2", 0, 0, 1)]
+
+
+class TestEvaluations:
+    """Systems in two groups."""
+
+    @staticmethod
+    def told():
+        names = [*map(str, range(NODES_A_PROCESS + 1))]
+        systems = {name: System(name=name, platform="") for name in names}
+        plan = plan_evaluation(Inventory(source="x", systems=systems, format="colmena"), names)
+        return Told(plan), [step.id for step in plan.steps]
+
+    def test_systems_are_counted_and_not_groups_of_them(self):
+        told, (first, last) = self.told()
+        assert told.progress().counts.startswith(f"0 of {NODES_A_PROCESS + 1} evaluated · steps: ")
+        told.move(first, 3, NODES_A_PROCESS)
+        assert told.progress().counts.startswith(f"3 of {NODES_A_PROCESS + 1} evaluated")
+        assert [row.amount for row in told.progress().rows] == [f"3 of {NODES_A_PROCESS}"]
+        told.end(first).begin(last).end(last, outcome="failed")
+        assert told.progress().counts.startswith(f"{NODES_A_PROCESS + 1} of {NODES_A_PROCESS + 1} evaluated")
+
+    def test_of_one_system_nothing_is_counted(self):
+        one = Inventory(source="x", systems={"a": System(name="a", platform="")})
+        assert "evaluated" not in Told(plan_evaluation(one, ["a"])).progress().counts

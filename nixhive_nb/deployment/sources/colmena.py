@@ -10,11 +10,11 @@ from urllib.parse import quote
 from nixhive_nb.deployment.nix_errors import explain
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.colmena_nodes import hive_inventory
+from nixhive_nb.deployment.sources.counting import run_counting
 from nixhive_nb.deployment.sources.hive import readable_paths
 from nixhive_nb.deployment.sources.kinds import OfFile, OfFlake
 from nixhive_nb.deployment.sources.source import Evaluation, Read, said_lines
 from nixhive_nb.errors import DeploymentError
-from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class ColmenaSource(OfFile):
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate the options below `deployment` of all nodes. Raises `DeploymentError`."""
-        finished = process.run(self._command("", "-vv"))
+        finished = run_counting(self._command("", "-vv"))
         if finished.status:
             raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=said_lines(finished.stderr))
         return Read(inventory=hive_inventory(json.loads(finished.stdout), name), said=finished.stderr)

@@ -185,10 +185,8 @@ class _HiveReader:
         if node.target_host is None:
             heeding.honoured("deployment.targetHost", name, "null: built, never deployed")
         elif node.target_host != name:
-            heeding.differently(
-                "deployment.targetHost",
-                "it is the Hostname of the node's name: a `Host` of your ssh configuration has to name the node",
-                name,
+            heeding.honoured(
+                "deployment.targetHost", name, "a `Host` of your ssh configuration may name it, or the node"
             )
         if node.target_port is not None:
             heeding.honoured("deployment.targetPort", name)

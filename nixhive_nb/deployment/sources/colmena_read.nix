@@ -2,6 +2,8 @@
 hive:
 let
   within = hive.within or (name: value: value);
+  count = builtins.length (if hive ? nodeOf then hive.names else builtins.attrNames hive.deploymentConfig);
+  read = builtins.trace "nix-hive: read one of ${toString count}";
   key = key: {
     inherit (key) user group permissions uploadAt;
     path = toString (key.path or "${toString key.destDir}/${key.name}");
@@ -19,7 +21,7 @@ let
         keys = builtins.mapAttrs (_: key) (deployment.keys or { });
       };
     in
-    builtins.addErrorContext "nix-hive: node ${name}" (within name (builtins.deepSeq found found));
+    builtins.addErrorContext "nix-hive: node ${name}" (within name (builtins.deepSeq found (read found)));
   each = f: names: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
   meta = hive.metaConfig or { };
 in

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from nixhive_nb.deployment.elevating import KINDS
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.flake import CONFIGURATIONS, DATA, FlakeSource
+from nixhive_nb.deployment.sources.formats import GIVES_SSH_THE_ADDRESS
 from nixhive_nb.deployment.sources.where import FlakePlace
+from nixhive_nb.deployment.ways import option
 from nixhive_nb.errors import OptionError
 from nixhive_nb.util import process
 from nixhive_nb.util.said import one_line
@@ -60,6 +62,7 @@ def _flake(source: Source, inventory: Inventory, how: Evaluation, place: FlakePl
         _title(source, inventory),
         f"# It is an output of the flake: write it to {DATA}.nix beside flake.nix, and among the outputs",
         f"#     {DATA} = import ./{DATA}.nix;",
+        *_ssh_names(inventory),
         *_not_said(inventory.heeded),
         *_missing_configurations(source, strange),
         "{",
@@ -182,7 +185,14 @@ def _title(source: Source, inventory: Inventory) -> str:
 
 
 def _head(source: Source, inventory: Inventory) -> list[str]:
-    return [_title(source, inventory), *_not_said(inventory.heeded)]
+    return [_title(source, inventory), *_ssh_names(inventory), *_not_said(inventory.heeded)]
+
+
+def _ssh_names(inventory: Inventory) -> Iterator[str]:
+    """Yield a comment where a `Host` of the user's own may be for the address of an instance."""
+    addressed = any(option(one.ssh, "Hostname") for one in inventory.instances.values())
+    if addressed and inventory.format in GIVES_SSH_THE_ADDRESS:
+        yield "# ssh is given the names of instances now: a `Host` of yours that was for an address has to name those."
 
 
 def _not_said(heeded: Iterable[Heeded]) -> Iterator[str]:

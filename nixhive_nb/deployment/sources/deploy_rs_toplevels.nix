@@ -28,6 +28,6 @@ let
     else throw "profile ${profile} of node ${name} holds ${if derivations == [ ] then "no NixOS system" else "several NixOS systems"}: make it by `deploy-rs.lib.SYSTEM.activate.nixos`";
   toplevel = name:
     let paths = found name;
-    in builtins.addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths paths);
+    in builtins.addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths (builtins.trace "nix-hive: evaluated ${name}" paths));
 in
 builtins.listToAttrs (map (name: { inherit name; value = toplevel name; }) names)

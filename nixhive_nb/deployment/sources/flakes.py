@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.sources.counting import run_counting
 from nixhive_nb.deployment.sources.source import said_lines
 from nixhive_nb.deployment.sources.where import FLAKE
 from nixhive_nb.errors import DeploymentError
@@ -47,7 +48,7 @@ def evaluated(place: FlakePlace, output: str, function: str, how: Evaluation) ->
     is_package = 'builtins.isAttrs value && value.type or null == "derivation"'
     guarded = f'value: if {is_package} then "" else [ (({function}) value) ]'
     for attribute in (output, f".{output}"):
-        finished = process.run(eval_command(place, attribute, guarded, how))
+        finished = run_counting(eval_command(place, attribute, guarded, how))
         if finished.status:
             if _MISSING.search(finished.stderr):
                 if attribute != output:  # Nix before 2.19 does not know a leading dot

@@ -67,22 +67,23 @@ let
   # What others say of a node may be more than what that one knows.
   unchecked = mapAttrs (node false) machines;
 
+  read = builtins.trace "nix-hive: read one of ${toString (builtins.length (attrNames machines))}";
   described = name: one:
     let said = one.config.deployment;
     in
-    addErrorContext "nix-hive: machine ${name}" {
+    addErrorContext "nix-hive: machine ${name}" (builtins.seq said.targetHost (read {
       inherit (said) targetHost targetPort targetUser buildOnly substituteOnDestination tags healthChecks;
       # Nothing that is secret is looked at.
       secrets = attrNames said.secrets;
       preDeployChecks = builtins.length (said.preDeployChecks.http ++ said.preDeployChecks.cmd);
-    };
+    }));
   toplevel = name:
     let
       derivation = nodes.${name}.config.system.build.toplevel;
       # Not named as in Nix: a set with an `outPath` becomes that alone in JSON.
       paths = { result = derivation.outPath; derivation = derivation.drvPath; };
     in
-    { inherit name; value = addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths paths); };
+    { inherit name; value = addErrorContext "nix-hive: system ${name}" (builtins.deepSeq paths (builtins.trace "nix-hive: evaluated ${name}" paths)); };
 in
 if arguments then mapAttrs (given true) machines
 else if names != null then listToAttrs (map toplevel (fromJSON names))

@@ -16,11 +16,11 @@ import msgspec
 from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
 from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.sources.counting import run_counting
 from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.kinds import OfFile
 from nixhive_nb.deployment.sources.source import Read, said_lines
 from nixhive_nb.errors import DeploymentError
-from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ class MorphSource(OfFile):
 
     def inventory(self, name: str, *, show_trace: bool) -> Read:
         """Evaluate what machines say of their deployment. Raises `DeploymentError`."""
-        finished = process.run([*self._command(), "-vv"])
+        finished = run_counting([*self._command(), "-vv"])
         if finished.status:
             raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=said_lines(finished.stderr))
         try:

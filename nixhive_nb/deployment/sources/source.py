@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+EVALUATED = "trace: nix-hive: evaluated "
+"""What Nix says of a system of ours as soon as it is evaluated; its name follows."""
 _DONE = re.compile(r"evaluating file '|copied source '|instantiated '|performing daemon|adding path '|copying '")
 """What Nix says of its own work, at the level at which it names the files that it reads."""
 
@@ -100,7 +102,7 @@ class Source(Protocol):
         """Return the command that instantiates systems which share their include paths.
 
         It prints `{"NAME": {"result": …, "derivation": …}, …}`. Errors name the system in a frame `nix-hive: system
-        NAME`.
+        NAME`. Of each that is evaluated Nix says `EVALUATED` and its name, on a line of its standard error.
         """
 
     def explained(self, said: str, *, show_trace: bool = False) -> str:

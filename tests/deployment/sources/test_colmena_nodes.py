@@ -91,8 +91,7 @@ LINES = """\
 newer)
   deployment.targetHost of lap: honoured (null: built, never deployed)
   deployment.allowLocalDeployment of lap: not honoured (each is reached over ssh, this machine as well)
-  deployment.targetHost of www: honoured differently (it is the Hostname of the node's name: a `Host` of your ssh \
-configuration has to name the node)
+  deployment.targetHost of www: honoured (a `Host` of your ssh configuration may name it, or the node)
   deployment.privilegeEscalationCommand of www: honoured
   deployment.tags of www: honoured (as a target, @TAG is written TAG)
   deployment.buildOnTarget of www: not honoured (not yet: it is built here, or by a builder of Nix (`--builders`))
