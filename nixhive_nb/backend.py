@@ -28,6 +28,7 @@ from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
 from nixhive_nb.plan.settled import FRESH_SECONDS
+from nixhive_nb.plan.step import MOVING
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.swallowed import swallowed
 
@@ -105,8 +106,9 @@ class NixSsh:
         self._inventory = inventory
         self._plan = plan
         self._options = plan.options
-        self._readers = Counter((step.store, step.system) for step in plan.steps if step.kind == "fetch")
-        """Fetches of each system that are still to come from each store."""
+        self._pushes = {step.id: step.store for step in plan.steps if step.kind == "push"}
+        self._readers = Counter(read for step in plan.steps for read in self._reads(step))
+        """Reads of each system that are still to come from each store."""
         self._force = force or plan.options.force
         self._owner = owner
         self._fresh = fresh
@@ -221,7 +223,27 @@ class NixSsh:
         ]
         if refusals and all(refusals):
             raise StepFailed(refusals[0])
-        return await self._transfer.push(step, built, tell)
+        try:
+            return await self._transfer.push(step, built, tell, self._sources(step))
+        finally:
+            await self._have_read(step, built)
+
+    def _sources(self, step: Step) -> tuple[str, ...]:
+        """Return the stores that what a step moves may come from, the nearest first; of those above it alone."""
+        own = (step.store,) if step.kind == "fetch" and step.store else ()
+        above = (self._pushes[name] for name in (*step.needs, *step.after) if name in self._pushes)
+        return tuple(dict.fromkeys([*own, *above]))
+
+    def _reads(self, step: Step) -> list[tuple[str, str]]:
+        """Return the store and system that a step may read, for each store."""
+        return [(store, step.system) for store in self._sources(step)] if step.kind in MOVING else []
+
+    async def _have_read(self, step: Step, built: Built) -> None:
+        """Let go of what nobody reads any more in the stores that a step has read from."""
+        for store, system in self._reads(step):
+            self._readers[store, system] -= 1
+            if self._plan.verb == "deploy" and not self._readers[store, system]:
+                await self._transfer.release_pushed(store, built.path)
 
     async def _fetch(self, step: Step, tell: Tell) -> Result:
         if powerless := self._powerless(step.instance):
@@ -237,11 +259,9 @@ class NixSsh:
         try:
             if self._is_in_use(step.instance, built.path):
                 return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
-            return await self._transfer.fetch(step, built, tell)
+            return await self._transfer.fetch(step, built, tell, self._sources(step))
         finally:
-            self._readers[step.store, step.system] -= 1
-            if self._plan.verb == "deploy" and not self._readers[step.store, step.system]:
-                await self._transfer.release_pushed(step.store, built.path)
+            await self._have_read(step, built)
 
     def _is_in_use(self, instance: str, path: str) -> bool:
         """Return whether an instance said a moment ago that it runs or boots a path: that is never collected.

@@ -393,7 +393,9 @@ class _DeploymentReader:
 
 
 def _option_node(instance: Node, option: str) -> Node:
-    """Return the node of an ssh option of an instance, or the nearest one that has a place."""
+    """Return the node of the store or of an ssh option of an instance, or the nearest one that has a place."""
+    if option == "store" and option in instance.members:
+        return instance.members[option]
     options = instance.members.get("ssh", _NONE)
     found = next((node for name, node in options.members.items() if name.lower() == option.lower()), _NONE)
     return next((node for node in (found, options, instance) if node.at), instance)

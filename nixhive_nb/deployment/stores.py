@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+_JUMP = re.compile(r"^(?:ssh://)?(?:[^@]*@)?(\[[^\]]*\]|[^:]*)")
 PLACES = ("here", "instance", "relay")
 """Where a system can be built, beside a store that is named by its URL."""
 
@@ -40,6 +41,17 @@ def shown_store(url: str) -> str:
     from nixhive_nb.util.redaction import redact  # noqa: PLC0415 - what options need of here is less
 
     return redact(url)
+
+
+@lru_cache(maxsize=4096)
+def store_host(url: str) -> str:
+    """Return the host that an `ssh://` or `ssh-ng://` store names; empty for other stores."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("ssh", "ssh-ng"):
+        return ""
+    authority = rest.partition("?")[0].partition("/")[0]
+    found = _JUMP.match(authority)
+    return found[1].strip("[]") if found else ""
 
 
 def place_problem(where: str) -> str:

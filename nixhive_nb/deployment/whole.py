@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.deployment.ways import address_of, circles, first_values, own_address, shared
 
 if TYPE_CHECKING:
@@ -12,13 +13,18 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Instance
 
 Problem = tuple[str, str, str]
-"""An instance, the ssh option that is wrong (empty for the instance itself), and why."""
+"""An instance, what of it is wrong (`store`, an ssh option, or empty for the instance itself), and why."""
 
 
 def look_at_whole(instances: Mapping[str, Instance]) -> tuple[list[Problem], list[str]]:
     """Return the problems of some instances with each other, and the warnings."""
     said = {name: first_values(instance.ssh) for name, instance in instances.items()}
-    problems = [*_circles(instances), *_twins_by_case(instances), *_aliases(instances, said)]
+    problems = [
+        *_circles(instances),
+        *_circles_of_stores(instances),
+        *_twins_by_case(instances),
+        *_aliases(instances, said),
+    ]
     return problems, [*_one_host(instances, said), *_other_case(instances), *_several_jumps(instances)]
 
 
@@ -27,6 +33,15 @@ def _circles(instances: Mapping[str, Instance]) -> Iterator[Problem]:
     for names in circles(jumps):
         way = " → ".join(names)
         yield names[0], "ProxyJump", f"instance {names[0]} is reached through itself: {way}; take a `ssh.ProxyJump` out"
+
+
+def _circles_of_stores(instances: Mapping[str, Instance]) -> Iterator[Problem]:
+    """Find relays that read from each other. One that reads from itself reads from none."""
+    read = {name: store_host(instance.store) for name, instance in instances.items()}
+    relays = {name: (host,) if host in instances and host != name else () for name, host in read.items()}
+    for names in circles(relays):
+        way = " → ".join(names)
+        yield names[0], "store", f"instance {names[0]} reads from itself: {way}; take a `store` of these out"
 
 
 def _twins_by_case(instances: Mapping[str, Instance]) -> Iterator[Problem]:

@@ -197,7 +197,8 @@ class Lab:
         with ThreadPoolExecutor(max_workers=4) as pool:
             network_ready = pool.submit(network.build, self._record.number, self.instances)
             list(pool.map(self._make_host_key, specs))
-            site = image.Site(self._keys, self._inner_addresses(), self._host_key(GATEWAY))
+            relays = frozenset({GATEWAY, *(spec.relay for spec in specs)})
+            site = image.Site(self._keys, self._inner_addresses(), relays)
             list(pool.map(lambda spec: self._make_host(template, spec, site, debians), specs))
             network_ready.result()
         tell(f"starting {len(specs)} hosts")

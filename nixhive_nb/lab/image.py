@@ -75,7 +75,7 @@ class Keys(msgspec.Struct, frozen=True):
 
     @property
     def relay(self) -> Path:
-        """The private key with which hosts read from the jump host's store."""
+        """The private key with which hosts read from the stores of relays."""
         return self.folder / "relay"
 
     @property
@@ -90,11 +90,12 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """What every host has to know of the fleet: its keys, and the inner address of each host."""
+    """What every host has to know of the fleet: its keys, and of each host the inner address."""
 
     keys: Keys
     addresses: dict[str, str]
-    gateway_key: str
+    relays: frozenset[str]
+    """The hosts whose stores others read from."""
 
 
 def make_keys(keys: Keys, store: Path, token: str) -> None:
@@ -171,7 +172,7 @@ def make_host(template: Path, root: Path, spec: HostSpec, site: Site) -> None:
     _write_accounts(root, spec, site)
     _write_etc(root, spec, site)
     if spec.name != GATEWAY:
-        _write_relay_access(root, site)
+        _write_relay_access(root, spec.relay, site)
 
 
 def _complete_debian(root: Path) -> None:
@@ -219,7 +220,7 @@ def _write_accounts(root: Path, spec: HostSpec, site: Site) -> None:
     operator = site.keys.identity.with_suffix(".pub").read_text()
     keys_of = dict.fromkeys(("root", spec.user), "")
     keys_of[spec.user] += operator
-    if spec.name == GATEWAY:
+    if spec.name in site.relays:
         relay = site.keys.relay.with_suffix(".pub").read_text()
         keys_of["root"] += f'restrict,command="nix-store --serve" {relay}'
     for user, text in keys_of.items():
@@ -249,7 +250,7 @@ def _write_etc(root: Path, spec: HostSpec, site: Site) -> None:
 
 def _nix_conf(spec: HostSpec, site: Site) -> str:
     trusted = " ".join(dict.fromkeys(("root", spec.user)))
-    relay = "" if spec.name == GATEWAY else f"ssh://{GATEWAY}"
+    relay = "" if spec.name == GATEWAY else f"ssh://{spec.relay}"
     return "\n".join(
         (
             "sandbox = false",
@@ -290,11 +291,11 @@ def _sshd_config(spec: HostSpec) -> str:
     )
 
 
-def _write_relay_access(root: Path, site: Site) -> None:
-    folder, address = root / "root" / ".ssh", site.addresses[GATEWAY]
+def _write_relay_access(root: Path, relay: str, site: Site) -> None:
+    folder, address = root / "root" / ".ssh", site.addresses[relay]
     shutil.copy2(site.keys.relay, folder / "relay")
     lines = (
-        f"Host {GATEWAY}",
+        f"Host {relay}",
         f"  Hostname {address}",
         "  User root",
         "  IdentityFile /root/.ssh/relay",
@@ -305,7 +306,7 @@ def _write_relay_access(root: Path, site: Site) -> None:
         "",
     )
     _file(folder / "config", "\n".join(lines), 0o600)
-    _file(folder / "known_hosts", f"{GATEWAY},{address} {site.gateway_key}\n", 0o600)
+    _file(folder / "known_hosts", f"{relay},{address} {public_key_line(host_key_path(site.keys, relay))}\n", 0o600)
 
 
 def _folder(path: Path, mode: int = 0o755) -> None:

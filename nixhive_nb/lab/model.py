@@ -37,6 +37,7 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
     `user` is the login user: `root`, or another one, which then gets the operator's key instead of root, and
     passwordless sudo if `sudo` says so. `disk` ("8M") gives the host a Nix store of that size and no more.
     `init` says whether it is a light host or one with systemd, and `debian` what the latter is made of.
+    `relay` is the host whose store it reads from; the jump host reads from none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=False):
     disk: str | None = None
     init: Init = "light"
     debian: Debian = "bookworm"
+    relay: str = GATEWAY
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -106,4 +108,7 @@ def plan_hosts(web: int, specs: tuple[HostSpec, ...], systemd: int = 0) -> tuple
         *(HostSpec(f"www-{number}", "www", init="systemd") for number in range(web + 1, web + systemd + 1)),
     ]
     hosts = {host.name: host for host in usual} | {host.name: host for host in specs}
+    for host in hosts.values():
+        if host.relay not in hosts or (host.relay == host.name != GATEWAY):
+            raise LabError(f"{host.name} cannot read from {host.relay!r}: name another host of the fleet.")
     return tuple(hosts.values())

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 NEW_COMMAND = ("nix", "--extra-experimental-features", "nix-command")
 LOG = ("--log-format", "internal-json", "-v")
 CONNECT_TIMEOUT = 5
-QUICK = ("--option", "connect-timeout", str(CONNECT_TIMEOUT), "--option", "download-attempts", "2")
-"""How long (in seconds) and how often Nix on a host tries to reach a cache: one out of reach costs little."""
+QUICK = (
+    *("--option", "connect-timeout", str(CONNECT_TIMEOUT)),
+    *("--option", "download-attempts", "2"),
+    *("--option", "narinfo-cache-negative-ttl", "0"),
+)
+"""How long (in seconds) and how often Nix on a host tries to reach a cache: one out of reach costs little.
+
+That a cache once had no such path counts for nothing: it was pushed there since.
+"""
 
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
 CURRENT_SYSTEM = "/run/current-system"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
-import shlex
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
 from nixhive_nb.hosts.closures import lacking
 from nixhive_nb.hosts.privilege import NOBODY, elevation
 from nixhive_nb.nix import commands, fetching
+from nixhive_nb.nix.getting import Got, TakenContent, fetched, last_words, not_taken
 from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.roots import Roots
-from nixhive_nb.nix.stillness import Stillness, stream_moving, why_stalled
+from nixhive_nb.nix.stillness import Stillness, stream_moving
 from nixhive_nb.nix.stores import SshStore, ssh_store, store_for_nix
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.plan import STALL_SECONDS
@@ -33,7 +34,7 @@ from nixhive_nb.util import process
 from nixhive_nb.util.redaction import CUT
 from nixhive_nb.util.said import MOST_LINE
 from nixhive_nb.util.swallowed import swallowed
-from nixhive_nb.util.text import seconds_text, strip_control
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -48,19 +49,27 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 Heard = Callable[[str], None]
+_Run = Callable[[str, TakenContent], Awaitable[str]]
+"""Has a host run words that fetch; gives why it did not, or nothing."""
 
-_COPYING = re.compile(r"copying path '([^']+)' from")
 _NOISE = re.compile(r"'nix-store --serve' protocol mismatch from .*", re.DOTALL)
 _SIGNATURE = "lacks a valid signature"
 _UNSIGNED = (
     ". Sign what is sent (signing.keyFile of the deployment, with its public key in trusted-public-keys there), or "
     "name the login user in trusted-users there"
 )
+_UNREACHED = "cannot connect to"
+"""What Nix says of a store that it does not reach by ssh."""
 _COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
 _KEPT_LINES = 500
 """How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
 _SEE_SECONDS = 120
 """How long a host may take to look for one path."""
+_FETCHING = fetching.FETCH_SECONDS + 60
+"""How long we wait for a host that fetches: it ends that by itself before."""
+_REROUTED = 4
+"""How many hosts that read from another relay may read from one beside its own, at once."""
+_FREELY = contextlib.nullcontext()
 
 
 class Transfer:
@@ -96,6 +105,7 @@ class Transfer:
         self._trust = trust
         self._stall = stall
         self._pushed: dict[tuple[str, str], _Pushed] = {}
+        self._rerouted: dict[str, asyncio.Semaphore] = {}
         self._way = way
         self._instances = instances
         self._stores = stores or {}
@@ -103,20 +113,30 @@ class Transfer:
         self._links = links
         self._copies = asyncio.Semaphore(copies)
 
-    async def push(self, step: Step, built: Built, tell: Tell) -> Result:
-        """Bring a system to a store: it may be able to get the path by itself, otherwise it is copied from here."""
+    async def push(self, step: Step, built: Built, tell: Tell, sources: Sequence[str] = ()) -> Result:
+        """Bring a system to a store: it may be able to get the path by itself, otherwise it is copied from here.
+
+        `sources` are the stores above it, the nearest first: what is there is expected to come from there.
+        """
         store = self._url_of(step.store)
         where = ssh_store(store)
+        pushed = self._pushed[step.store, built.path] = _Pushed()
+        tried: tuple[str, ...] = ()
         if where is not None and not where.is_elsewhere:
-            counter = _Counter(built, tell, where.host)
-            ended = await self._realise_there(where, built.path, counter)
-            self._pushed[step.store, built.path] = _Pushed(where if counter.rooted else None)
-            if counter.rooted:
+            got = await self._get(partial(self._there, where), built, tell, where, sources=sources, relay=True)
+            if got.is_rooted:
+                pushed.rooted = where
                 self._roots.hold(where, built.path, relay=True)
-            if ended == 0:
-                return _fetched(built, counter, "got by itself")
-        self._pushed.setdefault((step.store, built.path), _Pushed())
-        return await self._push_from_here(store, built, tell)
+            if got.taken:
+                pushed.is_there = True
+                usual = f"from {sources[0]}" if sources else "got by itself"
+                return msgspec.structs.replace(fetched(built, got.taken, got.how(usual)), warning=got.warning())
+            tried = got.tried
+        copied = await self._push_from_here(store, built, tell)
+        pushed.is_there = True
+        if not sources or copied.outcome == "unchanged":
+            return copied
+        return msgspec.structs.replace(copied, warning=f"{not_taken(tried)}: copied from here")
 
     async def _push_from_here(self, store: str, built: Built, tell: Tell) -> Result:
         where = ssh_store(store)
@@ -154,34 +174,32 @@ class Transfer:
         await self._roots.release(where, derivation)
         return status
 
-    async def fetch(self, step: Step, built: Built, tell: Tell) -> Result:
-        """Bring a system to an instance: from its relay if it can, otherwise from here."""
+    async def fetch(self, step: Step, built: Built, tell: Tell, sources: Sequence[str] = ()) -> Result:
+        """Bring a system to an instance: from its relay if it can, otherwise from here.
+
+        Where its own relay does not have it, it is told to take it from another one of `sources`.
+        """
         lost = await self._see_stored(step.store, built, tell)
-        counter = _Counter(built, tell, step.instance)
-        root = self._roots.name(built.path)
-        by = await self._by_kept(SshStore(host=step.instance), built.path, root, counter)
-        command = fetching.fetch(built.path, root, stall=self._stall, by=by)
-        seconds = fetching.FETCH_SECONDS + 60
-        ended = await self._links.kept(step.instance).run(command, seconds=seconds, on_line=counter.heard)
-        if counter.rooted:
-            self._roots.hold(SshStore(host=step.instance), built.path)
-        if ended.exited == 0:
-            fetched = _fetched(built, counter, "from relay" if step.store else "from its caches")
-            return msgspec.structs.replace(fetched, warning=lost)
-        why = counter.why or _why(ended.stderr)
-        _log.info("%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, why)
-        # A relay that stalls would stall again.
+        host = SshStore(host=step.instance)
+        sources = sources or ((step.store,) if step.store else ())
+        got = await self._get(partial(self._here, step.instance), built, tell, host, sources=sources, relay=False)
+        if got.is_rooted:
+            self._roots.hold(host, built.path)
+        if got.taken:
+            result = fetched(built, got.taken, got.how("from relay" if step.store else "from its caches"))
+            return msgspec.structs.replace(result, warning="; ".join(filter(None, [lost, got.warning()])))
+        _log.info("%s: did not get %s by itself, it is copied from here: %s", step.instance, built.path, got.tried)
         copied = await self._copy(
-            built, commands.instance_store(step.instance), tell, asked=step.instance, substitute=not counter.stalled
+            built, commands.instance_store(step.instance), tell, asked=step.instance, substitute=not got.is_dead
         )
         await self._see_on(step.instance, built.path)
         came = f"copied from {built.there} through this machine" if built.there else "copied from here"
         if copied.outcome == "unchanged":  # it was not there when we asked first
             came = "it got it by itself when it was asked again"
             copied = msgspec.structs.replace(copied, outcome="done", how="got by itself")
-        if not step.store and not counter.stalled:
+        if not step.store and not got.is_dead:
             return copied
-        warning = f"did not take it from {step.store or 'its caches'} ({why}): {came}"
+        warning = f"{not_taken(got.tried)}: {came}"
         return msgspec.structs.replace(copied, warning="; ".join(filter(None, [lost, warning])))
 
     def rooted(self, instance: str, path: str) -> str:
@@ -208,7 +226,7 @@ class Transfer:
         Return what has to be told of that.
         """
         pushed = self._pushed.get((store, built.path))
-        if pushed is None or pushed.rooted is not None:
+        if pushed is None or not pushed.is_there or pushed.rooted is not None:
             return ""
         url = self._url_of(store)
         async with pushed.lock:
@@ -240,19 +258,63 @@ class Transfer:
             raise StepFailed(f"The deployment has no store {store} any more, and the plan does not hold its password.")
         return url
 
-    async def _realise_there(self, where: SshStore, path: str, counter: _Counter) -> int | None:
-        """Have the host of a store fetch a path, and give the exit status of that.
+    async def _get(
+        self, run: _Run, built: Built, tell: Tell, where: SshStore, *, sources: Sequence[str], relay: bool
+    ) -> Got:
+        """Have a host fetch a path from its own substituters, and where these fail from others, one after the other.
 
-        None where its login runs no commands: it may be one that serves a store, and nothing else.
+        The first of `sources` is one of its own. What was not seen to come to one of the others is not asked for there.
         """
-        root = self._roots.name(path, relay=True)
+        root = self._roots.name(built.path, relay=relay)
+        own = sources[0] if sources else "its caches"
+        others = [name for name in sources[1:] if self._is_pushed(name, built.path)]
+        # One that cannot reach its relay learns that path by path, each time after a while.
+        known = self._pushed.get((own, built.path))
+        is_missing = known is not None and not known.is_there
+        tried = [f"{own} (it was not brought there)"] if is_missing else []
+        is_rooted, is_dead = False, is_missing
+        for name in (*([] if is_missing else [""]), *others):
+            words = ("--option", "substituters", name) if name else ()
+            taken = TakenContent(built, tell, where.host)
+            by = await self._by_kept(where, built.path, root, taken)
+            command = fetching.fetch(built.path, root, stall=self._stall, by=by, words=words)
+            async with self._rerouted.setdefault(name, asyncio.Semaphore(_REROUTED)) if name else _FREELY:
+                why = await run(command, taken)
+            is_rooted = is_rooted or taken.rooted
+            if not why:
+                return Got(taken=taken, is_rooted=is_rooted, source=name, tried=tuple(tried))
+            is_dead = is_dead or taken.stalled or _UNREACHED in why
+            tried.append(f"{name or own} ({taken.why or why})")
+        return Got(is_rooted=is_rooted, is_dead=is_dead, tried=tuple(tried))
+
+    def _is_pushed(self, store: str, path: str) -> bool:
+        """Return whether a store has a path, and can be named to a host: its URL holds no password."""
+        pushed = self._pushed.get((store, path))
+        return pushed is not None and pushed.is_there and self._url_of(store) == store
+
+    async def _here(self, instance: str, command: str, taken: TakenContent) -> str:
+        """Have an instance fetch a path; return why it did not."""
+        ended = await self._links.kept(instance).run(command, seconds=_FETCHING, on_line=taken.heard)
+        return last_words(ended.stderr) if ended.exited else ""
+
+    async def _there(self, where: SshStore, command: str, taken: TakenContent) -> str:
+        """Have the host of a store fetch a path; return why it did not.
+
+        Its login may be one that serves a store, and runs no commands.
+        """
+        said: deque[str] = deque(maxlen=_KEPT_LINES)
+
+        def heard(line: str) -> None:
+            taken.heard(line)
+            if fetching.read(line) is None:
+                said.append(line)
+
         try:
-            by = await self._by_kept(where, path, root, counter)
-            command = fetching.fetch(path, root, stall=self._stall, by=by)
-            return await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=counter.heard)
-        except (NoAnswer, LinkLost):
-            _log.debug("having %s fetch %s", where.host, path, exc_info=True)
-            return None
+            status = await self._on(where, command, seconds=_FETCHING, on_line=heard)
+        except (NoAnswer, LinkLost) as error:
+            _log.debug("having %s fetch", where.host, exc_info=True)
+            return str(error)
+        return last_words("\n".join(said)) if status else ""
 
     async def _on(
         self,
@@ -287,15 +349,17 @@ class Transfer:
         ended = await self._links.kept(instance).run(commands.remote_invalid([path]), seconds=_SEE_SECONDS)
         if ended.exited or path in ended.stdout.split():
             raise StepFailed(
-                f"{path} was copied to {instance} and is not in its store: {_why(ended.stderr)}. Does its ssh lead to "
-                "another host than that of Nix?"
+                f"{path} was copied to {instance} and is not in its store: {last_words(ended.stderr)}. Does its ssh "
+                "lead to another host than that of Nix?"
             )
 
     async def _see_there(self, path: str, store: str) -> None:
         """See that a path is valid in a store, as Nix reaches it. Raises `StepFailed` where it is not."""
         ended = await self._path_info(path, store)
         if ended.status or path not in ended.stdout.split():
-            raise StepFailed(f"{path} was copied to {_without_options(store)} and is not there: {_why(ended.stderr)}")
+            raise StepFailed(
+                f"{path} was copied to {_without_options(store)} and is not there: {last_words(ended.stderr)}"
+            )
 
     def _for_nix(self, store: str) -> tuple[str, str]:
         """Return the URL of a store for Nix, and its `NIX_SSHOPTS`."""
@@ -308,7 +372,7 @@ class Transfer:
             return elevation((), root=False)
         return elevation(self._elevate.get(where.host, ()), root=False, password=self._passwords.get(where.host))
 
-    async def _by_kept(self, where: SshStore, path: str, root: str, counter: _Counter) -> Elevation:
+    async def _by_kept(self, where: SshStore, path: str, root: str, taken: TakenContent) -> Elevation:
         """Return how root is become for the root of a path that is to come.
 
         What fetches has no input for a password: where one is asked for, the root is made here, before that.
@@ -317,7 +381,7 @@ class Transfer:
         if by.password is None:
             return by
         keep = fetching.keep(path, root, by=by)
-        await self._on(where, keep, seconds=_SEE_SECONDS, on_line=counter.heard, stdin=by.line())
+        await self._on(where, keep, seconds=_SEE_SECONDS, on_line=taken.heard, stdin=by.line())
         return NOBODY
 
     def _is_ours(self, where: SshStore) -> bool:
@@ -394,101 +458,18 @@ class Transfer:
 
 
 class _Pushed:
-    """A path that was pushed to a store."""
+    """A path that is pushed to a store."""
 
-    def __init__(self, rooted: SshStore | None = None) -> None:
-        self.rooted = rooted
+    def __init__(self) -> None:
+        self.is_there = False
+        """Whether it was seen there."""
+        self.rooted: SshStore | None = None
         """Where a root keeps it; None in a store that can hold none."""
         self.seen = time.monotonic()
         """When it was there the last time."""
         self.lost = ""
         """What is told of one that was not there any more."""
         self.lock = asyncio.Lock()
-
-
-class _Counter:
-    """Counts the content that a host says it takes from elsewhere.
-
-    Nix first lists the paths that will be fetched, then names each as it begins with it. Within a path the bytes that
-    the host has moved tell how far it is.
-    """
-
-    def __init__(self, built: Built, tell: Tell, host: str) -> None:
-        self._sizes = built.sizes
-        self._tell = tell
-        self._stillness = Stillness(tell, host)
-        self._listed: dict[str, int] = {}
-        self._bytes = self._before = 0
-        self.paths: list[str] = []
-        self._begun: set[str] = set()
-        self._moved = self._told = 0
-        self.rooted = False
-        self.why = ""
-        """Why the host ended it, where it moved nothing."""
-
-    @property
-    def stalled(self) -> bool:
-        """Whether the host ended it."""
-        return bool(self.why)
-
-    def heard(self, line: str) -> None:
-        match fetching.read(line):
-            case fetching.Rooted():
-                self.rooted = True
-            case fetching.Moves() as moves:
-                self._stillness.see(moves.still if moves.bytes is not None else 0, moves.process)
-                self._within(moves.bytes or 0)
-            case fetching.Stalled() as stalled:
-                self.why = (
-                    f"it took longer than {seconds_text(stalled.seconds)}"
-                    if stalled.late
-                    else why_stalled(stalled.seconds)
-                )
-            case _:
-                self._said(line)
-
-    def _within(self, bytes_: int) -> None:
-        self._bytes = bytes_
-        if self.paths:
-            within = self._sizes.get(self.paths[-1], 0)
-            self._say(max(0, within - (bytes_ - self._before)))
-
-    def _said(self, line: str) -> None:
-        found = _COPYING.search(line)
-        if found:
-            # What else it says matters only if nothing else helps, and then it is in the warning.
-            self._tell.line(strip_control(line))
-            self._say()  # those before it are there
-            # It may name any path, any number of times: each of the system counts once.
-            if not self.paths or (found[1] in self._sizes and found[1] not in self._begun):
-                self.paths.append(found[1])
-                self._begun.add(found[1])
-                self._before = self._bytes
-        elif not self.paths and line.startswith("  ") and line.strip() in self._sizes:
-            self._listed[line.strip()] = self._sizes[line.strip()]
-
-    def end(self) -> None:
-        """Say that all of it is there."""
-        if self.paths:
-            self._say()
-
-    def _say(self, lacks: int = 0) -> None:
-        for path in self.paths[self._told :]:
-            self._moved += self._sizes.get(path, 0)
-        self._told = len(self.paths)
-        self._tell.progress(self._moved - lacks, sum(self._listed.values()) or sum(self._sizes.values()))
-
-
-def _fetched(built: Built, counter: _Counter, how: str) -> Result:
-    counter.end()
-    if counter.paths:
-        return Result(path=built.path, how=how, size=built.size)
-    return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
-
-
-def _why(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return shlex.quote(strip_control(lines[-1]))[:200].strip("'") if lines else "it said nothing"
 
 
 def _why_copy(said: Iterable[str], log: NixLog) -> str:

@@ -52,12 +52,20 @@ def root_name(run: str, path: str, *, relay: bool = False) -> str:
     return f"{run}-{found[1] if found else 'path'}{'-relay' if relay else ''}"
 
 
-def fetch(path: str, root: str, *, stall: float, limit: int = FETCH_SECONDS, by: Elevation = SUDO) -> str:
-    """Return the shell words that have a host fetch a path.
+def fetch(
+    path: str,
+    root: str,
+    *,
+    stall: float,
+    limit: int = FETCH_SECONDS,
+    by: Elevation = SUDO,
+    words: Sequence[str] = (),
+) -> str:
+    """Return the shell words that have a host fetch a path, with these words for nix-store besides.
 
     It is ended on the host when no byte moves for `stall` seconds, and after `limit` seconds in all.
     """
-    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK, by=by)
+    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK, *words, by=by)
 
 
 def build(derivation: str, root: str, flags: Sequence[str]) -> str:

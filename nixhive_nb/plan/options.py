@@ -124,6 +124,7 @@ class How(TypedDict, total=False):
     reboot_timeout: float
     refuse: Collection[str]
     build_on: str
+    reroute: bool
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -269,6 +270,14 @@ OPTIONS: tuple[Option, ...] = (
         usually="what the deployment says",
         help="Where systems are built: here, instance (each for itself), relay, or the store of a host such as "
         "ssh-ng://builder.",
+    ),
+    Option(
+        name="reroute",
+        kind=YesNo(),
+        default=_USUAL.reroute,
+        verbs=("push", "deploy"),
+        help="Where a relay fails, have what is below it fetch from the relay above it, or else from here; without it, "
+        "that is skipped.",
     ),
 )
 """Each option once. In this order a help lists them."""

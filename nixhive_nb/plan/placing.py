@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.errors import OptionError
-from nixhive_nb.plan.routes import ALL, store_host
+from nixhive_nb.plan.routes import ALL
 from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.util.text import count_text
 
@@ -70,13 +71,6 @@ def self_builders(inventory: Inventory, targets: Iterable[Target], options: Opti
     """Return the instances that build their systems, or have: nothing has to be brought to their relays."""
     words = {one.instance: _word(inventory, one.system, options) for one in targets}
     return {name for name, word in words.items() if word == "instance" or ("://" in word and store_host(word) == name)}
-
-
-def places_at(push: Step, targets: Iterable[Target], places: Mapping[str, str]) -> str:
-    """Return the store that builds what a step pushes; empty for what is built here."""
-    return next(
-        (places.get(one.instance, "") for one in targets if (one.system, one.store) == (push.system, push.store)), ""
-    )
 
 
 def built_before(step: Step, place: str) -> Step:

@@ -68,6 +68,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a deploy is refused for; empty: what the deployment says. See `plan.guards`."""
     build_on: str = ""
     """Where systems are built; empty: what the deployment says. See `plan.placing`."""
+    reroute: bool = False
+    """Whether what is below a relay that failed fetches from the one above it. See `plan.relays`."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -222,7 +224,7 @@ def digest_of(plan: Plan, steps: Sequence[object]) -> str:
 def _options_facts(options: Options) -> object:
     """Return the options as they are in a digest: one that came later is there where it was given alone."""
     facts: dict[str, object] = msgspec.to_builtins(options)
-    for name in ("refuse", "build_on"):
+    for name in ("refuse", "build_on", "reroute"):
         if not facts[name]:
             del facts[name]
     return facts

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.building import build_steps, host_step, sign_step
 from nixhive_nb.plan.placing import (
     builds_elsewhere,
     built_before,
-    places_at,
     places_of,
     placing_warnings,
     self_builders,
 )
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
-from nixhive_nb.plan.routes import ALL, fetch_locks, relies_on
+from nixhive_nb.plan.relays import RelayTree, after_relays, push_steps, way
+from nixhive_nb.plan.routes import fetch_locks, relies_on
 from nixhive_nb.plan.settled import settled
 from nixhive_nb.plan.step import Step, step_id
 from nixhive_nb.plan.survey import seen_among, targets_of, wanted_among
@@ -82,9 +83,10 @@ def plan_transfer(
 ) -> Plan:
     """Return the plan that pushes, and for `deploy` activates, the systems of the targeted instances.
 
-    Each (system, store) pair is pushed once. An instance fetches as soon as its own relay has its system. Waves gate
-    activation alone: content may move ahead. Targets in `leave_out` are not in the plan. For a host that says that a
-    deploy would change nothing there is one step, which sees that this is still so. Raises `OptionError`.
+    Each (system, store) pair is pushed once, from relay to relay where these read from each other. An instance fetches
+    as soon as its own relay has its system. Waves gate activation alone: content may move ahead. Targets in `leave_out`
+    are not in the plan. For a host that says that a deploy would change nothing there is one step, which sees that this
+    is still so. Raises `OptionError`.
     """
     if options.reboot != "never" and options.type in ("test", "dry-activate"):
         raise OptionError(f"-t {options.type} lasts until a reboot at most: --reboot goes with switch and boot alone.")
@@ -106,16 +108,25 @@ def plan_transfer(
         ready |= {step.system: step.id for step in signs}
     builds = builds_elsewhere(lacking, places)
     from_relays = [target for target in lacking if target.instance not in by_itself]
-    pushes = [built_before(step, places_at(step, lacking, places)) for step in _push_steps(from_relays, ready)]
-    pushed = {(step.system, step.store): (step.id,) for step in pushes}
+    tree = RelayTree(inventory)
+    pushes = push_steps(tree, from_relays, ready, places, reroute=options.reroute)
+    pushed = {(step.system, step.store): step.id for step in pushes}
     fetches = [
-        built_before(_fetch_step(inventory, target, ready, pushed), places.get(target.instance, ""))
-        for target in lacking
+        after_relays(
+            built_before(_fetch_step(inventory, target, ready), place),
+            [
+                pushed[target.system, store]
+                for store in way(tree, target.store, place)
+                if (target.system, store) in pushed
+            ],
+            reroute=options.reroute,
+        )
+        for target, place in ((one, places.get(one.instance, "")) for one in lacking)
     ]
     steps += [*builds, *pushes, *fetches]
     if verb == "deploy":
         fetched = {step.instance: step.id for step in fetches}
-        own = _activations(inventory, lacking, options, fetched)
+        own = _activations(inventory, lacking, options, fetched, pushes)
         own |= {
             target.instance: (_settled_step(inventory, target, so_already[target.instance]),)
             for target in chosen
@@ -209,31 +220,7 @@ def plan_reboot(inventory: Inventory, targets: Targets, options: Options, survey
     )
 
 
-def _push_steps(targets: Sequence[Target], ready: Mapping[str, str]) -> list[Step]:
-    pairs: dict[str, dict[str, None]] = defaultdict(dict)
-    for target in targets:
-        if target.store:
-            pairs[target.store][target.system] = None
-    return [
-        Step(
-            id=step_id("push", system, store),
-            kind="push",
-            systems=(system,),
-            store=store,
-            needs=(ready[system],),
-            locks=(ALL, f"store:{store}"),
-        )
-        for store, systems in pairs.items()
-        for system in systems
-    ]
-
-
-def _fetch_step(
-    inventory: Inventory,
-    target: Target,
-    ready: Mapping[str, str],
-    pushed: Mapping[tuple[str, str], tuple[str, ...]],
-) -> Step:
+def _fetch_step(inventory: Inventory, target: Target, ready: Mapping[str, str]) -> Step:
     return Step(
         id=step_id("fetch", target.instance),
         kind="fetch",
@@ -241,20 +228,28 @@ def _fetch_step(
         instance=target.instance,
         store=target.store,
         wave=target.wave,
-        needs=(ready[target.system], *pushed.get((target.system, target.store), ())),
+        needs=(ready[target.system],),
         locks=fetch_locks(inventory.instances[target.instance]),
     )
 
 
 def _activations(
-    inventory: Inventory, targets: Sequence[Target], options: Options, fetched: Mapping[str, str]
+    inventory: Inventory,
+    targets: Sequence[Target],
+    options: Options,
+    fetched: Mapping[str, str],
+    pushes: Sequence[Step],
 ) -> dict[str, tuple[Step, ...]]:
     """Return the steps that make each instance run its system; it has fetched before, by the step in `fetched`."""
-    # A reboot in the middle of copies from a host, or through it, would cut them.
+    # A reboot in the middle of copies from a host, to it, or through it, would cut them.
     copies: dict[str, list[str]] = defaultdict(list)
     for target in targets if options.reboot != "never" else ():
         for host in relies_on(inventory.instances[target.instance]):
             copies[host].append(fetched[target.instance])
+    for push in pushes if options.reboot != "never" else ():
+        relay = inventory.instances.get(store_host(push.store))
+        for host in (*relies_on(relay), relay.name) if relay else ():
+            copies[host].append(push.id)
     own = {}
     for target in targets:
         ready = host_step(inventory, target, "activate", needs=(fetched[target.instance],))

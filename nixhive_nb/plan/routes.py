@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nixhive_nb.deployment.stores import shown_store
+from nixhive_nb.deployment.stores import shown_store, store_host
 
 if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Instance
 
 ALL = "all"
 """The limit that every step on a host or a store counts against."""
-
-_JUMP = re.compile(r"^(?:ssh://)?(?:[^@]*@)?(\[[^\]]*\]|[^:]*)")
-
-
-@lru_cache(maxsize=4096)
-def store_host(url: str) -> str:
-    """Return the host that an `ssh://` or `ssh-ng://` store names; empty for other stores."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("ssh", "ssh-ng"):
-        return ""
-    authority = rest.partition("?")[0].partition("/")[0]
-    found = _JUMP.match(authority)
-    return found[1].strip("[]") if found else ""
 
 
 def relies_on(instance: Instance, *, reads: bool = True) -> set[str]:

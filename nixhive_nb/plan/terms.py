@@ -121,7 +121,7 @@ def _changes(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
 
 def _builders(flags: Iterable[str]) -> Iterator[str]:
     """Yield the hosts that builds may go to, as `--builders` names them."""
-    from nixhive_nb.plan.routes import store_host  # noqa: PLC0415 - see above
+    from nixhive_nb.deployment.stores import store_host  # noqa: PLC0415 - see above
 
     for flag in flags:
         yield from filter(None, map(store_host, re.split(r"[\s;]+", flag)))

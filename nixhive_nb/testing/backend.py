@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.errors import ChecksFailed, LinkLost, Locked, RolledBack, StepFailed
 from nixhive_nb.hosts import activation
 from nixhive_nb.hosts.activation import NEEDS_REBOOT, UNITS_FAILED
 from nixhive_nb.hosts.settled import seen_text, unchanged
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
-from nixhive_nb.plan.routes import store_host
 from nixhive_nb.plan.settled import CHANGES_RUNNING, FRESH_SECONDS, SETS_PROFILE, is_settled
 from nixhive_nb.testing.clock import VirtualClock
 from nixhive_nb.testing.host import SimulatedHost
@@ -81,6 +81,7 @@ class Simulated:
         self._options = plan.options
         self._wanted = {one.system: one for one in plan.wanted}
         self._seen = {one.instance: one for one in plan.seen}
+        self._pushes = {step.id: step.store for step in plan.steps if step.kind == "push"}
         self._performers = {
             "probe": self._probe,
             "instantiate": self._instantiate,
@@ -195,17 +196,25 @@ class Simulated:
             return Result(outcome="unchanged", path=path, how="present", size=size)
         await self._copied(host, size, tell)
         store.add(path)
-        return Result(path=path, sent=size, size=size)
+        source = self._source(step, path)
+        return Result(path=path, how=f"from {source}" if source else "", sent=0 if source else size, size=size)
+
+    def _source(self, step: Step, path: str) -> str:
+        """Return the store from which a step gets a path, the nearest that has it; empty where none does."""
+        own = (step.store,) if step.kind == "fetch" and step.store else ()
+        above = (self._pushes[name] for name in (*step.needs, *step.after) if name in self._pushes)
+        return next((store for store in (*own, *above) if path in self._fleet.store(store)), "")
 
     async def _fetch(self, step: Step, tell: Tell) -> Result:
         host = await self._reached(step)
         path, size = self._path(step), self._world.size_of(step.system)
         if path in host.paths:
             return Result(outcome="unchanged", path=path, how="present", size=size)
-        relayed = bool(step.store) and path in self._fleet.store(step.store)
+        source = self._source(step, path)
         await self._copied(host, size, tell)
         host.paths.add(path)
-        return Result(path=path, how="from relay" if relayed else "from here", sent=0 if relayed else size, size=size)
+        how = "from relay" if source == step.store else f"from {source}"
+        return Result(path=path, how=how if source else "from here", sent=0 if source else size, size=size)
 
     async def _copied(self, host: SimulatedHost | None, size: int, tell: Tell) -> None:
         model = host.model if host else _USUAL

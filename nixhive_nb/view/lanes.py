@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.plan.events import BAD, GOOD, Outcome
-from nixhive_nb.plan.routes import store_host
 from nixhive_nb.plan.step import stage
 from nixhive_nb.run.timings import Timing, timings_of
 from nixhive_nb.util.text import count_text, seconds_text, size_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nixhive_nb.plan.routes import store_host
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.util.text import count_text, seconds_text, size_text, strip_control
 from nixhive_nb.view import listing as listings
 from nixhive_nb.view.listing import Cell, Column, Ink, Table, listing, path_cell, short_path

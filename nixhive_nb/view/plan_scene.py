@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.routes import store_host
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.plan import counts_text
 from nixhive_nb.view.plan_rows import FATES, Fate, InstanceRow, instance_rows

@@ -274,6 +274,14 @@ def test_a_circle_of_jumps_is_refused_with_the_names_and_the_place(tmp_path: Pat
     assert "a → b → c → a" in line
 
 
+def test_a_circle_of_relays_is_refused_with_the_names_and_the_place(tmp_path: Path) -> None:
+    two = [host("www-2", '\n store = "ssh://www-3";'), host("www-3", 'store = "ssh://root@www-2";')]
+    (line,) = problems(tmp_path, *two)
+    assert line == "hive.nix:5: instance www-2 reads from itself: www-2 → www-3 → www-2; take a `store` of these out."
+    # One that is its own relay reads from nobody.
+    assert warnings(tmp_path, host("a", 'store = "ssh://a";'), host("b", 'store = "ssh://a";')) == ()
+
+
 def test_chains_and_stars_are_no_circles(tmp_path: Path) -> None:
     hosts = [host("gate"), host("portico", 'ssh.ProxyJump = "gate";'), host("www", 'ssh.ProxyJump = "portico";')]
     assert warnings(tmp_path, *hosts, host("db", 'ssh.ProxyJump = "gate,portico";')) == ()

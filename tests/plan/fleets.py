@@ -129,6 +129,7 @@ def policies(draw):
         "confirm": draw(st.sampled_from([0.0, 30.0])),
         "reboot": draw(st.sampled_from(["never", "if needed", "always"])),
         "checks": draw(st.booleans()),
+        "reroute": draw(st.booleans()),
     }
 
 

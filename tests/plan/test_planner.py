@@ -9,13 +9,13 @@ import pytest
 
 from nixhive_nb.deployment import inventory as inventories
 from nixhive_nb.deployment import ways
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan import plan as plans
 from nixhive_nb.plan.facts import HostFacts, Seen, Wanted
 from nixhive_nb.plan.plan import Options, Plan, Survey
 from nixhive_nb.plan.planner import Goal, plan_build, plan_reboot, plan_rollback, plan_transfer
-from nixhive_nb.plan.routes import store_host
 from tests.counting import counted
 from tests.plan.fleets import CHECK, by_id, deploy, instance, inventory, waits_for
 
@@ -172,7 +172,8 @@ class TestReboots:
     def test_a_host_is_rebooted_after_its_activation_and_after_all_copies_that_need_it(self):
         steps = by_id(deploy(EXAMPLE, "*", reboot="if needed"))
         assert steps["reboot:portico"].needs == ("activate:portico",)
-        assert set(steps["reboot:portico"].after) == {"fetch:www-1", "fetch:www-2", "fetch:www-3"}
+        fetches = {"fetch:www-1", "fetch:www-2", "fetch:www-3"}
+        assert set(steps["reboot:portico"].after) == {*fetches, "push:www>ssh://portico"}
         assert steps["activate:www-1"].after == ("reboot:portico",)
 
     @pytest.mark.parametrize("kind", ["test", "dry-activate"])

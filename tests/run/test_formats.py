@@ -114,6 +114,7 @@ def test_a_run_is_resumed_with_what_was_asked_for(folder, run):
     request = plain(history.request_of(history.find(folder, run)))
     assert request[2].pop("refuse") == []  # which came later
     assert request[2].pop("build_on") == ""  # and this
+    assert request[2].pop("reroute") is False  # and this
     assert request == READ[run]["request"]
 
 
