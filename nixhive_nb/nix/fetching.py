@@ -52,26 +52,34 @@ def root_name(run: str, path: str, *, relay: bool = False) -> str:
     return f"{run}-{found[1] if found else 'path'}{'-relay' if relay else ''}"
 
 
-def fetch(path: str, root: str, *, stall: float, limit: int = FETCH_SECONDS, by: Elevation = SUDO) -> str:
-    """Return the shell words that have a host fetch a path.
+def fetch(
+    path: str,
+    root: str,
+    *,
+    stall: float,
+    limit: int = FETCH_SECONDS,
+    by: Elevation = SUDO,
+    gone: Sequence[str] = (),
+) -> str:
+    """Return the shell words that have a host fetch a path. Roots of runs that are `gone` are removed.
 
     It is ended on the host when no byte moves for `stall` seconds, and after `limit` seconds in all.
     """
-    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK, by=by)
+    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK, by=by, gone=gone)
 
 
-def build(derivation: str, root: str, flags: Sequence[str]) -> str:
+def build(derivation: str, root: str, flags: Sequence[str], *, by: Elevation = SUDO) -> str:
     """Return the shell words that have a host build a derivation, which is kept there meanwhile.
 
     A build may be silent for long: it is ended after the whole time alone.
     """
     limit = str(FETCH_SECONDS)
-    return _command("fetch", derivation, root, limit, limit, "--keep-going", *commands.LOG, *flags)
+    return _command("fetch", derivation, root, limit, limit, "--keep-going", *commands.LOG, *flags, by=by)
 
 
-def keep(path: str, root: str, *, by: Elevation = SUDO) -> str:
+def keep(path: str, root: str, *, by: Elevation = SUDO, gone: Sequence[str] = ()) -> str:
     """Return the words that keep a path on a host from being collected, also before it is there."""
-    return _command("keep", path, root, by=by)
+    return _command("keep", path, root, by=by, gone=gone)
 
 
 def release(root: str, *, by: Elevation = SUDO) -> str:
@@ -98,7 +106,7 @@ def read(line: str) -> Moves | Stalled | Rooted | None:
     return None
 
 
-def _command(*words: str, by: Elevation = SUDO) -> str:
+def _command(*words: str, by: Elevation = SUDO, gone: Sequence[str] = ()) -> str:
     as_root = f"as_root() {{ {by.before(_WORDS)}; }}"
-    settings = f"connect={commands.CONNECT_TIMEOUT}\n{as_root}"
+    settings = f"connect={commands.CONNECT_TIMEOUT} gone={shlex.quote(' '.join(gone))}\n{as_root}"
     return f"set -- {shlex.join(words)}\n{settings}\n{command.own_script('nix/fetch.sh')}"

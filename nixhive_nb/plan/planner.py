@@ -101,15 +101,15 @@ def plan_transfer(
     steps = build_steps(inventory, needed, known or {}, survey, realise=True, elsewhere=elsewhere)
     ready = {system: step_id("register", system) for system in needed}
     if inventory.signing_key:
-        signs = [sign_step(system) for system in needed]
+        signs = [sign_step(system) for system in needed if system not in elsewhere]
         steps += signs
         ready |= {step.system: step.id for step in signs}
-    builds = builds_elsewhere(lacking, places)
+    builds = builds_elsewhere(inventory, lacking, places, by_itself)
     from_relays = [target for target in lacking if target.instance not in by_itself]
-    pushes = [built_before(step, places_at(step, lacking, places)) for step in _push_steps(from_relays, ready)]
+    pushes = [built_before(step, places_at(step, lacking, places), builds) for step in _push_steps(from_relays, ready)]
     pushed = {(step.system, step.store): (step.id,) for step in pushes}
     fetches = [
-        built_before(_fetch_step(inventory, target, ready, pushed), places.get(target.instance, ""))
+        built_before(_fetch_step(inventory, target, ready, pushed), places.get(target.instance, ""), builds)
         for target in lacking
     ]
     steps += [*builds, *pushes, *fetches]
@@ -132,7 +132,7 @@ def plan_transfer(
         options=options,
         warnings=(
             *_signing_warning(inventory, [target for target in lacking if target.instance not in places]),
-            *placing_warnings(lacking, places, by_itself),
+            *placing_warnings(inventory, lacking, places, by_itself, survey),
             *map(warning, twins(seen)),
             *_platform_warnings(inventory, chosen, seen),
             *(_power_warnings([target.instance for target in lacking], seen) if verb == "deploy" else ()),
@@ -140,6 +140,8 @@ def plan_transfer(
         allowed=allowed_failures(options.max_failures, len(chosen)) if verb == "deploy" else None,
         wanted=wanted_among(survey, systems),
         seen=seen,
+        places=tuple(one for one in (survey.places if survey else ()) if one.store in places.values()),
+        sendings=tuple(one for one in (survey.sendings if survey else ()) if one.store in places.values()),
         terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 
