@@ -23,7 +23,7 @@ from nixhive_nb.hosts.powers import Powers
 from nixhive_nb.hosts.reboot import Reboot
 from nixhive_nb.hosts.settled import see_settled
 from nixhive_nb.nix.build import Builds, Built
-from nixhive_nb.nix.build_there import build_there
+from nixhive_nb.nix.build_there import BuildsThere, places_in
 from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
@@ -89,6 +89,7 @@ class NixSsh:
         powers: Powers | None = None,
         examine: Examine | None = None,
         ahead: Ahead | None = None,
+        gone: Sequence[str] = (),
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
 
@@ -98,7 +99,8 @@ class NixSsh:
         run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
         unless `powers` know that from before; they have the passwords, too. `examine` is what each probe does in place
         of asking how the host is; it gets its system, where that is in this machine's store. `ahead` is what
-        began to be built before the plan was made.
+        began to be built before the plan was made. `gone` are runs that were
+        killed.
         """
         self._examine = examine
         self._power = power
@@ -117,7 +119,8 @@ class NixSsh:
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
         connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
-        self._places = {step.id: step for step in plan.steps if step.kind == "build" and step.store}
+        self._places = places_in(plan)
+        elsewhere = (step for step in plan.steps if step.store and step.kind in ("build", "probe"))
         self._builds = Builds(
             inventory,
             source,
@@ -126,7 +129,7 @@ class NixSsh:
             realise=plan.options.realise,
             show_trace=show_trace,
             wanted=plan.wanted,
-            elsewhere={step.system for step in self._places.values()},
+            elsewhere={system for step in elsewhere for system in step.systems},
             ahead=ahead,
         )
         stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
@@ -141,7 +144,9 @@ class NixSsh:
             stall=plan.options.stall,
             elevate={name: one.elevate for name, one in inventory.instances.items() if one.elevate},
             passwords=self._powers.passwords({name: one.elevate for name, one in inventory.instances.items()}),
+            gone=gone,
         )
+        self._there = BuildsThere(self._builds, self._transfer, plan)
 
     async def perform(self, step: Step, tell: Tell) -> Result:
         """Do what a step says."""
@@ -149,9 +154,10 @@ class NixSsh:
             "probe": self._probe,
             "instantiate": self._builds.instantiate,
             "missing": self._missing,
+            "send": self._there.send,
             "build": self._build,
             "register": self._builds.register,
-            "sign": self._builds.sign,
+            "sign": self._sign,
             "push": self._push,
             "fetch": self._fetch,
             "activate": self._activate,
@@ -160,7 +166,13 @@ class NixSsh:
         }
         return await performers[step.kind](step, tell)
 
+    async def end(self) -> None:
+        """Let go of what hosts keep for builds of this run."""
+        await self._there.end()
+
     async def _probe(self, step: Step, tell: Tell) -> Result:
+        if step.store:
+            return await self._there.ask(step, tell)
         if step.path:
             seen = self._seen.get(step.instance)
             return await see_settled(
@@ -186,8 +198,10 @@ class NixSsh:
     async def _ask(self, instance: str) -> HostFacts:
         return await scripts.ask(self._links, instance, self._keeping)
 
-    async def _missing(self, step: Step, _tell: Tell) -> Result:
+    async def _missing(self, step: Step, tell: Tell) -> Result:
         """Find out what an instance lacks; nothing can be told of a system that is not built yet."""
+        if not step.instance:
+            return await self._there.missing(step, tell)
         built = await self._builds.known(step.system, step.path)
         if built is None:
             return Result(outcome="unchanged", how="not built")
@@ -202,9 +216,10 @@ class NixSsh:
         )
 
     async def _build(self, step: Step, tell: Tell) -> Result:
-        if step.store:
-            return await build_there(step, self._builds, self._transfer, tell)
-        return await self._builds.build(step, tell)
+        return await (self._there if step.store else self._builds).build(step, tell)
+
+    async def _sign(self, step: Step, tell: Tell) -> Result:
+        return await (self._there if step.store else self._builds).sign(step, tell)
 
     def _result(self, step: Step) -> Built:
         """Return what a step moves, with the store where it is if that is not here."""

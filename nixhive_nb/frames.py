@@ -164,8 +164,9 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
     For a build: index `system`; `action`, `wanted`, `derivation` (str). Else index `instance`; `wave`, `batch` (Int64),
     `system`, `current`, `wanted` (str, paths), `action` (str), `moves` (Int64, bytes that the instance lacks), `store`
     (str, where it gets them from, empty for this machine), `reboot` (boolean, whether the wanted system needs one),
-    `generation` (Int64, of the profile). Of a plan that asked no host, `current`, `moves`, `reboot` and `generation`
-    are empty.
+    `generation` (Int64, of the profile), `built_on` (str, the store that builds the system, empty for this machine),
+    `to_send` (Int64, bytes that this store lacks of what builds it). Of a plan that asked no host, `current`, `moves`,
+    `reboot`, `generation` and `to_send` are empty.
     """
     if plan.verb == "build":
         return _frame_of(system_rows(plan), "system", {"action": "str", "wanted": "str", "derivation": "str"})
@@ -180,6 +181,8 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
         "store": "str",
         "reboot": "boolean",
         "generation": "Int64",
+        "built_on": "str",
+        "to_send": "Int64",
     }
     return _frame_of(instance_rows(plan), "instance", types)
 

@@ -19,13 +19,14 @@ from nixhive_nb.plan.early import Early
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.guards import check_allowed, check_named, guards, refusals
 from nixhive_nb.plan.options import How, options_of
-from nixhive_nb.plan.placing import is_elsewhere
+from nixhive_nb.plan.placing import is_elsewhere, places_of
 from nixhive_nb.plan.plan import BRINGING, ON_INSTANCES, Options, Verb
 from nixhive_nb.plan.planner import plan_build, plan_reboot, plan_rollback, plan_transfer
 from nixhive_nb.plan.resume import goals_of
 from nixhive_nb.plan.settled import confirmed
 from nixhive_nb.plan.status import TO_DEPLOY, standings
 from nixhive_nb.plan.survey import plan_evaluation, plan_survey
+from nixhive_nb.plan.survey import targets_of as targets_in
 from nixhive_nb.run import history, made_from
 from nixhive_nb.workspace import unwatched
 
@@ -89,6 +90,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the plan that it is for: what is built elsewhere need not be what this machine can build."""
     verb: Verb | None = None
     """That of the plan, where what it will build may begin to be built meanwhile."""
+    places: bool = False
+    """Whether the places that build are asked as well."""
 
 
 def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow: Follow | None = None) -> Plan:
@@ -105,6 +108,7 @@ def plan_of(work: Workspace, request: Request, *, measure: bool = False, follow:
         no=request.no,
         options=request.options,
         verb=request.verb if request.verb in BRINGING and not _may_be_refused(work, request) else None,
+        places=request.verb in BRINGING,
     )
     return _complete(work, request, _steps(work, request, targets, survey(work, targets, asked, follow)))
 
@@ -122,7 +126,7 @@ def resumed(work: Workspace, run: str = "", *, refuse: Collection[str] = (), fol
         how = {**how, "refuse": refuse}
     request = Request.of(verb, patterns, how)
     targets = targets_of(work, request.patterns)
-    asked = Asked(measure=verb == "push", power=verb != "push", no=request.no, options=request.options)
+    asked = Asked(measure=verb == "push", power=verb != "push", no=request.no, options=request.options, places=True)
     seen = survey(work, targets, asked, follow)
     done = confirmed(seen, verb, request.options)
     request = msgspec.structs.replace(request, left_out=tuple(sorted(done)))
@@ -157,7 +161,10 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
         built = [name for name in systems if not known.get(name) and not is_elsewhere(inventory, name, asked.options)]
         check_platforms(inventory, built)
     options = options_of(How(), "survey")
-    plan = plan_survey(inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure)
+    places = places_of(inventory, targets_in(inventory, targets), asked.options, known) if asked.places else {}
+    plan = plan_survey(
+        inventory, targets, options, known, evaluate=asked.evaluate, measure=asked.measure, places=places
+    )
     early = None
     if asked.verb is not None and _is_in_parts(plan):
         here = [name for name in plan.systems if not is_elsewhere(inventory, name, asked.options)]

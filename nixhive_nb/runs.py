@@ -11,8 +11,9 @@ from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import StateError
 from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
 from nixhive_nb.nix.ahead import Ahead
+from nixhive_nb.plan.plan import BRINGING
 from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
-from nixhive_nb.run import made_from
+from nixhive_nb.run import history, made_from
 from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_name
 from nixhive_nb.run.early import beginning
 from nixhive_nb.run.found import survey_of
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from nixhive_nb.workspace import Workspace
 
 _log = logging.getLogger(__name__)
+_DAY = 86400.0
+"""Roots on hosts that are older are removed by anybody who comes there."""
 _NAMED = 5
 """How many instances a warning names."""
 
@@ -196,6 +199,7 @@ def _backend(
         power=power,
         examine=examine,
         ahead=ahead,
+        gone=history.killed(work.places.folder, within=_DAY) if plan.verb in BRINGING else (),
     )
 
 

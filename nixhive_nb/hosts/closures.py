@@ -37,7 +37,7 @@ async def lacking(links: HostLinks, instance: str, sizes: Mapping[str, int]) -> 
     Raises `ConnectionFailed`, `LinkLost`, or `NixError` where its Nix gives no answer.
     """
     total = 0
-    for paths in _chunks(sizes):
+    for paths in chunks(sizes):
         ended = await links.kept(instance).run(commands.remote_invalid(paths), seconds=LOOK_SECONDS)
         answer = set(_checked(ended, instance).split())
         total += sum(sizes[path] for path in paths if path in answer)
@@ -60,7 +60,7 @@ async def closure_sizes(links: HostLinks, instance: str, path: str) -> dict[str,
 def local_closure_sizes(path: str) -> dict[str, int]:
     """Return the closure of a path that is in this machine's store, with the bytes of each path. Raises `NixError`."""
     closure = _local(commands.closure(path)).split()
-    sizes = [size for paths in _chunks(closure) for size in _local(commands.sizes(paths)).split()]
+    sizes = [size for paths in chunks(closure) for size in _local(commands.sizes(paths)).split()]
     found = _sizes(closure, sizes)
     if found is None:
         raise NixError(f"The sizes of {path} in this machine's Nix store cannot be read.")
@@ -110,7 +110,8 @@ def _local(argv: Sequence[str]) -> str:
     return ended.stdout
 
 
-def _chunks(paths: Iterable[str]) -> Iterator[list[str]]:
+def chunks(paths: Iterable[str]) -> Iterator[list[str]]:
+    """Yield paths in lists that one command of a shell may name."""
     chunk: list[str] = []
     length = 0
     for path in paths:

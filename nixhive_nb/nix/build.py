@@ -16,8 +16,11 @@ from nixhive_nb.deployment.places import ROOTS
 from nixhive_nb.deployment.sources.source import EVALUATED
 from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import NixError, StepFailed
+from nixhive_nb.hosts.closures import chunks
 from nixhive_nb.nix import commands
 from nixhive_nb.nix.realise import Realised, Recipes, Together, invalid, realise
+from nixhive_nb.nix.recipes import needs_of
+from nixhive_nb.nix.signatures import signed_lines, vouched
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.ssh.config import nix_ssh_opts
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.nix.ahead import Ahead
+    from nixhive_nb.plan.places import Need
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
@@ -105,6 +109,7 @@ class Builds:
         self._wanted = {one.system: (one.path, one.derivation) for one in wanted if one.derivation}
         self._warnings: dict[str, tuple[str, ...]] = {}
         self._takes = {one.system: one.takes for one in wanted if one.derivation}
+        self._needs = {one.system: one.needs for one in wanted if one.derivation}
         self._present: set[str] = set()
         self._seen: set[str] = set()
         """The systems that Nix has evaluated, if in a process that then failed for another."""
@@ -125,6 +130,14 @@ class Builds:
     def result(self, system: str) -> Built:
         """Return the result of a system whose `build` step is done."""
         return self._built[system]
+
+    def wanted(self, system: str) -> str:
+        """Return the store path that a system evaluated to."""
+        return self._wanted[system][0]
+
+    def derivation(self, system: str) -> str:
+        """Return the derivation of a system that was evaluated."""
+        return self._wanted[system][1]
 
     async def known(self, system: str, path: str = "") -> Built | None:
         """Return a system whose result is in this machine's store already, None for one that is not."""
@@ -180,6 +193,7 @@ class Builds:
             path=path,
             derivation=derivation,
             takes=self._takes[system],
+            needs=self._needs.get(system, ()),
             warnings=self._warnings.get(system, ()),
         )
 
@@ -210,6 +224,9 @@ class Builds:
             self._wanted[system] = (found["result"], found["derivation"])
             self._seen.add(system)
         self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])
+        for system in systems:
+            if system in self._elsewhere:
+                self._needs[system] = await self.needs(system)
         return None
 
     async def _taken_along(self, systems: Sequence[str], paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -298,6 +315,32 @@ class Builds:
         """Return what builds a system, as something to be copied: its derivation, with all that this needs."""
         derivation = self._wanted[system][1]
         return Built(path=derivation, sizes=await self._sizes(derivation))
+
+    async def needs(self, system: str) -> tuple[Need, ...]:
+        """Return what a system, and all that builds it, ask of the machine that builds them; see `needs_of`."""
+        if self._needs.get(system):
+            return self._needs[system]
+        derivation = self._wanted[system][1]
+        closure = (await _checked(commands.closure(derivation))).split()
+        derivations = [path for path in closure if path.endswith(".drv")]
+        return await asyncio.to_thread(needs_of, derivation, derivations)
+
+    async def unsigned(self, paths: Collection[str], keys: Collection[str]) -> set[str]:
+        """Return those of the paths that neither their content nor one of these keys (by name) vouches for."""
+        found: set[str] = set()
+        for some in chunks(path for path in paths if not path.endswith(".drv")):
+            said = await _checked(commands.signatures(some))
+            found |= {path for path, words in signed_lines(said) if not vouched(words, keys)}
+        return found
+
+    @property
+    def signing_key(self) -> str:
+        """The file with the key of the deployment; empty where it has none."""
+        return self._inventory.signing_key or ""
+
+    async def sign_paths(self, paths: Sequence[str]) -> None:
+        """Sign paths of this store. Raises `NixError`."""
+        await _checked(commands.sign_paths(paths, self.signing_key))
 
     async def sign(self, step: Step, _tell: Tell) -> Result:
         """Sign the closure of a system, so that instances accept it from their relay."""

@@ -61,6 +61,22 @@ def sign(path: str, key_file: str) -> list[str]:
     return [*NEW_COMMAND, "store", "sign", "--recursive", "--key-file", key_file, path]
 
 
+def signatures(paths: Sequence[str]) -> list[str]:
+    """Print each of the paths of the local store with who vouches for it: see `nix.signatures`."""
+    return [*NEW_COMMAND, "path-info", "--sigs", *paths]
+
+
+def remote_signatures(path: str) -> str:
+    """Return the shell words that print the same of a path on a host, and of all that it needs."""
+    return shlex.join([*NEW_COMMAND, "path-info", "--recursive", "--sigs", path])
+
+
+def sign_paths(paths: Sequence[str], key_file: str, store: str = "") -> list[str]:
+    """Sign paths, in another store where one is named. The key is read by Nix from its file, and stays here."""
+    where = ("--store", store) if store else ()
+    return [*NEW_COMMAND, "store", "sign", *where, "--key-file", key_file, *paths]
+
+
 def copy(path: str, store: str, options: Sequence[str] = (), *, substitute: bool = True, source: str = "") -> list[str]:
     """Copy a path and what it needs to a store; the other side may take what it can from its own substituters.
 

@@ -90,6 +90,7 @@ class Transfer:
         passwords: Mapping[str, Password] | None = None,
         trust: float = 5.0,
         renew: float = 3600.0,
+        gone: Sequence[str] = (),
     ) -> None:
         """Take what a run knows: `stores`, URLs by name; `copies`, how many may leave this machine at once.
 
@@ -97,8 +98,12 @@ class Transfer:
         kept on hosts by roots that are named after the `run`, and made as new each `renew` seconds. What moves no byte
         for `stall` seconds is given up. A store that can hold no root is taken for `trust` seconds to have what it was
         seen to have. `elevate` has how root is become, for instances where that is not by sudo, and
-        `passwords` what sudo is told where it asks for one.
+        `passwords` what sudo is told where it asks for one. What runs that are `gone` have left on a host is
+        removed when something is kept there.
         """
+        self._gone = tuple(gone)
+        self._there: dict[tuple[SshStore, str], bool] = {}
+        """What is kept on hosts of stores that build, and whether as on a relay."""
         self._elevate = elevate or {}
         self._passwords = passwords or {}
         self._roots = Roots(self._on, run=run, renew=renew, by=self._by)
@@ -123,7 +128,7 @@ class Transfer:
         pushed = self._pushed[step.store, built.path] = _Pushed()
         tried: tuple[str, ...] = ()
         if where is not None and not where.is_elsewhere:
-            got = await self._get(partial(self._there, where), built, tell, where, sources=sources, relay=True)
+            got = await self._get(partial(self._fetched_there, where), built, tell, where, sources=sources, relay=True)
             if got.is_rooted:
                 pushed.rooted = where
                 self._roots.hold(where, built.path, relay=True)
@@ -149,30 +154,65 @@ class Transfer:
         await self._see_there(built.path, store)
         return copied
 
-    async def copy_recipe(self, store: str, recipe: Built, tell: Tell) -> Result:
-        """Copy a derivation and all that it needs to the store that will build it."""
+    async def copy_recipe(self, store: str, recipe: Built, lacks: int, tell: Tell) -> Result:
+        """Copy a derivation and all that it needs to the store that will build it, which `lacks` so many bytes."""
         url = self._url_of(store)
         where = ssh_store(url)
         # Its own substituters have no derivations.
         asked = where.host if where and self._is_ours(where) else ""
-        return await self._copy(recipe, url, tell, asked=asked, substitute=False)
+        return await self._copy(recipe, url, tell, asked=asked, substitute=False, expected=lacks)
 
-    async def build(self, store: str, derivation: str, path: str, flags: Iterable[str], heard: Heard) -> int:
-        """Have the host of a store build a derivation, whose result is kept there; return the exit status."""
+    async def on(
+        self, store: str, command: str, *, seconds: float, on_line: Callable[[str], None] = lambda _: None
+    ) -> int:
+        """Run a command on the host of a store that builds, and return its exit status. Raises `HiveError`."""
+        return await self._on(self._builder(store), command, seconds=seconds, on_line=on_line)
+
+    async def build(self, store: str, derivation: str, flags: Iterable[str], heard: Heard) -> int:
+        """Have the host of a store build a derivation that is kept there, and return the exit status."""
+        by = self._by(self._builder(store))
+        command = fetching.build(derivation, self._roots.name(derivation), list(flags), by=by)
+        return await self.on(store, command, seconds=fetching.FETCH_SECONDS + 60, on_line=heard)
+
+    async def keep_there(self, store: str, path: str, *, relay: bool = False) -> None:
+        """Keep a path on the host of a store that builds, also before it is there."""
+        where = self._builder(store)
+        # First: of a link that is lost it is not known what was done.
+        self._roots.hold(where, path, relay=relay)
+        self._there[where, path] = relay
+        command = fetching.keep(path, self._roots.name(path, relay=relay), by=self._by(where), gone=self._gone)
+        await self._on(where, command, seconds=_SEE_SECONDS)
+
+    async def let_go_there(self, store: str, path: str) -> None:
+        """Let a path go that is not needed any more on the host of a store that builds."""
+        await self._let_go(self._builder(store), path)
+
+    async def let_all_go_there(self) -> None:
+        """Let all go that is kept on hosts of stores that build."""
+        await asyncio.gather(*(self._let_go(where, path) for where, path in tuple(self._there)))
+
+    async def _let_go(self, where: SshStore, path: str) -> None:
+        relay = self._there.pop((where, path), None)
+        # What was pushed to it stays as what is pushed elsewhere does.
+        if relay is None or any(one.rooted == where for (_, other), one in self._pushed.items() if other == path):
+            return
+        await self._roots.release(where, path, relay=relay)
+
+    async def sign_there(self, store: str, paths: Sequence[str], key: str) -> None:
+        """Sign paths on the host of a store with a key that is here. Raises `StepFailed`."""
+        url, options = self._for_nix(self._url_of(store))
+        # The older protocol cannot take signatures.
+        argv = commands.sign_paths(paths, key, f"ssh-ng://{url.partition('://')[2]}")
+        ask = partial(process.stream, argv, env={"NIX_SSHOPTS": options})
+        ended = await knock.persist(ask, _without_options(store), lambda _: None)
+        if ended.status:
+            raise StepFailed(last_words(ended.stderr))
+
+    def _builder(self, store: str) -> SshStore:
         where = ssh_store(self._url_of(store))
         if where is None or where.is_elsewhere:
             raise StepFailed(f"{store} cannot build: its login has to be that of a host with a Nix of its own.")
-        # Before it is there: no collection comes between its build and its use.
-        keep = fetching.keep(path, self._roots.name(path, relay=True))
-        rooted: list[str] = []
-        await self._on(where, keep, seconds=_SEE_SECONDS, on_line=rooted.append)
-        if any(isinstance(fetching.read(line), fetching.Rooted) for line in rooted):
-            self._roots.hold(where, path, relay=True)
-        command = fetching.build(derivation, self._roots.name(derivation), list(flags))
-        status = await self._on(where, command, seconds=fetching.FETCH_SECONDS + 60, on_line=heard)
-        self._roots.hold(where, derivation)
-        await self._roots.release(where, derivation)
-        return status
+        return where
 
     async def fetch(self, step: Step, built: Built, tell: Tell, sources: Sequence[str] = ()) -> Result:
         """Bring a system to an instance: from its relay if it can, otherwise from here.
@@ -182,7 +222,7 @@ class Transfer:
         lost = await self._see_stored(step.store, built, tell)
         host = SshStore(host=step.instance)
         sources = sources or ((step.store,) if step.store else ())
-        got = await self._get(partial(self._here, step.instance), built, tell, host, sources=sources, relay=False)
+        got = await self._get(partial(self._fetched_on, step.instance), built, tell, host, sources=sources, relay=False)
         if got.is_rooted:
             self._roots.hold(host, built.path)
         if got.taken:
@@ -217,7 +257,8 @@ class Transfer:
     async def release_pushed(self, store: str, path: str) -> None:
         """Let a path in a store go that nobody of the run needs there any more."""
         pushed = self._pushed.get((store, path))
-        if pushed is not None and pushed.rooted is not None:
+        # What is built there is kept to the end: others may take it from there as well.
+        if pushed is not None and pushed.rooted is not None and (pushed.rooted, path) not in self._there:
             await self._roots.release(pushed.rooted, path, relay=True)
 
     async def _see_stored(self, store: str, built: Built, tell: Tell) -> str:
@@ -277,7 +318,7 @@ class Transfer:
             words = ("--option", "substituters", name) if name else ()
             taken = TakenContent(built, tell, where.host)
             by = await self._by_kept(where, built.path, root, taken)
-            command = fetching.fetch(built.path, root, stall=self._stall, by=by, words=words)
+            command = fetching.fetch(built.path, root, stall=self._stall, by=by, words=words, gone=self._gone)
             async with self._rerouted.setdefault(name, asyncio.Semaphore(_REROUTED)) if name else _FREELY:
                 why = await run(command, taken)
             is_rooted = is_rooted or taken.rooted
@@ -292,12 +333,12 @@ class Transfer:
         pushed = self._pushed.get((store, path))
         return pushed is not None and pushed.is_there and self._url_of(store) == store
 
-    async def _here(self, instance: str, command: str, taken: TakenContent) -> str:
+    async def _fetched_on(self, instance: str, command: str, taken: TakenContent) -> str:
         """Have an instance fetch a path; return why it did not."""
         ended = await self._links.kept(instance).run(command, seconds=_FETCHING, on_line=taken.heard)
         return last_words(ended.stderr) if ended.exited else ""
 
-    async def _there(self, where: SshStore, command: str, taken: TakenContent) -> str:
+    async def _fetched_there(self, where: SshStore, command: str, taken: TakenContent) -> str:
         """Have the host of a store fetch a path; return why it did not.
 
         Its login may be one that serves a store, and runs no commands.
@@ -406,14 +447,24 @@ class Transfer:
             _log.debug("%s: cannot tell what it lacks", instance, exc_info=True)
             return sum(sizes.values())
 
-    async def _copy(self, built: Built, store: str, tell: Tell, *, asked: str = "", substitute: bool = True) -> Result:
+    async def _copy(
+        self,
+        built: Built,
+        store: str,
+        tell: Tell,
+        *,
+        asked: str = "",
+        substitute: bool = True,
+        expected: int | None = None,
+    ) -> Result:
         """Copy from here. `asked` is the instance whose store it is, where there is one: it tells what it lacks."""
         if not built.local and not built.there:
             raise StepFailed(
                 f"{built.path} is not in this machine's store, and {shown_store(store)} cannot get it by itself. "
                 "Build it: leave out --no build."
             )
-        expected = await self._lacks(asked, built.sizes) if asked else built.size
+        if expected is None:
+            expected = await self._lacks(asked, built.sizes) if asked else built.size
         log = NixLog(built.sizes)
         said: deque[str] = deque(maxlen=_KEPT_LINES)
 

@@ -1,7 +1,7 @@
 # Has a host fetch a path from its own substituters, keeps it from being collected, says what moves, and ends what stalls.
 #
-# It is sent each time and installed nowhere; $connect is how many seconds ssh may take to connect,
-# and as_root has what root is become by. Its words:
+# It is sent each time and installed nowhere; $connect is how many seconds ssh may take to connect, $gone are runs that
+# were killed, whose roots are removed, and as_root has what root is become by. Its words:
 #
 #   fetch PATH ROOT STALL LIMIT WORD…   fetch it; WORDs are for nix-store. The status is that of nix-store
 #   keep PATH ROOT                      make the root, or make it as new
@@ -29,10 +29,11 @@ now() { read -r up _ </proc/uptime && echo "${up%%.*}"; }
 keep() { # path, name
   ! keep_in "$gcroots/nixhive" "$1" "$2" || return 0
   ! keep_in "$gcroots/per-user/$(id -un 2>/dev/null)/nixhive" "$1" "$2" || return 0
-  as_root /bin/sh -c "$as_root" nixhive "$gcroots/nixhive" "$1" "$2" >/dev/null 2>&1 && echo "nixhive rooted"
+  as_root /bin/sh -c "$as_root" nixhive "$gcroots/nixhive" "$1" "$2" "$gone" >/dev/null 2>&1 && echo "nixhive rooted"
 }
 keep_in() { # folder, path, name
   { [ -d "$1" ] || mkdir -p "$1" 2>/dev/null; } && ln -sfn "$2" "$1/$3" 2>/dev/null || return
+  for run in $gone; do rm -f "$1/$run-"*; done 2>/dev/null
   for one in "$1"/*; do
     [ "$one" != "$1/$3" ] || continue
     find "$1" -mindepth 1 -maxdepth 1 -type l -mmin +1440 -exec rm -f {} + 2>/dev/null
@@ -40,7 +41,8 @@ keep_in() { # folder, path, name
   done
   echo "nixhive rooted"
 }
-as_root='mkdir -p "$1" && ln -sfn "$2" "$1/$3" && find "$1" -mindepth 1 -maxdepth 1 -type l -mmin +1440 -exec rm -f {} +'
+as_root='mkdir -p "$1" && ln -sfn "$2" "$1/$3" && for run in $4; do rm -f "$1/$run-"*; done &&
+  find "$1" -mindepth 1 -maxdepth 1 -type l -mmin +1440 -exec rm -f {} +'
 
 release() { # name
   root=$gcroots/nixhive/$1

@@ -60,26 +60,29 @@ def fetch(
     limit: int = FETCH_SECONDS,
     by: Elevation = SUDO,
     words: Sequence[str] = (),
+    gone: Sequence[str] = (),
 ) -> str:
     """Return the shell words that have a host fetch a path, with these words for nix-store besides.
 
-    It is ended on the host when no byte moves for `stall` seconds, and after `limit` seconds in all.
+    Roots of runs that are `gone` are removed. It is ended on the host when no byte moves for `stall` seconds, and
+    after `limit` seconds in all.
     """
-    return _command("fetch", path, root, str(max(1, round(stall))), str(limit), *commands.QUICK, *words, by=by)
+    limits = (str(max(1, round(stall))), str(limit))
+    return _command("fetch", path, root, *limits, *commands.QUICK, *words, by=by, gone=gone)
 
 
-def build(derivation: str, root: str, flags: Sequence[str]) -> str:
+def build(derivation: str, root: str, flags: Sequence[str], *, by: Elevation = SUDO) -> str:
     """Return the shell words that have a host build a derivation, which is kept there meanwhile.
 
     A build may be silent for long: it is ended after the whole time alone.
     """
     limit = str(FETCH_SECONDS)
-    return _command("fetch", derivation, root, limit, limit, "--keep-going", *commands.LOG, *flags)
+    return _command("fetch", derivation, root, limit, limit, "--keep-going", *commands.LOG, *flags, by=by)
 
 
-def keep(path: str, root: str, *, by: Elevation = SUDO) -> str:
+def keep(path: str, root: str, *, by: Elevation = SUDO, gone: Sequence[str] = ()) -> str:
     """Return the words that keep a path on a host from being collected, also before it is there."""
-    return _command("keep", path, root, by=by)
+    return _command("keep", path, root, by=by, gone=gone)
 
 
 def release(root: str, *, by: Elevation = SUDO) -> str:
@@ -106,7 +109,7 @@ def read(line: str) -> Moves | Stalled | Rooted | None:
     return None
 
 
-def _command(*words: str, by: Elevation = SUDO) -> str:
+def _command(*words: str, by: Elevation = SUDO, gone: Sequence[str] = ()) -> str:
     as_root = f"as_root() {{ {by.before(_WORDS)}; }}"
-    settings = f"connect={commands.CONNECT_TIMEOUT}\n{by.taking}\n{as_root}"
+    settings = f"connect={commands.CONNECT_TIMEOUT} gone={shlex.quote(' '.join(gone))}\n{by.taking}\n{as_root}"
     return f"set -- {shlex.join(words)}\n{settings}\n{command.own_script('nix/fetch.sh')}"

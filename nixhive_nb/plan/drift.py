@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nixhive_nb.plan.placing import refused_places
 from nixhive_nb.plan.terms import changed_terms
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ def differences(plan: Plan, fresh: Plan) -> tuple[str, ...]:
 
     An instance that could not be asked, then or now, is no difference: the run will tell.
     """
-    found = (*_systems(plan, fresh), *_instances(plan, fresh), *changed_terms(plan.terms, fresh.terms))
+    found = (
+        *_systems(plan, fresh),
+        *_instances(plan, fresh),
+        *_places(plan, fresh),
+        *changed_terms(plan.terms, fresh.terms),
+    )
     if not found:
         found = tuple(_left_alone(plan, fresh))
     # What is planned for a host depends on whether it could be asked.
@@ -80,6 +86,16 @@ def _instances(plan: Plan, fresh: Plan) -> Iterator[str]:
         ):
             if old != new:
                 yield f"{then.instance}: it {what} {new or _NOTHING} now, and {old or _NOTHING} when the plan was made"
+
+
+def _places(plan: Plan, fresh: Plan) -> Iterator[str]:
+    pairs = [(step.system, step.store) for step in plan.steps if step.kind == "build" and step.store]
+    then, now = refused_places(plan, pairs), refused_places(fresh, pairs)
+    for system, store in pairs:
+        if (system, store) in then and (system, store) not in now:
+            yield f"{store}: it can build {system} now, and could not when the plan was made"
+        elif (system, store) not in then and (system, store) in now:
+            yield now[system, store]
 
 
 def _left_alone(plan: Plan, fresh: Plan) -> Iterator[str]:

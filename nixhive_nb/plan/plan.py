@@ -9,6 +9,7 @@ import msgspec
 
 from nixhive_nb.deployment.revision import Revision
 from nixhive_nb.plan.facts import Seen, Wanted
+from nixhive_nb.plan.places import Place, Sending
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.terms import Terms
 from nixhive_nb.util.said import Whole
@@ -92,6 +93,10 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What each of their systems evaluates to."""
     seen: tuple[Seen, ...] = ()
     """Each of them as it was when it was asked."""
+    places: tuple[Place, ...] = ()
+    """The stores that are to build, as they were then."""
+    sendings: tuple[Sending, ...] = ()
+    """What they lack of what builds each system, where that was measured."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -115,6 +120,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What the systems evaluated to when the plan was made."""
     seen: tuple[Seen, ...] = ()
     """The targeted instances as they were then; empty when no host was asked."""
+    places: tuple[Place, ...] = ()
+    """The stores that build, as they were then."""
+    sendings: tuple[Sending, ...] = ()
+    """What they lack of what builds each system, where that was measured."""
     patterns: tuple[tuple[str, ...], ...] = ()
     """What the user asked for: each element a wave. With `no` and `to` the same plan can be made again."""
     no: tuple[str, ...] = ()

@@ -103,17 +103,17 @@ def plan_transfer(
     steps = build_steps(inventory, needed, known or {}, survey, realise=True, elsewhere=elsewhere)
     ready = {system: step_id("register", system) for system in needed}
     if inventory.signing_key:
-        signs = [sign_step(system) for system in needed]
+        signs = [sign_step(system) for system in needed if system not in elsewhere]
         steps += signs
         ready |= {step.system: step.id for step in signs}
-    builds = builds_elsewhere(lacking, places)
+    builds = builds_elsewhere(inventory, lacking, places, by_itself)
     from_relays = [target for target in lacking if target.instance not in by_itself]
     tree = RelayTree(inventory)
-    pushes = push_steps(tree, from_relays, ready, places, reroute=options.reroute)
+    pushes = push_steps(tree, from_relays, ready, (places, builds), reroute=options.reroute)
     pushed = {(step.system, step.store): step.id for step in pushes}
     fetches = [
         after_relays(
-            built_before(_fetch_step(inventory, target, ready), place),
+            built_before(_fetch_step(inventory, target, ready), place, builds),
             [
                 pushed[target.system, store]
                 for store in way(tree, target.store, place)
@@ -143,7 +143,7 @@ def plan_transfer(
         options=options,
         warnings=(
             *_signing_warning(inventory, [target for target in lacking if target.instance not in places]),
-            *placing_warnings(lacking, places, by_itself),
+            *placing_warnings(inventory, lacking, places, by_itself, survey),
             *map(warning, twins(seen)),
             *_platform_warnings(inventory, chosen, seen),
             *(_power_warnings([target.instance for target in lacking], seen) if verb == "deploy" else ()),
@@ -151,6 +151,8 @@ def plan_transfer(
         allowed=allowed_failures(options.max_failures, len(chosen)) if verb == "deploy" else None,
         wanted=wanted_among(survey, systems),
         seen=seen,
+        places=tuple(one for one in (survey.places if survey else ()) if one.store in places.values()),
+        sendings=tuple(one for one in (survey.sendings if survey else ()) if one.store in places.values()),
         terms=terms_of(inventory, [target.instance for target in chosen]),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.events import Result
@@ -28,3 +28,11 @@ class Backend(Protocol):
         Raises `HiveError` when it cannot be done and `LinkLost` when its end is not known. When the task is
         cancelled it ends what it started, as far as that is safe, and lets `CancelledError` through.
         """
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A backend that has something to let go of when a run has ended."""
+
+    async def end(self) -> None:
+        """Let go of it, in bounded time, whatever became of the steps. Does not raise `HiveError`."""

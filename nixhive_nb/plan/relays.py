@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.stores import store_host, store_names
+from nixhive_nb.plan.placing import built_before
 from nixhive_nb.plan.routes import ALL
 from nixhive_nb.plan.step import Step, step_id
 
@@ -57,15 +58,17 @@ def push_steps(
     tree: RelayTree,
     targets: Iterable[Target],
     ready: Mapping[str, str],
-    places: Mapping[str, str],
+    elsewhere: tuple[Mapping[str, str], Sequence[Step]],
     *,
     reroute: bool = False,
 ) -> list[Step]:
     """Return a step for each system and each store on its way to the targets, those of the upper stores first.
 
-    `ready` has the step after which a system can be sent, `places` the store that builds it for an instance, where
-    that is not here. A relay waits for the one above it. With `reroute` it does not need it: it can be passed by.
+    `ready` has the step after which a system can be sent, `elsewhere` the store that builds it for an instance, where
+    that is not here, and the steps of that. A relay waits for the one above it. With `reroute` it does not need it: it
+    can be passed by.
     """
+    places, builds = elsewhere
     pairs: dict[tuple[str, str], str] = {}
     for target in targets:
         if target.store:
@@ -77,17 +80,16 @@ def push_steps(
     for store, systems in sorted(stores.items(), key=lambda one: len(tree.above(one[0]))):
         for system in systems:
             place = pairs[store, system]
-            built = (step_id("build", system, place),) if place else ()
             before = tuple(step_id("push", system, one) for one in way(tree, store, place)[1:])
             step = Step(
                 id=step_id("push", system, store),
                 kind="push",
                 systems=(system,),
                 store=store,
-                needs=(ready[system], *built),
+                needs=(ready[system],),
                 locks=(ALL, f"store:{store}", *([f"relay:{tree.above(store)[0]}"] if before else [])),
             )
-            found.append(after_relays(step, before, reroute=reroute))
+            found.append(after_relays(built_before(step, place, builds), before, reroute=reroute))
     return found
 
 

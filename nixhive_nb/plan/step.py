@@ -12,6 +12,7 @@ Kind = Literal[
     "probe",
     "instantiate",
     "missing",
+    "send",
     "build",
     "register",
     "sign",
@@ -25,12 +26,15 @@ Kind = Literal[
 ]
 """What a step does, in the order in which a deploy meets them.
 
-probe        ask one instance what it runs; changes nothing. In a deploy: see that one which is as wanted is so still
+probe        ask one instance what it runs; changes nothing. In a deploy: see that one which is as wanted is so still.
+             With a store: ask its host whether it can build
 instantiate  evaluate systems that share their include paths, in one process
-missing      find out what one instance lacks of its wanted system; changes nothing
+missing      find out what one instance lacks of its wanted system; changes nothing. With a store and no instance: what
+             that lacks of what builds the system
+send         bring what builds one system to the store that builds it
 build        build every derivation, in one `nix-store --realise`; with a store, that of one system on its host
 register     the verdict on one system: its result is there, rooted and remembered
-sign         sign the closure of one system with the deployment's key
+sign         sign the closure of one system with the deployment's key; with a store, where it was built
 push         bring one system to one store
 fetch        bring one system to one instance
 activate     make one instance run it, its checks included
@@ -41,10 +45,17 @@ gate         no work: every instance of a wave has come to its end
 """
 CHANGING: tuple[Kind, ...] = ("activate", "reboot")
 """Kinds that change what an instance runs: held back by failures, and never cut off by a first stop."""
-MOVING: tuple[Kind, ...] = ("push", "fetch")
+MOVING: tuple[Kind, ...] = ("send", "push", "fetch")
 """Kinds that move content."""
 
-_SEPARATORS: dict[Kind, str] = {"instantiate": "+", "push": ">", "build": ">"}
+_SEPARATORS: dict[Kind, str] = {
+    "instantiate": "+",
+    "missing": ">",
+    "send": ">",
+    "push": ">",
+    "build": ">",
+    "sign": ">",
+}
 """What stands between the names where a step is about several. In a name it stands behind a backslash."""
 
 
@@ -53,8 +64,8 @@ class StepId(msgspec.Struct, frozen=True, gc=False):
 
     kind: Kind
     subject: tuple[str, ...] = ()
-    """An instance, a system, or a part of a plan. Of `instantiate` the systems, of `push` and a `build` elsewhere the
-    system and the store."""
+    """An instance, a system, or a part of a plan. Of `instantiate` the systems; of `push`, and of what belongs to a
+    build elsewhere, the system and the store."""
 
     def __str__(self) -> str:
         separator = _SEPARATORS.get(self.kind, "")

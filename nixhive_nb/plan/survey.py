@@ -10,6 +10,7 @@ import msgspec
 from nixhive_nb.deployment.stores import store_names
 from nixhive_nb.plan.building import host_step, instantiate_steps
 from nixhive_nb.plan.facts import Seen, Wanted
+from nixhive_nb.plan.placing import asking_steps, measuring_steps
 from nixhive_nb.plan.plan import Options, Plan, Survey, Target
 from nixhive_nb.util.text import count_text
 
@@ -44,10 +45,12 @@ def plan_survey(
     *,
     evaluate: bool = True,
     measure: bool = False,
+    places: Mapping[str, str] | None = None,
 ) -> Plan:
     """Return the plan that asks the targeted instances and evaluates their systems, changing nothing.
 
-    Results in `known` (by system) are taken as they are. `measure` also asks what each instance lacks.
+    Results in `known` (by system) are taken as they are. `measure` also asks what each instance lacks. `places` has the
+    store that builds for each instance whose system is not built here: these are asked, too.
     """
     chosen = targets_of(inventory, targets)
     systems = tuple(dict.fromkeys(target.system for target in chosen))
@@ -55,8 +58,10 @@ def plan_survey(
     steps = [host_step(inventory, target, "probe") for target in chosen]
     probes = {step.instance: step.id for step in steps}
     evaluations = instantiate_steps(inventory, [one for one in systems if one not in taken]) if evaluate else []
-    steps += evaluations
+    asking = asking_steps(inventory, chosen, places or {})
+    steps += [*evaluations, *asking]
     if measure:
+        steps += measuring_steps(asking, evaluations)
         groups = {system: step.id for step in evaluations for system in step.systems}
         steps += [_missing_step(inventory, target, taken, probes, groups) for target in chosen]
     return Plan(

@@ -29,6 +29,7 @@ from nixhive_nb.plan.events import (
     Stopping,
     because_of,
 )
+from nixhive_nb.plan.protocol import Ending
 from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.gates import Policy
 from nixhive_nb.run.hearing import Hearing, OnEvent
@@ -216,7 +217,14 @@ class _Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
-        """Bring every step to its end."""
+        """Bring every step to its end, and the backend to its own."""
+        try:
+            await self._run()
+        finally:
+            if isinstance(self._backend, Ending):
+                await self._backend.end()
+
+    async def _run(self) -> None:
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._stopping:  # before we began

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.facts import CheckResult, Seen, Wanted
+from nixhive_nb.plan.places import Place, Sending
 from nixhive_nb.plan.plan import Survey
 
 if TYPE_CHECKING:
@@ -35,7 +36,19 @@ def survey_of(report: Report) -> Survey:
         targets=plan.targets,
         wanted=tuple(wanted[system] for system in plan.systems if system in wanted),
         seen=tuple(_seen(report, target.instance) for target in plan.targets if target.instance in asked),
+        places=tuple(_place(report.steps[step.id]) for step in plan.steps if step.kind == "probe" and step.store),
+        sendings=tuple(
+            Sending(system=step.system, store=step.store, lacks=result.size, refusal=result.refusal)
+            for step in plan.steps
+            if step.kind == "missing" and not step.instance and (result := report.steps[step.id].result)
+        ),
     )
+
+
+def _place(record: StepRecord) -> Place:
+    if record.result is not None and record.result.place is not None:
+        return record.result.place
+    return Place(store=record.subject, error=record.reason or "it was not asked")
 
 
 def _evaluated(step: Step, record: StepRecord) -> dict[str, Wanted]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,7 @@ from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.journal import RUNS, End, Head, is_locked
 from nixhive_nb.run.report import Tally
 from nixhive_nb.util.suggest import near
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -105,6 +107,20 @@ def last(folder: Path, verbs: Collection[str], *, ended: bool = False) -> RunEnt
         if entry.verb in verbs and not (ended and entry.state == "running"):
             return entry
     raise OptionError(f"No {' or '.join(verbs)} is noted in {folder / RUNS} yet.")
+
+
+def killed(folder: Path, *, within: float) -> tuple[str, ...]:
+    """Return the ids of runs that were killed, whose journals were written to in the last `within` seconds."""
+    since = time.time() - within
+    found = []
+    for file in (folder / RUNS).glob("*.jsonl"):
+        with swallowed(_log, f"looking whether {file} is that of a killed run", OSError):
+            if not file.is_file() or file.stat().st_mtime < since or is_locked(file):
+                continue
+            head, last = _first_and_last(file)
+            if isinstance(head, Head) and head.run == file.stem and not isinstance(last, End):
+                found.append(file.stem)
+    return tuple(sorted(found))
 
 
 def find(folder: Path, run: str = "") -> RunEntry:

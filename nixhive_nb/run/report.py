@@ -240,18 +240,31 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def _system(self, name: str, record: StepRecord) -> SystemRecord:
         result = record.result or Result()
+        there = dict.fromkeys(one.result.how for one in self._built_there(name) if one.result)
         return SystemRecord(
             system=name,
             outcome=record.outcome,
             reason=record.reason,
             result=result.path,
             derivation=result.derivation,
-            how=result.how,
+            how=", ".join(there) or result.how,
             size=result.size,
             seconds=self._build_seconds(name),
             log=record.log,
             log_file=self._log_file(record),
         )
+
+    def _built_there(self, system: str) -> list[StepRecord]:
+        """Return how the builds of a system on other machines went."""
+        return self._builds_there.get(system, [])
+
+    @cached_property
+    def _builds_there(self) -> dict[str, list[StepRecord]]:
+        found: dict[str, list[StepRecord]] = {}
+        for step in self.plan.steps:
+            if step.kind == "build" and step.store:
+                found.setdefault(step.system, []).append(self.steps[step.id])
+        return found
 
     def _build_seconds(self, system: str) -> float | None:
         """Return the seconds from the start of the build to the verdict on a system."""

@@ -19,6 +19,7 @@ from nixhive_nb.hosts.activation import NEEDS_REBOOT, UNITS_FAILED
 from nixhive_nb.hosts.settled import seen_text, unchanged
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
+from nixhive_nb.plan.places import Place
 from nixhive_nb.plan.settled import CHANGES_RUNNING, FRESH_SECONDS, SETS_PROFILE, is_settled
 from nixhive_nb.testing.clock import VirtualClock
 from nixhive_nb.testing.host import SimulatedHost
@@ -82,10 +83,12 @@ class Simulated:
         self._wanted = {one.system: one for one in plan.wanted}
         self._seen = {one.instance: one for one in plan.seen}
         self._pushes = {step.id: step.store for step in plan.steps if step.kind == "push"}
+        self._elsewhere = {step.system for step in plan.steps if step.kind == "build" and step.store}
         self._performers = {
             "probe": self._probe,
             "instantiate": self._instantiate,
             "missing": self._missing,
+            "send": self._send,
             "build": self._build,
             "register": self._register,
             "sign": self._sign,
@@ -114,6 +117,8 @@ class Simulated:
         return host
 
     async def _probe(self, step: Step, _tell: Tell) -> Result:
+        if step.store:
+            return Result(outcome="unchanged", place=Place(store=step.store, asked=self._now(), trusted=True))
         if step.path:
             return await self._see_settled(step)
         host = await self._reached(step)
@@ -132,6 +137,9 @@ class Simulated:
         return unchanged(facts, step.path, how=seen_text(asked))
 
     async def _missing(self, step: Step, _tell: Tell) -> Result:
+        if not step.instance:
+            there = self._path(step) in self._fleet.store(step.store)
+            return Result(outcome="unchanged", size=0 if there else self._world.recipe)
         host = await self._reached(step)
         path = self._path(step)
         if path not in self._fleet.built:
@@ -154,6 +162,8 @@ class Simulated:
         return Wanted(system=system, path=path, derivation=f"{path}.drv")
 
     async def _build(self, step: Step, tell: Tell) -> Result:
+        if step.store:
+            return await self._build_there(step)
         wanted = [system for system in step.systems if not self._wanted[system].error]
         for number, system in enumerate(wanted, start=1):
             if self._wanted[system].path not in self._fleet.built:
@@ -173,11 +183,35 @@ class Simulated:
         if step.path or path in self._fleet.built:
             how = "kept" if step.path else "present"
             return Result(outcome="unchanged", path=path, how=how, size=size)
+        if step.system in self._elsewhere:
+            return Result(path=path, derivation=f"{path}.drv", how="instantiated")
         if step.system in self._world.unbuildable:
             raise StepFailed(f"the builder of {step.system} failed")
         if self._options.realise:
             self._fleet.built.add(path)
         return Result(path=path, derivation=f"{path}.drv", how="built", size=size)
+
+    async def _send(self, step: Step, tell: Tell) -> Result:
+        host = self._fleet.host(store_host(step.store))
+        await self._sleep(host.model.latency)
+        host.answer(self._now())
+        size = self._world.recipe
+        if self._path(step) in host.paths:
+            return Result(outcome="unchanged", how="present", size=size)
+        await self._copied(host, size, tell)
+        return Result(sent=size, size=size)
+
+    async def _build_there(self, step: Step) -> Result:
+        host, path = self._fleet.host(store_host(step.store)), self._path(step)
+        host.answer(self._now())
+        if path in host.paths:
+            return Result(outcome="unchanged", path=path, how=f"present on {step.store}")
+        await self._sleep(self._world.building)
+        host.answer(self._now())
+        if step.system in self._world.unbuildable:
+            raise StepFailed(f"the builder of {step.system} failed")
+        host.paths.add(path)
+        return Result(path=path, how=f"built on {step.store}")
 
     async def _sign(self, step: Step, _tell: Tell) -> Result:
         return Result(path=self._path(step))

@@ -61,6 +61,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     sizes: dict[str, int] = {}
     """Bytes by system; one that is missing has `size`."""
     size: int = 200 * _MEGABYTE
+    recipe: int = 2 * _MEGABYTE
+    """Bytes of what builds a system: what is sent where it is built elsewhere."""
     revision: str = "1"
     """What tells the results of this deployment from those of another."""
     evaluation: float = 2.0

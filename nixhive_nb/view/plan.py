@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _PLACES = 3
 """How many places that build are named in a line."""
-_ATTENTION = ("unreachable", "broken", "act", "nothing")
-_TONES: dict[Fate, Ink] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad"}
+_ATTENTION = ("unreachable", "broken", "refused", "act", "nothing")
+_TONES: dict[Fate, Ink] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad", "refused": "bad"}
 _BUILT = (Column("system"), Column("what will happen", prose=True), Column("result", rank=1, cut=True))
 _TOUCHED = (
     Column("wave", number=True),
@@ -37,6 +37,8 @@ _TOUCHED = (
     Column("reboot", rank=3),
     Column("generation", rank=5, number=True),
 )
+_ELSEWHERE = (Column("built on", rank=2, cut=True), Column("to send", rank=3, number=True))
+"""Where systems are built on other machines."""
 
 
 def plan_text(plan: Plan, *, most: int | None = None, screen: Screen = ENDLESS, wide: bool = False) -> str:
@@ -48,7 +50,8 @@ def plan_listing(plan: Plan, *, most: int | None = None) -> Table:
     """Return a plan as a listing; with `most`, that many rows, and the rest counted."""
     rows = plan_rows(plan)
     shown = most_telling(rows, most)
-    columns = _BUILT if plan.verb == "build" else _TOUCHED
+    is_elsewhere = any(isinstance(row, InstanceRow) and row.built_on for row in rows)
+    columns = _BUILT if plan.verb == "build" else (*_TOUCHED, *(_ELSEWHERE if is_elsewhere else ()))
     split = any(target.batch > 1 for target in plan.targets)
     rest = [Cell(rest_text(plan, rows, shown), "dim")] if len(shown) < len(rows) else []
     return Table(
@@ -56,7 +59,7 @@ def plan_listing(plan: Plan, *, most: int | None = None) -> Table:
         facts=tuple(plan_facts(plan, rows)),
         ways=tuple(plan_ways(plan)),
         columns=columns,
-        sections=listing([_row(plan, row, split=split) for row in shown]),
+        sections=listing([_row(plan, row, split=split, elsewhere=is_elsewhere) for row in shown]),
         notes=(*rest, *(Cell(f"warning: {strip_control(warning)}", "warn") for warning in plan.warnings)),
     )
 
@@ -143,6 +146,10 @@ def deed_text(plan: Plan, row: Row) -> str:
     if isinstance(row, SystemRow) or row.fate != "act" or row.moves == 0 or plan.verb not in ("push", "deploy"):
         return " ".join(strip_control(row.action).split())
     source = f"fetch from {strip_control(store_host(row.store) or row.store)}" if row.store else "receive from here"
+    if row.built_on and store_host(row.built_on) == row.instance:
+        source = "build"
+    elif row.built_on and not row.store:
+        source = f"receive from {strip_control(row.built_on)}"
     return source if plan.verb == "push" else f"{source}, {row.action}"
 
 
@@ -162,8 +169,11 @@ def change_text(current: str, wanted: str) -> str:
     return f"{now} → {key}…" if mark and now.endswith(f"{mark}{name}") else f"{now} → {then}"
 
 
-def _row(plan: Plan, row: Row, *, split: bool) -> listings.Row:
-    """Return the cells of a row below the titles of the columns; `split`: name the batch beside the wave."""
+def _row(plan: Plan, row: Row, *, split: bool, elsewhere: bool) -> listings.Row:
+    """Return the cells of a row below the titles of the columns.
+
+    `split`: name the batch beside the wave; `elsewhere`: where its system is built.
+    """
     deed = Cell(deed_text(plan, row), _TONES[row.fate])
     if isinstance(row, SystemRow):
         return listings.Row((Cell(strip_control(row.system)), deed, path_cell(row.wanted)), row.fate)
@@ -177,6 +187,7 @@ def _row(plan: Plan, row: Row, *, split: bool) -> listings.Row:
         Cell(size_text(row.moves)),
         Cell(reboot, "warn" if row.reboot else "dim"),
         Cell("" if row.generation is None else str(row.generation)),
+        *((Cell(strip_control(row.built_on) or "here"), Cell(size_text(row.to_send))) if elsewhere else ()),
     )
     return listings.Row(cells, row.fate)
 
@@ -200,7 +211,9 @@ def _built_elsewhere(plan: Plan) -> list[str]:
     places = [step for step in plan.steps if step.kind == "build" and step.store]
     named = [f"{strip_control(step.system)} on {strip_control(step.store)}" for step in places[:_PLACES]]
     more = [f"and {len(places) - _PLACES} more"] if len(places) > _PLACES else []
-    return [f"to build there: {', '.join([*named, *more])}"] if named else []
+    lacks = [one.lacks for one in plan.sendings if not one.refusal]
+    sent = [f"{'' if len(lacks) == len(places) else 'at least '}{size_text(sum(lacks))} to send there"] if lacks else []
+    return [f"to build there: {', '.join([*named, *more])}", *sent] if named else []
 
 
 def _is_measured(plan: Plan, instance: str) -> bool:
@@ -225,7 +238,7 @@ def _bytes(rows: Sequence[InstanceRow]) -> list[str]:
     if all(row.moves is None for row in acting):
         return []
     least = "at least " if any(row.moves is None for row in acting) else ""
-    direct = sum(row.moves or 0 for row in acting if not row.store)
+    direct = sum(row.moves or 0 for row in acting if not row.store and not row.built_on)
     relayed = sum(row.moves or 0 for row in acting if row.store)
     facts = [f"{least}{size_text(direct)} from here"]
     return [*facts, f"{least}{size_text(relayed)} from stores"] if relayed else facts

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from nixhive_nb.plan.facts import Wanted
+from nixhive_nb.plan.placing import built_at, refused_places
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nixhive_nb.plan.facts import HostFacts, Seen
     from nixhive_nb.plan.plan import Options, Plan, Target
     from nixhive_nb.plan.step import Step
 
-Fate = Literal["act", "nothing", "unreachable", "broken"]
-"""act: something is done · nothing: it is as wanted · unreachable: it did not answer · broken: no system for it."""
+Fate = Literal["act", "nothing", "unreachable", "broken", "refused"]
+"""act: something is done · nothing: it is as wanted · unreachable: it did not answer · broken: no system for it ·
+refused: the place where that is to be built cannot build it."""
 FATES: tuple[Fate, ...] = get_args(Fate)
 
 _ACTIVATE = {
@@ -53,6 +57,10 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the wanted system needs a reboot."""
     generation: int | None
     """Number of the profile's generation, before."""
+    built_on: str = ""
+    """The store that builds its system; empty for this machine."""
+    to_send: int | None = None
+    """What that store lacks of what builds it, in bytes."""
 
 
 class SystemRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +91,7 @@ def instance_rows(plan: Plan) -> tuple[InstanceRow, ...]:
     wanted = {one.system: one for one in plan.wanted}
     wanted |= {step.system: Wanted(system=step.system, path=step.path) for step in plan.steps if _is_known(step)}
     seen = {one.instance: one for one in plan.seen}
-    return tuple(
+    rows = tuple(
         _instance_row(
             plan,
             target,
@@ -93,6 +101,30 @@ def instance_rows(plan: Plan) -> tuple[InstanceRow, ...]:
         )
         for target in plan.targets
     )
+    places = built_at(plan)
+    return _built_elsewhere(plan, rows, places) if places else rows
+
+
+def _built_elsewhere(plan: Plan, rows: tuple[InstanceRow, ...], places: Mapping[str, str]) -> tuple[InstanceRow, ...]:
+    """Return the rows with where their systems are built, what is sent there, and why that cannot be."""
+    pairs = [(row.system, places[row.instance]) for row in rows if row.instance in places]
+    refused = refused_places(plan, pairs)
+    lacks = {(one.system, one.store): one.lacks for one in plan.sendings}
+    found = []
+    for row in rows:
+        store = places.get(row.instance, "")
+        why = refused.get((row.system, store), "")
+        is_refused = bool(why) and row.fate == "act"
+        found.append(
+            msgspec.structs.replace(
+                row,
+                built_on=store,
+                to_send=lacks.get((row.system, store)) if not why else None,
+                fate="refused" if is_refused else row.fate,
+                action=why if is_refused else row.action,
+            )
+        )
+    return tuple(found)
 
 
 def _is_known(step: Step) -> bool:

@@ -285,9 +285,14 @@ def _waves(report: Report, fates: Mapping[str, Counted]) -> tuple[Wave, ...]:
 
 def _moves(report: Report) -> dict[str, _Move]:
     """Return what each step that moves content moves all in all."""
-    measured = {one.instance: one.moves for one in report.plan.seen}
+    measured = {one.instance: one.moves for one in report.plan.seen if one.moves is not None}
+    sent = {(one.system, one.store): one.lacks for one in report.plan.sendings}
     return {
-        step.id: _move(report, step, measured.get(step.instance)) for step in report.plan.steps if step.kind in MOVING
+        step.id: _move(
+            report, step, sent.get((step.system, step.store)) if step.kind == "send" else measured.get(step.instance)
+        )
+        for step in report.plan.steps
+        if step.kind in MOVING
     }
 
 
@@ -297,6 +302,8 @@ def _move(report: Report, step: Step, measured: int | None) -> _Move:
         return record.moved, True
     if measured is not None:
         return max(measured, record.moved), True
+    if step.kind == "send":
+        return record.expected or None, bool(record.expected)
     # The verdict on a system tells how large its closure is. A step that tells no less than that knows no better.
     built = report.record_of("register", step.system)
     closure = built.result.size if built is not None and built.result is not None else 0

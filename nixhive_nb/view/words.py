@@ -68,6 +68,7 @@ STEPS: dict[Shown, StepWords] = {
     "build": StepWords("building", "build", "b", html.WARN),
     "register": StepWords("measuring", "build"),
     "sign": StepWords("signing", "sign", "s", "rgb(150,120,60)"),
+    "send": StepWords("sending", "send", "n", html.RUN),
     "push": StepWords("pushing", "push", "p", html.RUN),
     "fetch": StepWords("fetching", "fetch", "f", html.RUN),
     "activate": StepWords("activating", "activate", "a", html.OK),
@@ -157,6 +158,7 @@ FATES: dict[Fate, FateWords] = {
     "nothing": FateWords("nothing to do", "=", html.DIM, "#6c747e"),
     "unreachable": FateWords("unreachable", "✕", html.BAD, "#b0404a"),
     "broken": FateWords("cannot be evaluated", "!", html.BAD, "#8a6200"),
+    "refused": FateWords("cannot be built there", "!", html.BAD, "#8f4f24"),
 }
 
 

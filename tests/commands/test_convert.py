@@ -81,7 +81,7 @@ def test_what_is_not_taken_along_stands_in_comments(tmp_path):
 @pytest.mark.nix
 def test_nodes_of_deploy_rs_become_data_that_names_the_configurations_with_their_derivations(tmp_path):
     nodes = """
-      magicRollback = false;
+      magicRollback = false; remoteBuild = true;
       nodes.web = { hostname = "192.0.2.1"; sshUser = "root"; sshOpts = [ "-p" "2222" "-i" "/a" "-i" "/b" ];
         profiles.system.path = activate www.config.system.build.toplevel; };
       nodes."db.example" = { hostname = "db"; sshUser = "root"; profiles.home.path = throw "evaluated";
@@ -103,6 +103,9 @@ def test_nodes_of_deploy_rs_become_data_that_names_the_configurations_with_their
     git(tmp_path, "add", "--all")
     after = load(tmp_path).inventory
     assert after.format == "flake"
+    assert {name: after.systems[name].build for name in ("www", "db.example")} == dict.fromkeys(
+        ("www", "db.example"), "instance"
+    )
     assert {name: one.system for name, one in after.instances.items()} == {"db.example": "db.example", "web": "www"}
     assert [one.ssh for one in after.instances.values()] == [one.ssh for one in before.instances.values()]
     assert (tmp_path / "nixhive.nix").read_text().count("/a") == 1
@@ -173,8 +176,8 @@ def test_a_hive_of_colmena_becomes_a_file_with_the_same_hosts_and_systems(tmp_pa
     }}"""
     file = hive(tmp_path, text)
     written = converted(file)
-    assert "# deployment.buildOnTarget of www: " in written
     assert "a `Host` of yours that was for an address" in written
+    assert 'builds = { www = { build = "instance"; }; };' in " ".join(written.split())
     own = tmp_path / "own.nix"
     own.write_text(written)
     loaded = load(own).inventory

@@ -33,7 +33,8 @@ def test_a_relay_builds_once_and_its_instances_fetch_from_it():
     steps = by_id(plan)
     assert "build:www>ssh://portico" in steps["push:www>ssh://portico"].needs
     assert "build:www>ssh://portico" in steps["fetch:www-2"].needs
-    assert steps["build:www>ssh://portico"].needs == ("register:www",)
+    assert steps["build:www>ssh://portico"].needs == ("send:www>ssh://portico",)
+    assert steps["send:www>ssh://portico"].needs == ("register:www",)
     assert any("secret-key-files" in warning for warning in plan.warnings)
 
 

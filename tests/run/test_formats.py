@@ -106,6 +106,9 @@ def test_what_a_survey_found_is_found(folder):
     assert all((seen["facts"] or {"revision": ""}).pop("revision") == "" for seen in found["seen"])
     # And whether a login becomes root.
     assert all(seen.pop("powerless") == "" for seen in found["seen"])
+    # And where a system can be built.
+    assert (found.pop("places"), found.pop("sendings")) == ([], [])
+    assert all(wanted.pop("needs") == [] for wanted in found["wanted"])
     assert found == READ[run]["survey"]
 
 

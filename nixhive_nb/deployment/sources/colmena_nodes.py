@@ -95,7 +95,7 @@ def hive_inventory(answer: Any, source: str) -> Inventory:  # noqa: ANN401 - wha
         raise DeploymentError("\n".join(wrong))
     return Inventory(
         source=source,
-        systems={name: System(name=name, platform="") for name in sorted(data.nodes)},
+        systems={name: _system(name, node) for name, node in sorted(data.nodes.items())},
         instances=instances,
         build_flags=_build_flags(data.meta, heeding),
         refuse=_refused(data.meta, heeding),
@@ -103,6 +103,10 @@ def hive_inventory(answer: Any, source: str) -> Inventory:  # noqa: ANN401 - wha
         format="colmena",
         heeded=heeding.heeded,
     )
+
+
+def _system(name: str, node: NodeData) -> System:
+    return System(name=name, platform="", build="instance" if node.build_on_target else "")
 
 
 def _build_flags(meta: MetaData, heeding: Heeding) -> tuple[str, ...]:
@@ -160,8 +164,8 @@ class _HiveReader:
         """Note what becomes of each option that a node sets."""
         self._way(name, node)
         if node.build_on_target:
-            self.heeding.ignored(
-                "deployment.buildOnTarget", "not yet: it is built here, or by a builder of Nix (`--builders`)", name
+            self.heeding.honoured(
+                "deployment.buildOnTarget", name, 'as `build = "instance"`; --build-on goes before it'
             )
         if not node.replace_unknown_profiles:
             self.heeding.ignored(

@@ -66,6 +66,7 @@ def _flake(source: Source, inventory: Inventory, how: Evaluation, place: FlakePl
         *_not_said(inventory.heeded),
         *_missing_configurations(source, strange),
         "{",
+        *_indented(_attributes({"systems": builds} if (builds := _builds(inventory, known)) else {})),
         *_indented(_data(inventory, known)),
         "}",
     ]
@@ -146,10 +147,12 @@ def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
 
 
 def _colmena(source: Source, inventory: Inventory, folder: Path) -> list[str]:
+    builds = _builds(inventory)
     return [
         "let",
         f"  file = {_path(source.path, folder)};",
         "  hive = colmena { } (import file);",
+        *_indented(_attributes({"builds": builds} if builds else {})),
         "",
         *_indented(_own("colmena")),
         "in",
@@ -161,7 +164,7 @@ def _colmena(source: Source, inventory: Inventory, folder: Path) -> list[str]:
         "      inherit (arguments) system;",
         "      paths = hive.paths.${name};",
         "      evalConfigArgs = arguments;",
-        "    })",
+        *(["    } // builds.${name} or { })"] if builds else ["    })"]),
         "    hive.arguments;",
         *_indented(_data(inventory)),
         "}",
@@ -218,6 +221,14 @@ def _data(inventory: Inventory, configurations: Mapping[str, str] | None = None)
     if inventory.refuse:
         said["refuse"] = inventory.refuse
     return _attributes(said)
+
+
+def _builds(inventory: Inventory, configurations: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """Return where systems are built that are not built here; of one configuration, where all that it is say so."""
+    places: dict[str, set[str]] = {}
+    for name, system in inventory.systems.items():
+        places.setdefault((configurations or {}).get(name, name), set()).add(system.build)
+    return {name: {"build": where} for name, said in places.items() if len(said) == 1 and (where := next(iter(said)))}
 
 
 def _instance(one: Instance, system: str) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class _DeployReader:
         empty = () if instances else (f"{source} has no nodes.",)
         return Inventory(
             source=source,
-            systems={name: System(name=name, platform="") for name, one in instances.items() if one is not None},
+            systems={name: self._system(name) for name, one in instances.items() if one is not None},
             instances={name: one for name, one in instances.items() if one is not None},
             warnings=empty,
             format="deploy-rs",
@@ -137,9 +137,15 @@ class _DeployReader:
         for stranger in system.strangers:
             self.heeding.ignored(f"profiles.{_SYSTEM}.{stranger}", _STRANGE, name)
         said = self._settings(node)
+        if said.get("remoteBuild"):
+            self.heeding.honoured("remoteBuild", name, 'as `build = "instance"`; --build-on goes before it')
         self._heed(name, said)
         ssh, elevate = self._ssh(name, node.hostname, said), self._elevate(name, said)
         return Instance(name=name, system=name, ssh=ssh, elevate=elevate)
+
+    def _system(self, name: str) -> System:
+        there = self._settings(self.deploy.nodes[name]).get("remoteBuild")
+        return System(name=name, platform="", build="instance" if there else "")
 
     def _settings(self, node: DeployNode) -> dict[str, Any]:
         """Return the settings of the NixOS profile: its own, those of its node, of all; words for ssh are joined."""
@@ -206,7 +212,6 @@ _DIFFERENT = {
     "fastConnection": "a host gets from its own substituters what it can, else from here",
 }
 _IGNORED = {
-    "remoteBuild": "systems are built here",
     "interactiveSudo": "type `--ask-password`",
     "tempPath": "nothing of ours lies there",
 }

@@ -94,7 +94,7 @@ newer)
   deployment.targetHost of www: honoured (a `Host` of your ssh configuration may name it, or the node)
   deployment.privilegeEscalationCommand of www: honoured
   deployment.tags of www: honoured (as a target, @TAG is written TAG)
-  deployment.buildOnTarget of www: not honoured (not yet: it is built here, or by a builder of Nix (`--builders`))
+  deployment.buildOnTarget of www: honoured (as `build = "instance"`; --build-on goes before it)
   meta.name: not honoured (it is shown nowhere)
   StrictHostKeyChecking: honoured differently (colmena accepts the key of a host that it never saw; here each has to \
 stand in a known_hosts of ssh)

@@ -92,11 +92,11 @@ def test_what_becomes_of_each_setting_is_said(tmp_path):
         "  profilesOrder of www: not honoured (only NixOS systems are deployed)",
         "  profilePath of www: not honoured (a system is a generation of /nix/var/nix/profiles/system)",
         "  profiles.system.odd of www: not honoured (deploy-rs does not know it either)",
+        '  remoteBuild of www: honoured (as `build = "instance"`; --build-on goes before it)',
         "  sshUser of www: honoured",
         "  user of www: honoured",
         "  magicRollback of www: honoured differently (type `--no confirm` for a deploy without a trial)",
         "  confirmTimeout of www: honoured differently (type `--confirm SECONDS`)",
-        "  remoteBuild of www: not honoured (systems are built here)",
         "  interactiveSudo of www: not honoured (type `--ask-password`)",
         "  hostname of www: honoured",
         "  sudo of www: honoured (as `elevate` of ours)",
@@ -104,6 +104,7 @@ def test_what_becomes_of_each_setting_is_said(tmp_path):
     ]
     assert list(found.instances) == ["www"]
     assert found.instances["www"].elevate == ("doas",)
+    assert found.systems["www"].build == "instance"
 
 
 @pytest.mark.parametrize(
