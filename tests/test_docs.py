@@ -27,7 +27,7 @@ from tests.warm import put_shim
 PAGES = pages()
 FOLLOWED = [page for page in PAGES if any(block.language in RUN for block in page.blocks())]
 HOMES = (ROOT, ROOT / "nixhive_nb")
-OPTIONS_OF_OTHERS = {"--builders", "--flake", "--allow-root", "--help-notebook", "--list"}
+OPTIONS_OF_OTHERS = {"--builders", "--write", "--flake", "--allow-root", "--help-notebook", "--list"}
 
 
 def by_name(page):

@@ -123,7 +123,7 @@ def test_loading_the_extension_imports_what_is_registered_and_nothing_that_a_com
     assert others & {name.partition(".")[0] for name in new} == set()
     assert sorted(name for name in new if name.startswith("nixhive_nb.notebook.")) == [
         f"nixhive_nb.notebook.{name}"
-        for name in ("extension", "hello", "help", "magics", "pages", "private", "settings")
+        for name in ("extension", "hello", "help", "magics", "pages", "private", "secret", "settings")
     ]
     rooms = {name.split(".")[1] for name in new if name.startswith("nixhive_nb.") and name.count(".") > 1}
     assert rooms == {"commands", "deployment", "notebook", "plan", "run", "util"}

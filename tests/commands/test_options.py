@@ -205,6 +205,7 @@ def _other_values():
         "reboot": "if needed",
         "refuse": ("dirty", "older"),
         "build_on": "relay",
+        "reroute": True,
     }
     return {option.name: values.get(option.name, 1234567.5) for option in OPTIONS}
 
