@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.examined import ClockSpan, Diagnosis, HostExamined, Login, RelayTried, Shortcoming, WayThere
     from nixhive_nb.plan.facts import CheckResult, HostFacts, Seen, Wanted
     from nixhive_nb.plan.options import How
+    from nixhive_nb.plan.places import BuildNeed, BuildPlace, Sending
     from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.plan.step import Step
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BuildNeed",
+    "BuildPlace",
     "Carrier",
     "Check",
     "CheckResult",
@@ -115,6 +118,7 @@ __all__ = [
     "RunHandle",
     "RunInterrupted",
     "Seen",
+    "Sending",
     "Shortcoming",
     "Standing",
     "StateError",
@@ -199,6 +203,9 @@ _LATER = {
     "Verb": "plan.plan",
     "Waiting": "run.waiting",
     "Wanted": "plan.facts",
+    "BuildNeed": "plan.places",
+    "BuildPlace": "plan.places",
+    "Sending": "plan.places",
     "WayThere": "plan.examined",
 }
 """Where that is which is imported when it is asked for."""

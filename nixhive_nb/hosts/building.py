@@ -9,7 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from nixhive_nb.plan.places import Place
+from nixhive_nb.plan.places import BuildPlace
 from nixhive_nb.util import said
 from nixhive_nb.util.text import strip_control
 
@@ -43,7 +43,7 @@ ABILITY = (
 """Shell words that print what `read_place` reads."""
 
 
-def read_place(store: str, lines: Iterable[str]) -> Place:
+def read_place(store: str, lines: Iterable[str]) -> BuildPlace:
     """Read what `ABILITY` printed on the host of a store. What is missing is not known."""
     found = {match[1]: _clean(match[2]) for line in lines if (match := _LINE.fullmatch(line))}
     user, uid = found.get("user", ""), found.get("uid", "")
@@ -51,7 +51,7 @@ def read_place(store: str, lines: Iterable[str]) -> Place:
     kilobytes = said.whole(free[1]) if free else None
     machines = found.get("builders", "").strip()
     delegates = bool(machines) if not machines.startswith("@") else "machines" in found
-    return Place(
+    return BuildPlace(
         store=store,
         asked=time.time(),
         error=_error(found, delegates=delegates),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.nix.ahead import Ahead
-    from nixhive_nb.plan.places import Need
+    from nixhive_nb.plan.places import BuildNeed
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
@@ -316,7 +316,7 @@ class Builds:
         derivation = self._wanted[system][1]
         return Built(path=derivation, sizes=await self._sizes(derivation))
 
-    async def needs(self, system: str) -> tuple[Need, ...]:
+    async def needs(self, system: str) -> tuple[BuildNeed, ...]:
         """Return what a system, and all that builds it, ask of the machine that builds them; see `needs_of`."""
         if self._needs.get(system):
             return self._needs[system]

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
@@ -17,9 +16,10 @@ from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.realise import build_failure
 from nixhive_nb.nix.signatures import key_name, signed_lines
 from nixhive_nb.plan.events import Result
-from nixhive_nb.plan.places import Place, cannot_build, no_room, not_taken
+from nixhive_nb.plan.places import BuildPlace, cannot_build, no_room, not_taken
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.util.said import MOST_LINE
+from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
@@ -152,11 +152,11 @@ class BuildsThere:
 
     async def end(self) -> None:
         """Let go of what is kept for builds, however these ended. What cannot be let go is swept by the next run."""
-        with suppress(TimeoutError):
+        with swallowed(_log, "letting go of what was kept for builds", TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
                 await self._transfer.let_all_go_there()
 
-    async def _asked(self, store: str) -> Place:
+    async def _asked(self, store: str) -> BuildPlace:
         lines: list[str] = []
         try:
             await self._transfer.on(store, building.ABILITY, seconds=LOOK_SECONDS, on_line=lines.append)
@@ -165,7 +165,7 @@ class BuildsThere:
         place = self._places[store] = building.read_place(store, lines)
         return place
 
-    async def _place(self, store: str) -> Place:
+    async def _place(self, store: str) -> BuildPlace:
         """Return a place as it said it is a moment ago, or ask it."""
         known = self._places.get(store)
         if known is not None and not known.error and 0 <= time.time() - known.asked <= FRESH_SECONDS:
@@ -185,17 +185,17 @@ class BuildsThere:
             found |= {*some} & {line.strip() for line in lines}
         return found
 
-    async def _not_taken(self, place: Place, system: str, lacking: Collection[str]) -> str:
+    async def _not_taken(self, place: BuildPlace, system: str, lacking: Collection[str]) -> str:
         """Return why a place does not take what builds a system; what we can sign is signed before it is sent."""
         if place.trusted or not lacking or await self._signs_for(place):
             return ""
         return not_taken(place, system, await self._builds.unsigned(lacking, place.keys))
 
-    async def _signs_for(self, place: Place) -> bool:
+    async def _signs_for(self, place: BuildPlace) -> bool:
         key = self._builds.signing_key
         return bool(key) and await asyncio.to_thread(key_name, key) in place.keys
 
-    async def _sign_recipe(self, place: Place, lacking: Collection[str]) -> None:
+    async def _sign_recipe(self, place: BuildPlace, lacking: Collection[str]) -> None:
         """Sign what a place does not take otherwise: sources that were built themselves."""
         if not place.trusted and (unsigned := await self._builds.unsigned(lacking, place.keys)):
             await self._builds.sign_paths(sorted(unsigned))

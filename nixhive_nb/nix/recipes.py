@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixhive_nb.plan.places import BUILTIN, Need
+from nixhive_nb.plan.places import BUILTIN, BuildNeed
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _NAME = re.compile(r"/nix/store/[0-9a-z]{32}-(.+)\.drv")
 _MOST = 100
 
 
-def needs_of(own: str, derivations: Iterable[str]) -> tuple[Need, ...]:
+def needs_of(own: str, derivations: Iterable[str]) -> tuple[BuildNeed, ...]:
     """Return what derivations ask of the machine that builds them, each kind once; that of `own` stands first.
 
     A file that cannot be read asks nothing.
@@ -31,7 +31,7 @@ def needs_of(own: str, derivations: Iterable[str]) -> tuple[Need, ...]:
     kinds: dict[tuple[str, tuple[str, ...]], str] = {}
     for derivation in [own, *(one for one in derivations if one != own)]:
         kinds.setdefault(_asked(_text(derivation)), _name(derivation))
-    needs = (Need(platform=platform, features=some, derivation=name) for (platform, some), name in kinds.items())
+    needs = (BuildNeed(platform=platform, features=some, derivation=name) for (platform, some), name in kinds.items())
     return tuple(islice(needs, _MOST))
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from nixhive_nb.plan.facts import CheckResult, HostFacts, Wanted
-from nixhive_nb.plan.places import Place
+from nixhive_nb.plan.places import BuildPlace
 from nixhive_nb.util.said import Moment, Whole
 
 Outcome = Literal[
@@ -54,7 +54,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """For `probe`."""
     powerless: str = ""
     """For `probe`: why its login does not become root, and what to do; empty where it does, or that was not asked."""
-    place: Place | None = None
+    place: BuildPlace | None = None
     """For `probe` with a store."""
     refusal: str = ""
     """For `missing` with a store: why it does not take what builds the system, and what to do."""

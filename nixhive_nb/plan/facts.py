@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.plan.places import Need
+from nixhive_nb.plan.places import BuildNeed
 from nixhive_nb.util.said import Moment, Whole
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What its evaluation warned of, or that of the systems that were evaluated with it."""
     takes: tuple[str, ...] = ()
     """Files and folders of ours that it takes into the store with the folder that they lie in, or would."""
-    needs: tuple[Need, ...] = ()
+    needs: tuple[BuildNeed, ...] = ()
     """What it and all that builds it ask of a machine, its own need first; empty for one that is built here."""
 
 

@@ -20,7 +20,7 @@ _ELSEWHERE = "Build elsewhere: --build-on"
 _NAMED = 3
 
 
-class Need(msgspec.Struct, frozen=True, kw_only=True):
+class BuildNeed(msgspec.Struct, frozen=True, kw_only=True):
     """What derivations ask of the machine that builds them."""
 
     platform: str
@@ -29,7 +29,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """One of them; the first need of a system is that of the system itself."""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class BuildPlace(msgspec.Struct, frozen=True, kw_only=True):
     """A store that builds, as its host was when it was asked."""
 
     store: str
@@ -63,7 +63,7 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
     """Why the place does not take it, with what to do."""
 
 
-def cannot_build(place: Place, system: str, needs: Sequence[Need]) -> str:
+def cannot_build(place: BuildPlace, system: str, needs: Sequence[BuildNeed]) -> str:
     """Return why a place cannot build a system, with what to do; empty where it can, or where that is not known."""
     if place.error:
         return f"{place.store} cannot build {system}: {place.error}"
@@ -78,7 +78,7 @@ def cannot_build(place: Place, system: str, needs: Sequence[Need]) -> str:
     return ""
 
 
-def no_room(place: Place, system: str, lacks: int) -> str:
+def no_room(place: BuildPlace, system: str, lacks: int) -> str:
     """Return why what builds a system does not fit on a place, with what to do; empty where it does."""
     if place.free is None or place.free >= lacks:
         return ""
@@ -88,7 +88,7 @@ def no_room(place: Place, system: str, lacks: int) -> str:
     )
 
 
-def not_taken(place: Place, system: str, unsigned: Collection[str]) -> str:
+def not_taken(place: BuildPlace, system: str, unsigned: Collection[str]) -> str:
     """Return why a place does not take what builds a system; empty where it does.
 
     `unsigned` are the paths of it that are not there, and that neither their content nor a key there vouches for.
@@ -103,7 +103,7 @@ def not_taken(place: Place, system: str, unsigned: Collection[str]) -> str:
     )
 
 
-def doubts(place: Place, system: str, needs: Sequence[Need]) -> Iterator[str]:
+def doubts(place: BuildPlace, system: str, needs: Sequence[BuildNeed]) -> Iterator[str]:
     """Yield what a place may not be able to build of a system, unless it gets that from its caches."""
     for need in needs[1:]:
         if not place.error and (lacks := _lacks(place, need)):
@@ -113,7 +113,7 @@ def doubts(place: Place, system: str, needs: Sequence[Need]) -> Iterator[str]:
             )
 
 
-def _lacks(place: Place, need: Need) -> str:
+def _lacks(place: BuildPlace, need: BuildNeed) -> str:
     """Return in words what a place lacks to build a derivation itself."""
     if place.delegates or not place.platforms or need.platform == BUILTIN:
         return ""
@@ -123,7 +123,7 @@ def _lacks(place: Place, need: Need) -> str:
     return f"its Nix has not the feature {', '.join(missing)}" if missing else ""
 
 
-def _advice(need: Need, place: Place) -> str:
+def _advice(need: BuildNeed, place: BuildPlace) -> str:
     if need.platform in place.platforms:
         return f"Say it in system-features of its nix.conf, if it has it. {_ELSEWHERE}"
     return f"{_ELSEWHERE}"

@@ -9,7 +9,7 @@ import msgspec
 
 from nixhive_nb.deployment.revision import Revision
 from nixhive_nb.plan.facts import Seen, Wanted
-from nixhive_nb.plan.places import Place, Sending
+from nixhive_nb.plan.places import BuildPlace, Sending
 from nixhive_nb.plan.step import Step
 from nixhive_nb.plan.terms import Terms
 from nixhive_nb.util.said import Whole
@@ -93,7 +93,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What each of their systems evaluates to."""
     seen: tuple[Seen, ...] = ()
     """Each of them as it was when it was asked."""
-    places: tuple[Place, ...] = ()
+    places: tuple[BuildPlace, ...] = ()
     """The stores that are to build, as they were then."""
     sendings: tuple[Sending, ...] = ()
     """What they lack of what builds each system, where that was measured."""
@@ -120,7 +120,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What the systems evaluated to when the plan was made."""
     seen: tuple[Seen, ...] = ()
     """The targeted instances as they were then; empty when no host was asked."""
-    places: tuple[Place, ...] = ()
+    places: tuple[BuildPlace, ...] = ()
     """The stores that build, as they were then."""
     sendings: tuple[Sending, ...] = ()
     """What they lack of what builds each system, where that was measured."""

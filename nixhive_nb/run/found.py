@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.plan.events import GOOD
 from nixhive_nb.plan.facts import CheckResult, Seen, Wanted
-from nixhive_nb.plan.places import Place, Sending
+from nixhive_nb.plan.places import BuildPlace, Sending
 from nixhive_nb.plan.plan import Survey
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def survey_of(report: Report) -> Survey:
     )
 
 
-def _place(record: StepRecord) -> Place:
+def _place(record: StepRecord) -> BuildPlace:
     if record.result is not None and record.result.place is not None:
         return record.result.place
-    return Place(store=record.subject, error=record.reason or "it was not asked")
+    return BuildPlace(store=record.subject, error=record.reason or "it was not asked")
 
 
 def _evaluated(step: Step, record: StepRecord) -> dict[str, Wanted]:

@@ -19,7 +19,7 @@ from nixhive_nb.hosts.activation import NEEDS_REBOOT, UNITS_FAILED
 from nixhive_nb.hosts.settled import seen_text, unchanged
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
-from nixhive_nb.plan.places import Place
+from nixhive_nb.plan.places import BuildPlace
 from nixhive_nb.plan.settled import CHANGES_RUNNING, FRESH_SECONDS, SETS_PROFILE, is_settled
 from nixhive_nb.testing.clock import VirtualClock
 from nixhive_nb.testing.host import SimulatedHost
@@ -118,7 +118,7 @@ class Simulated:
 
     async def _probe(self, step: Step, _tell: Tell) -> Result:
         if step.store:
-            return Result(outcome="unchanged", place=Place(store=step.store, asked=self._now(), trusted=True))
+            return Result(outcome="unchanged", place=BuildPlace(store=step.store, asked=self._now(), trusted=True))
         if step.path:
             return await self._see_settled(step)
         host = await self._reached(step)

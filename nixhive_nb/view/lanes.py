@@ -132,7 +132,8 @@ def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> 
         if timing.kind in _SYSTEM:
             for system in timing.systems:
                 own[system].append(timing)
-    build = next((timing for timing in timings if timing.kind == "build"), None)
+    here = {step.id for step in report.plan.steps if step.kind == "build" and not step.store}
+    build = next((timing for timing in timings if timing.step in here), None)
     verdicts = {step.system: step for step in report.plan.steps if step.kind == "register"}
     if build is not None:
         own |= {name: _with_build(own[name], verdicts.get(name), build) for name in build.systems}

@@ -49,6 +49,8 @@ class SceneGroup(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[int | None, ...]
     """The numbers of the relays that they read from; None: this machine."""
     boxes: tuple[Box, ...]
+    built: str = ""
+    """Where the system is built, in a word or two; empty for this machine."""
 
 
 class SceneColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,12 +137,25 @@ def _column(plan: Plan, title: str, stage: Stage, relay_of: Mapping[str, int], m
     for row in stage:
         groups.setdefault((row.system, relay_of.get(row.store)), []).append(row)
     found = [
-        SceneGroup(system=strip_control(system), sources=(relay,), boxes=tuple(_boxes(plan, rows, most)))
+        SceneGroup(
+            system=strip_control(system), sources=(relay,), boxes=tuple(_boxes(plan, rows, most)), built=_built(rows)
+        )
         for (system, relay), rows in groups.items()
     ]
     if len(found) > GROUPS:
         found = [*found[: GROUPS - 1], _others(plan, list(groups.items())[GROUPS - 1 :])]
     return SceneColumn(title=title, groups=tuple(found))
+
+
+def _built(rows: Sequence[InstanceRow]) -> str:
+    """Return where instances of one system have it built, as far as a line tells it."""
+    hosts = dict.fromkeys(store_host(row.built_on) for row in rows if row.built_on)
+    if not hosts:
+        return ""
+    if all(store_host(row.built_on) == row.instance for row in rows if row.built_on):
+        return "built on each"
+    shown = strip_control(next(iter(hosts)))
+    return f"built on {shown}" if len(hosts) == 1 else f"built on {shown} and {len(hosts) - 1} more"
 
 
 def _others(plan: Plan, groups: Sequence[tuple[tuple[str, int | None], list[InstanceRow]]]) -> SceneGroup:

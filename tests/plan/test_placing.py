@@ -35,7 +35,10 @@ def test_a_relay_builds_once_and_its_instances_fetch_from_it():
     assert "build:www>ssh://portico" in steps["fetch:www-2"].needs
     assert steps["build:www>ssh://portico"].needs == ("send:www>ssh://portico",)
     assert steps["send:www>ssh://portico"].needs == ("register:www",)
-    assert any("secret-key-files" in warning for warning in plan.warnings)
+    assert "sign:www>ssh://portico" in steps["push:www>ssh://portico"].needs
+    assert not plan.warnings
+    unsigned = deploy(msgspec.structs.replace(EXAMPLE, signing_key=None), "www-*", build_on="relay")
+    assert any("secret-key-files" in warning for warning in unsigned.warnings)
 
 
 def test_instances_that_build_for_themselves_need_no_relay():
