@@ -50,9 +50,9 @@ class BuildsThere:
         self._builds = builds
         self._transfer = transfer
         self._places = {one.store: one for one in plan.places}
+        self._is_push = plan.verb == "push"
         self._present: set[tuple[str, str]] = set()
         """Systems that were found built at a place: there is nothing to build."""
-        self._ended: dict[tuple[str, str], int] = {}
 
     async def ask(self, step: Step, _tell: Tell) -> Result:
         """Ask a place whether it can build. Raises `HiveError` where it cannot be asked."""
@@ -154,7 +154,7 @@ class BuildsThere:
         """Let go of what is kept for builds, however these ended. What cannot be let go is swept by the next run."""
         with swallowed(_log, "letting go of what was kept for builds", TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
-                await self._transfer.let_all_go_there()
+                await self._transfer.let_all_go_there(keep_pushed=self._is_push)
 
     async def _asked(self, store: str) -> BuildPlace:
         lines: list[str] = []

@@ -187,16 +187,17 @@ class Transfer:
         """Let a path go that is not needed any more on the host of a store that builds."""
         await self._let_go(self._builder(store), path)
 
-    async def let_all_go_there(self) -> None:
-        """Let all go that is kept on hosts of stores that build."""
+    async def let_all_go_there(self, *, keep_pushed: bool) -> None:
+        """Let all go that is kept on hosts of stores that build; with `keep_pushed` not what was pushed there, too."""
+        if keep_pushed:
+            pushed = {(one.rooted, path) for (_, path), one in self._pushed.items()}
+            self._there = {pair: relay for pair, relay in self._there.items() if not relay or pair not in pushed}
         await asyncio.gather(*(self._let_go(where, path) for where, path in tuple(self._there)))
 
     async def _let_go(self, where: SshStore, path: str) -> None:
         relay = self._there.pop((where, path), None)
-        # What was pushed to it stays as what is pushed elsewhere does.
-        if relay is None or any(one.rooted == where for (_, other), one in self._pushed.items() if other == path):
-            return
-        await self._roots.release(where, path, relay=relay)
+        if relay is not None:
+            await self._roots.release(where, path, relay=relay)
 
     async def sign_there(self, store: str, paths: Sequence[str], key: str) -> None:
         """Sign paths on the host of a store with a key that is here. Raises `StepFailed`."""
