@@ -73,7 +73,7 @@ def _error(found: Mapping[str, str], *, delegates: bool) -> str:
         who = found.get("user") or "the login"
         return (
             f"its Nix does not let {who} in: {found.get('closed') or 'it said nothing'}. "
-            f"Name {who} in allowed-users there, {_ELSEWHERE}."
+            f"Name {who} in allowed-users there (and let it use the socket of the daemon), {_ELSEWHERE}."
         )
     if found.get("max-jobs") == "0" and not delegates:
         return f"its Nix builds nothing (max-jobs = 0) and has no builders. Set one of both there, {_ELSEWHERE}."

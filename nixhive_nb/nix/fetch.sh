@@ -139,6 +139,8 @@ fetch() {
   # A group of its own, so that all of it can be ended.
   setsid nix-store --realise "$path" "$@" </dev/null &
   nix=$!
+  # What ends our session, since nobody hears us any more, does not reach that group.
+  trap end TERM HUP INT
   watch &
   watcher=$!
   wait "$nix" 2>/dev/null
