@@ -68,7 +68,9 @@ class Fresh:
 
     def builder_ended(self, host):
         """Return when nothing is built on a host any more."""
-        self.lab.exec(host, ["timeout", "60", "sh", "-c", "while pgrep -f '^nix-store --realise' >/dev/null; do sleep 0.1; done"])
+        self.lab.exec(
+            host, ["timeout", "60", "sh", "-c", "while pgrep -f '^nix-store --realise' >/dev/null; do sleep 0.1; done"]
+        )
 
     def roots(self, host):
         return self.lab.exec(host, ["sh", "-c", ROOTS]).split()
