@@ -236,19 +236,3 @@ def test_no_master_is_left_when_we_are_killed(site):
         assert master in descendants(operator.pid)
         operator.send_signal(signal.SIGKILL)
     eventually(lambda: not is_running(master), "the end of the master")
-
-
-def test_a_host_that_an_authority_vouches_for_is_reached(site):
-    server = site.sshd(extra=f"HostCertificate {site.folder}/host-cert.pub")
-    key = site.folder / "host.pub"
-    key.write_text(public(site.keys["host-ed25519"]) + "\n")
-    signing = ["ssh-keygen", "-q", "-s", site.keys["host-new"], "-I", "host", "-h", "-n", "web", key]
-    subprocess.run(signing, check=True)
-    server.stop()
-    server.start()
-    known = site.folder / "known"
-    known.write_text(f"@cert-authority web {public(site.keys['host-new'])}\n")
-    options = {"HostKeyAlias": "web", "UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null"}
-    connections = site.connect(site.instance("web", server, keys=(), **options))
-    assert connections.run("web", "true").exited == 0
-    assert connections.carrier_of("web").name == "fabric"
