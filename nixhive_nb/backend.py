@@ -166,6 +166,11 @@ class NixSsh:
         }
         return await performers[step.kind](step, tell)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether hosts keep something yet for builds of this run: they could not be reached at its end."""
+        return self._transfer.has_left
+
     async def end(self) -> None:
         """Let go of what hosts keep for builds of this run."""
         await self._there.end()

@@ -20,6 +20,7 @@ from nixhive_nb.run.found import survey_of
 from nixhive_nb.run.journal import Journal
 from nixhive_nb.run.once import Done
 from nixhive_nb.util.interrupts import interrupts_held
+from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.view.report import headline
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _noted(
             work.standings.pop(target.instance, None)
         backend = _backend(work, plan, force=force, run=journal.run, ahead=ahead)
         carried = under_way(plan, backend, limits=work.limits, follow=follow, journal=journal, warn=work.warn)
+        last.callback(_note_left, backend, journal)
         with carried as run:
             yield RunHandle(journal.run, run)
         report = run.report()
@@ -132,6 +134,13 @@ def _noted(
         if journal.failure:
             work.warn(f"The journal of run {journal.run} is not whole: {journal.failure}.")
         _settle(claim, report, journal, note)
+
+
+def _note_left(backend: NixSsh, journal: Journal) -> None:
+    """Note for later runs what this one could not take away from hosts."""
+    if backend.has_left:
+        with swallowed(_log, f"noting what run {journal.run} has left", OSError):
+            history.note_left(journal.path)
 
 
 @contextlib.contextmanager
@@ -199,7 +208,7 @@ def _backend(
         power=power,
         examine=examine,
         ahead=ahead,
-        gone=history.killed(work.places.folder, within=_DAY) if plan.verb in BRINGING else (),
+        gone=history.with_leavings(work.places.folder, within=_DAY) if plan.verb in BRINGING else (),
     )
 
 

@@ -180,8 +180,9 @@ class Transfer:
         # First: of a link that is lost it is not known what was done.
         self._roots.hold(where, path, relay=relay)
         self._there[where, path] = relay
-        command = fetching.keep(path, self._roots.name(path, relay=relay), by=self._by(where), gone=self._gone)
-        await self._on(where, command, seconds=_SEE_SECONDS)
+        by = self._by(where)
+        command = fetching.keep(path, self._roots.name(path, relay=relay), by=by, gone=self._gone)
+        await self._on(where, command, seconds=_SEE_SECONDS, stdin=by.line() or None)
 
     async def let_go_there(self, store: str, path: str) -> None:
         """Let a path go that is not needed any more on the host of a store that builds."""
@@ -195,9 +196,14 @@ class Transfer:
         await asyncio.gather(*(self._let_go(where, path) for where, path in tuple(self._there)))
 
     async def _let_go(self, where: SshStore, path: str) -> None:
-        relay = self._there.pop((where, path), None)
-        if relay is not None:
-            await self._roots.release(where, path, relay=relay)
+        relay = self._there.get((where, path))
+        if relay is not None and await self._roots.release(where, path, relay=relay):
+            self._there.pop((where, path), None)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether something is kept yet on hosts of stores that build."""
+        return bool(self._there)
 
     async def sign_there(self, store: str, paths: Sequence[str], key: str) -> None:
         """Sign paths on the host of a store with a key that is here. Raises `StepFailed`."""

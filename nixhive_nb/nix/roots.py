@@ -60,12 +60,13 @@ class Roots:
         """Take in that a root is gone: somebody else removed it."""
         self._held.pop((where, self.name(path)), None)
 
-    async def release(self, where: SshStore, path: str, *, relay: bool = False) -> None:
-        """Let a path go, if it is held. What cannot be let go is swept by a later run."""
+    async def release(self, where: SshStore, path: str, *, relay: bool = False) -> bool:
+        """Let a path go, if it is held; tell whether it is gone. What cannot be let go is swept by a later run."""
         root = self.name(path, relay=relay)
-        if self._held.pop((where, root), None) is not None:
-            by = self._by(where)
-            await self._tried(where, fetching.release(root, by=by), by)
+        if self._held.pop((where, root), None) is None:
+            return True
+        by = self._by(where)
+        return await self._tried(where, fetching.release(root, by=by), by)
 
     async def _keep(self) -> None:
         """Make roots as new as long as the run goes on: others sweep one of which nobody did so for a day."""
@@ -76,8 +77,10 @@ class Roots:
                     by = self._by(where)
                     await self._tried(where, fetching.keep(path, root, by=by), by)
 
-    async def _tried(self, where: SshStore, command: str, by: Elevation) -> None:
+    async def _tried(self, where: SshStore, command: str, by: Elevation) -> bool:
         try:
             await self._on(where, command, seconds=_SECONDS, stdin=by.line() or None)
         except (HiveError, OSError):
             _log.debug("%s: a root could not be made or removed", where.host, exc_info=True)
+            return False
+        return True

@@ -20,6 +20,7 @@ from nixhive_nb.plan.sound import flaw_of
 from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.journal import RUNS, End, Head, is_locked
 from nixhive_nb.run.report import Tally
+from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.suggest import near
 from nixhive_nb.util.swallowed import swallowed
 
@@ -44,6 +45,8 @@ _TAIL = 8192
 _MOST_LINE = 256 * 2**20
 """The longest line that is read at once, in bytes: the plan of 100,000 hosts is shorter."""
 _KILLED = "the run was killed"
+_LEFT = "left"
+"""A file beside the logs of a run that could not let go of all that hosts keep for it."""
 _GAP = "the journal does not tell how it ended"
 
 
@@ -109,16 +112,26 @@ def last(folder: Path, verbs: Collection[str], *, ended: bool = False) -> RunEnt
     raise OptionError(f"No {' or '.join(verbs)} is noted in {folder / RUNS} yet.")
 
 
-def killed(folder: Path, *, within: float) -> tuple[str, ...]:
-    """Return the ids of runs that were killed, whose journals were written to in the last `within` seconds."""
+def note_left(journal: Path) -> None:
+    """Note that a run has left something on hosts, for later ones that come there. Raises `OSError`."""
+    make_folder(journal.with_suffix(""))
+    (journal.with_suffix("") / _LEFT).touch()
+
+
+def with_leavings(folder: Path, *, within: float) -> tuple[str, ...]:
+    """Return the ids of runs that may have left something on hosts: that were killed, or noted it.
+
+    It is those whose journals were written to in the last `within` seconds.
+    """
     since = time.time() - within
     found = []
     for file in (folder / RUNS).glob("*.jsonl"):
-        with swallowed(_log, f"looking whether {file} is that of a killed run", OSError):
+        with swallowed(_log, f"looking what the run of {file} has left", OSError):
             if not file.is_file() or file.stat().st_mtime < since or is_locked(file):
                 continue
             head, last = _first_and_last(file)
-            if isinstance(head, Head) and head.run == file.stem and not isinstance(last, End):
+            has_left = not isinstance(last, End) or (file.with_suffix("") / _LEFT).exists()
+            if isinstance(head, Head) and head.run == file.stem and has_left:
                 found.append(file.stem)
     return tuple(sorted(found))
 

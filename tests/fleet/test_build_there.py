@@ -68,9 +68,8 @@ class Fresh:
 
     def builder_ended(self, host):
         """Return when nothing is built on a host any more."""
-        self.lab.exec(
-            host, ["timeout", "60", "sh", "-c", "while pgrep -f '^nix-store --realise' >/dev/null; do sleep 0.1; done"]
-        )
+        running = "pgrep -f '^nix-store --realise' >/dev/null"
+        self.lab.exec(host, ["timeout", "60", "sh", "-c", f"while {running}; do sleep 0.1; done"])
 
     def roots(self, host):
         return self.lab.exec(host, ["sh", "-c", ROOTS]).split()
@@ -259,7 +258,7 @@ def test_a_run_that_was_killed_leaves_roots_that_the_next_one_removes(fresh):
 
 def test_a_place_that_goes_down_in_a_build_is_told_and_nothing_else_fails(fresh):
     fresh.gate("www-1")
-    begun = fresh.begin("www-1", "depot", "--build-on", "instance")
+    begun = fresh.begin("@(www-1 or depot)", "--build-on", "instance")
     fresh.at_gate("www-1")
     read_until(begun, "activate:depot: done")
     fresh.lab.stop_host("www-1")
