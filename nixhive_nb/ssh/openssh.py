@@ -279,7 +279,8 @@ class MuxSession:
         self._pipes.watch(self._asked.fileno(), READ, self.ears)
         for handle in self._outputs:
             self._pipes.watch(handle, READ, self.ears)
-        if self._input:
+        # There is room from the start on, which is of no use before there is a session.
+        if self._input and self._asked.is_answered:
             self._pipes.watch(self._stdin, WRITE, self.ears)
         return self.ears
 
