@@ -215,7 +215,7 @@ def test_a_stalled_server_ends_at_the_time_limit(site):
 def test_a_command_that_takes_too_long_ends_at_the_time_limit(site):
     server = site.sshd()
     connections = site.connect(site.instance("web", server))
-    with pytest.raises(LinkLost, match=r"web: no answer in 2.0 s. What ran there may still run"):
+    with pytest.raises(LinkLost, match=r"web: no answer in 2 s. What ran there may still run"):
         connections.run("web", "echo begun; sleep 60", timeout=2.0)
     assert connections.run("web", "true", timeout=20).exited == 0
     assert server.logins() == 2
