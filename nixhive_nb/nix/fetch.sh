@@ -139,10 +139,11 @@ fetch() {
   # A group of its own, so that all of it can be ended.
   setsid nix-store --realise "$path" "$@" </dev/null &
   nix=$!
-  # What ends our session, since nobody hears us any more, does not reach that group.
-  trap end TERM HUP INT
+  # Before there is a trap: a watcher that was forked after it has outlived its end, with dash.
   watch &
   watcher=$!
+  # What ends our session, since nobody hears us any more, does not reach that group.
+  trap end TERM HUP INT
   wait "$nix" 2>/dev/null
   status=$?
   { kill "$watcher" && wait "$watcher"; } 2>/dev/null
