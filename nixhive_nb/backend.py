@@ -27,6 +27,7 @@ from nixhive_nb.nix.build_there import BuildsThere, places_in
 from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
+from nixhive_nb.plan.relays import sources_of
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.plan.step import MOVING
 from nixhive_nb.ssh.fabric_links import FabricLinks
@@ -244,19 +245,13 @@ class NixSsh:
         if refusals and all(refusals):
             raise StepFailed(refusals[0])
         try:
-            return await self._transfer.push(step, built, tell, self._sources(step))
+            return await self._transfer.push(step, built, tell, sources_of(step, self._pushes))
         finally:
             await self._have_read(step, built)
 
-    def _sources(self, step: Step) -> tuple[str, ...]:
-        """Return the stores that what a step moves may come from, the nearest first; of those above it alone."""
-        own = (step.store,) if step.kind == "fetch" and step.store else ()
-        above = (self._pushes[name] for name in (*step.needs, *step.after) if name in self._pushes)
-        return tuple(dict.fromkeys([*own, *above]))
-
     def _reads(self, step: Step) -> list[tuple[str, str]]:
         """Return the store and system that a step may read, for each store."""
-        return [(store, step.system) for store in self._sources(step)] if step.kind in MOVING else []
+        return [(store, step.system) for store in sources_of(step, self._pushes)] if step.kind in MOVING else []
 
     async def _have_read(self, step: Step, built: Built) -> None:
         """Let go of what nobody reads any more in the stores that a step has read from."""
@@ -279,7 +274,7 @@ class NixSsh:
         try:
             if self._is_in_use(step.instance, built.path):
                 return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
-            return await self._transfer.fetch(step, built, tell, self._sources(step))
+            return await self._transfer.fetch(step, built, tell, sources_of(step, self._pushes))
         finally:
             await self._have_read(step, built)
 

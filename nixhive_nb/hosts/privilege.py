@@ -68,7 +68,12 @@ REFUSED = 231
 # No quotation mark but ", no backslash and no newline stands in these, which login shells understand in different ways.
 # A password comes twice: for a look whether it is right, whose input ends with it, so that nothing else is tried as a
 # password; and for the command itself. `-k` has sudo neither use nor leave a note that it was asked a moment ago.
-_TAKE_PASSWORD = f"IFS= read -r _hive_secret || exit {REFUSED}; "
+# A printf that is a program would have the password among its arguments.
+_OWN_PRINTF = (
+    'case $(command -v printf) in */*) echo "sudo: it was given no password: /bin/sh there has no printf of its own" '
+    f">&2; exit {REFUSED};; esac; "
+)
+_TAKE_PASSWORD = f"{_OWN_PRINTF}IFS= read -r _hive_secret || exit {REFUSED}; "
 _FEED = '{ printf %s "$_hive_secret"; echo; }'
 # Where sudo has not asked after all, the second one is still there: what is before the mark is never run.
 _DROP = 'while IFS= read -r _hive_it || exit {refused}; do [ "$_hive_it" != {mark} ] || break; done; unset _hive_it; '

@@ -103,6 +103,16 @@ def after_relays(step: Step, pushes: Sequence[str], *, reroute: bool) -> Step:
     return msgspec.structs.replace(step, needs=(*step.needs, *pushes[:1]))
 
 
+def sources_of(step: Step, pushes: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the stores that what a step moves may come from, the nearest first: its own, and those that it waits for.
+
+    `pushes` has the store of each step of a plan that pushes.
+    """
+    own = (step.store,) if step.kind == "fetch" and step.store else ()
+    above = (pushes[name] for name in (*step.needs, *step.after) if name in pushes)
+    return tuple(dict.fromkeys([*own, *above]))
+
+
 def way(tree: RelayTree, store: str, place: str = "") -> tuple[str, ...]:
     """Return a store and those above it, the nearest first, as far as content comes from there.
 

@@ -71,6 +71,11 @@ class Call:
         self._on_line = on_line
         self._on_lines: Callable[[str, str], None] | None = None
 
+    def ends_input(self) -> bool:
+        """Note that the host has all of the input, and return whether it is to see the end of that now."""
+        self.fed = self.stdin is not None and bool(self.ending)
+        return not self.fed and (self.stdin is None or not self.held)
+
     def hear(self, on_lines: Callable[[str, str], None]) -> None:
         """Have lines go to `on_lines(stream, lines)`: as many as have come at once, with newlines between them.
 

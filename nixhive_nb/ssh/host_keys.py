@@ -35,19 +35,7 @@ _KRL = b"SSHKRL\n\0"
 """How a list of revoked keys begins that `ssh-keygen -k` has made."""
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _AUTHORITY = "@cert-authority"
-_OF_CERTIFICATES = tuple(
-    map(
-        certificate_kind,
-        (
-            "ssh-ed25519",
-            "ecdsa-sha2-nistp256",
-            "ecdsa-sha2-nistp384",
-            "ecdsa-sha2-nistp521",
-            "rsa-sha2-512",
-            "rsa-sha2-256",
-        ),
-    )
-)
+_OF_CERTIFICATES = tuple(map(certificate_kind, SIGNED_BY))
 """The algorithms by which a host shows a certificate."""
 
 

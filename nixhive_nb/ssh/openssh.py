@@ -276,7 +276,9 @@ class MuxSession:
 
     def wait(self) -> Ears:
         """Return what to wait for: whatever comes of the session."""
-        self._pipes.watch(self._asked.fileno(), READ, self.ears)
+        # One that has ended is at its end for ever: who waits for that never rests.
+        if not self._asked.ended:
+            self._pipes.watch(self._asked.fileno(), READ, self.ears)
         for handle in self._outputs:
             self._pipes.watch(handle, READ, self.ears)
         # There is room from the start on, which is of no use before there is a session.
@@ -360,15 +362,9 @@ class MuxSession:
         self._input = left
         if not left:
             self._input = None
-            self._end_input()
+            if self._call.ends_input():
+                self._close_input()
         return True
-
-    def _end_input(self) -> None:
-        call = self._call
-        if call.stdin is not None and call.ending:
-            call.fed = True
-        elif call.stdin is None or not call.held:
-            self._close_input()
 
     def _close_input(self) -> None:
         with self._lock:

@@ -152,13 +152,6 @@ class _Talk:
                 left = left[self._channel.send(bytes(left[:_PIECE])) :]
             if left:
                 self._input = left
-            else:
-                self._end_input()
+            elif self._call.ends_input():
+                self._channel.shutdown_write()
         return True
-
-    def _end_input(self) -> None:
-        call = self._call
-        if call.stdin is not None and call.ending:
-            call.fed = True
-        elif call.stdin is None or not call.held:
-            self._channel.shutdown_write()

@@ -20,6 +20,7 @@ from nixhive_nb.hosts.settled import seen_text, unchanged
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.plan.places import BuildPlace
+from nixhive_nb.plan.relays import sources_of
 from nixhive_nb.plan.settled import CHANGES_RUNNING, FRESH_SECONDS, SETS_PROFILE, is_settled
 from nixhive_nb.testing.clock import VirtualClock
 from nixhive_nb.testing.host import SimulatedHost
@@ -235,9 +236,8 @@ class Simulated:
 
     def _source(self, step: Step, path: str) -> str:
         """Return the store from which a step gets a path, the nearest that has it; empty where none does."""
-        own = (step.store,) if step.kind == "fetch" and step.store else ()
-        above = (self._pushes[name] for name in (*step.needs, *step.after) if name in self._pushes)
-        return next((store for store in (*own, *above) if path in self._fleet.store(store)), "")
+        sources = sources_of(step, self._pushes)
+        return next((store for store in sources if path in self._fleet.store(store)), "")
 
     async def _fetch(self, step: Step, tell: Tell) -> Result:
         host = await self._reached(step)

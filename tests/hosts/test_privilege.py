@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 
 import pytest
 
 from nixhive_nb.hosts import activation, command, privilege
 from nixhive_nb.hosts.password import Password
-from nixhive_nb.hosts.privilege import AS_IT_IS, SUDO, Elevation, Power, elevation, refused
+from nixhive_nb.hosts.privilege import AS_IT_IS, REFUSED, SUDO, Elevation, Power, elevation, refused
 from nixhive_nb.nix import fetching
 from nixhive_nb.ssh.link import RemoteResult
 from tests.hosts.test_activation import ORDER
@@ -148,3 +149,24 @@ def test_only_sudo_takes_a_password_and_its_own_words_stay():
     assert by.words == ("/run/wrappers/bin/sudo", "-H", "--")
     assert elevation(("doas",), root=False, password=one) == elevation(("doas",), root=False)
     assert elevation((), root=True, password=one) == AS_IT_IS
+
+
+@pytest.mark.parametrize(("printf", "status"), [("printf", 0), ("/usr/bin/printf", REFUSED)])
+def test_a_shell_that_would_show_the_password_is_given_to_sudo_by_none(tmp_path, printf, status):
+    """A printf that is a program has the password among its arguments, which everybody on the host can read."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\ncat >/dev/null\n")
+    sudo.chmod(0o755)
+    by = Elevation(("sudo", "--"), password=Password("open sesame"), mark="behind")
+    words = f"command() {{ echo {printf}; }}; {by.asking('/bin/sh -c :')}"
+    ended = subprocess.run(
+        ["/bin/sh", "-c", words],
+        input=by.input(),
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == status
+    assert ("no printf of its own" in ended.stderr) == bool(status)
+    assert "sesame" not in ended.stderr

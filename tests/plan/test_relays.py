@@ -25,11 +25,9 @@ def pushes(plan):
 
 def test_a_system_goes_over_each_edge_once_from_the_top_down():
     plan = deploy(TREE, "www-*")
-    assert pushes(plan) == ["push:www>ssh://top", "push:www>ssh://mid-2", "push:www>ssh://mid-1"] or pushes(plan) == [
-        "push:www>ssh://top",
-        "push:www>ssh://mid-1",
-        "push:www>ssh://mid-2",
-    ]
+    first, *rest = pushes(plan)
+    assert first == "push:www>ssh://top"
+    assert sorted(rest) == ["push:www>ssh://mid-1", "push:www>ssh://mid-2"]
     steps = by_id(plan)
     assert steps["push:www>ssh://mid-1"].needs == ("sign:www", "push:www>ssh://top")
     assert steps["fetch:www-0"].needs == ("sign:www", "push:www>ssh://mid-1")

@@ -6,7 +6,8 @@ import contextlib
 
 from nixhive_nb.deployment.targets import select_instances
 from nixhive_nb.plan.early import Early
-from nixhive_nb.plan.events import StepStarted
+from nixhive_nb.plan.events import Result, StepEnded, StepStarted
+from nixhive_nb.plan.facts import HostFacts, Wanted
 from nixhive_nb.plan.plan import Options
 from nixhive_nb.plan.survey import plan_survey
 from nixhive_nb.run.early import beginning
@@ -59,3 +60,30 @@ def test_it_needs_nobody_who_follows():
         assert run.start().wait(60)
         assert run.heard_out(60)
     assert sorted(one.system for one in found) == ["one", "three", "two"]
+
+
+class Probed:
+    """A run whose events a test gives."""
+
+    def __init__(self, plan):
+        self.plan = plan
+
+    def subscribe(self, hear):
+        self.hear = hear
+
+
+def test_nothing_begins_before_each_login_was_seen_to_become_root():
+    plan = plan_survey(FLEET, select_instances(FLEET, ()), Options())
+    run, found = Probed(plan), []
+    wanted = (Wanted(system="one", path="/nix/store/one", derivation="/nix/store/one.drv"),)
+    early = Early("deploy", plan.targets, Options(), [*FLEET.systems])
+    with beginning(early, found.extend, None)(run):
+        run.hear(StepEnded(time=0, step="probe:old", outcome="unchanged", result=Result(facts=HostFacts())))
+        run.hear(StepEnded(time=0, step="instantiate:one", outcome="done", result=Result(wanted=wanted)))
+        run.hear(StepEnded(time=0, step="probe:away", outcome="failed"))
+        assert found == []
+        asked = Result(facts=HostFacts(), powerless="sudo asks for a password")
+        run.hear(StepEnded(time=0, step="probe:new", outcome="unchanged", result=asked))
+        assert found == []
+        run.hear(StepEnded(time=0, step="probe:new", outcome="unchanged", result=Result(facts=HostFacts())))
+    assert [one.system for one in found] == ["one"]
