@@ -10,6 +10,7 @@ import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from nixhive_nb.commands.plan_file import read_plan
 from nixhive_nb.deployment.places import places_of
@@ -124,8 +125,9 @@ class Reader:
             self._do("!ssh-keygen -q -t ed25519 -N '' -f relay")
 
     def _change(self) -> None:
+        # To what no other page has deployed: all of them share the hosts.
         system = self._folder / "example" / "www.nix"
-        system.write_text(system.read_text().replace("web server", "fine web server"))
+        system.write_text(system.read_text().replace("web server", f"web server of {uuid4().hex}"))
 
     @contextlib.contextmanager
     def _checked(self, command: str) -> Iterator[None]:
