@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import select
 import shlex
-import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -36,8 +34,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AUTH_TIMEOUT = 30.0
 """Seconds beside those for the connection: for keys, and for an agent that asks a person."""
-_LOOK = 0.2
-"""Seconds between looks at the socket, where nothing else tells that it is there."""
+_LOOK = 0.01
+"""Seconds between looks at the socket of a master.
+
+OpenSSH tells nobody that it is there but by a LocalCommand, which the user's own shell runs: what that reads first
+(`.zshenv`, `config.fish`; bash its `.bashrc`) may take any time, and there are no sessions meanwhile.
+"""
 _MOST_WORDS = 500
 _REFUSED = ("Permission denied", "Too many authentication failures", "No supported authentication methods")
 _HUNG_UP = ("_exchange_identification:", "Connection closed by", "Connection reset by", "Broken pipe")
@@ -69,21 +71,20 @@ class OpensshLogin:
         control = self._place()
         log = control.with_suffix(".log")
         _log.debug("%s: OpenSSH connects, as user %s", target, target.user)
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs, log.open("wb") as stream:
-                running = process.start(self._words(guest, control, way), socket=theirs.fileno(), stderr=stream)
-            master = Master(target.name, running, control, log, self._pipes, silence=self._alive * (self._misses + 1))
-            try:
-                attempt.hold(master)
-                with self._watchdog.limit(guest.timeout + _AUTH_TIMEOUT, master.break_) as limit:
-                    _wait(ours, control)
-                _check(guest, master, log, late=limit.expired)
-            except BaseException:
-                master.close()
-                if attempt.cancelled.is_set():
-                    raise Cancelled from None
-                raise
+        with log.open("wb") as stream:
+            running = process.start(self._words(guest, control, way), stderr=stream)
+        master = Master(target.name, running, control, log, self._pipes, silence=self._alive * (self._misses + 1))
+        try:
+            attempt.hold(master)
+            with self._watchdog.limit(guest.timeout + _AUTH_TIMEOUT, master.break_) as limit:
+                while running.poll() is None and not control.exists():
+                    time.sleep(_LOOK)
+            _check(guest, master, log, late=limit.expired)
+        except BaseException:
+            master.close()
+            if attempt.cancelled.is_set():
+                raise Cancelled from None
+            raise
         _log.info("%s: user %s is logged in by OpenSSH after %.2f s", target, target.user, time.monotonic() - begun)
         return master
 
@@ -111,9 +112,6 @@ class OpensshLogin:
             "ConnectTimeout": f"{max(1, round(guest.timeout))}",
             "ServerAliveInterval": f"{self._alive}",
             "ServerAliveCountMax": f"{self._misses}",
-            # It runs when the socket is there, and writes into ours.
-            "PermitLocalCommand": "yes",
-            "LocalCommand": "echo connected",
         }
         if way:
             options["ProxyCommand"] = shlex.join(way).replace("%", "%%")
@@ -134,13 +132,6 @@ def _check(guest: Guest, master: Master, log: Path, *, late: bool) -> None:
     lines = [line.strip() for line in text.splitlines() if line.strip(" @\t\r")]
     lines = [line for line in lines if not line.startswith(_CHATTER)]
     raise _explain(guest.target, lines, guest.timeout, late=late)
-
-
-def _wait(ours: socket.socket, control: Path) -> None:
-    """Wait until a master has its socket, or has ended."""
-    while not control.exists():
-        if select.select([ours], [], [], _LOOK)[0] and not ours.recv(4096):
-            return
 
 
 def _explain(target: SshTarget, lines: Sequence[str], seconds: float, *, late: bool) -> Exception:

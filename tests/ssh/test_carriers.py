@@ -115,6 +115,17 @@ def test_another_carrier_is_taken_up_by_the_next_command(site):
     assert server.logins() == 3
 
 
+def test_no_login_waits_for_the_start_up_files_of_the_users_own_shell(site, tmp_path, monkeypatch):
+    """bash takes a socket for somebody who logs in, and reads ~/.bashrc: pyenv's lines there wait for each other."""
+    shell = tmp_path / "shell"
+    shell.write_text("#!/bin/sh\nexec sleep 600\n")
+    shell.chmod(0o755)
+    monkeypatch.setenv("SHELL", str(shell))
+    connections = site.connect(site.instance("web", site.sshd()))
+    connections.carry("openssh", lambda _: None)
+    assert connections.run("web", "echo there", timeout=10).stdout == "there\n"
+
+
 def test_openssh_is_tried_once_where_nobody_is_let_in(site):
     server = site.sshd()
     connections = site.connect(site.instance("web", server, user_key="user-rsa"))
