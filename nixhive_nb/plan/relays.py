@@ -113,6 +113,20 @@ def sources_of(step: Step, pushes: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*own, *above]))
 
 
+def reads_from(steps: Iterable[Step]) -> dict[str, str]:
+    """Return for each store that steps push to the store that it reads from, the upper ones first.
+
+    That is empty where this machine sends.
+    """
+    pushes = {step.id: step for step in steps if step.kind == "push"}
+    stores = {name: step.store for name, step in pushes.items()}
+    found: dict[str, str] = {}
+    for step in pushes.values():
+        above = sources_of(step, stores)
+        found[step.store] = found.get(step.store) or (above[0] if above else "")
+    return found
+
+
 def way(tree: RelayTree, store: str, place: str = "") -> tuple[str, ...]:
     """Return a store and those above it, the nearest first, as far as content comes from there.
 

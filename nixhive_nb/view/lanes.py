@@ -12,6 +12,7 @@ import msgspec
 
 from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.plan.events import BAD, GOOD, Outcome
+from nixhive_nb.plan.relays import reads_from
 from nixhive_nb.plan.step import stage
 from nixhive_nb.run.timings import Timing, timings_of
 from nixhive_nb.util.text import count_text, seconds_text, size_text
@@ -114,7 +115,7 @@ def lanes_of(report: Report) -> Lanes:
     timings = timings_of(report)
     seconds = max(report.seconds, 0.1, *(timing.end or 0.0 for timing in timings))
     systems = _group("systems", _system_lanes(report, timings, seconds), OTHERS)
-    stores = _group("stores", _store_lanes(timings, seconds), OTHERS)
+    stores = _group("stores", _store_lanes(report, timings, seconds), OTHERS)
     waves, rest = _waves(report, timings, seconds)
     return Lanes(
         title=headline(report),
@@ -172,11 +173,12 @@ def _with_build(own: Sequence[Timing], register: Step | None, build: Timing) -> 
     return sorted([joined, *(one for one in own if one is not verdict)], key=lambda timing: timing.start)
 
 
-def _store_lanes(timings: Iterable[Timing], seconds: float) -> list[Lane]:
+def _store_lanes(report: Report, timings: Iterable[Timing], seconds: float) -> list[Lane]:
     """Return a lane for each push, since several go to one store side by side."""
+    above = reads_from(report.plan.steps)
     return [
         Lane(
-            name=f"{', '.join(timing.systems)} → {store_host(timing.subject) or timing.subject}",
+            name=f"{', '.join(timing.systems)} → {_way(timing.subject, above)}",
             outcome=timing.outcome,
             ended=_outcome_text(timing.outcome),
             spans=_spans([timing], seconds),
@@ -184,6 +186,14 @@ def _store_lanes(timings: Iterable[Timing], seconds: float) -> list[Lane]:
         for timing in timings
         if timing.kind == "push"
     ]
+
+
+def _way(store: str, above: Mapping[str, str]) -> str:
+    """Return the relays on the way to a store, and the store: `portico → www-1`."""
+    way = [store]
+    while source := above.get(way[0], ""):
+        way.insert(0, source)
+    return " → ".join(store_host(one) or one for one in way)
 
 
 def _waves(report: Report, timings: Iterable[Timing], seconds: float) -> tuple[list[LaneGroup], str]:

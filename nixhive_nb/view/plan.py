@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from nixhive_nb.deployment.stores import store_host
+from nixhive_nb.plan.relays import reads_from
 from nixhive_nb.util.text import count_text, seconds_text, size_text, strip_control
 from nixhive_nb.view import listing as listings
 from nixhive_nb.view.listing import Cell, Column, Ink, Table, listing, path_cell, short_path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Row = InstanceRow | SystemRow
 
 _PLACES = 3
-"""How many places that build are named in a line."""
+"""How many places that build, and how many relays, are named in a line."""
 _ATTENTION = ("unreachable", "broken", "refused", "act", "nothing")
 _TONES: dict[Fate, Ink] = {"act": "", "nothing": "dim", "unreachable": "bad", "broken": "bad", "refused": "bad"}
 _BUILT = (Column("system"), Column("what will happen", prose=True), Column("result", rank=1, cut=True))
@@ -100,6 +101,7 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
     facts += _systems(plan)
     if pushes := _pushes(plan, rows):
         facts.append(count_text(pushes, "push to a store", "pushes to stores"))
+        facts += _levels(plan)
     return facts + _bytes([row for row in rows if isinstance(row, InstanceRow)])
 
 
@@ -209,11 +211,10 @@ def _systems(plan: Plan) -> list[str]:
 def _built_elsewhere(plan: Plan) -> list[str]:
     """Return where systems are built that are not built here, as many of these places as a line holds."""
     places = [step for step in plan.steps if step.kind == "build" and step.store]
-    named = [f"{strip_control(step.system)} on {strip_control(step.store)}" for step in places[:_PLACES]]
-    more = [f"and {len(places) - _PLACES} more"] if len(places) > _PLACES else []
+    named = _few([f"{strip_control(step.system)} on {strip_control(step.store)}" for step in places])
     lacks = [one.lacks for one in plan.sendings if not one.refusal]
     sent = [f"{'' if len(lacks) == len(places) else 'at least '}{size_text(sum(lacks))} to send there"] if lacks else []
-    return [f"to build there: {', '.join([*named, *more])}", *sent] if named else []
+    return [f"to build there: {', '.join(named)}", *sent] if named else []
 
 
 def _is_measured(plan: Plan, instance: str) -> bool:
@@ -223,13 +224,34 @@ def _is_measured(plan: Plan, instance: str) -> bool:
 
 
 def _pushes(plan: Plan, rows: Sequence[Row]) -> int:
-    """Return how many systems are to be brought to stores: those from which an instance needs something."""
-    needed = {
-        (row.system, row.store)
-        for row in rows
-        if isinstance(row, InstanceRow) and row.fate != "nothing" and row.moves != 0
-    }
+    """Return how many systems are to be brought to stores: those from which an instance needs something, and above."""
+    above = reads_from(plan.steps)
+    needed = set()
+    for row in rows:
+        store = row.store if isinstance(row, InstanceRow) and row.fate != "nothing" and row.moves != 0 else ""
+        while store and (row.system, store) not in needed:
+            needed.add((row.system, store))
+            store = above.get(store, "")
     return sum(1 for step in plan.steps if step.kind == "push" and (step.system, step.store) in needed)
+
+
+def _levels(plan: Plan) -> list[str]:
+    """Return which relays read from other relays, as many as a line holds."""
+    below: dict[str, list[str]] = {}
+    for store, source in reads_from(plan.steps).items():
+        if source:
+            below.setdefault(_named(source), []).append(_named(store))
+    parts = [f"{', '.join(_few(stores))} from {source}" for source, stores in below.items()]
+    return [f"relays: {'; '.join(_few(parts))}"] if parts else []
+
+
+def _few(words: Sequence[str]) -> list[str]:
+    more = [f"and {len(words) - _PLACES} more"] if len(words) > _PLACES else []
+    return [*words[:_PLACES], *more]
+
+
+def _named(store: str) -> str:
+    return strip_control(store_host(store) or store)
 
 
 def _bytes(rows: Sequence[InstanceRow]) -> list[str]:

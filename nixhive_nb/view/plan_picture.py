@@ -52,7 +52,7 @@ def mermaid(plan: Plan) -> str:
     lines = ["flowchart LR", '  here(["this machine"])']
     for number, relay in enumerate(scene.relays):
         lines.append(f'  store{number}[("{_quoted(relay.label)}")]')
-        lines.append(f'  here -- "{_systems(relay)}" --> store{number}')
+        lines += [f'  {_node(source)} -- "{_systems(relay)}" --> store{number}' for source in relay.sources]
     for number, column in enumerate(scene.columns):
         lines += _mermaid_column(number, column)
     lines += [f"  wave{number} ~~~ wave{number + 1}" for number in range(len(scene.columns) - 1)]
@@ -135,7 +135,7 @@ def _draw(drawing: _Drawing, scene: Scene) -> tuple[float, float]:
     """Draw a scene, and give its width and height."""
     here = drawing.box((_MARGIN, _MARGIN), "this machine", _SOURCE)
     relays = _draw_relays(drawing, scene, here)
-    top = (relays[0].below if relays else here.below) + _DROP
+    top = max(spot.below for spot in (here, *relays)) + _DROP
     spots = _draw_columns(drawing, scene, top)
     for column, spot in zip(scene.columns, spots, strict=True):
         _draw_sources(drawing, column, spot, here, relays)
@@ -150,17 +150,29 @@ def _draw(drawing: _Drawing, scene: Scene) -> tuple[float, float]:
 
 def _draw_relays(drawing: _Drawing, scene: Scene, here: _Spot) -> list[_Spot]:
     spots: list[_Spot] = []
-    x, y = here.right + _GAP, here.below + _DROP
+    x = here.right + _GAP
     for relay in scene.relays:
         text = f"{_cut(relay.label)} · {_systems(relay)}"
+        y = here.below + _DROP + relay.level * (_BOX + _DROP)
         spot = drawing.box((x, y), text, _SOURCE, about=relay.about)
-        level = here.y + here.height / 2
-        drawing.arrow(
-            f"M{here.right:.1f} {level:.1f}H{spot.middle - 12:.1f}q12 0 12 12V{spot.y - 2:.1f}",
-        )
+        for source in relay.sources:
+            _draw_push(drawing, here if source is None else spots[source], spot, is_beside=source is None)
         spots.append(spot)
         x = spot.right + _GAP
     return spots
+
+
+def _draw_push(drawing: _Drawing, source: _Spot, spot: _Spot, *, is_beside: bool) -> None:
+    """Draw an arrow to a relay: from the right side of this machine, or from below the relay that it reads from."""
+    if is_beside:
+        level = source.y + source.height / 2
+        drawing.arrow(f"M{source.right:.1f} {level:.1f}H{spot.middle - 12:.1f}q12 0 12 12V{spot.y - 2:.1f}")
+        return
+    # Its own children stand to the right of it, above the level where theirs begin.
+    turn = spot.y - _DROP / 2
+    drawing.arrow(
+        f"M{source.middle:.1f} {source.below:.1f}V{turn:.1f}H{spot.middle - 8:.1f}q8 0 8 8V{spot.y - 2:.1f}"
+    )
 
 
 def _draw_columns(drawing: _Drawing, scene: Scene, top: float) -> list[_Spot]:
@@ -238,7 +250,11 @@ def _mermaid_column(number: int, column: SceneColumn) -> Iterable[str]:
     yield "  end"
     for at, (one, _) in enumerate(boxes):
         for source in column.groups[one].sources:
-            yield f"  {'here' if source is None else f'store{source}'} --> i{number}_{at}"
+            yield f"  {_node(source)} --> i{number}_{at}"
+
+
+def _node(source: int | None) -> str:
+    return "here" if source is None else f"store{source}"
 
 
 def _box_text(box: Box) -> str:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.stores import store_host
+from nixhive_nb.plan.relays import reads_from
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.plan import counts_text
 from nixhive_nb.view.plan_rows import FATES, Fate, InstanceRow, instance_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nixhive_nb.plan.plan import Plan
 
@@ -67,6 +68,10 @@ class Relay(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     systems: int
     """How many systems are pushed there."""
+    sources: tuple[int | None, ...] = (None,)
+    """The numbers of the relays that it reads from, each before its own; None: this machine sends."""
+    level: int = 0
+    """How many relays are above it."""
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +87,8 @@ def scene_of(plan: Plan) -> Scene:
     """Return what the picture of a plan holds; of a build there are no columns."""
     rows = instance_rows(plan)
     pushes = Counter(step.store for step in plan.steps if step.kind == "push")
-    stores = list(pushes)
+    above = reads_from(plan.steps)
+    stores = _in_order(above)
     # What reads from a store beyond the last that is shown is counted with that.
     relay_of = {store: min(number, RELAYS - 1) for number, store in enumerate(stores)}
     stages = _stages(rows)
@@ -94,21 +100,43 @@ def scene_of(plan: Plan) -> Scene:
     return Scene(
         title=f"Plan {plan.digest}: {plan.verb} {strip_control(plan.source)}",
         about=f"{counts_text(plan, rows)}; {'; '.join(column.title for column in columns)}",
-        relays=_relays(pushes),
+        relays=_relays(stores, pushes, above, relay_of),
         columns=columns,
     )
 
 
-def _relays(pushes: Mapping[str, int]) -> tuple[Relay, ...]:
-    stores = list(pushes)
-    shown = stores if len(stores) <= RELAYS else stores[: RELAYS - 1]
-    found = [
-        Relay(label=strip_control(store_host(store) or store), about=strip_control(store), systems=pushes[store])
-        for store in shown
-    ]
-    if rest := stores[len(shown) :]:
-        pushed = sum(pushes[store] for store in rest)
-        found.append(Relay(label=f"{len(rest)} more stores", about="", systems=pushed))
+def _in_order(above: Mapping[str, str]) -> list[str]:
+    """Return the stores, those that are shown alone first: each behind the one that it reads from."""
+    stores = list(above)
+    alone = stores if len(stores) <= RELAYS else stores[: RELAYS - 1]
+    below: dict[str, list[str]] = {}
+    for store in alone:
+        below.setdefault(above[store], []).append(store)
+
+    def tree(store: str) -> Iterator[str]:
+        for one in below.get(store, ()):
+            yield one
+            yield from tree(one)
+
+    return [*tree(""), *stores[len(alone) :]]
+
+
+def _relays(
+    stores: Sequence[str], pushes: Mapping[str, int], above: Mapping[str, str], relay_of: Mapping[str, int]
+) -> tuple[Relay, ...]:
+    found: list[Relay] = []
+    for number in range(min(len(stores), RELAYS)):
+        own = [store for store in stores if relay_of[store] == number]
+        sources = tuple(dict.fromkeys(relay_of.get(above[store]) for store in own))
+        others = [source for source in sources if source is not None and source != number]
+        relay = Relay(
+            label=f"{len(own)} more stores" if len(own) > 1 else strip_control(store_host(own[0]) or own[0]),
+            about="" if len(own) > 1 else strip_control(own[0]),
+            systems=sum(pushes[store] for store in own),
+            sources=tuple(source for source in sources if source != number),
+            level=max((found[source].level + 1 for source in others), default=0),
+        )
+        found.append(relay)
     return tuple(found)
 
 

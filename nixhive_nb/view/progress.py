@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
+from nixhive_nb.deployment.stores import store_host
 from nixhive_nb.plan.events import BAD
+from nixhive_nb.plan.relays import reads_from
 from nixhive_nb.plan.step import CHANGING, MOVING, Kind, stage
 from nixhive_nb.run.report import WORST_FIRST
 from nixhive_nb.util.text import seconds_text, size_text
@@ -191,20 +193,29 @@ def _rows(
     for record in steps:
         if record.outcome is None and record.started is not None:
             chosen.setdefault(names.get(record.step, record.step), record)
-    pauses = {step.id: step.seconds for step in report.plan.steps if step.kind == "pause"}
+    silent = {
+        step.id: f"{seconds_text(step.seconds)} before the next begins"
+        for step in report.plan.steps
+        if step.kind == "pause"
+    }
+    above = reads_from(report.plan.steps)
+    silent |= {
+        step.id: f"from {store_host(above[step.store]) or above[step.store]}"
+        for step in report.plan.steps
+        if step.kind == "push" and above[step.store]
+    }
     return tuple(
-        _row(name, record, moves.get(record.step), now, pauses.get(record.step)) for name, record in chosen.items()
+        _row(name, record, moves.get(record.step), now, silent.get(record.step, "")) for name, record in chosen.items()
     )
 
 
-def _row(name: str, record: StepRecord, move: _Move | None, now: float, pause: float | None = None) -> ProgressRow:
+def _row(name: str, record: StepRecord, move: _Move | None, now: float, silent: str) -> ProgressRow:
+    """Return the row of a step. `silent` is its line as long as it says nothing."""
     bad = record.outcome is not None
     until = record.ended or now
     told = record.started is not None and record.expected > 0
     expected, exact = move if move is not None and told else (record.expected, True)
-    last = record.log[-1] if record.log else ""
-    if pause is not None:
-        last = f"{seconds_text(pause)} before the next begins"
+    last = record.log[-1] if record.log else silent
     return ProgressRow(
         id=name,
         step=record.step,

@@ -123,3 +123,33 @@ def test_mermaid_has_waves_relays_and_who_reads():
 def test_a_build_has_no_waves():
     words, _ = drawn(build_plan())
     assert words == ["this machine"]
+
+
+def tree_plan():
+    """Three levels of relays, the middle one of two, and a store that is no instance."""
+    stores = {"top": "", "mid-1": "ssh://top", "mid-2": "ssh://top", "low": "ssh://mid-1"}
+    stores |= {"www-1": "ssh://low", "www-2": "ssh://mid-2", "www-3": "https://cache"}
+    instances = {name: Instance(name=name, system="www", store=store) for name, store in stores.items()}
+    systems = {"www": System(name="www", platform="x86_64-linux")}
+    return looked(Inventory(source="tree/", systems=systems, instances=instances), patterns=("www-*",))
+
+
+def test_relays_of_relays_stand_below_those_that_they_read_from():
+    _, root = drawn(tree_plan())
+    words = [element for element in root.iter(f"{SVG}text") if element.text.endswith("1 system")]
+    at = {element.text.split(" ")[0]: (float(element.get("x")), float(element.get("y"))) for element in words}
+    assert at["top"][1] == at["https://cache"][1] < at["mid-1"][1] == at["mid-2"][1] < at["low"][1]
+    # Each beside its own: no arrow of one crosses the box of another.
+    assert at["top"][0] < at["mid-1"][0] < at["low"][0] < at["mid-2"][0] < at["https://cache"][0]
+    links = re.findall(r"(\w+) -- ", mermaid(tree_plan()))
+    assert links.count("here") == 2
+    assert len(links) == 5
+
+
+def test_many_relays_of_relays_are_drawn_once():
+    middle = {f"r{number}": "ssh://r0" if number % 3 else "" for number in range(1, 30)}
+    stores = {"r0": "", **middle, **{f"i{number}": f"ssh://{name}" for number, name in enumerate(middle)}}
+    instances = {name: Instance(name=name, system="www", store=store) for name, store in stores.items()}
+    systems = {"www": System(name="www", platform="x86_64-linux")}
+    words, _ = drawn(looked(Inventory(source="many/", systems=systems, instances=instances), patterns=("i*",)))
+    assert "25 more stores · 25 systems" in words
