@@ -38,6 +38,13 @@ _UNLOCK = (
     "It takes no password of that user for a while, since some were wrong: wait, or have root say "
     "`faillock --user USER --reset` there"
 )
+_AT_TERMINAL = "It asks for a password at a terminal alone, which nobody has here"
+_RULE = (
+    f"{_AT_TERMINAL}: have a polkit rule answer, in "
+    "/etc/polkit-1/rules.d or security.polkit.extraConfig: `polkit.addRule(function(action, subject) { if "
+    '(action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "USER") return '
+    "polkit.Result.YES; });`"
+)
 _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
     "sudo": (
         (r"\btty\b", "It wants a terminal, which nobody has here: say `Defaults:USER !requiretty` in its sudoers"),
@@ -55,8 +62,7 @@ _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
     "doas": (
         (
             r"tty|uthentication",
-            "It asks for a password at a terminal alone, which nobody has here: say `permit nopass USER as root` in "
-            "its doas.conf",
+            f"{_AT_TERMINAL}: say `permit nopass USER as root` in its doas.conf",
         ),
         (r"not enabled|syntax error|writable|owned", "See that its doas.conf says `permit nopass USER as root`"),
         ("", "Say `permit nopass USER as root` in its doas.conf"),
@@ -64,13 +70,7 @@ _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
     "run0": (
         ("option", "It needs systemd 256 or newer"),
         (r"connect to.*bus|D-?Bus|Transport endpoint", "It needs a systemd and a system bus that run there"),
-        (
-            "",
-            "It asks for a password at a terminal alone, which nobody has here: have a polkit rule answer, in "
-            "/etc/polkit-1/rules.d or security.polkit.extraConfig: `polkit.addRule(function(action, subject) { if "
-            '(action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "USER") return '
-            "polkit.Result.YES; });`",
-        ),
+        ("", _RULE),
     ),
 }
 """What to do, by the program and by what it said: the first that fits."""
@@ -98,7 +98,10 @@ _OWN_PRINTF = (
 )
 _TAKE_PASSWORD = f"{_OWN_PRINTF}IFS= read -r _hive_secret || exit {REFUSED}; "
 # What counts failures says nothing through sudo: an account that it has locked looks like a wrong password.
-_COUNTED = f'_hive_count=$(PATH=$PATH:/usr/sbin:/sbin faillock 2>/dev/null | grep -c " V$") && echo "{_COUNTS}$_hive_count" >&2; '
+_COUNTED = (
+    '_hive_count=$(PATH=$PATH:/usr/sbin:/sbin faillock 2>/dev/null | grep -c " V$") && '
+    f'echo "{_COUNTS}$_hive_count" >&2; '
+)
 _FEED = '{ printf %s "$_hive_secret"; echo; }'
 # Where sudo has not asked after all, the second one is still there: what is before the mark is never run.
 _DROP = 'while IFS= read -r _hive_it || exit {refused}; do [ "$_hive_it" != {mark} ] || break; done; unset _hive_it; '
@@ -167,8 +170,9 @@ class Elevation(msgspec.Struct, frozen=True):
         `command` are shell words, and has to run something by `behind_mark`. A wrong password is tried once.
         """
         look = f"{_FEED} | LC_ALL=C {self._sudo(f'{_ASKED_FOR}%p:%u:')} /bin/sh -c : 2>&1"
+        told = f'{_COUNTED}printf %s "$_hive_said" >&2; echo >&2; exit {REFUSED}'
         return (
-            f'{_TAKE_PASSWORD}_hive_said=$({look}) || {{ {_COUNTED}printf %s "$_hive_said" >&2; echo >&2; exit {REFUSED}; }}; '
+            f"{_TAKE_PASSWORD}_hive_said=$({look}) || {{ {told}; }}; "
             f"unset _hive_secret _hive_said; exec {self._sudo(_QUIET_PROMPT)} {command}"
         )
 
