@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
-import subprocess
 
 import pytest
 
@@ -13,6 +11,7 @@ from nixhive_nb.errors import PasswordRefused
 from nixhive_nb.hosts.password import Password
 from nixhive_nb.hosts.privilege import elevation
 from nixhive_nb.lab import HostSpec
+from tests.fleet.asked import set_password
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -29,18 +28,11 @@ session required pam_permit.so
 
 
 @pytest.fixture(scope="module")
-def secret():
-    return f"canary {secrets.token_hex(12)}\\x"
-
-
-@pytest.fixture(scope="module")
 def fleet(tmp_path_factory, secret):
     """A host whose login user has a password, and what sudo asks before it is as each test says."""
     specs = [HostSpec("depot", "depot", user="deploy", sudo=False)]
     one = start(tmp_path_factory.mktemp("fleet"), web=0, specs=specs)
-    argv = ["openssl", "passwd", "-6", "-stdin"]
-    hashed = subprocess.run(argv, input=f"{secret}\n", capture_output=True, text=True, check=True).stdout.strip()
-    one.lab.exec("depot", ["sed", "-i", f"s|^deploy:[^:]*|deploy:{hashed}|", "/etc/shadow"])
+    set_password(one, "depot", secret)
     one.lab.exec("depot", ["sh", "-c", "mkdir -p /run/faillock; echo 'We trust you.' >/etc/lecture"])
     yield one
     one.lab.down()
