@@ -1,8 +1,9 @@
 """Warm connections: each host is logged in to once, and keeps its connection from command to command.
 
-Fabric holds the connections, or OpenSSH (see `choosing`); commands go by `sender`. What Fabric would do wrong with many hosts is done around it:
-see `opener` and `fabric_login` (the login), `resolve` (what ssh_config says), `host_keys` (who may answer), `login`
-(with which of our keys), `jump` (by which way), `transport` and `watchdog` (for how long), `runner` (bytes in and out).
+Fabric holds the connections, or OpenSSH (see `choosing`); commands go by `sender`. What Fabric would do wrong with many
+hosts is done around it: see `opener` and `fabric_login` (the login), `resolve` (what ssh_config says), `host_keys` (who
+may answer), `login` (with which of our keys), `jump` (by which way), `transport` and `watchdog` (for how long),
+`runner` (bytes in and out).
 OpenSSH's are in `openssh_login` (the login) and `openssh` (commands over its control master).
 """
 
