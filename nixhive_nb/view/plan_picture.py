@@ -170,9 +170,7 @@ def _draw_push(drawing: _Drawing, source: _Spot, spot: _Spot, *, is_beside: bool
         return
     # Its own children stand to the right of it, above the level where theirs begin.
     turn = spot.y - _DROP / 2
-    drawing.arrow(
-        f"M{source.middle:.1f} {source.below:.1f}V{turn:.1f}H{spot.middle - 8:.1f}q8 0 8 8V{spot.y - 2:.1f}"
-    )
+    drawing.arrow(f"M{source.middle:.1f} {source.below:.1f}V{turn:.1f}H{spot.middle - 8:.1f}q8 0 8 8V{spot.y - 2:.1f}")
 
 
 def _draw_columns(drawing: _Drawing, scene: Scene, top: float) -> list[_Spot]:
@@ -188,7 +186,7 @@ def _draw_column(drawing: _Drawing, column: SceneColumn, origins: Sequence[str],
     drawing.words(x + _PAD, top + 17, column.title, bold=True)
     width, y = _wide(column.title), top + _HEAD
     for group, origin in zip(column.groups, origins, strict=True):
-        text = " ".join(filter(None, [_cut(group.system), origin, _cut(group.built)]))
+        text = ", ".join(filter(None, [" ".join(filter(None, [_cut(group.system), origin])), _cut(group.built)]))
         drawing.words(x + _PAD, y + 13, text)
         right, y = _draw_boxes(drawing, group, x + _PAD, y + _LINE)
         width = max(width, _wide(text), right - x)
