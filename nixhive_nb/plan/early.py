@@ -57,7 +57,7 @@ class Early:
         return self._ready([system] if system in self._waiting else [])
 
     def measured(self, instance: str, moves: int | None) -> list[Wanted]:
-        """Take how many bytes a host lacks, None where that is not known, and return what can be built now."""
+        """Take how many bytes a host lacks (None: not known), and return the systems that can be built now."""
         if moves != 0:
             self._lacking.add(instance)
         system = self._system.get(instance, "")

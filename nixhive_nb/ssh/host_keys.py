@@ -218,7 +218,7 @@ def _names(target: SshTarget) -> list[str]:
 
 def _lookup(name: str, path: Path) -> list[str]:
     done = process.run(["ssh-keygen", "-F", name, "-f", str(path)], timeout=20)
-    return [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
+    return [line for line in done.stdout.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _parse(lines: Iterable[str]) -> HostKeys:
@@ -226,8 +226,10 @@ def _parse(lines: Iterable[str]) -> HostKeys:
     revoked: list[HostKey] = []
     authorities: list[HostKey] = []
     for line in lines:
-        marker, rest = [*line.split(maxsplit=1), ""][:2] if line.startswith("@") else ("", line)
-        key = parse_key(rest.partition(" ")[2])
+        # Blanks or tabs, as many as somebody likes.
+        words = line.split()
+        marker, words = (words[0], words[1:]) if line.lstrip().startswith("@") else ("", words)
+        key = parse_key(" ".join(words[1:]))
         if key is not None:
             {"@revoked": revoked, _AUTHORITY: authorities}.get(marker, accepted).append(key)
     return HostKeys(accepted=tuple(accepted), revoked=tuple(revoked), authorities=tuple(authorities))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AGENT_TIMEOUT = 60
 """Seconds for the agent: a person may have to confirm, or to touch a key."""
+_LIST_TIMEOUT = 10
+"""Seconds for it to say which keys it has, which asks nobody: one that hangs is passed over then."""
 _BY_KEY = "publickey"
 _OF_HARDWARE = "sk-"
 _HELD = " (agent"
@@ -262,10 +264,11 @@ class KeyLogin:
             if path := self._target.agent:
                 try:
                     link = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-                    link.settimeout(_AGENT_TIMEOUT)
+                    link.settimeout(_LIST_TIMEOUT)
                     link.connect(path)
                     use_agent(agent, link)
                     keys = [_AgentKey(agent, key.blob, key.comment) for key in agent.get_keys()]
+                    link.settimeout(_AGENT_TIMEOUT)
                 except (OSError, ValueError, paramiko.SSHException) as error:
                     _log.debug("%s: asking the agent %s", self._target, path, exc_info=True)
                     why = one_line(getattr(error, "strerror", None) or str(error), _MOST)

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
+from nixhive_nb.ssh.agents import agent_answers
 from nixhive_nb.ssh.attempt import Cancelled
 from nixhive_nb.ssh.config import private_folder, remove_folder
 from nixhive_nb.ssh.guest import Dropped
@@ -131,6 +132,11 @@ def _check(guest: Guest, master: Master, log: Path, *, late: bool) -> None:
     _log.debug("%s: OpenSSH is not logged in: %s", guest.target, text)
     lines = [line.strip() for line in text.splitlines() if line.strip(" @\t\r")]
     lines = [line for line in lines if not line.startswith(_CHATTER)]
+    if late and not lines and guest.target.agent and not agent_answers(guest.target.agent):
+        raise ConnectionFailed(
+            f"{guest.target}: OpenSSH waits for the agent at {guest.target.agent}, which says nothing: end that agent, "
+            f'or set `IdentityAgent = "none"` in instances.{guest.target.name}.ssh.'
+        )
     raise _explain(guest.target, lines, guest.timeout, late=late)
 
 

@@ -1,34 +1,31 @@
 """Warm connections: each host is logged in to once, and keeps its connection from command to command.
 
-Fabric holds the connections, or OpenSSH (see `choosing`). What Fabric would do wrong with many hosts is done around it:
-see `opener` and `fabric_login` (the login), `resolve` (what ssh_config says), `host_keys` (who may answer), `login`
-(with which of our keys), `jump` (by which way), `transport` and `watchdog` (for how long), `runner` (bytes in and out).
+Fabric holds the connections, or OpenSSH (see `choosing`); commands go by `sender`. What Fabric would do wrong with many
+hosts is done around it: see `opener` and `fabric_login` (the login), `resolve` (what ssh_config says), `host_keys` (who
+may answer), `login` (with which of our keys), `jump` (by which way), `transport` and `watchdog` (for how long),
+`runner` (bytes in and out).
 OpenSSH's are in `openssh_login` (the login) and `openssh` (commands over its control master).
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-import time
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-import paramiko
-
-from nixhive_nb.errors import ConnectionFailed, LinkLost, OwnLimit
+from nixhive_nb.errors import ConnectionFailed, OwnLimit
 from nixhive_nb.ssh.alike import Alike
-from nixhive_nb.ssh.attempt import Attempt, Cancelled, Slot
-from nixhive_nb.ssh.call import Call
-from nixhive_nb.ssh.config import SESSIONS, restore
-from nixhive_nb.ssh.ears import Steps, waited
+from nixhive_nb.ssh.attempt import Cancelled, Slot
+from nixhive_nb.ssh.config import restore
+from nixhive_nb.ssh.ears import waited
 from nixhive_nb.ssh.guest import LinkLimits
 from nixhive_nb.ssh.host_keys import lines_of
-from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.ssh.opener import Opener
+from nixhive_nb.ssh.pooled import PooledHost
 from nixhive_nb.ssh.resolve import Resolver
+from nixhive_nb.ssh.sender import Sender
 from nixhive_nb.ssh.watchdog import Watchdog
 from nixhive_nb.util import descriptors
 from nixhive_nb.util.workers import Workers
@@ -38,18 +35,17 @@ if TYPE_CHECKING:
 
     from nixhive_nb.deployment.carrying import Wanted
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.ssh.attempt import Attempt
+    from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.ssh.config import SshFiles
-    from nixhive_nb.ssh.link import Channel
+    from nixhive_nb.ssh.ears import Steps
+    from nixhive_nb.ssh.link import Channel, RemoteResult
     from nixhive_nb.ssh.login import TakenKey
     from nixhive_nb.ssh.opened import Opened
 
-_log = logging.getLogger(__name__)
-_SAID = 1500
-"""Characters of what a failed command wrote that the log has."""
 _ROOM_POLL = 0.1
-_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Seconds before another try of a command that could not be sent."""
+"""Seconds between looks for a connection that nobody uses any more."""
 
 
 class Connections:
@@ -105,8 +101,8 @@ class Connections:
         self.workers = Workers("hive-host")
         """Threads for what waits for hosts, kept from run to run."""
         self._lock = threading.Lock()
-        self._hosts: dict[str, _PooledHost] = {}
-        self._fresh: set[_PooledHost] = set()
+        self._hosts: dict[str, PooledHost] = {}
+        self._fresh: set[PooledHost] = set()
         self._closed = threading.Event()
         self._finish = weakref.finalize(
             self,
@@ -150,7 +146,7 @@ class Connections:
         its end, or that is not known.
         """
         return waited(
-            self._run(
+            self._sender.run(
                 self._host(instance),
                 command,
                 timeout=timeout,
@@ -174,7 +170,7 @@ class Connections:
         bound: bool = False,
     ) -> Steps[RemoteResult]:
         """Do what `run` does step by step, for `workers` to drive: no thread waits for the host between them."""
-        return self._run(
+        return self._sender.run(
             self._host(instance), command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )
 
@@ -188,7 +184,7 @@ class Connections:
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
-            host = _PooledHost(instance, urgent=urgent)
+            host = PooledHost(instance, urgent=urgent)
             self._fresh.add(host)
         try:
             self._log_in(host)
@@ -218,7 +214,7 @@ class Connections:
         """Connect to `host:port` from an instance, by its sshd. Raises `ConnectionFailed`."""
         return self._dial(self._host(instance), host, port, seconds)
 
-    def _dial(self, through: _PooledHost, host: str, port: int, seconds: float) -> Channel:
+    def _dial(self, through: PooledHost, host: str, port: int, seconds: float) -> Channel:
         with through.in_use():
             return self._log_in(through).dial(host, port, seconds)
 
@@ -237,49 +233,11 @@ class Connections:
         """
         return self._opener.carrier(instance)
 
-    def _run(
-        self,
-        host: _PooledHost,
-        command: str,
-        *,
-        timeout: float | None,
-        on_line: Callable[[str, str], None] | None,
-        stdin: bytes | str | None,
-        on_call: Callable[[Call], None] | None,
-        ending: bytes = b"",
-        bound: bool = False,
-    ) -> Steps[RemoteResult]:
-        instance, attempt = host.name, host.attempt
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-
-        def perform() -> Steps[RemoteResult]:
-            call = Call(data, on_line, ending=ending, held=bound)
-            if on_call is not None:
-                on_call(call)
-            return self._perform(host, attempt, command, call, timeout=timeout)
-
-        try:
-            with host.in_use(), Slot(host.sessions, attempt.cancelled):
-                for pause in _PAUSES:
-                    try:
-                        return (yield from perform())
-                    except _NotSent as error:
-                        _log.info("%s: a command was not sent, and is tried again in %g s: %s", instance, pause, error)
-                        # The kept connection was dead and nobody had noticed, or the server still counts sessions
-                        # that have ended. The command has not left this machine.
-                        if attempt.cancelled.wait(pause):
-                            raise Cancelled from None
-                return (yield from perform())
-        except _NotSent as error:
-            raise ConnectionFailed(f"{instance} opens no session for a command: {error}") from None
-        except Cancelled:
-            raise ConnectionFailed(f"{instance}: given up before the command was sent.") from None
-
     def open(self, instance: str) -> None:
         """Log in to a host, unless that is done. Raises `ConnectionFailed` or `HostKeyError`."""
         self._log_in(self._host(instance))
 
-    def _log_in(self, host: _PooledHost) -> Opened:
+    def _log_in(self, host: PooledHost) -> Opened:
         try:
             return self._opened(host, host.attempt)
         except Cancelled:
@@ -317,13 +275,18 @@ class Connections:
         """Close everything for good, jump hosts too."""
         self._finish()
 
-    def _host(self, instance: str) -> _PooledHost:
+    def _host(self, instance: str) -> PooledHost:
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
-            return self._hosts.setdefault(instance, _PooledHost(instance))
+            return self._hosts.setdefault(instance, PooledHost(instance))
 
-    def _opened(self, host: _PooledHost, attempt: Attempt) -> Opened:
+    @property
+    def _sender(self) -> Sender:
+        # Made for each command: kept, it and this would hold each other, and the collector would close us late.
+        return Sender(self._opened, self._watchdog)
+
+    def _opened(self, host: PooledHost, attempt: Attempt) -> Opened:
         """Return the live connection of a host; one thread makes it, the others wait."""
         with Slot(host.opening, attempt.cancelled):
             opened = host.opened
@@ -341,13 +304,13 @@ class Connections:
             finally:
                 host.logging_in = False
 
-    def _serves(self, host: _PooledHost, opened: Opened) -> bool:
+    def _serves(self, host: PooledHost, opened: Opened) -> bool:
         """Return whether a connection may go on being used."""
         if not opened.alive or opened.is_silent(self._silent):
             return False
         return opened.busy or self._opener.choice.serves(opened.carrier, host.name)
 
-    def _make_room(self, host: _PooledHost, attempt: Attempt) -> None:
+    def _make_room(self, host: PooledHost, attempt: Attempt) -> None:
         """Wait until there may be one more connection; close the one that was idle longest for it."""
         while True:
             with self._lock:
@@ -356,72 +319,17 @@ class Connections:
                 if len(there) < self._most:
                     host.logging_in = True
                     return
-            longest = min(idle, key=_PooledHost.last_heard, default=None)
+            longest = min(idle, key=PooledHost.last_heard, default=None)
             if longest is not None:
                 longest.close()  # a command that takes it up just now finds it closed, and opens another
             elif attempt.cancelled.wait(_ROOM_POLL):
                 raise Cancelled
 
-    def _perform(
-        self, host: _PooledHost, attempt: Attempt, command: str, call: Call, *, timeout: float | None
-    ) -> Steps[RemoteResult]:
-        opened = self._opened(host, attempt)
-        if call.cancelled:
-            raise Cancelled
-        began = time.monotonic()
-        _log.debug("%s: runs: %.300s", host.name, command)
-
-        def give_up() -> None:
-            if call.ending:
-                call.end_aside(f"it took longer than {timeout:g} s")
-            else:
-                opened.break_(f"no answer in {timeout:g} s")
-
-        with self._watchdog.limit(timeout, give_up):
-            try:
-                exited = yield from opened.perform(command, call, self._watchdog)
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                if error is call.failure:
-                    raise
-                if not call.sent and not opened.reason:
-                    raise self._not_sent(host, opened, error) from None
-                exited = -1
-        seconds = time.monotonic() - began
-        if exited == -1 or call.reason:
-            lost = self._lost(host, opened, call, ended=exited != -1)
-            _log.info("%s: lost after %.2f s: %s", host.name, seconds, lost)
-            raise lost
-        _log.debug("%s: exit status %s after %.2f s%s", host.name, exited, seconds, _wrote(exited, call))
-        out, errors = call.stdout.ended(), call.stderr.ended()
-        return RemoteResult(exited=exited, stdout=out, stderr=errors, seconds=seconds, is_cut=call.is_cut)
-
-    def _not_sent(self, host: _PooledHost, opened: Opened, error: Exception) -> _NotSent:
-        """Keep the connection where only a session was refused: other commands may be running in it."""
-        text = str(error) or type(error).__name__
-        if opened.alive and "Timeout" not in text:
-            return _NotSent(f"{text} (MaxSessions of its sshd?)")
-        host.drop(opened)
-        return _NotSent(text)
-
-    def _lost(self, host: _PooledHost, opened: Opened, call: Call, *, ended: bool) -> LinkLost:
-        reason = call.reason or opened.reason or opened.why_ended()
-        reason = reason or ("the host ended the session" if opened.alive else "the connection broke")
-        if not opened.alive:
-            host.drop(opened)
-        rest = "What ran there may still run." if call.sent else "The command was not sent."
-        return LinkLost(f"{host.name}: {reason}. {'It was ended there.' if ended else rest}")
-
-
-def _wrote(exited: int, call: Call) -> str:
-    """Return what a command that failed wrote at last, for the log."""
-    said = call.stderr.text()[-_SAID:].strip() if exited and _log.isEnabledFor(logging.DEBUG) else ""
-    return f". It wrote:\n{said}" if said else ""
-
 
 class Fresh:
     """A connection of `Connections.fresh`."""
 
-    def __init__(self, connections: Connections, host: _PooledHost) -> None:
+    def __init__(self, connections: Connections, host: PooledHost) -> None:
         self._connections = connections
         self._host = host
 
@@ -436,7 +344,7 @@ class Fresh:
         bound: bool = False,
     ) -> Steps[RemoteResult]:
         """Run a command, as `Connections.steps`."""
-        return self._connections._run(  # noqa: SLF001 - a part of it
+        return self._connections._sender.run(  # noqa: SLF001 - a part of it
             self._host, command, timeout=timeout, on_line=on_line, stdin=stdin, on_call=on_call, bound=bound
         )
 
@@ -445,84 +353,11 @@ class Fresh:
         return self._connections._dial(self._host, host, port, seconds)  # noqa: SLF001 - a part of it
 
 
-class _NotSent(Exception):  # noqa: N818 - a signal between these functions
-    """The command did not leave this machine."""
-
-
-class _PooledHost:
-    """What we hold of one host."""
-
-    def __init__(self, name: str, *, urgent: bool = False) -> None:
-        self.name = name
-        self.urgent = urgent
-        """Whether its login waits for no other."""
-        self.opening = threading.Semaphore(1)
-        self.sessions = threading.Semaphore(SESSIONS)
-        self.opened: Opened | None = None
-        self.attempt = Attempt()
-        """What whoever begins now belongs to; `abort` ends it and makes another for those who begin later."""
-        self.logging_in = False
-        self._users = 0
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Have it count as not idle during the block."""
-        with self._lock:
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-
-    def is_idle(self) -> bool:
-        """Return whether it has a connection that nobody uses."""
-        opened = self.opened
-        return not self._users and not self.logging_in and opened is not None and not opened.busy
-
-    def last_heard(self) -> float:
-        """Return when something was heard from it at last, by the monotonic clock."""
-        opened = self.opened
-        return opened.heard if opened is not None else 0.0
-
-    def keep(self, opened: Opened, attempt: Attempt) -> Opened:
-        """Keep a connection for the next commands, unless its attempt was ended meanwhile."""
-        with self._lock:
-            if not attempt.cancelled.is_set():
-                self.opened = opened
-                return opened
-        opened.close()
-        raise Cancelled
-
-    def drop(self, opened: Opened | None) -> None:
-        """Close a connection, and keep it no longer."""
-        with self._lock:
-            if self.opened is opened:
-                self.opened = None
-        if opened is not None:
-            opened.close()
-
-    def close(self) -> None:
-        """Close what is open."""
-        self.drop(self.opened)
-
-    def abort(self, reason: str) -> None:
-        """End what is under way, without waiting."""
-        with self._lock:
-            attempt, self.attempt = self.attempt, Attempt()
-            attempt.cancelled.set()
-            opened = self.opened
-        if opened is not None:
-            opened.break_(reason)
-        attempt.cancel()
-
-
 def _close_all(
     lock: threading.Lock,
     closed: threading.Event,
-    by_name: dict[str, _PooledHost],
-    fresh: set[_PooledHost],
+    by_name: dict[str, PooledHost],
+    fresh: set[PooledHost],
     *rest_of_us: Opener | Watchdog | Workers,
 ) -> None:
     with lock:

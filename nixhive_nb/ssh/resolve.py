@@ -220,7 +220,7 @@ def parse(name: str, text: str) -> SshTarget:
         environment=_variables(options.get("setenv", ())),
         address_family=one.get("addressfamily", "any"),
         bind_address=_value(one, "bindaddress"),
-        asks=tuple(name for name, unset in _ASKED.items() if one.get(name.lower(), "").lower() not in unset),
+        asks=_asks(one, hostname),
         algorithms=_algorithms(tuple(one.get(name.lower(), "") for name in _LISTS)),
     )
 
@@ -231,13 +231,24 @@ _ASKED = {
     "GSSAPIAuthentication": ("", "no"),
     "GSSAPIKeyExchange": ("", "no"),
     "HostbasedAuthentication": ("", "no"),
+    "PubkeyAuthentication": ("", "yes", "true", "unbound", "host-bound"),
     "PKCS11Provider": ("", "none"),
     "SecurityKeyProvider": ("", "none", "internal", "$ssh_sk_provider"),
     "ProxyUseFdpass": ("", "no"),
     "BindInterface": ("", "none"),
 }
-"""What OpenSSH alone honours, and what `ssh -G` says of each where nobody has set it."""
+"""What OpenSSH alone honours, and what `ssh -G` says of each where nothing of it is asked for."""
+_LOCAL = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
+_OF_LOCAL = "NoHostAuthenticationForLocalhost"
 _LISTS = ("Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms", "PubkeyAcceptedAlgorithms")
+
+
+def _asks(one: Mapping[str, str], hostname: str) -> tuple[str, ...]:
+    """Return which options are set that OpenSSH alone honours, by their names."""
+    asked = [name for name, unset in _ASKED.items() if one.get(name.lower(), "").lower() not in unset]
+    if one.get(_OF_LOCAL.lower()) == "yes" and _LOCAL.fullmatch(hostname):
+        asked.append(_OF_LOCAL)
+    return tuple(asked)
 
 
 @functools.lru_cache(maxsize=64)

@@ -58,11 +58,18 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
         call.sent = True  # from here on nobody may send it again
         begin(transport, channel, command)
         yield from _Talk(transport, channel, call).to_its_end(asked.ears)
+        if not channel.exit_status_ready():  # it waits behind the end of the output
+            _acknowledge(transport)
         while not channel.exit_status_ready():
             yield asked.ears
         return int(channel.exit_status)
     finally:
         channel.close()
+
+
+def _acknowledge(transport: Transport) -> None:
+    with swallowed(_log, "acknowledging what came", *ENDED):
+        transport.acknowledge()
 
 
 class ChannelSession:
@@ -108,18 +115,22 @@ class _Talk:
 
     def to_its_end(self, ears: Ears) -> Steps[None]:
         """Feed the command its input, and take what it says, until it has said all and takes no more."""
-        channel = self._channel
+        channel, came, told = self._channel, 0, False
         while True:
             # Looked at first: what came before the end is there to be read then.
             is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
             went_on = self._feed()
             heard = self._hear()
+            came += heard
             if heard >= _MUCH and self._call.rests and not is_over:
                 time.sleep(_REST)
             if heard or went_on:
                 continue
             if is_over:
                 break
+            if came or channel.exit_status_ready() != told:
+                came, told = 0, channel.exit_status_ready()
+                _acknowledge(self._transport)
             yield ears
         for output in (self._call.stdout, self._call.stderr):
             output.feed(b"", last=True)
@@ -147,7 +158,8 @@ class _Talk:
             return False
         # A command that ends without reading its input is its own affair, as with a local pipe.
         self._input = None
-        with self._transport.input_of(self._channel), swallowed(_log, "sending the input", *ENDED):
+        sending = swallowed(_log, "sending the input", *ENDED)
+        with sending, self._transport.input_of(self._channel), self._transport.together():
             if left:
                 left = left[self._channel.send(bytes(left[:_PIECE])) :]
             if left:

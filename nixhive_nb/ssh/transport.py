@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import paramiko
 from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_REQUEST,
     MSG_CHANNEL_WINDOW_ADJUST,
     cMSG_CHANNEL_OPEN,
@@ -47,6 +48,8 @@ _AHEAD = 120 * 1024
 _MOST_GREETING = 64 * 1024
 """How much a server may say before it says which protocol it speaks."""
 _CHECKING = "-gcm@"
+_NOTHING = 4
+"""Bytes of a message that says nothing."""
 _EARS = "nixhive_ears"
 """The attribute by which a channel of paramiko's has our `Ears`."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -65,9 +68,17 @@ class Link:
         self._lock = threading.Lock()
         self._closed = False  # paramiko reads it, as of a socket
         self._socket: socket.socket | None = None
+        self.is_of_others = False
+        """Whether programs of others are on the way, a jump host's for one. They leave Nagle's algorithm on: a second
+        small packet waits until the first is acknowledged, which Linux does after 40 ms, or with what it has to send.
+        """
         self._finish: Callable[[], str] | None = None
         self._finishing = threading.Lock()
         self._greeting: int | None = None
+        self._sending = threading.Lock()
+        self._holder = 0
+        """The thread whose messages are held back, to be sent at once; 0 for none."""
+        self._held = bytearray()
         self._ahead = memoryview(b"")
         """What has come and paramiko has not asked for yet."""
         self.complaint = ""
@@ -102,6 +113,7 @@ class Link:
     def dial_unix(self, path: Path, seconds: float) -> None:
         """Connect to a socket that a jump host's process forwards. Raises `OSError`."""
         made = self._use(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        self.is_of_others = True
         made.settimeout(seconds)
         made.connect(str(path))
 
@@ -112,6 +124,7 @@ class Link:
         """
         self._finish = finish
         self._use(made)
+        self.is_of_others = True
 
     def _use(self, made: socket.socket) -> socket.socket:
         with self._lock:
@@ -146,6 +159,24 @@ class Link:
         finally:
             self._greeting = None
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Send what this thread writes in the block at its end, at once: on a way of others, it is one packet."""
+        with self._sending:
+            self._holder = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._sending:
+                self._holder = 0
+                self._send_held()
+
+    def _send_held(self) -> None:
+        held, self._held = memoryview(self._held), bytearray()
+        while held:
+            with contextlib.suppress(TimeoutError):  # it is a reason to look whether somebody has ended the link
+                held = held[self._open().send(held) :]
+
     # What paramiko calls
 
     def recv(self, size: int) -> bytes:
@@ -167,7 +198,13 @@ class Link:
 
     def send(self, data: bytes) -> int:
         """Write some bytes, and tell how many."""
-        return self._open().send(data)
+        with self._sending:
+            if self._holder == threading.get_ident():
+                self._held += data
+                return len(data)
+            # They are numbered: what is held comes first.
+            self._send_held()
+            return self._open().send(data)
 
     def settimeout(self, seconds: float | None) -> None:
         """Set how long `recv` and `send` wait at most."""
@@ -210,6 +247,14 @@ def _window_adjust(channel: Any, message: paramiko.Message) -> None:  # noqa: AN
     """Tell whoever waits for room in a channel: paramiko wakes only those who block in it."""
     channel._window_adjust(message)  # noqa: SLF001 - what the table calls otherwise
     _wake(channel)
+
+
+def _close(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
+    """Close a channel that the host has closed; the next command would wait until the host has acknowledged that."""
+    transport = channel.transport
+    with transport.together():
+        channel._handle_close(message)  # noqa: SLF001 - what the table calls otherwise
+        transport.acknowledge(ours=True)
 
 
 def _wake(channel: Any) -> None:  # noqa: ANN401 - as above
@@ -293,6 +338,24 @@ class Transport(paramiko.Transport):
                     self._send_message(data)  # type: ignore[attr-defined,unused-ignore]
                     return
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Send what this thread sends in the block at its end, at once. Raises `OSError` there."""
+        with self._link.together():
+            yield
+
+    def acknowledge(self, *, ours: bool = False) -> None:
+        """Let what was heard just now be acknowledged, by a message that says nothing; `ours`: what was said, too.
+
+        It is for a way of others, where the next packet waits for that. Raises `OSError`, `EOFError`, `SSHException`.
+        """
+        if not self._link.is_of_others or not self.is_active():
+            return
+        if ours:
+            self._ask()  # every server answers it
+        else:
+            self.send_ignore(_NOTHING)
+
     def prefer(self, algorithms: Sequence[str]) -> None:
         """Ask for these host key algorithms first. Else a host may show a key of a type that we do not know."""
         offered = tuple(self.get_security_options().key_types)
@@ -321,6 +384,7 @@ class Transport(paramiko.Transport):
 
     _channel_handler_table: ClassVar[dict[int, Callable[..., Any]]] = {
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined,unused-ignore] # noqa: SLF001
+        MSG_CHANNEL_CLOSE: _close,
         MSG_CHANNEL_REQUEST: _channel_request,  # type: ignore[attr-defined,unused-ignore]
         MSG_CHANNEL_WINDOW_ADJUST: _window_adjust,
     }
@@ -402,7 +466,7 @@ def room_in(channel: paramiko.Channel) -> int:
 def begin(transport: Transport, channel: Any, command: str) -> None:  # noqa: ANN401 - as above
     """Have a command run in a session, and wait for no answer: where it is refused, paramiko closes the session."""
     variables = [_request(channel, "env", *variable, answered=False) for variable in transport.environment]
-    with transport.input_of(channel):
+    with transport.input_of(channel), transport.together():
         for message in (*variables, _request(channel, "exec", command, answered=True)):
             transport._send_user_message(message)  # noqa: SLF001 - as `exec_command` does
 

@@ -56,10 +56,17 @@ def test_what_openssh_has_by_itself_decides_nothing(plain):
         ("pkcs11provider /lib/p11.so", "PKCS11Provider"),
         ("securitykeyprovider /lib/sk.so", "SecurityKeyProvider"),
         ("hostbasedauthentication yes", "HostbasedAuthentication"),
+        ("pubkeyauthentication false", "PubkeyAuthentication"),
     ],
 )
 def test_what_fabric_has_not_is_named(plain, line, name):
     assert name in asked(plain, line)
+
+
+def test_a_host_key_that_need_not_be_known_is_that_of_this_machine_alone(plain):
+    line = "nohostauthenticationforlocalhost yes"
+    assert asked(plain, line) == ""
+    assert "NoHostAuthenticationForLocalhost" in asked(plain, line, "hostname 127.0.0.1")
 
 
 def test_one_algorithm_in_common_is_enough(plain):

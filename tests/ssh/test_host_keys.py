@@ -41,12 +41,13 @@ def test_an_unknown_key_is_refused(site):
     assert not known.exists(), "nothing is added silently"
 
 
-@pytest.mark.parametrize("hashed", [False, True])
-def test_the_users_known_hosts_are_honoured(site, hashed):
+@pytest.mark.parametrize("form", ["plain", "hashed", "aligned"])
+def test_the_users_known_hosts_are_honoured(site, form):
     server = site.sshd()
     known = site.folder / "known"
-    known.write_text(f"[127.0.0.1]:{server.port} {public(site.keys['host-ed25519'])}\n")
-    if hashed:
+    line = f"[127.0.0.1]:{server.port} {public(site.keys['host-ed25519'])}\n"
+    known.write_text("\t  " + line.replace(" ", "\t ") if form == "aligned" else line)
+    if form == "hashed":
         subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
         assert "127.0.0.1" not in known.read_text()
     options = {"UserKnownHostsFile": known, "GlobalKnownHostsFile": "/dev/null"}

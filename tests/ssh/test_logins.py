@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nixhive_nb.errors import ConnectionFailed
@@ -198,7 +200,6 @@ def test_a_certificate_that_is_named_and_not_there_is_told(site, authority):
 @pytest.mark.parametrize("state", ["gone", "not listening", "no socket", "hangs up"])
 def test_a_dead_agent_is_no_harm_and_is_named_when_nothing_helps(site, state, request):
     """Case 28."""
-    import socket
     import threading
 
     server, sock = site.sshd(), site.folder / "a"
@@ -215,6 +216,20 @@ def test_a_dead_agent_is_no_harm_and_is_named_when_nothing_helps(site, state, re
     said = stays_out(site, server, user_key=None, IdentityAgent=sock)
     assert f"The agent at {sock} does not answer (" in said
     assert "set SSH_AUTH_SOCK" in said
+
+
+def test_an_agent_that_hangs_is_passed_over_by_fabric_and_named_by_openssh(site, monkeypatch):
+    """It took a minute for each login; OpenSSH itself waits without end."""
+    monkeypatch.setattr("nixhive_nb.ssh.login._LIST_TIMEOUT", 0.2)
+    monkeypatch.setattr("nixhive_nb.ssh.openssh_login._AUTH_TIMEOUT", 0.0)
+    server, sock = site.sshd(), site.folder / "a"
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(sock))
+        hangs.listen()
+        assert site.connect(site.instance("web", server, IdentityAgent=sock)).run("web", "true").exited == 0
+        web = msgspec.structs.replace(site.instance("web", server, IdentityAgent=sock), carrier="openssh")
+        with pytest.raises(ConnectionFailed, match=f"waits for the agent at {sock}, which says nothing"):
+            site.connect(web, connect_timeout=2).run("web", "true")
 
 
 @pytest.mark.parametrize("half", ["private", "public"])

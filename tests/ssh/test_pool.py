@@ -279,7 +279,7 @@ def test_a_dead_connection_is_replaced_before_use(site):
 @FABRIC
 def test_a_connection_that_gave_no_sign_of_life_is_replaced_and_no_session_waited_for_in_it(site, caplog):
     """A host that is off kept us for 15 seconds, before the time of its login began."""
-    caplog.set_level(logging.INFO, "nixhive_nb.ssh.pool")
+    caplog.set_level(logging.INFO, "nixhive_nb.ssh.sender")
     server = site.sshd()
     connections = site.connect(site.instance("web", server), alive_interval=0.5, alive_misses=1000)
     connections.run("web", "true")

@@ -1,0 +1,75 @@
+"""A way on which each packet waits until the one before is acknowledged, as Nagle's algorithm has it for small ones."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+
+import pytest
+
+from nixhive_nb.ssh.transport import Link
+
+pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
+
+WAY = """
+import os, select, socket, sys
+there = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+waited = sys.argv[3]
+opposite = {0: there.fileno(), there.fileno(): 0}
+unacknowledged = set()
+while True:
+    ready = select.select(list(set(opposite) - unacknowledged), [], [], 5)[0]
+    if not ready:
+        with open(waited, "a") as file:
+            file.writelines(f"{side}\\n" for side in select.select(list(unacknowledged), [], [], 0)[0])
+        unacknowledged.clear()
+    for side in ready:
+        data = os.read(side, 65536)
+        if not data:
+            sys.exit()
+        os.write(opposite[side] or 1, data)
+        unacknowledged.discard(opposite[side])
+        if os.path.exists(waited):
+            unacknowledged.add(side)
+"""
+"""A ProxyCommand that is such a way once a file is there, and notes there what waited in vain: 0 for what we sent."""
+
+
+def test_a_command_does_not_wait_for_what_it_said_to_be_acknowledged(site):
+    """It took 40 ms a command behind a jump host."""
+    server = site.sshd()
+    way, waited = site.folder / "way", site.folder / "waited"
+    way.write_text(WAY)
+    command = f"{sys.executable} -IS {way} {server.address} {server.port} {waited}"
+    connections = site.connect(site.instance("web", server, ProxyCommand=command))
+    connections.run("web", "true")
+    waited.touch()
+    for number in range(6):
+        said = connections.run("web", "read word; echo $word; sleep 0.05; echo end; exit 3", stdin=f"{number}\n")
+        assert (said.stdout, said.exited) == (f"{number}\nend\n", 3)
+    # Each waited for its second line. What asks for a session in the moment that the last one ends may still meet that.
+    assert waited.read_text().count("\n") < 3
+
+
+def test_what_is_sent_together_goes_at_once_and_before_what_others_send_later():
+    ours, theirs = socket.socketpair()
+    link = Link()
+    link.adopt(ours, lambda: "")
+    with theirs:
+        with link.together():
+            link.send(b"a")
+            theirs.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                theirs.recv(10)
+            link.send(b"b")
+        assert theirs.recv(10) == b"ab"
+        with link.together():
+            link.send(b"c")
+            other = threading.Thread(target=link.send, args=(b"d",))
+            other.start()
+            other.join(20)
+            assert theirs.recv(10) == b"cd"
+            link.send(b"e")
+        assert theirs.recv(10) == b"e"
+        link.close()
