@@ -245,9 +245,18 @@ class NixSsh:
         if refusals and all(refusals):
             raise StepFailed(refusals[0])
         try:
-            return await self._transfer.push(step, built, tell, sources_of(step, self._pushes))
+            pushed = await self._transfer.push(step, built, tell, sources_of(step, self._pushes))
+            return await self._signed(step, pushed, tell) if self._builds.is_unsigned(step.system) else pushed
         finally:
             await self._have_read(step, built)
+
+    async def _signed(self, step: Step, pushed: Result, tell: Tell) -> Result:
+        """Sign what was pushed where it is now, with the key that stays here: it could not be signed here."""
+        signed = await self._there.sign(step, tell)
+        if not signed.warning:
+            return msgspec.structs.replace(pushed, how=f"{pushed.how}, signed there")
+        warning = "; ".join(filter(None, [pushed.warning, signed.warning]))
+        return msgspec.structs.replace(pushed, outcome="warned", warning=warning)
 
     def _reads(self, step: Step) -> list[tuple[str, str]]:
         """Return the store and system that a step may read, for each store."""

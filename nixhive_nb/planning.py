@@ -90,6 +90,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the plan that it is for: what is built elsewhere need not be what this machine can build."""
     verb: Verb | None = None
     """That of the plan, where what it will build may begin to be built meanwhile."""
+    resumes: bool = False
+    """Whether the plan goes on with a run, and leaves out what that has done."""
     places: bool = False
     """Whether the places that build are asked as well."""
 
@@ -126,7 +128,15 @@ def resumed(work: Workspace, run: str = "", *, refuse: Collection[str] = (), fol
         how = {**how, "refuse": refuse}
     request = Request.of(verb, patterns, how)
     targets = targets_of(work, request.patterns)
-    asked = Asked(measure=verb == "push", power=verb != "push", no=request.no, options=request.options, places=True)
+    asked = Asked(
+        measure=verb == "push",
+        power=verb != "push",
+        no=request.no,
+        options=request.options,
+        verb=None if _may_be_refused(work, request) else verb,
+        resumes=True,
+        places=True,
+    )
     seen = survey(work, targets, asked, follow)
     done = confirmed(seen, verb, request.options)
     request = msgspec.structs.replace(request, left_out=tuple(sorted(done)))
@@ -168,7 +178,7 @@ def survey(work: Workspace, targets: Targets, asked: Asked, follow: Follow | Non
     early = None
     if asked.verb is not None and _is_in_parts(plan):
         here = [name for name in plan.systems if not is_elsewhere(inventory, name, asked.options)]
-        early = Early(asked.verb, plan.targets, asked.options, here)
+        early = Early(asked.verb, plan.targets, asked.options, here, resumes=asked.resumes)
     seen = _with_noted(work, runs.found(work, plan, follow, power=asked.power, early=early))
     if asked.power:
         seen = _with_passwords(work, seen)

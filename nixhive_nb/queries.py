@@ -130,9 +130,10 @@ def run_on(
     """Run a command, or a script, on each instance at once; see `Hive.run`."""
     names = targets_of(work, [patterns]).instances
     elevate = {name: work.inventory.instances[name].elevate for name in names}
+    powerless: dict[str, str] = {}
     if errand.sudo and work.powers.give is not None:
         seen_by(work.connections, work.powers, [way_of(work, name) for name in names], parallel=work.limits.parallel)
-        prove(work, names)  # where something else is missing its row tells
+        powerless = {name: why for name, why in prove(work, names).items() if why}
     try:
         rows = run_everywhere(
             work.connections,
@@ -149,6 +150,7 @@ def run_on(
             warn=work.warn,
             elevate={name: words for name, words in elevate.items() if words},
             passwords=work.powers.passwords(elevate),
+            powerless=powerless,
         )
     except RunInterrupted as error:
         error.frame = frames.run_frame(error.rows)

@@ -14,7 +14,7 @@ KINDS = (NONE, *PROGRAMS)
 """What `elevate` may be as a text."""
 _TAKES = {"sudo": "CDghpRrTtUu", "doas": "Cu", "run0": "DgMpSu"}
 """The letters that take a word of their own behind them."""
-_ASKS = "passwords never go that way: nobody is there to answer, and what is read could become part of the script"
+_ASKS = "leave it out; a password is given by --ask-password, --password-command or NIXHIVE_PASSWORD_FD"
 _STARTS_NOTHING = "it does not start a program and wait for that"
 _REFUSED = {
     "sudo": {

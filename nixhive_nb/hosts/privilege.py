@@ -12,6 +12,7 @@ import msgspec
 from nixhive_nb.deployment.elevating import NONE, PROGRAMS
 from nixhive_nb.hosts.password import Password
 from nixhive_nb.util import said
+from nixhive_nb.util.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +30,27 @@ _LOGIN = ' "$(id -u)"'
 _MOST_SAID = 200
 _OF_RUN0 = re.compile(r"transient service unit|uthentication required|Access denied|unrecognized option")
 """What it says without its name."""
-_MISSING = re.compile(r"not found$|No such file or directory$")
+_MISSING = re.compile(r"(?:.*\bexec: \S+: )?(?:command )?(?:not found|No such file or directory)")
+"""What a shell says, as a whole, of a program that is not there. What the program itself says begins in another way."""
+_LOCKED = r"account (?:is|has been|was) (?:temporarily )?locked"
+_EXPIRED = r"(?:account|password) (?:is|has) expired|account validation failure|reset your password|password change"
+_UNLOCK = (
+    "It takes no password of that user for a while, since some were wrong: wait, or have root say "
+    "`faillock --user USER --reset` there"
+)
+_AT_TERMINAL = "It asks for a password at a terminal alone, which nobody has here"
+_RULE = (
+    f"{_AT_TERMINAL}: have a polkit rule answer, in "
+    "/etc/polkit-1/rules.d or security.polkit.extraConfig: `polkit.addRule(function(action, subject) { if "
+    '(action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "USER") return '
+    "polkit.Result.YES; });`"
+)
 _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
     "sudo": (
         (r"\btty\b", "It wants a terminal, which nobody has here: say `Defaults:USER !requiretty` in its sudoers"),
         (r"setuid|privileges", "It has no right of its own to make root: see how its file and its mount are set"),
+        (_LOCKED, _UNLOCK),
+        (_EXPIRED, "Log in as that user and set a new password, or have root do so"),
         (
             r"password is required",
             "Let the login user use sudo without a password, or say --ask-password",
@@ -43,15 +60,17 @@ _ADVICE: dict[str, tuple[tuple[str, str], ...]] = {
         ("", "Let the login user use sudo without a password"),
     ),
     "doas": (
-        (r"tty|uthentication", "It takes no password here: say `permit nopass USER as root` in its doas.conf"),
+        (
+            r"tty|uthentication",
+            f"{_AT_TERMINAL}: say `permit nopass USER as root` in its doas.conf",
+        ),
+        (r"not enabled|syntax error|writable|owned", "See that its doas.conf says `permit nopass USER as root`"),
         ("", "Say `permit nopass USER as root` in its doas.conf"),
     ),
     "run0": (
         ("option", "It needs systemd 256 or newer"),
-        (
-            "",
-            "A polkit rule has to let the login user do org.freedesktop.systemd1.manage-units without a question",
-        ),
+        (r"connect to.*bus|D-?Bus|Transport endpoint", "It needs a systemd and a system bus that run there"),
+        ("", _RULE),
     ),
 }
 """What to do, by the program and by what it said: the first that fits."""
@@ -62,7 +81,11 @@ _ASKED_FOR = "nixhive-asks-for:"
 """Stands in the prompt of sudo, which is never shown, before whose password it wants, and who wants to be root."""
 _ASKS = re.compile(r"password is required|Authentication required", re.IGNORECASE)
 _WRONG = re.compile(r"incorrect password|incorrect authentication|try again|no password was provided", re.IGNORECASE)
+_NOT_ALLOWED = re.compile(r"sudoers|not allowed to|may not run|\btty\b|no printf of its own", re.IGNORECASE)
+"""What it says of a login that lacks something else than the right password."""
 _FOR_USER = re.compile(rf"{_ASKED_FOR}([^:\s]{{1,64}}):([^:\s]{{1,64}}):")
+_COUNTS = "nixhive-counts: "
+_FAILURES = re.compile(rf"^{_COUNTS}([0-9]{{1,6}})$\n?", re.MULTILINE)
 REFUSED = 231
 """How the words below end where root is not become."""
 # No quotation mark but ", no backslash and no newline stands in these, which login shells understand in different ways.
@@ -74,6 +97,11 @@ _OWN_PRINTF = (
     f">&2; exit {REFUSED};; esac; "
 )
 _TAKE_PASSWORD = f"{_OWN_PRINTF}IFS= read -r _hive_secret || exit {REFUSED}; "
+# What counts failures says nothing through sudo: an account that it has locked looks like a wrong password.
+_COUNTED = (
+    '_hive_count=$(PATH=$PATH:/usr/sbin:/sbin faillock 2>/dev/null | grep -c " V$") && '
+    f'echo "{_COUNTS}$_hive_count" >&2; '
+)
 _FEED = '{ printf %s "$_hive_secret"; echo; }'
 # Where sudo has not asked after all, the second one is still there: what is before the mark is never run.
 _DROP = 'while IFS= read -r _hive_it || exit {refused}; do [ "$_hive_it" != {mark} ] || break; done; unset _hive_it; '
@@ -141,9 +169,10 @@ class Elevation(msgspec.Struct, frozen=True):
 
         `command` are shell words, and has to run something by `behind_mark`. A wrong password is tried once.
         """
-        look = f"{_FEED} | LC_ALL=C {self._sudo(f'{_ASKED_FOR}%p:%u:')} /bin/sh -c : 2>&1 >/dev/null"
+        look = f"{_FEED} | LC_ALL=C {self._sudo(f'{_ASKED_FOR}%p:%u:')} /bin/sh -c : 2>&1"
+        told = f'{_COUNTED}printf %s "$_hive_said" >&2; echo >&2; exit {REFUSED}'
         return (
-            f'{_TAKE_PASSWORD}_hive_said=$({look}) || {{ printf %s "$_hive_said" >&2; echo >&2; exit {REFUSED}; }}; '
+            f"{_TAKE_PASSWORD}_hive_said=$({look}) || {{ {told}; }}; "
             f"unset _hive_secret _hive_said; exec {self._sudo(_QUIET_PROMPT)} {command}"
         )
 
@@ -217,15 +246,36 @@ async def power_of(link: HostLink, elevate: Sequence[str], password: Password | 
 
 
 def _refused_password(stderr: str, by: Elevation) -> Power:
-    """Return what became of a password that was tried: refused, or of no use since something else is missing."""
-    text = _FOR_USER.sub("", stderr)
+    """Return what became of a password that was tried: refused, or of no use since something else is missing.
+
+    What a refused one is answered with can be set (`insults`, `authfail_message`). So all that follows its question
+    counts as that, but for what is known to be something else: a wrong password must not go to the next host.
+    """
+    failures, stderr = _FAILURES.search(stderr), _FAILURES.sub("", stderr)
+    asked, text = _FOR_USER.search(stderr), _FOR_USER.sub("", stderr)
     told = _said_by(text, by) or _last(text)
-    if not _WRONG.search(told):
+    # Behind the question it tells that this very attempt was one too many.
+    before = stderr[: asked.start()] if asked else stderr
+    if locked := _line_with(_LOCKED, before) or _line_with(_EXPIRED, text):
+        return Power(why=refused(locked, by))
+    if _NOT_ALLOWED.search(told) or not (asked or _WRONG.search(text)):
         return Power(why=refused(told, by))
-    asked = _FOR_USER.search(stderr)
     # So it is with rootpw, targetpw and runaspw in its sudoers.
     other = f"; it asked for the password of {asked[1]}, not of {asked[2]}" if asked and asked[1] != asked[2] else ""
-    return Power(why=f"{told}{other}", wrong=True)
+    counted = f"; {_counted_text(int(failures[1]))}" if failures else ""
+    return Power(why=f"{told}{other}{counted}", wrong=True)
+
+
+def _counted_text(count: int) -> str:
+    return (
+        f"faillock counts {count_text(count, 'failure')} of that user: where these are too many, no password is taken"
+    )
+
+
+def _line_with(pattern: str, text: str) -> str:
+    """Return the first line in which a pattern is found; empty where it is in none."""
+    lines = [line for line in text.splitlines() if re.search(pattern, line, re.IGNORECASE)]
+    return said.one_line(lines[0], _MOST_SAID).strip().removeprefix("sudo: ") if lines else ""
 
 
 def refusal(stderr: str, by: Elevation, *, root: bool) -> str:
@@ -257,7 +307,7 @@ def refused(why: str, by: Elevation = SUDO) -> str:
     """Return the message for a login that does not become root: what was said, and what to do."""
     if not by.words:
         return f'the login is not root, and `elevate` is "none": log in as root, or leave `elevate` out. {_NOTHING}'
-    if _MISSING.search(why):
+    if _MISSING.fullmatch(why):
         others = ", ".join(f'"{one}"' for one in PROGRAMS if one != by.program)
         what = f"there is no {by.program} on the host: set `elevate` ({others}, or a list of words), or log in as root"
         return f"{what}. {_NOTHING}"

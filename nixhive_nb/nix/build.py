@@ -43,6 +43,16 @@ _PER_COMMAND = 2000
 """Paths that one command line may name: an argument list has a limit of some 2 MB."""
 
 
+_UNTRUSTED = "not privileged"
+"""What the daemon of this machine says where it does not trust us."""
+_MAY_NOT_SIGN = (
+    "Nix on this machine does not trust your user, so nothing is signed here. Name it in trusted-users of its "
+    "nix.conf, or use Nix 2.17 or newer, which lets everybody sign"
+)
+_NOT_SIGNED = (
+    f"{_MAY_NOT_SIGN}. Until then it is signed where it is pushed to, as far as the login there may do that; what goes "
+    "to an instance directly is taken where its Nix trusts the login"
+)
 _OF_SYSTEM = re.compile(r"^\W*nix-hive: system (.*)$", re.MULTILINE)
 """The frame that `Source.toplevels` promises."""
 _SHORT = 2
@@ -113,6 +123,8 @@ class Builds:
         self._present: set[str] = set()
         self._seen: set[str] = set()
         """The systems that Nix has evaluated, if in a process that then failed for another."""
+        self._unsigned: set[str] = set()
+        """The systems that this machine's Nix does not let us sign."""
         self._failed = {one.system: StepFailed(one.error, log=one.log) for one in wanted if one.error}
         self._built: dict[str, Built] = {}
         self._known: dict[str, asyncio.Future[Built | None]] = {}
@@ -340,7 +352,12 @@ class Builds:
 
     async def sign_paths(self, paths: Sequence[str]) -> None:
         """Sign paths of this store. Raises `NixError`."""
-        await _checked(commands.sign_paths(paths, self.signing_key))
+        try:
+            await _checked(commands.sign_paths(paths, self.signing_key))
+        except NixError as error:
+            if _UNTRUSTED in str(error):
+                raise NixError(_MAY_NOT_SIGN, log=error.log) from None
+            raise
 
     async def sign(self, step: Step, _tell: Tell) -> Result:
         """Sign the closure of a system, so that instances accept it from their relay."""
@@ -350,9 +367,16 @@ class Builds:
         if not await asyncio.to_thread(Path(key).is_file):
             raise StepFailed(f"signing.keyFile names {key}, and there is no such file on this machine.")
         ended = await process.stream(commands.sign(built.path, key))
+        if ended.status and _UNTRUSTED in ended.stderr:
+            self._unsigned.add(step.system)
+            return Result(outcome="warned", path=built.path, warning=_NOT_SIGNED)
         if ended.status:
             raise StepFailed(f"signing failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
         return Result(path=built.path)
+
+    def is_unsigned(self, system: str) -> bool:
+        """Return whether a system was to be signed here, and this machine's Nix did not let us."""
+        return system in self._unsigned
 
     async def _keep(self, system: str, path: str) -> Result:
         """Take a result that an earlier run left. It need not be here: a relay may be able to get it by itself."""

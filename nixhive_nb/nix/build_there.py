@@ -138,13 +138,13 @@ class BuildsThere:
         What cannot be signed is told: others may still take it through this machine.
         """
         path, key = self._builds.result(step.system).path, self._builds.signing_key
-        name = await asyncio.to_thread(key_name, key)
         try:
+            name = await asyncio.to_thread(key_name, key)
             unsigned = await self._unsigned_there(step.store, path, name)
             for paths in chunks(unsigned):
                 tell.line(f"signs {count_text(len(paths), 'path')} on {step.store}")
                 await self._transfer.sign_there(step.store, paths, key)
-        except HiveError as error:
+        except (HiveError, OSError) as error:
             _log.debug("signing %s on %s", path, step.store, exc_info=True)
             warning = f"{path} cannot be signed on {step.store}: {error}. Who does not take it gets it from here"
             return Result(outcome="warned", path=path, warning=warning)

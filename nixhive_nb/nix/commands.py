@@ -20,10 +20,11 @@ QUICK = (
     *("--option", "connect-timeout", str(CONNECT_TIMEOUT)),
     *("--option", "download-attempts", "2"),
     *("--option", "narinfo-cache-negative-ttl", "0"),
+    *("--option", "narinfo-cache-positive-ttl", "0"),
 )
 """How long (in seconds) and how often Nix on a host tries to reach a cache: one out of reach costs little.
 
-That a cache once had no such path counts for nothing: it was pushed there since.
+What a cache once had, or had not, counts for nothing: it was pushed there since, or is there no more.
 """
 
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
@@ -80,12 +81,13 @@ def sign_paths(paths: Sequence[str], key_file: str, store: str = "") -> list[str
 def copy(path: str, store: str, options: Sequence[str] = (), *, substitute: bool = True, source: str = "") -> list[str]:
     """Copy a path and what it needs to a store; the other side may take what it can from its own substituters.
 
-    With a `source` it comes from that store, through this machine. Of a derivation it is all that builds it.
+    With a `source` it comes from that store, through this machine. Of a derivation it is all that builds it. What a
+    store once had counts for nothing.
     """
     own = ("--substitute-on-destination",) if substitute else ()
     origin = ("--from", source) if source else ()
     derivation = ("--derivation",) if path.endswith(".drv") else ()
-    return [*NEW_COMMAND, "copy", *origin, "--to", store, *own, *derivation, *LOG, *options, path]
+    return [*NEW_COMMAND, "copy", *origin, "--to", store, *own, *derivation, "--refresh", *LOG, *options, path]
 
 
 def path_info(path: str, store: str) -> list[str]:

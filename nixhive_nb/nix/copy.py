@@ -53,7 +53,9 @@ _Run = Callable[[str, TakenContent], Awaitable[str]]
 """Has a host run words that fetch; gives why it did not, or nothing."""
 
 _NOISE = re.compile(r"'nix-store --serve' protocol mismatch from .*", re.DOTALL)
-_SIGNATURE = "lacks a valid signature"
+_UNKNOWN = "don't know how to open Nix store"
+_SIGNATURE = re.compile(r"lacks a (?:valid signature|signature by a trusted key)")
+"""What Nix says of what it does not take, 2.8 and newer ones."""
 _UNSIGNED = (
     ". Sign what is sent (signing.keyFile of the deployment, with its public key in trusted-public-keys there), or "
     "name the login user in trusted-users there"
@@ -538,7 +540,11 @@ def _why_copy(said: Iterable[str], log: NixLog) -> str:
         return f"{' '.join(noise[0].split())[:300]}: the login shell there prints something at its start"
     theirs = [line for line in lines if _COMPLAINT.search(line) and line not in log.errors]
     text = " ".join((theirs or log.errors or ["it said nothing"])[-1].removeprefix("error: ").split())[:300]
-    return f"{text}{_UNSIGNED if any(_SIGNATURE in line for line in (*log.errors, *lines)) else ''}"
+    if _UNKNOWN in text:
+        return (
+            f"{text}. The Nix of this machine knows no such store: it was built without (`s3://` needs a Nix with S3)"
+        )
+    return f"{text}{_UNSIGNED if any(_SIGNATURE.search(line) for line in (*log.errors, *lines)) else ''}"
 
 
 def _without_options(store: str) -> str:

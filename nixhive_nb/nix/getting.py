@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from nixhive_nb.nix import fetching
 from nixhive_nb.nix.stillness import Stillness, why_stalled
 from nixhive_nb.plan.events import Result
+from nixhive_nb.util.said import one_line
 from nixhive_nb.util.text import seconds_text, strip_control
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nixhive_nb.nix.build import Built
     from nixhive_nb.plan.protocol import Tell
 
+_MOST_WORDS = 200
 _COPYING = re.compile(r"copying path '([^']+)' from")
 
 
@@ -137,4 +138,4 @@ def fetched(built: Built, taken: TakenContent, how: str) -> Result:
 def last_words(stderr: str) -> str:
     """Return the last thing that was said, in short."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    return shlex.quote(strip_control(lines[-1]))[:200].strip("'") if lines else "it said nothing"
+    return one_line(strip_control(lines[-1]), _MOST_WORDS) if lines else "it said nothing"

@@ -52,9 +52,21 @@ def confirmed(survey: Survey, verb: Verb, options: Options) -> frozenset[str]:
         return frozenset(one.instance for one in survey.seen if one.moves == 0)
     if verb != "deploy":
         return frozenset()
+    wanted = {one.system: one.path for one in survey.wanted}
+    facts = {one.instance: one.facts for one in survey.seen}
+    return frozenset(
+        target.instance
+        for target in survey.targets
+        if is_confirmed(facts.get(target.instance), wanted.get(target.system, ""), options)
+    )
+
+
+def is_confirmed(facts: HostFacts | None, path: str, options: Options) -> bool:
+    """Return whether a deploy of a path that was begun has nothing left to do on a host, and if by `--force`."""
+    if facts is None or not path:
+        return False
     if options.reboot != "always":
-        return frozenset(settled(survey, msgspec.structs.replace(options, force=False)))
-    done = settled(survey, msgspec.structs.replace(options, force=False, reboot="never"))
+        return is_settled(facts, path, msgspec.structs.replace(options, force=False))
     # A reboot was the last thing to do: what was booted tells whether it was done.
-    booted = {one.instance for one in survey.seen if one.facts is not None and one.facts.booted == one.facts.current}
-    return frozenset(done.keys() & booted)
+    is_booted = facts.booted == facts.current
+    return is_booted and is_settled(facts, path, msgspec.structs.replace(options, force=False, reboot="never"))

@@ -23,6 +23,7 @@ def beginning(early: Early, begin: Callable[[Sequence[Wanted]], None], follow: F
     @contextlib.contextmanager
     def followed(run: Run) -> Iterator[None]:
         probes = {step.id: step.instance for step in run.plan.steps if step.kind == "probe"}
+        lacks = {step.id: step.instance for step in run.plan.steps if step.kind == "missing" and step.instance}
 
         # Whoever does not become root, or is asked for a password, is told so before anything is built.
         unproven = {*probes} if early.needs_root else set()
@@ -36,6 +37,8 @@ def beginning(early: Early, begin: Callable[[Sequence[Wanted]], None], follow: F
                 held.extend(early.asked(probes[event.step], result.facts if result else None))
                 if result is None or not result.powerless:
                     unproven.discard(event.step)
+            elif event.step in lacks:
+                held.extend(early.measured(lacks[event.step], result.size if result and result.path else None))
             elif result is not None and result.wanted:
                 held.extend(early.evaluated(result.wanted))
             if held and not unproven:

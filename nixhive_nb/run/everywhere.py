@@ -140,6 +140,7 @@ def run_everywhere(
     warn: Callable[[str], None] = lambda _: None,
     elevate: Mapping[str, Sequence[str]] | None = None,
     passwords: Mapping[str, Password] | None = None,
+    powerless: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a command on each instance, `parallel` at once, and give the rows of `frames.run_frame` in their order.
 
@@ -151,7 +152,7 @@ def run_everywhere(
     Of each stream of a host, `output` bytes are in its row; of a longer one the beginning and the end, and below
     `spill` a log of up to `log` bytes has all of it. What is in memory of all hosts together is bounded as well, by
     `_HOSTS_IN_MEMORY` times as much. `elevate` has how root is become, for instances where that is not by sudo,
-    and `passwords` what sudo is told where it asks for one.
+    and `passwords` what sudo is told where it asks for one. Those that are `powerless` are asked nothing: why, is told.
     """
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
@@ -159,7 +160,7 @@ def run_everywhere(
     heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)
     run = _HostsRun(connections, errand, timeout, kept, heard, output=output, is_heard=listener is not None)
-    run.elevate, run.passwords = elevate or {}, passwords or {}
+    run.elevate, run.passwords, run.powerless = elevate or {}, passwords or {}, powerless or {}
     try:
         if each:
             run.one_by_one(names)
@@ -293,6 +294,7 @@ class _HostsRun:
         self._endless: dict[str, EndlessLogs] = {}
         self.elevate: Mapping[str, Sequence[str]] = {}
         self.passwords: Mapping[str, Password] = {}
+        self.powerless: Mapping[str, str] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self._calls: dict[str, Call] = {}
         """What goes on."""
@@ -387,6 +389,8 @@ class _HostsRun:
     def _run_one(self, name: str) -> dict[str, Any]:
         self._listener.began(name)
         began = time.monotonic()
+        if why := self.powerless.get(name):
+            return _row(name, error=f"{name}: {why.removeprefix(f'{name}: ')}")
         elevate = self.elevate.get(name, ())
         try:
             by = self._errand.elevation_for(elevate, self.passwords.get(name))

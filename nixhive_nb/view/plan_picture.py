@@ -170,9 +170,7 @@ def _draw_push(drawing: _Drawing, source: _Spot, spot: _Spot, *, is_beside: bool
         return
     # Its own children stand to the right of it, above the level where theirs begin.
     turn = spot.y - _DROP / 2
-    drawing.arrow(
-        f"M{source.middle:.1f} {source.below:.1f}V{turn:.1f}H{spot.middle - 8:.1f}q8 0 8 8V{spot.y - 2:.1f}"
-    )
+    drawing.arrow(f"M{source.middle:.1f} {source.below:.1f}V{turn:.1f}H{spot.middle - 8:.1f}q8 0 8 8V{spot.y - 2:.1f}")
 
 
 def _draw_columns(drawing: _Drawing, scene: Scene, top: float) -> list[_Spot]:

@@ -22,10 +22,10 @@ def loaded(folder, *lines):
     [
         (["sudo", "-H", "-E", "-u", "root", "--"], ""),
         (["sudo", "-uASp"], ""),
-        (["sudo", "-HS"], "-S of sudo is refused: passwords never go that way"),
-        (["/run/wrappers/bin/sudo", "-A"], "-A of sudo is refused: passwords"),
-        (["sudo", "-p", "word"], "-p of sudo is refused: passwords"),
-        (["sudo", "--prompt=x"], "--prompt of sudo is refused: passwords"),
+        (["sudo", "-HS"], "-S of sudo is refused: leave it out; a password is given"),
+        (["/run/wrappers/bin/sudo", "-A"], "-A of sudo is refused: leave it out; a password"),
+        (["sudo", "-p", "word"], "-p of sudo is refused: leave it out; a password"),
+        (["sudo", "--prompt=x"], "--prompt of sudo is refused: leave it out; a password"),
         (["sudo", "-b"], "-b of sudo is refused: it does not start a program and wait"),
         (["doas", "-L"], "-L of doas is refused"),
         (["run0", "--pty"], "--pty of run0 is refused"),
@@ -72,7 +72,7 @@ def test_it_is_read_as_quickly_as_all_else(tmp_path, monkeypatch):
     ("line", "told"),
     [
         ('elevate = "su";', 'is su: write "none", "sudo", "run0", "doas", or a list of words.'),
-        ('elevate = [ "sudo" "-S" ];', "is sudo -S: -S of sudo is refused: passwords never go that way"),
+        ('elevate = [ "sudo" "-S" ];', "is sudo -S: -S of sudo is refused: leave it out; a password is given"),
         ("elevate = 3;", 'is a number: write "none"'),
         ("elevate = [ 3 ];", "holds a word that is not a string but a number."),
         ("elevate = [ ];", "is a list: it is empty"),

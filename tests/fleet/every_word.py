@@ -39,9 +39,9 @@ def said_by(fleet):
     with ThreadPoolExecutor(1) as pool:
         reached = pool.submit(fleet.by_ssh, config)
         ran = fleet.nix_hive("run", "--json", "@(rows)", "printf 'is %s' in")
-        deployed = fleet.nix_hive("deploy", "@(rows)")
+        deployed = fleet.given("deploy", "@(rows)")
         reached.result()  # before they are rebooted
-    rebooted = fleet.nix_hive("reboot", "@(rows)")
+    rebooted = fleet.given("reboot", "@(rows)")
     asked = fleet.nix_hive("status", "--json", "@(rows)")
     return {
         "ssh": reached.result(),

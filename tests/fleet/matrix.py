@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import secrets
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.lab import HostSpec
 from tests import ssh_keys
+from tests.fleet.asked import given
 from tests.fleet.pairs import Row, covering
 from tests.practice import start
 from tests.sshd import public
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.practice import Practice
 
+ASKED = "sudo with password"
 FACTORS = {
     "sshd": ("as it comes", "Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms"),
     "key": (
@@ -35,7 +39,7 @@ FACTORS = {
         "none",
     ),
     "way": ("direct", "ProxyJump", "two jumps", "ProxyCommand", "jump of ~/.ssh/config"),
-    "root": ("root", "sudo", "doas"),
+    "root": (ASKED, "doas", "root", "sudo"),
     "shell": ("sh", "bash", "zsh", "fish", "tcsh", "bash that talks"),
 }
 NARROWED = {
@@ -116,6 +120,8 @@ class Matrix:
         self.rows = {f"row-{number}": row for number, row in enumerate(rows, 1)}
         self.lab = fleet.lab
         self._keys = keys
+        self.secret = secrets.token_hex(12)
+        """What sudo asks for, where it does."""
         self._port_of = port_of
         self._statuses = {status.instance: status for status in self.lab.status()}
 
@@ -170,6 +176,8 @@ class Matrix:
         if row["shell"] == "bash that talks":
             (home / ".bashrc").write_text(_TALKS)
             (home / ".bashrc").chmod(0o644)
+        if row["root"] == ASKED:
+            self._have_asked(etc, user, has_none=row["key"] == "none")
         if row["root"] == "run0":
             rules = etc / "polkit-1" / "rules.d"
             rules.mkdir(parents=True, exist_ok=True)
@@ -177,6 +185,20 @@ class Matrix:
         if row["root"] == "doas":
             (etc / "doas.conf").write_text(f"permit nopass setenv {{ PATH={_PATH} }} {user} as root\n")
             (etc / "doas.conf").chmod(0o644)
+
+    def _have_asked(self, etc: Path, user: str, *, has_none: bool) -> None:
+        """Have sudo ask for a password: that of the login, or of root where the login logs in by having none."""
+        whose = "root" if has_none else user
+        shadow, sudoers = etc / "shadow", etc / "sudoers"
+        lines = shadow.read_text().splitlines(keepends=True)
+        shadow.write_text("".join(_with_password(line, whose, self._hashed) for line in lines))
+        rootpw = "Defaults rootpw\n" if has_none else ""
+        sudoers.write_text(f"{sudoers.read_text()}{rootpw}{user} ALL=(ALL:ALL) ALL\n")
+
+    @functools.cached_property
+    def _hashed(self) -> str:
+        argv = ["openssl", "passwd", "-6", "-stdin"]
+        return subprocess.run(argv, input=f"{self.secret}\n", capture_output=True, text=True, check=True).stdout.strip()
 
     def _instance(self, name: str, row: Row) -> str:
         ssh = [f"IdentityFile = {self._identities(row)};"]
@@ -199,7 +221,7 @@ class Matrix:
         keys = f"inherit (lab.instances.{name}) hostKeys;"
         if row["sshd"] == "HostKeyAlgorithms":
             keys = f'hostCAs = [ "{public(self._keys / "ca")}" ];'
-        elevate = f'elevate = "{row["root"]}";' if row["root"] != "root" else ""
+        elevate = f'elevate = "{row["root"].partition(" ")[0]}";' if row["root"] != "root" else ""
         return (
             f'{name} = {{ tags = [ "rows" ]; system = "row"; store = "ssh://portico"; {keys} {elevate} '
             f'ssh = ssh "{name}" // {{ {" ".join(ssh)} }}; }};'
@@ -221,6 +243,10 @@ class Matrix:
 
     def nix_hive(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self.fleet.nix_hive(command, "-c", "example/matrix.nix", *words)
+
+    def given(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that becomes root, with the password."""
+        return given(self.fleet, self.secret, command, "-c", "example/matrix.nix", *words)
 
     def configuration(self) -> Path:
         """Write what OpenSSH is to read, and return where that is."""
@@ -245,8 +271,12 @@ class Matrix:
 
 
 def _emptied(line: str, user: str) -> str:
+    return _with_password(line, user, "")
+
+
+def _with_password(line: str, user: str, hashed: str) -> str:
     name, _, *rest = line.split(":")
-    return ":".join([name, "", *rest]) if name == user else line
+    return ":".join([name, hashed, *rest]) if name == user else line
 
 
 def _spec(number: int, row: Row, kind: str | None) -> HostSpec:

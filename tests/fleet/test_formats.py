@@ -109,7 +109,8 @@ def test_a_node_is_built_while_another_is_evaluated_and_one_that_runs_it_begins_
             started = counted(monkeypatch, process, "stream")
             again = hive.deploy("*")
     assert [one.outcome for one in report.instances()] == ["done", "done"]
-    assert report.record_of("build").result.how == "1 of 2 begun early"
+    # The second, too, where its evaluation ended before the others were done with.
+    assert report.record_of("build").result.how in ("1 of 2 begun early", "2 of 2 begun early")
     assert practice.lab.exec("www-1", ["cat", "/etc/own"]).strip() == f"{nix} open"
     assert {one.outcome for one in again.instances()} == {"unchanged"}
     assert not [argv for (argv, *_) in started if "--keep-going" in argv]

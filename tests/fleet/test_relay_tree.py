@@ -17,6 +17,7 @@ from nixhive_nb.nix import commands
 from nixhive_nb.util import process
 from tests.fleet.faults import saw
 from tests.practice import give_own_packages, start
+from tests.sshd import eventually
 
 pytestmark = pytest.mark.fleet
 
@@ -149,12 +150,61 @@ def test_the_leaves_of_a_relay_that_is_down_are_skipped_and_the_rest_is_deployed
         assert (f"fetch:{name}: done (from relay)" in ended.stderr) == (name not in below)
     assert re.search(r"push:leaf>ssh://mid-1: .*failed", ended.stderr)
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("push:leaf>ssh://mid-1: failed")]
-    saw("a relay below another one is down", line)
+    # It is told in one of two ways, by who gives up first.
+    saw("a relay below another one is down", f"{line.partition(' (')[0]} …")
     again = fleet.nix_hive("deploy", "-c", "example", "--resume")
     assert again.returncode == 0, again.stderr
     for name in below:
         assert f"fetch:{name}: done (from relay)" in again.stderr
     assert len(re.findall(r"fetch:leaf-\d+: done", again.stderr)) == len(below)
+
+
+@contextlib.contextmanager
+def slow_to(fleet, host):
+    """Let the link to a host, or from a relay to those below it, carry little."""
+    hosts = [status.instance for status in fleet.lab.status()]
+    where = {status.instance: status.netns for status in fleet.lab.status()}
+    inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
+    device = fleet.lab.link if host == "portico" else f"v{hosts.index(host)}"
+    shape = ["dev", device, "root"]
+    words = ["tbf", "rate", "8mbit", "burst", "32k", "latency", "400ms"]
+    subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*inside, "tc", "qdisc", "del", *shape], check=True)
+
+
+@pytest.mark.parametrize(
+    ("killed", "reader", "lost"),
+    [
+        ("portico", "portico", [*MIDDLE, *LEAVES]),
+        ("mid-1", "mid-1", [name for name, relay in LEAVES.items() if relay == "mid-1"]),
+        # It serves its leaves: what it has not given them comes from here.
+        ("mid-1", "leaf-3", []),
+    ],
+    ids=["the top one", "one in the middle", "one that serves its leaves"],
+)
+@pytest.mark.usefixtures("system")
+def test_a_relay_that_is_killed_in_the_middle_of_a_copy_costs_what_is_below_it(fleet, killed, reader, lost):
+    """Each level; everything ends once, and `--resume` brings what is left, over the tree again."""
+    begun = got_by(fleet, [reader])[reader]
+    with slow_to(fleet, reader):
+        process = fleet.begin("push", "-c", "example", "--stall-timeout", "10", "leaf-*", "mid-*")
+        eventually(lambda: got_by(fleet, [reader])[reader] - begun > 300 * KIB, "the middle of the copy", 60)
+        fleet.lab.stop_host(killed)
+    said = process.communicate(timeout=240)[1]
+    fleet.lab.start_host(killed)
+    assert process.returncode == bool(lost), said
+    ended = Counter(re.findall(r"^fetch:(\S+): (?:done|failed|skipped)", said, re.MULTILINE))
+    assert set(ended.values()) == {1}, said
+    for name in lost:
+        assert not re.search(f"^fetch:{name}: done", said, re.MULTILINE), said
+    again = fleet.nix_hive("deploy", "-c", "example", "--resume")
+    assert again.returncode == 0, again.stderr
+    whole = fleet.nix_hive("push", "-c", "example", "leaf-*", "mid-*")
+    assert whole.returncode == 0, whole.stderr
+    assert not re.search("^fetch:.*done", whole.stderr, re.MULTILINE)
 
 
 def test_with_reroute_they_read_from_the_relay_above(fleet, system):

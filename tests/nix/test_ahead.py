@@ -64,6 +64,17 @@ def test_what_is_evaluated_is_built_while_another_is_evaluated(fleet, place):
     assert report.record_of("register", FIRST).result.how == "built"
 
 
+@pytest.mark.parametrize("verb", ["deploy", "push"])
+def test_a_run_that_goes_on_builds_while_it_evaluates_as_the_first_one_did(fleet, place, verb):
+    """None of its hosts is there, so that all is left to do."""
+    with fleet("echo >$out", evaluation='"x"') as hive, pytest.raises(RunFailed):
+        getattr(hive, verb)("*")
+    with fleet("{open} && echo built >>{here}/log && echo >$out") as hive, hive.building_ahead():
+        plan = hive.resume()
+        assert (place / "log").read_text() == "built\n"
+    assert [one.error for one in plan.wanted] == [""] * (NODES_A_PROCESS + 1)
+
+
 def test_a_plan_that_is_looked_at_first_builds_nothing(fleet, place):
     with fleet("echo built >>{here}/log && echo >$out", evaluation='"x"') as hive:
         hive.plan("build", "*")

@@ -15,7 +15,15 @@ def test_realise_builds_all_in_one_command_with_the_flags_of_the_deployment():
 def test_copy_lets_the_other_side_take_what_it_can_get():
     assert commands.copy("/nix/store/x", "ssh://portico", ["--no-check-sigs"]) == [
         *("nix", "--extra-experimental-features", "nix-command", "copy", "--to", "ssh://portico"),
-        *("--substitute-on-destination", "--log-format", "internal-json", "-v", "--no-check-sigs", "/nix/store/x"),
+        *(
+            "--substitute-on-destination",
+            "--refresh",
+            "--log-format",
+            "internal-json",
+            "-v",
+            "--no-check-sigs",
+            "/nix/store/x",
+        ),
     ]
 
 

@@ -160,8 +160,10 @@ def test_a_login_shell_that_prints_is_named_where_nix_sees_an_end_of_file():
     assert why("error: unexpected end-of-file", said=["unexpected end-of-file", mismatch]) == expected
 
 
-def test_a_path_without_a_signature_says_what_to_do():
-    found = why("error: cannot add path '/nix/store/x' because it lacks a valid signature")
+@pytest.mark.parametrize("lacks", ["a valid signature", "a signature by a trusted key"])
+def test_a_path_without_a_signature_says_what_to_do(lacks):
+    """The second is how newer Nix says it."""
+    found = why(f"error: cannot add path '/nix/store/x' because it lacks {lacks}")
     assert "signing.keyFile" in found
     assert "trusted-users" in found
     assert "signing" not in why("error: No space left on device")
