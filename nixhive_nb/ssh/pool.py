@@ -183,14 +183,20 @@ class Connections:
         That it comes about shows that the host still lets us in. `urgent` waits for no other login. Raises
         `ConnectionFailed` or `HostKeyError`.
         """
+        with self._beside(instance, urgent=urgent) as host:
+            self._log_in(host)
+            yield Fresh(self, host)
+
+    @contextlib.contextmanager
+    def _beside(self, instance: str, *, urgent: bool) -> Iterator[PooledHost]:
+        """Have what a connection beside the kept one needs; nothing is opened."""
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
             host = PooledHost(instance, urgent=urgent)
             self._fresh.add(host)
         try:
-            self._log_in(host)
-            yield Fresh(self, host)
+            yield host
         finally:
             with self._lock:
                 self._fresh.discard(host)
@@ -286,7 +292,7 @@ class Connections:
     @property
     def _sender(self) -> Sender:
         # Made for each command: kept, it and this would hold each other, and the collector would close us late.
-        return Sender(self._opened, self._watchdog)
+        return Sender(self._opened, lambda host: self._beside(host.name, urgent=host.urgent), self._watchdog)
 
     def _opened(self, host: PooledHost, attempt: Attempt) -> Opened:
         """Return the live connection of a host; one thread makes it, the others wait."""
