@@ -118,7 +118,6 @@ class Cluster:
         self._client = await distributed().Client(
             self.address, asynchronous=True, security=self._security, timeout=_CONNECT, set_as_default=False
         )
-        self._client.subscribe_topic(self._topic, self._hear)
         await self._check_scheduler()
         await self._look()
 
@@ -225,6 +224,8 @@ class Cluster:
         heard = [0]
         if on_line is not None:
             self._listening[call] = (heard, on_line)
+            # Each time: a scheduler that was started again, or lost us for a moment, has forgotten it.
+            self._client.subscribe_topic(self._topic, self._hear)
         topic = self._topic if on_line is not None else ""
         try:
             answer: serving.Answer = await self.settled(
