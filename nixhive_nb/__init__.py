@@ -33,6 +33,7 @@ from nixhive_nb.errors import (
     StepFailed,
     TargetError,
     TookTooLong,
+    WorkerLost,
 )
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ __all__ = [
     "Waiting",
     "Wanted",
     "WayThere",
+    "WorkerLost",
     "__version__",
     "load_ipython_extension",
     "unload_ipython_extension",

@@ -166,12 +166,11 @@ class Workspace:
         connections = self.access.connections
         connections.keep(self.limits.connections)
         connections.carry(self.limits.carrier, self.warn)
-        connections.far = self._far()
+        connections.far = self._far() if self.cluster is not None else None
         return connections
 
-    def _far(self) -> Afar | None:
-        if self.cluster is None:
-            return None
+    def _far(self) -> Afar:
+        assert self.cluster is not None  # noqa: S101 - it was looked at
         if not self.afar or not self.afar[0].serves(self.cluster, self.inventory):
             from nixhive_nb.workers.far import Afar  # noqa: PLC0415 - few commands need it
 

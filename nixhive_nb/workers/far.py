@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import secrets
 import threading
 from typing import TYPE_CHECKING
@@ -14,8 +15,9 @@ import msgspec
 from nixhive_nb.errors import ConnectionFailed, WorkerLost
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import RemoteResult
+from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
-from nixhive_nb.workers.placing import Places, chosen, part_of
+from nixhive_nb.workers.placing import NearestPlaces, chosen, part_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
     from nixhive_nb.workers.cluster import Cluster, FarWorker
 
+_log = logging.getLogger(__name__)
 _TRIES = 4
 """How often something that changes nothing is asked at most, each time of a worker that is there."""
 _SLACK = 30.0
@@ -37,7 +40,7 @@ class Afar:
         """Nothing is asked before it is used."""
         self.cluster = cluster
         self._inventory = inventory
-        self._places = Places(inventory)
+        self._places = NearestPlaces(inventory)
         self._parts: dict[str, Part] = {}
         self._lock = threading.Lock()
 
@@ -106,7 +109,7 @@ class FarLink:
     ) -> None:
         """Nothing is asked yet. A connection of its own stays with its worker."""
         self.room = asyncio.Semaphore(SESSIONS)
-        """Places for commands that run at once."""
+        """NearestPlaces for commands that run at once."""
         self._links = links
         self._instance = instance
         self._here = here
@@ -134,9 +137,10 @@ class FarLink:
         for left in reversed(range(_TRIES if asks else 1)):
             try:
                 return await self._once(command, seconds, on_line, stdin)
-            except WorkerLost:
+            except WorkerLost as error:
                 if not left:
                     raise
+                _log.info("%s: asked anew: %s", self._instance, error)
         raise AssertionError  # one of them returns or raises
 
     async def _once(
@@ -198,7 +202,7 @@ class FarChannel:
 
     def close(self) -> None:
         """End it; any number of times."""
-        with contextlib.suppress(OSError):
+        with swallowed(_log, "closing a connection of a host", OSError):
             self._exchange(b"", 0)
 
     def _exchange(self, data: bytes, size: int) -> bytes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.inventory import Inventory
 
 
-class Places:
+class NearestPlaces:
     """The places of the instances of a deployment, the nearest first: itself, its relays up the tree, its tags."""
 
     def __init__(self, inventory: Inventory) -> None:

@@ -35,7 +35,7 @@ UNKNOWN = "unknown"
 Answer = dict[str, Any]
 
 
-class _Site:
+class _OperatorsHosts:
     """The connections to the hosts of one operator's deployment."""
 
     def __init__(self, operator: str, inventory: Inventory) -> None:
@@ -55,7 +55,7 @@ class Serving:
         self.name = name
         self.places = tuple(places)
         self.say = say
-        self.sites: dict[str, _Site] = {}
+        self.sites: dict[str, _OperatorsHosts] = {}
         self.settling = asyncio.Lock()
         self.calls: dict[str, tuple[str, asyncio.Task[Any]]] = {}
         self.lines: dict[str, tuple[str, contextlib.AsyncExitStack, HostLink]] = {}
@@ -117,7 +117,7 @@ async def settle(operator: str, digest: str, inventory: bytes) -> None:
     async with serving.settling:  # many steps come at once, and one makes the connections for all
         if digest not in serving.sites:
             part = msgspec.json.decode(inventory, type=Inventory)
-            serving.sites[digest] = await asyncio.to_thread(_Site, operator, part)
+            serving.sites[digest] = await asyncio.to_thread(_OperatorsHosts, operator, part)
 
 
 async def command(

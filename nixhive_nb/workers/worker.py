@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import tempfile
 from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import OptionError
+from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
 from nixhive_nb.workers.address import distributed, security_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+_log = logging.getLogger(__name__)
 
 
 def work(address: str, *, name: str, places: Sequence[str], tls: str | None, tell: Callable[[str], None]) -> None:
@@ -54,7 +57,7 @@ async def _once(
         watch.cancel()
         serving.take_up(None)
         await mine.end()
-        with contextlib.suppress(TimeoutError):
+        with swallowed(_log, "closing the worker", TimeoutError):
             await worker.close(timeout=5, nanny=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nixhive_nb.deployment.inventory import Check, Instance, Inventory
-from nixhive_nb.workers.placing import Places, chosen, part_of
+from nixhive_nb.workers.placing import NearestPlaces, chosen, part_of
 
 INVENTORY = Inventory(
     source="hive.nix",
@@ -21,9 +21,9 @@ INVENTORY = Inventory(
 
 
 def test_the_nearest_is_the_instance_itself_then_its_relays_up_the_tree_then_its_tags():
-    assert Places(INVENTORY).of("leaf") == ("leaf", "mid", "top", "west")
-    assert Places(INVENTORY).of("far") == ("far",)
-    assert Places(INVENTORY).of("elsewhere") == ()
+    assert NearestPlaces(INVENTORY).of("leaf") == ("leaf", "mid", "top", "west")
+    assert NearestPlaces(INVENTORY).of("far") == ("far",)
+    assert NearestPlaces(INVENTORY).of("elsewhere") == ()
 
 
 def test_a_worker_is_told_of_its_hosts_and_those_on_the_way_and_of_no_secret():
