@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.realise import build_failure
 from nixhive_nb.nix.signatures import key_name, signed_lines
 from nixhive_nb.plan.events import Result
-from nixhive_nb.plan.places import BuildPlace, cannot_build, no_room, not_taken
+from nixhive_nb.plan.places import BuildPlace, cannot_build, no_room, not_taken, ran_out_of_room
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.util.said import MOST_LINE
 from nixhive_nb.util.swallowed import swallowed
@@ -36,6 +37,7 @@ _KEPT_LINES = 200
 _NO_PROGRAM = 127
 _END_SECONDS = 20
 """How long the end of a run may take to let go of what is kept there."""
+_FULL = re.compile(r"No space left on device|database or disk is full|Disk quota exceeded")
 _UNTRUSTED = (
     ". It takes what is signed by a key that it trusts, or all from a login that its Nix trusts: name that in "
     "trusted-users there, or build elsewhere (--build-on)"
@@ -124,7 +126,8 @@ class BuildsThere:
         if status:
             failure = await build_failure(derivation, log)
             reason = str(failure) if log.errors or not said else said[-1]
-            raise StepFailed(f"{step.store}: {reason}", log=failure.log or said)
+            room = await self._room(step.store, [reason, *failure.log, *said])
+            raise StepFailed(f"{step.store}: {reason}{room}", log=failure.log or said)
         if path in await self._lacking(step.store, [path]):
             raise StepFailed(f"{step.store} says that it built {step.system}, and {path} is not in its store", log=said)
         await self._transfer.let_go_there(step.store, derivation)
@@ -207,7 +210,17 @@ class BuildsThere:
             text = str(error)
             _log.debug("copying %s to %s", recipe.path, step.store, exc_info=True)
             untrusted = "signature" in text or "not privileged" in text or "not trusted" in text
-            raise StepFailed(f"{text}{_UNTRUSTED if untrusted else ''}", log=error.log) from error
+            more = _UNTRUSTED if untrusted else await self._room(step.store, [text])
+            raise StepFailed(f"{text}{more}", log=error.log) from error
+
+    async def _room(self, store: str, lines: Iterable[str]) -> str:
+        """Return what is told of a place where something broke off for want of room; empty where it was not that."""
+        if not any(_FULL.search(line) for line in lines):
+            return ""
+        place = None
+        with swallowed(_log, f"asking {store} how much room it has", HiveError):
+            place = await self._asked(store)
+        return f". {ran_out_of_room(place.free if place else None)}"
 
     async def _unsigned_there(self, store: str, path: str, name: str) -> list[str]:
         lines: list[str] = []

@@ -88,6 +88,15 @@ def no_room(place: BuildPlace, system: str, lacks: int) -> str:
     )
 
 
+def ran_out_of_room(free: int | None) -> str:
+    """Return what is told, with what to do, of a place on which something broke off for want of room.
+
+    `free` is what is free there since, when what was half done is gone; None where that is not known.
+    """
+    now = "" if free is None else f": {size_text(free)} are free on /nix now that it has ended"
+    return f"No room was left there{now}. Make room there (nix-collect-garbage). {_ELSEWHERE}"
+
+
 def not_taken(place: BuildPlace, system: str, unsigned: Collection[str]) -> str:
     """Return why a place does not take what builds a system; empty where it does.
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.ssh.config import SshFiles
     from nixhive_nb.ssh.ears import Steps
-    from nixhive_nb.ssh.link import Channel, RemoteResult
+    from nixhive_nb.ssh.link import Channel, FarLinks, RemoteResult
     from nixhive_nb.ssh.login import TakenKey
     from nixhive_nb.ssh.opened import Opened
 
@@ -98,6 +98,8 @@ class Connections:
             watchdog=self._watchdog,
             carriers={instance.name: instance.carrier for instance in inventory.instances.values()},
         )
+        self.far: FarLinks | None = None
+        """What reaches instances from another machine, where a command is to be carried out so."""
         self.workers = Workers("hive-host")
         """Threads for what waits for hosts, kept from run to run."""
         self._lock = threading.Lock()

@@ -21,6 +21,7 @@ from nixhive_nb.view.words import OUTCOMES, STEPS, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from nixhive_nb.plan.step import Step
     from nixhive_nb.run.report import InstanceRecord, Report
@@ -32,6 +33,7 @@ OTHERS = 8
 WAVES = 20
 """Not more than `INSTANCES`: each has a lane."""
 _SYSTEM = ("instantiate", "register", "sign")
+_PLACE = ("send", "build", "sign")
 _SHORT, _LEAST = 0.01, 0.1
 """Which part of the whole time a wait must have been to be shown, and how many seconds."""
 _REASON = 120
@@ -115,6 +117,7 @@ def lanes_of(report: Report) -> Lanes:
     timings = timings_of(report)
     seconds = max(report.seconds, 0.1, *(timing.end or 0.0 for timing in timings))
     systems = _group("systems", _system_lanes(report, timings, seconds), OTHERS)
+    builds = _group("remote builds", _place_lanes(report, timings, seconds), OTHERS)
     stores = _group("stores", _store_lanes(report, timings, seconds), OTHERS)
     waves, rest = _waves(report, timings, seconds)
     return Lanes(
@@ -122,15 +125,17 @@ def lanes_of(report: Report) -> Lanes:
         facts=details(report),
         is_ok=report.ok,
         seconds=seconds,
-        groups=tuple(group for group in (systems, stores, *waves) if group.lanes or group.note),
+        groups=tuple(group for group in (systems, builds, stores, *waves) if group.lanes or group.note),
         rest=rest,
     )
 
 
 def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> list[Lane]:
     own: dict[str, list[Timing]] = defaultdict(list)
+    elsewhere = _at_places(report)
+    built = {system for system, _ in elsewhere.values()}
     for timing in timings:
-        if timing.kind in _SYSTEM:
+        if timing.kind in _SYSTEM and timing.step not in elsewhere and not _is_no_build(timing, built):
             for system in timing.systems:
                 own[system].append(timing)
     here = {step.id for step in report.plan.steps if step.kind == "build" and not step.store}
@@ -155,6 +160,11 @@ def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> 
     return found
 
 
+def _is_no_build(timing: Timing, elsewhere: AbstractSet[str]) -> bool:
+    """Return whether a verdict says that all is ready to be built elsewhere: nothing was built here."""
+    return timing.kind == "register" and timing.outcome in GOOD and not elsewhere.isdisjoint(timing.systems)
+
+
 def _with_build(own: Sequence[Timing], register: Step | None, build: Timing) -> list[Timing]:
     """Return the steps of a system with the one process that builds all systems as the first part of its verdict."""
     verdict = next((timing for timing in own if timing.kind == "register"), None)
@@ -171,6 +181,32 @@ def _with_build(own: Sequence[Timing], register: Step | None, build: Timing) -> 
         queued=build.queued,
     )
     return sorted([joined, *(one for one in own if one is not verdict)], key=lambda timing: timing.start)
+
+
+def _at_places(report: Report) -> dict[str, tuple[str, str]]:
+    """Return the system and the store of each step by which a place builds for others, by id."""
+    return {step.id: (step.system, step.store) for step in report.plan.steps if step.kind in _PLACE and step.store}
+
+
+def _place_lanes(report: Report, timings: Iterable[Timing], seconds: float) -> list[Lane]:
+    """Return a lane for each system at each place that builds it: it was sent there, built and signed."""
+    elsewhere = _at_places(report)
+    own: dict[tuple[str, str], list[Timing]] = defaultdict(list)
+    for timing in timings:
+        if timing.step in elsewhere:
+            own[elsewhere[timing.step]].append(timing)
+    found = []
+    for (system, store), steps in own.items():
+        told = next((timing for timing in steps if timing.outcome in BAD), steps[-1])
+        found.append(
+            Lane(
+                name=f"{system} on {store_host(store) or store}",
+                outcome=told.outcome,
+                ended=_outcome_text(told.outcome),
+                spans=_spans(steps, seconds),
+            )
+        )
+    return found
 
 
 def _store_lanes(report: Report, timings: Iterable[Timing], seconds: float) -> list[Lane]:

@@ -186,7 +186,7 @@ def _draw_column(drawing: _Drawing, column: SceneColumn, origins: Sequence[str],
     drawing.words(x + _PAD, top + 17, column.title, bold=True)
     width, y = _wide(column.title), top + _HEAD
     for group, origin in zip(column.groups, origins, strict=True):
-        text = " ".join(filter(None, [_cut(group.system), origin, _cut(group.built)]))
+        text = ", ".join(filter(None, [" ".join(filter(None, [_cut(group.system), origin])), _cut(group.built)]))
         drawing.words(x + _PAD, y + 13, text)
         right, y = _draw_boxes(drawing, group, x + _PAD, y + _LINE)
         width = max(width, _wide(text), right - x)

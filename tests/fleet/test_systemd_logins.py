@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
 
 import pytest
 
 from nixhive_nb.lab import HostSpec
 from tests.fleet.faults import line_of, saw
 from tests.fleet.own_systems import BOOKWORM, TRIXIE, own_systems
+from tests.fleet.there import ROOTS, is_here
 
 pytestmark = [pytest.mark.fleet, pytest.mark.usefixtures("systemd_hosts")]
 
@@ -192,3 +194,21 @@ def test_where_our_folder_cannot_be_made_nothing_is_begun(fleet, said):
     """B: `/run/nixhive` a file."""
     assert is_untouched(fleet, "blocked")
     saw("/run/nixhive is a file", line_of(said, "blocked"), host=BOOKWORM)
+
+
+@pytest.fixture(scope="module")
+def built(fleet, said):
+    """Have the hosts whose logins become root by sudo build systems of their own, and give what was said."""
+    del said
+    own = f'environment.etc.token.text = "{secrets.token_hex(8)}";'
+    fleet.write(dict.fromkeys(("sudoer", "newer"), own))
+    return fleet.deploy("sudoer", "newer", "--build-on", "instance").stderr
+
+
+@pytest.mark.parametrize(("host", "kind"), [("sudoer", BOOKWORM), ("newer", TRIXIE)])
+def test_a_host_behind_a_jump_host_builds_for_a_user_with_sudo_whatever_nix_it_has(fleet, built, host, kind):
+    assert f"build:{host}>ssh://{host}: done (built on ssh://{host})" in built
+    assert is_deployed(fleet, host)
+    assert not is_here(fleet.stands(host)[0])
+    assert fleet.sh(host, ROOTS) == ""
+    saw("a system is built on the host, behind a jump host, by a user with sudo", line_of(built, host), host=kind)

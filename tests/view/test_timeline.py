@@ -140,6 +140,20 @@ class TestLanes:
                 ends = [0.0, *(moment for span in one.spans for moment in (span.start, span.end))]
                 assert ends == pytest.approx(sorted(ends))
 
+    def test_what_is_built_elsewhere_has_a_lane_for_each_place(self):
+        hosts = [instance(name, "two", store="ssh://portico") for name in WEB]
+        inv = inventory(instance("portico"), *hosts)
+        at_relay = lanes_of(ran(deploy(inv, "www-*", build_on="relay"), fleet_of(World()))[0])
+        assert [group.title for group in at_relay.groups] == ["systems", "remote builds", "stores", "wave 1"]
+        assert [one.name for one in at_relay.groups[1].lanes] == ["two on portico"]
+        assert kinds(at_relay, "two on portico") == ["send", "build", "sign"]
+        assert kinds(at_relay, "two") == ["instantiate"]
+        world = World(hosts={"www-2": HostModel(faults=("unreachable",))})
+        on_each = lanes_of(ran(deploy(inv, "www-*", build_on="instance"), fleet_of(world))[0])
+        assert [one.name for one in on_each.groups[1].lanes] == [f"two on {name}" for name in WEB]
+        assert lane(on_each, "two on www-2").ended == "✕ failed"
+        assert lane(on_each, "two on www-3").ended == "✓ done"
+
     def test_what_failed_says_where_and_why(self):
         found = lane(lanes_of(rolled()), "www-2")
         assert found.ended == "✕ failed at fetch"
