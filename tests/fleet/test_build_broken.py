@@ -148,6 +148,22 @@ def test_a_full_disk_is_told_with_its_place_its_room_and_what_to_do(fresh):
     saw("a build fills the disk of the place that builds", f"… {short(after[after.index('No room') :])}")
 
 
+def test_a_disk_that_was_filled_since_it_was_asked_is_told_with_its_room(fresh):
+    fresh.lab.exec("www-4", ["nix-store", "--gc"])
+    fresh.add(COUNTED)
+    planned = fresh.fleet.nix_hive("plan", "-c", "example", "www-4", "--build-on", "instance", "--out", "full.json")
+    assert planned.returncode == 0, planned.stderr
+    fill = "head -c 100000000 /dev/zero >/nix/filler 2>/dev/null; test -s /nix/filler"
+    fresh.lab.exec("www-4", ["sh", "-c", fill])
+    try:
+        ended = fresh.fleet.nix_hive("apply", "full.json", "--force")
+    finally:
+        fresh.lab.exec("www-4", ["rm", "/nix/filler"])
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if re.match("send:www>ssh://www-4:? failed: ", line)]
+    assert re.search(r"ssh://www-4: .*No room was left there: .* free on /nix now.*Make room there", line)
+
+
 def test_what_is_sent_is_what_the_plan_said(fresh):
     """The last one here: what is pushed is kept at the relay."""
     fresh.add(COUNTED)
