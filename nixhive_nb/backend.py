@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.stores import store_names
-from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed, WorkerLost
 from nixhive_nb.hosts import closures, scripts
 from nixhive_nb.hosts.activate import Activation, PathGone
 from nixhive_nb.hosts.activation import Order, RunsAndBoots, SeenHost
@@ -29,7 +29,7 @@ from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Seen, inhibited
 from nixhive_nb.plan.relays import sources_of
 from nixhive_nb.plan.settled import FRESH_SECONDS
-from nixhive_nb.plan.step import MOVING
+from nixhive_nb.plan.step import CHANGING, MOVING
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.swallowed import swallowed
 
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     Examine = Callable[[HostLinks, str, Built | None], Awaitable[HostFacts]]
 
 _log = logging.getLogger(__name__)
+_WORKERS = 3
+"""How many workers may be lost on a step that changes no host."""
 
 
 def platform_of(path: str) -> str:
@@ -165,7 +167,16 @@ class NixSsh:
             "reboot": self._reboot,
             "check": self._check,
         }
-        return await performers[step.kind](step, tell)
+        perform = performers[step.kind]
+        for _ in range(_WORKERS):
+            try:
+                return await perform(step, tell)
+            except WorkerLost as error:
+                # What changes a host reads back from there how far it came, and goes on; the rest is only done again.
+                if step.kind in CHANGING:
+                    raise
+                tell.line(f"{error}. It goes on by another, or when that is back.")
+        return await perform(step, tell)
 
     @property
     def has_left(self) -> bool:

@@ -14,6 +14,7 @@
     │   └── NoAnswer       a host lets us in, and runs something else than what it is asked
     ├── PasswordRefused    a host refuses the password by which a login was to become root
     ├── LinkLost           an open connection broke: what ran there has an unknown end
+    │   └── WorkerLost     so did that to the worker that carries a host's commands
     ├── StepFailed         a step of a plan failed; carries its log lines
     │   ├── ChecksFailed   a check of an instance does not hold
     │   ├── RolledBack     an activation failed, and the host went back to what it ran before
@@ -115,6 +116,10 @@ class PasswordRefused(HiveError):  # noqa: N818 - see above
 
 class LinkLost(HiveError):  # noqa: N818 - see above
     """An open connection broke, so that the end of what ran there is unknown."""
+
+
+class WorkerLost(LinkLost):
+    """The worker that carries the commands of a host is gone: another one goes on, when the host was asked anew."""
 
 
 class StepFailed(HiveError):  # noqa: N818 - see above

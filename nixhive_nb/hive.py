@@ -20,6 +20,7 @@ from nixhive_nb.deployment.load import load
 from nixhive_nb.deployment.places import places_of
 from nixhive_nb.deployment.sources.source import Evaluation
 from nixhive_nb.deployment.sources.where import deployment_path
+from nixhive_nb.errors import OptionError
 from nixhive_nb.frames import doctor_frame
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.hosts.password import Password
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from nixhive_nb.run.everywhere import Listener
     from nixhive_nb.run.report import Report
     from nixhive_nb.ssh.carrier import Carrier
+    from nixhive_nb.workers.cluster import Cluster
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +67,12 @@ def _on_one_reading(method: Callable[Concatenate[Hive, P], T]) -> Callable[Conca
             return method(self, *args, **kwargs)
 
     return call
+
+
+def _cluster_at(on: object, tls: str | None) -> Cluster:
+    from nixhive_nb.workers.cluster import cluster_at  # noqa: PLC0415 - few commands need it
+
+    return cluster_at(on, tls)
 
 
 class Hive:
@@ -90,6 +98,8 @@ class Hive:
         override_inputs: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
         anew: bool = True,
+        on: object = None,
+        tls: str | None = None,
     ) -> Self:
         """Evaluate a deployment: a file, a folder with a `default.nix`, `hive.nix` or `flake.nix`, or a flake.
 
@@ -101,7 +111,8 @@ class Hive:
         `state` is the file with the results of builds, `state_dir` the folder of journals, outputs, `--once` keys and
         roots: by default a `.hive` that is there, else one below `$XDG_STATE_HOME` for this deployment. `limits` says
         how many hosts are worked on at once. `warn` is told what is amiss without being a failure, `picked` gives the
-        instances of `@picked`. Raises `DeploymentError`.
+        instances of `@picked`. `on` is the address of a Dask scheduler, or a client of one, whose workers reach the
+        hosts, `tls` the folder with the certificates for it: see `using`. Raises `DeploymentError`.
         """
         refused = log_as_environment_says()
         if refused:
@@ -119,7 +130,7 @@ class Hive:
             picked=picked,
             named_dir=str(places.folder) if state_dir else "",
         )
-        return cls(work)
+        return cls(work).using(on=on, tls=tls) if on is not None else cls(work)
 
     def using(
         self,
@@ -128,6 +139,8 @@ class Hive:
         show_trace: bool | None = None,
         password: Callable[[str, Sequence[str]], str] | None = None,
         password_for: Sequence[str] = (),
+        on: object = None,
+        tls: str | None = None,
     ) -> Self:
         """Return the same deployment with other limits, on the same connections; what is None stays as it is.
 
@@ -135,8 +148,20 @@ class Hive:
         instances that ask for one, or with the pattern of `password_for` that has one of its own. What it gives is
         kept in memory until `forget_passwords` or `close` of the `Hive` that this returns. A wrong one raises
         `PasswordRefused`.
+
+        `on` is the address of a Dask scheduler (`tls://HOST:PORT`), or a client of one: workers of `nix-hive worker`
+        there reach the hosts that they are near, and "" is this machine again. `tls` is the folder with ca.pem,
+        cert.pem and key.pem. A password cannot be given then: it would pass the scheduler. Raises `OptionError`,
+        `MissingProgram` without the extra `nixhive_nb[dask]`, and `ConnectionFailed`.
         """
         work = self._work
+        if on is not None:
+            work = dataclasses.replace(work, cluster=_cluster_at(on, tls) if on != "" else None)
+        if work.cluster is not None and password is not None:
+            raise OptionError(
+                "With --on no password can be given: it would pass the scheduler, and whoever reaches that. Have the "
+                "login become root without one, or leave --on out."
+            )
         if password is not None:
             powers = work.powers.for_command(lambda label, names: Password(password(label, names)), password_for)
             work = dataclasses.replace(work, powers=powers)

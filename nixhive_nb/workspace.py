@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.limits import Limits
     from nixhive_nb.ssh.pool import Connections
+    from nixhive_nb.workers.cluster import Cluster
+    from nixhive_nb.workers.far import Afar
+
+_NAMED = 5
+"""How many instances a warning names."""
 
 
 class Reading:
@@ -138,6 +143,10 @@ class Workspace:
     """How logins become root, as far as it is known, and the passwords of a command."""
     ahead: list[Ahead] = dataclasses.field(default_factory=list)
     """What builds before the next plan is made; empty where nothing may. Whoever takes it over takes it out."""
+    cluster: Cluster | None = None
+    """The workers that reach hosts; None where this machine does."""
+    afar: list[Afar] = dataclasses.field(default_factory=list)
+    """The hosts of the deployment that workers are near, as far as that was asked for."""
     disbelieved: list[str] = dataclasses.field(default_factory=list)
     """What was warned of in the state file."""
 
@@ -157,7 +166,21 @@ class Workspace:
         connections = self.access.connections
         connections.keep(self.limits.connections)
         connections.carry(self.limits.carrier, self.warn)
+        connections.far = self._far()
         return connections
+
+    def _far(self) -> Afar | None:
+        if self.cluster is None:
+            return None
+        if not self.afar or not self.afar[0].serves(self.cluster, self.inventory):
+            from nixhive_nb.workers.far import Afar  # noqa: PLC0415 - few commands need it
+
+            self.afar[:] = [Afar(self.cluster, self.inventory)]
+            left = [name for name in self.inventory.instances if not self.afar[0].carries(name)]
+            if left:
+                more = f" and {len(left) - _NAMED} more" if left[_NAMED:] else ""
+                self.warn(f"No worker is near {', '.join(left[:_NAMED])}{more}: reached from this machine.")
+        return self.afar[0]
 
     def apart(self) -> Workspace:
         """Return the same with connections of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def warm_programs(tmp_path_factory):
     """Have what starts `nix-hive` without its imports; it ends with the tests."""
     with warm.programs(tmp_path_factory.mktemp("warm") / "socket"):
         yield
+
+
+@pytest.fixture(scope="module")
+def secret():
+    """A password that stands nowhere else."""
+    return f"canary {secrets.token_hex(12)}\\x"
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "scp": ("openssh.scp", "Run scp with the deployment's hosts."),
         "ssh-config": ("openssh.ssh_config", "Print the generated ssh configuration."),
     },
+    "More machines": {
+        "worker": ("worker.worker", "Reach hosts for operators elsewhere, as a worker of Dask."),
+    },
     "Practice": {
         "lab": ("lab.lab_group", "Run a practice fleet on this machine."),
     },

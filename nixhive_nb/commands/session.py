@@ -304,7 +304,12 @@ class Session:
             Limits(parallel=self.parallel, carrier=self.carrier),
             **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
         )
-        self._hive = known.using(limits=limits, show_trace=bool(options.get("show_trace")))
+        self._hive = known.using(
+            limits=limits,
+            show_trace=bool(options.get("show_trace")),
+            on=options.get("on", ""),
+            tls=options.get("tls"),
+        )
         self._see_what_it_starts(self._hive)
         return self._hive
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.ears import Steps
-    from nixhive_nb.ssh.link import Channel, RemoteResult
+    from nixhive_nb.ssh.link import Channel, HostLink, RemoteResult
     from nixhive_nb.ssh.pool import Connections, Fresh
 
 _log = logging.getLogger(__name__)
@@ -47,9 +47,11 @@ class FabricLinks:
         self._connections = connections
         connections.workers.keep(_KEPT)
 
-    def kept(self, instance: str) -> FabricLink:
+    def kept(self, instance: str) -> HostLink:
         """Return the connection that is kept, and opened with the first command."""
         connections = self._connections
+        if connections.far is not None and connections.far.carries(instance):
+            return connections.far.kept(instance, lambda: connections.address(instance))
         return FabricLink(
             self,
             instance,
@@ -59,8 +61,13 @@ class FabricLinks:
         )
 
     @contextlib.asynccontextmanager
-    async def fresh(self, instance: str, *, urgent: bool = False) -> AsyncIterator[FabricLink]:
+    async def fresh(self, instance: str, *, urgent: bool = False) -> AsyncIterator[HostLink]:
         """Log in anew for the time of the block. Raises `ConnectionFailed`; `urgent` waits for no other login."""
+        connections = self._connections
+        if connections.far is not None and connections.far.carries(instance):
+            async with connections.far.fresh(instance, lambda: connections.address(instance), urgent=urgent) as far:
+                yield far
+            return
         login = _Login(self._connections, instance, urgent=urgent)
         logging_in = self._submit(login.open)
         try:

@@ -70,6 +70,19 @@ class HostLink(Protocol):
         """
 
 
+class FarLinks(Protocol):
+    """The ways to instances that are reached from another machine. `here` tells the address as seen from this one."""
+
+    def carries(self, instance: str) -> bool:
+        """Return whether an instance is reached so."""
+
+    def kept(self, instance: str, here: Callable[[], str]) -> HostLink:
+        """Return the connection that is kept there from command to command."""
+
+    def fresh(self, instance: str, here: Callable[[], str], *, urgent: bool) -> AbstractAsyncContextManager[HostLink]:
+        """Open one there that nothing has used before, for the time of the block."""
+
+
 class HostLinks(Protocol):
     """The ways to the instances of a deployment."""
 

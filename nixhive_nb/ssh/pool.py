@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.ssh.config import SshFiles
     from nixhive_nb.ssh.ears import Steps
-    from nixhive_nb.ssh.link import Channel, RemoteResult
+    from nixhive_nb.ssh.link import Channel, FarLinks, RemoteResult
     from nixhive_nb.ssh.login import TakenKey
     from nixhive_nb.ssh.opened import Opened
 
@@ -98,6 +98,8 @@ class Connections:
             watchdog=self._watchdog,
             carriers={instance.name: instance.carrier for instance in inventory.instances.values()},
         )
+        self.far: FarLinks | None = None
+        """What reaches instances from another machine, where a command is to be carried out so."""
         self.workers = Workers("hive-host")
         """Threads for what waits for hosts, kept from run to run."""
         self._lock = threading.Lock()
@@ -181,14 +183,20 @@ class Connections:
         That it comes about shows that the host still lets us in. `urgent` waits for no other login. Raises
         `ConnectionFailed` or `HostKeyError`.
         """
+        with self._beside(instance, urgent=urgent) as host:
+            self._log_in(host)
+            yield Fresh(self, host)
+
+    @contextlib.contextmanager
+    def _beside(self, instance: str, *, urgent: bool) -> Iterator[PooledHost]:
+        """Have what a connection beside the kept one needs; nothing is opened."""
         with self._lock:
             if self._closed.is_set():
                 raise ConnectionFailed(f"{instance}: the connections of this deployment were closed.")
             host = PooledHost(instance, urgent=urgent)
             self._fresh.add(host)
         try:
-            self._log_in(host)
-            yield Fresh(self, host)
+            yield host
         finally:
             with self._lock:
                 self._fresh.discard(host)
@@ -284,7 +292,7 @@ class Connections:
     @property
     def _sender(self) -> Sender:
         # Made for each command: kept, it and this would hold each other, and the collector would close us late.
-        return Sender(self._opened, self._watchdog)
+        return Sender(self._opened, lambda host: self._beside(host.name, urgent=host.urgent), self._watchdog)
 
     def _opened(self, host: PooledHost, attempt: Attempt) -> Opened:
         """Return the live connection of a host; one thread makes it, the others wait."""

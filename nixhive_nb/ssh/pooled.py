@@ -47,6 +47,11 @@ class PooledHost:
         opened = self.opened
         return not self._users and not self.logging_in and opened is not None and not opened.busy
 
+    def is_busy(self) -> bool:
+        """Return whether a session or a tunnel is open in its connection."""
+        opened = self.opened
+        return opened is not None and opened.busy
+
     def last_heard(self) -> float:
         """Return when something was heard from it at last, by the monotonic clock."""
         opened = self.opened

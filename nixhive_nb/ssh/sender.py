@@ -15,6 +15,7 @@ from nixhive_nb.ssh.link import RemoteResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from nixhive_nb.ssh.attempt import Attempt
     from nixhive_nb.ssh.ears import Steps
@@ -27,14 +28,22 @@ _SAID = 1500
 """Characters of what a failed command wrote that the log has."""
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before another try of a command that could not be sent."""
+_TRIES = 2
+"""After so many more it gets a connection of its own, where other commands have the sessions of the kept one."""
 
 
 class Sender:
     """Runs commands on hosts of the pool."""
 
-    def __init__(self, opened: Callable[[PooledHost, Attempt], Opened], watchdog: Watchdog) -> None:
-        """Take what gives the live connection of a host, and logs in for it."""
+    def __init__(
+        self,
+        opened: Callable[[PooledHost, Attempt], Opened],
+        spare: Callable[[PooledHost], AbstractContextManager[PooledHost]],
+        watchdog: Watchdog,
+    ) -> None:
+        """Take what gives the live connection of a host and logs in for it, and what has a `spare` one beside it."""
         self._opened = opened
+        self._spare = spare
         self._watchdog = watchdog
 
     def run(
@@ -53,24 +62,31 @@ class Sender:
         instance, attempt = host.name, host.attempt
         data = stdin.encode() if isinstance(stdin, str) else stdin
 
-        def perform() -> Steps[RemoteResult]:
+        def perform(by: PooledHost) -> Steps[RemoteResult]:
             call = Call(data, on_line, ending=ending, held=bound)
             if on_call is not None:
                 on_call(call)
-            return self._perform(host, attempt, command, call, timeout=timeout)
+            return self._perform(by, attempt, command, call, timeout=timeout)
 
         try:
             with host.in_use(), Slot(host.sessions, attempt.cancelled):
-                for pause in _PAUSES:
+                for tries, pause in enumerate(_PAUSES):
                     try:
-                        return (yield from perform())
+                        return (yield from perform(host))
                     except _NotSent as error:
+                        if tries >= _TRIES and host.is_busy():
+                            break
                         _log.info("%s: a command was not sent, and is tried again in %g s: %s", instance, pause, error)
                         # The kept connection was dead and nobody had noticed, or the server still counts sessions
                         # that have ended. The command has not left this machine.
                         if attempt.cancelled.wait(pause):
                             raise Cancelled from None
-                return (yield from perform())
+                else:
+                    return (yield from perform(host))
+                # To wait for the others would be to wait for ever where one of them waits for this one.
+                _log.info("%s: its sshd gives a connection no more sessions: a command gets one of its own", instance)
+                with self._spare(host) as spare:
+                    return (yield from perform(spare))
         except _NotSent as error:
             raise ConnectionFailed(f"{instance} opens no session for a command: {error}") from None
         except Cancelled:

@@ -174,7 +174,8 @@ class Link:
     def _send_held(self) -> None:
         held, self._held = memoryview(self._held), bytearray()
         while held:
-            with contextlib.suppress(TimeoutError):  # it is a reason to look whether somebody has ended the link
+            # One is a reason to look whether somebody has ended the link.
+            with swallowed(_log, "sending, for longer than a look takes", TimeoutError):
                 held = held[self._open().send(held) :]
 
     # What paramiko calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -145,9 +146,11 @@ def _snippets(found: Iterable[Diagnosis]) -> Iterable[Snippet]:
     groups: dict[tuple[str, str], list[tuple[str, Shortcoming]]] = {}
     for one in found:
         for shortcoming in one.shortcomings:
-            groups.setdefault((shortcoming.kind, shortcoming.text), []).append((one.instance, shortcoming))
-    for (_, text), members in groups.items():
+            said = _of_any(one.instance, shortcoming.text)
+            groups.setdefault((shortcoming.kind, said), []).append((one.instance, shortcoming))
+    for (_, said), members in groups.items():
         names = [name for name, _ in members]
+        text = said if names[1:] else members[0][1].text
         more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
         lines = list(dict.fromkeys(line for _, shortcoming in members for line in shortcoming.lines))
         if lines[_MOST_LINES:]:
@@ -155,6 +158,11 @@ def _snippets(found: Iterable[Diagnosis]) -> Iterable[Snippet]:
         # What was said of a host that was not reached begins with its name.
         who = "" if len(names) == 1 and text.startswith(f"{names[0]} ") else f"{', '.join(names[:_NAMED])}{more}: "
         yield Snippet(f"✕ {plain(f'{who}{text}')}", tuple(lines), "bad")
+
+
+def _of_any(instance: str, text: str) -> str:
+    """Return what is said of an instance without its name and address: with them it begins where it was not reached."""
+    return re.sub(rf"^{re.escape(instance)}(?: \([^()]*\))?(?:: | )", "", text)
 
 
 def _own_notes(found: Iterable[Diagnosis]) -> Iterable[Cell]:

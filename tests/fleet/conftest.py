@@ -13,12 +13,6 @@ from nixhive_nb.lab import debian
 from tests.real import NOT_TESTED
 
 
-@pytest.fixture(scope="module")
-def secret():
-    """A password that stands nowhere else."""
-    return f"canary {secrets.token_hex(12)}\\x"
-
-
 @pytest.fixture
 def gate():
     """A pipe on this machine that a build user can open, unlike what stands below pytest's own folder."""

@@ -55,6 +55,8 @@ class OwnSystems:
         self._confirm = str(confirm)
         self.mark = 0
         self.base = ""
+        self.carrier = "auto"
+        """What carries the commands of all of them."""
 
     def write(self, changes: Mapping[str, str] | None = None, checks: Mapping[str, str] | None = None) -> None:
         """Write the deployment: the options that some hosts have beside the common ones, and their checks."""
@@ -68,6 +70,7 @@ class OwnSystems:
         instances = [
             f'{name} = {{ tags = [ "own" ]; system = "{name if name in changes else "base"}"; '
             f'ssh = lab.instances.{name}.ssh // {{ ProxyJump = "portico"; }}; '
+            f'carrier = "{self.carrier}"; '
             f"hostKeys = lab.instances.{name}.hostKeys; checks = {{ {checks.get(name, '')} }}; }};"
             for name in self.names
         ]

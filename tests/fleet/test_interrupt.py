@@ -10,6 +10,7 @@ import pytest
 
 from tests.fleet.faults import line_of, saw
 from tests.practice import read_until, start
+from tests.sshd import descendants, eventually, is_running
 
 pytestmark = pytest.mark.fleet
 
@@ -72,19 +73,22 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(blocked,
     assert "/nix/store" not in blocked.runs("depot")
 
 
-def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, tmp_path):
+@pytest.mark.parametrize("carrier", ["fabric", "openssh"])
+def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, carrier):
     lab, portico = blocked.lab, blocked.example / "portico.nix"
     lab.exec("portico", ["mkfifo", "/var/here", "/var/go"])
     text = portico.read_text()
     script = 'system.activationScripts.wait = "echo here > /var/here; read line < /var/go";'
     portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
-    process = blocked.begin("deploy", "-c", "example", "--confirm", "2", "portico")
+    process = blocked.begin("deploy", "-c", "example", "--confirm", "2", "--carrier", carrier, "portico")
     read_until(process, "activate:portico: started")
     lab.exec("portico", ["cat", "/var/here"])
+    below = descendants(process.pid)
     process.send_signal(signal.SIGINT)
     read_until(process, "Interrupt again")
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[1]
+    eventually(lambda: not any(map(is_running, below)), "the end of what we started")
     lab.exec("portico", ["sh", "-c", "echo go > /var/go"])
     assert process.returncode == 130
     assert "activate:portico: unknown" in rest

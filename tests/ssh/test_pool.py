@@ -436,3 +436,18 @@ def test_the_key_exchange_is_by_curve25519(site):
     offered = connections._hosts["web"].opened.connection.transport.get_security_options().kex
     first = next(name for name in offered if name != "mlkem768x25519-sha256")
     assert first == "curve25519-sha256@libssh.org"
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_commands_that_an_sshd_gives_no_session_beside_others_get_connections_of_their_own(site, most):
+    """`MaxSessions`: they were given up after three seconds, whatever the others took."""
+    server = site.sshd(extra=f"MaxSessions {most}")
+    connections = site.connect(site.instance("web", server))
+    connections.run("web", "true")
+    here = site.folder / "here"
+    # Each waits until all are there.
+    words = f"echo >>{here}; until [ $(wc -l <{here}) = 4 ]; do sleep 0.05; done; echo all"
+    said = in_threads(4, lambda _: connections.run("web", words, timeout=60).stdout, range(4))
+    assert said == ["all\n"] * 4
+    assert connections.run("web", "true").exited == 0
+    assert server.logins() == 1 + 4 - most

@@ -32,6 +32,16 @@ def test_the_same_of_many_hosts_is_told_once_with_the_lines_of_all():
     assert told.count('.elevate = "sudo";') == 8
 
 
+def test_hosts_that_are_off_for_the_same_reason_are_told_once():
+    """1,200 hosts behind a network that is down were 50 shortcomings with a name each, and 1,150 that were left out."""
+    off = [lost(f"www-{number} (10.0.0.{number}:22) refuses the connection.", f"www-{number}") for number in range(70)]
+    told = text(*off, lost("www-x (10.0.0.9:22 through portico): there is no address.", "www-x"))
+    assert told.count("refuses the connection.") == 1
+    assert "✕ www-0, www-1, www-2, www-3, www-4 and 65 more: refuses the connection." in told
+    assert "✕ www-x (10.0.0.9:22 through portico): there is no address." in told
+    assert "more shortcomings" not in told
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_lines_to_copy_are_whole_however_narrow_a_screen_is(width):
     one = lost("www-1: the login of user deploy was refused. Keys tried: /id.", public_key=LONG)

@@ -1,0 +1,289 @@
+"""The operator's side: one connection to a scheduler, the workers that are there, and calls to them.
+
+A call goes to one worker and is made once: Dask's own tasks would be begun again, blindly, where a worker is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from nixhive_nb import errors
+from nixhive_nb.errors import ConnectionFailed, HiveError, OptionError, WorkerLost
+from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.workers import serving
+from nixhive_nb.workers.address import checked_address, distributed, security_of
+from nixhive_nb.workers.versions import misfits, own_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from concurrent.futures import Future
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+_CONNECT = 20
+"""Seconds that a scheduler may take to answer."""
+PATIENCE = 60.0
+"""Seconds in which a scheduler or a worker that was lost must be there again."""
+_PAUSE = 0.5
+_BEAT = 5.0
+_LOST = (OSError, TimeoutError, asyncio.TimeoutError)
+"""How distributed says that a worker or the scheduler is gone."""
+
+
+class FarWorker(msgspec.Struct, frozen=True):
+    """A worker that is there."""
+
+    address: str
+    name: str
+    places: tuple[str, ...]
+
+
+class Cluster:
+    """The workers of one scheduler. Any thread may use it; it has a loop of its own in one."""
+
+    def __init__(self, address: str, tls: str | None = None, *, security: object = None) -> None:
+        """Connect, and see that versions fit. Raises `OptionError`, `ConnectionFailed`."""
+        self.address = address
+        self._security = security if security is not None else security_of(address, tls)
+        self._operator = secrets.token_hex(8)
+        self._topic = f"nixhive-{self._operator}"
+        self._client: Any = None
+        self._connecting: asyncio.Lock | None = None
+        self._workers: dict[str, FarWorker] = {}
+        self.places: set[str] = set()
+        """Those of every worker that was there in this session: what is near one does not go from here later."""
+        self._listening: dict[str, tuple[list[int], Callable[[str], None]]] = {}
+        self._beating: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[object]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hive-workers", daemon=True)
+        self._thread.start()
+        try:
+            self.submit(self._begin()).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Have a coroutine run in the loop of the cluster."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Let go of the scheduler."""
+        if self._thread.is_alive():
+            with swallowed(_log, "leaving the scheduler", Exception):
+                self.submit(self._leave()).result(10)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+
+    async def _begin(self) -> None:
+        self._connecting = asyncio.Lock()
+        try:
+            await self._connect()
+        except _LOST as error:
+            raise ConnectionFailed(
+                f"No scheduler answers at {self.address}: {error or type(error).__name__}. Start one there (dask "
+                "scheduler; see docs/howto/workers.md)."
+            ) from error
+        if not self._workers:
+            raise OptionError(
+                f"The scheduler at {self.address} has no worker of nixhive_nb. Start some, near their hosts: nix-hive "
+                f"worker {self.address} --name RELAY"
+            )
+        self._beating = asyncio.create_task(self._beat())
+
+    async def _leave(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+        if self._client is not None:
+            await self._client.close(timeout=2)
+
+    async def _connect(self) -> None:
+        """Connect and look who is there."""
+        if self._client is not None:
+            with swallowed(_log, "leaving a scheduler that is gone", Exception):
+                await self._client.close(timeout=1)
+        self._client = await distributed().Client(
+            self.address, asynchronous=True, security=self._security, timeout=_CONNECT, set_as_default=False
+        )
+        self._client.subscribe_topic(self._topic, self._hear)
+        await self._check_scheduler()
+        await self._look()
+
+    async def _check_scheduler(self) -> None:
+        """Raise `OptionError` where the scheduler has other versions than we."""
+        said = (await self._client.get_versions())["scheduler"]
+        python = ".".join(str(said["host"].get("python", "")).split(".")[:2])
+        theirs = {name: str(found) for name, found in said["packages"].items() if found}
+        _refuse_misfits(self.address, {"the scheduler": {**theirs, "python": python}})
+
+    async def _look(self) -> None:
+        """See which workers are there. Raises `OptionError` for one that does not fit."""
+        said = await self._client.run(serving.describe, on_error="return")
+        found, versions = {}, {}
+        for address, one in said.items():
+            if isinstance(one, (ImportError, AttributeError)):
+                raise OptionError(
+                    f"The worker at {address} cannot import what is asked of it ({one}). Install nixhive_nb "
+                    f"{own_versions()['nixhive_nb']} there, as here."
+                )
+            if isinstance(one, dict):
+                found[address] = FarWorker(address, one["name"], tuple(one["places"]))
+                versions[f"worker {one['name']}"] = one["versions"]
+        _refuse_misfits(self.address, versions)
+        self._workers = found
+        self.places |= {place for one in found.values() for place in one.places}
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT)
+            with swallowed(_log, "telling workers that we are there", Exception):
+                await self._client.run(serving.beat, self._operator, workers=[*self._workers], on_error="ignore")
+
+    def _hear(self, event: tuple[float, serving.Answer]) -> None:
+        said = event[1]
+        heard, on_line = self._listening.get(said["call"], ([0], None))
+        if on_line is not None and said["first"] == heard[0]:
+            heard[0] += len(said["lines"])
+            for line in said["lines"]:
+                on_line(line)
+
+    async def near(self, places: Sequence[str], what: str) -> list[FarWorker]:
+        """Return the workers of the nearest place that has any, waiting for one to come back.
+
+        Raises `ConnectionFailed`.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            for place in places:
+                if found := [one for one in self._workers.values() if place in one.places]:
+                    return found
+            if time.monotonic() > until:
+                raise ConnectionFailed(
+                    f"{what}: no worker that is for {' or '.join(p for p in places if p in self.places)} is at "
+                    f"{self.address}."
+                )
+            await asyncio.sleep(_PAUSE)
+            await self._again()
+
+    async def _again(self) -> None:
+        """Look anew who is there, over a new connection where the scheduler was lost."""
+        assert self._connecting is not None  # noqa: S101 - it was begun
+        async with self._connecting:
+            with swallowed(_log, f"looking for workers at {self.address}", *_LOST):
+                await (self._look() if self._client.status == "running" else self._connect())
+
+    async def ask(self, worker: FarWorker, function: Callable[..., Any], *args: object, **more: object) -> Any:  # noqa: ANN401
+        """Call a function of `serving` on a worker, once. Raises `WorkerLost`, and what the worker says."""
+        try:
+            if self._client.status != "running":
+                raise ConnectionResetError("the scheduler is gone")
+            answer = (await self._client.run(function, *args, workers=[worker.address], **more))[worker.address]
+        except _LOST as error:
+            self._workers.pop(worker.address, None)
+            raise WorkerLost(f"the link to worker {worker.name} was lost: {error or type(error).__name__}") from error
+        if isinstance(answer, dict) and "error" in answer:
+            raise _raised(answer)
+        return answer
+
+    async def settled(
+        self, worker: FarWorker, part: tuple[str, bytes], function: Callable[..., Any], *args: object, **more: object
+    ) -> Any:  # noqa: ANN401 - what the function gives
+        """Ask a worker something of hosts that it may have to be told of first."""
+        answer = await self.ask(worker, function, part[0], *args, **more)
+        if serving.UNKNOWN in answer:
+            await self.ask(worker, serving.settle, self._operator, *part)
+            answer = await self.ask(worker, function, part[0], *args, **more)
+        if serving.UNKNOWN in answer:
+            raise WorkerLost(f"worker {worker.name} was started again")
+        return answer
+
+    async def command(
+        self,
+        worker: FarWorker,
+        part: tuple[str, bytes],
+        where: tuple[str, str, str],
+        *,
+        seconds: float,
+        stdin: str | None,
+        on_line: Callable[[str], None] | None,
+    ) -> serving.Answer:
+        """Run words on a host: `where` has the instance, the connection, the words. Lines are told as they come."""
+        call = secrets.token_hex(8)
+        heard = [0]
+        if on_line is not None:
+            self._listening[call] = (heard, on_line)
+        topic = self._topic if on_line is not None else ""
+        try:
+            answer: serving.Answer = await self.settled(
+                worker, part, serving.command, *where, call, seconds=seconds, stdin=stdin, topic=topic
+            )
+        except asyncio.CancelledError:
+            self.aside(self.ask(worker, serving.cancel, call))
+            raise
+        finally:
+            self._listening.pop(call, None)
+        if on_line is not None:
+            for line in answer["lines"][heard[0] :]:  # what came with the answer before it came by itself
+                on_line(line)
+        return answer
+
+    def aside_from_anywhere(self, worker: FarWorker, line: str) -> None:
+        """Have a connection of a worker closed. Safe from any thread."""
+        self._loop.call_soon_threadsafe(lambda: self.aside(self.ask(worker, serving.leave, line)))
+
+    def aside(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have something done that nobody waits for."""
+
+        async def quietly() -> object:
+            with swallowed(_log, "telling a worker", HiveError):
+                return await work
+            return None
+
+        task = self._loop.create_task(quietly())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _refuse_misfits(address: str, others: dict[str, dict[str, str]]) -> None:
+    if lines := misfits(own_versions(), others):
+        raise OptionError("\n".join([f"What runs at {address} does not fit what runs here. Nothing was done.", *lines]))
+
+
+def _raised(answer: serving.Answer) -> HiveError:
+    kind = getattr(errors, answer["error"], HiveError)
+    error = (kind if isinstance(kind, type) and issubclass(kind, HiveError) else HiveError)(answer["text"])
+    error.log = tuple(answer["log"])
+    return error
+
+
+_OPEN: dict[tuple[str, str | None], Cluster] = {}
+_OPENING = threading.Lock()
+
+
+def cluster_at(on: object, tls: str | None = None) -> Cluster:
+    """Return the workers of a scheduler, by its address or by a Dask client; connected once a program.
+
+    Raises `OptionError`, `MissingProgram`, `ConnectionFailed`.
+    """
+    security = None if isinstance(on, str) else getattr(on, "security", None)
+    address = checked_address(on if isinstance(on, str) else str(getattr(on, "scheduler").address), "--on")  # noqa: B009
+    with _OPENING:
+        known = _OPEN.get((address, tls))
+        if known is None or not known.is_open:
+            known = _OPEN[address, tls] = Cluster(address, tls, security=security)
+        else:
+            known.submit(known._again()).result()  # noqa: SLF001 - workers that came or went since
+        return known

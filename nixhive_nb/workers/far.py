@@ -1,0 +1,211 @@
+"""`HostLinks` by way of workers: what is asked of a host goes to the worker that is near it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.errors import ConnectionFailed, WorkerLost
+from nixhive_nb.ssh.config import SESSIONS
+from nixhive_nb.ssh.link import RemoteResult
+from nixhive_nb.workers import serving
+from nixhive_nb.workers.placing import Places, chosen, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.workers.cluster import Cluster, FarWorker
+
+_TRIES = 4
+"""How often something that changes nothing is asked at most, each time of a worker that is there."""
+_SLACK = 30.0
+"""Seconds more than a host has, in which a worker must answer."""
+Part = tuple[str, bytes]
+
+
+class Afar:
+    """The hosts of a deployment that workers are near."""
+
+    def __init__(self, cluster: Cluster, inventory: Inventory) -> None:
+        """Nothing is asked before it is used."""
+        self.cluster = cluster
+        self._inventory = inventory
+        self._places = Places(inventory)
+        self._parts: dict[str, Part] = {}
+        self._lock = threading.Lock()
+
+    def serves(self, cluster: Cluster, inventory: Inventory) -> bool:
+        """Return whether it is of these."""
+        return cluster is self.cluster and inventory is self._inventory
+
+    def carries(self, instance: str) -> bool:
+        """Return whether a worker is, or was, near an instance; others are reached from here."""
+        return not self.cluster.places.isdisjoint(self._places.of(instance))
+
+    def kept(self, instance: str, here: Callable[[], str]) -> FarLink:
+        """Return the way to an instance over the worker's kept connection. `here` tells its address."""
+        return FarLink(self, instance, here=here)
+
+    @contextlib.asynccontextmanager
+    async def fresh(self, instance: str, here: Callable[[], str], *, urgent: bool) -> AsyncIterator[FarLink]:
+        """Have a worker log in anew for the time of the block."""
+        line = secrets.token_hex(8)
+
+        async def login() -> FarWorker:
+            worker = await self.worker(instance)
+            try:
+                await self.cluster.settled(worker, self.part(instance), serving.login, instance, line, urgent=urgent)
+            except asyncio.CancelledError:
+                self.cluster.aside(self.cluster.ask(worker, serving.cancel, line))
+                raise
+            return worker
+
+        worker = await asyncio.wrap_future(self.cluster.submit(login()))
+        try:
+            yield FarLink(self, instance, here=here, line=line, fixed=worker)
+        finally:
+            self.cluster.aside_from_anywhere(worker, line)
+
+    async def worker(self, instance: str) -> FarWorker:
+        """Return the worker that carries an instance now. Raises `ConnectionFailed`."""
+        near = {one.name: one for one in await self.cluster.near(self._places.of(instance), instance)}
+        return near[chosen(instance, near)]
+
+    def part(self, instance: str) -> Part:
+        """Return what a worker is told of the deployment, for an instance: all that it is near, so that it is one."""
+        places = [place for place in self._places.of(instance) if place in self.cluster.places]
+        nearest = places[0] if places else instance
+        with self._lock:
+            if nearest not in self._parts:
+                names = [name for name in self._inventory.instances if nearest in self._places.of(name)]
+                data = msgspec.json.encode(part_of(self._inventory, [*names, instance]))
+                self._parts[nearest] = (hashlib.sha256(data).hexdigest(), data)
+            return self._parts[nearest]
+
+
+class FarLink:
+    """A `HostLink` by way of a worker: over its kept connection, or one of its own (`line`)."""
+
+    def __init__(
+        self,
+        links: Afar,
+        instance: str,
+        *,
+        here: Callable[[], str],
+        line: str = "",
+        fixed: FarWorker | None = None,
+    ) -> None:
+        """Nothing is asked yet. A connection of its own stays with its worker."""
+        self.room = asyncio.Semaphore(SESSIONS)
+        """Places for commands that run at once."""
+        self._links = links
+        self._instance = instance
+        self._here = here
+        self._line = line
+        self._fixed = fixed
+
+    @property
+    def address(self) -> str:
+        """Where the instance is, as seen from here."""
+        return self._here()
+
+    async def run(
+        self,
+        command: str,
+        *,
+        seconds: float,
+        on_line: Callable[[str], None] | None = None,
+        stdin: str | None = None,
+    ) -> RemoteResult:
+        """Run shell words there; see `HostLink`.
+
+        A question, which has no input and no listener, ends on the host with its worker, and is asked anew of another.
+        """
+        asks = stdin is None and on_line is None and self._fixed is None
+        for left in reversed(range(_TRIES if asks else 1)):
+            try:
+                return await self._once(command, seconds, on_line, stdin)
+            except WorkerLost:
+                if not left:
+                    raise
+        raise AssertionError  # one of them returns or raises
+
+    async def _once(
+        self, command: str, seconds: float, on_line: Callable[[str], None] | None, stdin: str | None
+    ) -> RemoteResult:
+        links = self._links
+
+        async def ask() -> serving.Answer:
+            worker = self._fixed or await links.worker(self._instance)
+            try:
+                async with asyncio.timeout(seconds + _SLACK):
+                    return await links.cluster.command(
+                        worker,
+                        links.part(self._instance),
+                        (self._instance, self._line, command),
+                        seconds=seconds,
+                        stdin=stdin,
+                        on_line=on_line,
+                    )
+            except TimeoutError:
+                raise WorkerLost(f"worker {worker.name} has not answered in {seconds + _SLACK:g} s") from None
+
+        answer = await asyncio.wrap_future(links.cluster.submit(ask()))
+        return RemoteResult(**{name: answer[name] for name in RemoteResult.__struct_fields__})
+
+    def dial(self, host: str, port: int, seconds: float) -> FarChannel:
+        """Have the instance connect to a host and port; see `HostLink`."""
+        links, name = self._links, secrets.token_hex(8)
+
+        async def ask() -> FarWorker:
+            worker = self._fixed or await links.worker(self._instance)
+            where = (self._instance, self._line, (host, port), name)
+            await links.cluster.settled(worker, links.part(self._instance), serving.dial, *where, seconds=seconds)
+            return worker
+
+        try:
+            worker = links.cluster.submit(ask()).result(seconds + _SLACK)
+        except TimeoutError:
+            raise ConnectionFailed(f"{host}:{port} was not reached in {seconds:g} s.") from None
+        return FarChannel(links.cluster, worker, name)
+
+
+class FarChannel:
+    """A connection that an instance has made, by way of a worker. Its calls block."""
+
+    def __init__(self, cluster: Cluster, worker: FarWorker, name: str) -> None:
+        """Take what `dial` has opened."""
+        self._cluster = cluster
+        self._worker = worker
+        self._name = name
+
+    def sendall(self, data: bytes, /) -> None:
+        """Write all of it. Raises `OSError`."""
+        self._exchange(data, 0)
+
+    def recv(self, size: int, /) -> bytes:
+        """Read some bytes; none at the end. Raises `OSError`."""
+        return self._exchange(b"", size)
+
+    def close(self) -> None:
+        """End it; any number of times."""
+        with contextlib.suppress(OSError):
+            self._exchange(b"", 0)
+
+    def _exchange(self, data: bytes, size: int) -> bytes:
+        asked = self._cluster.ask(self._worker, serving.exchange, self._name, data=data, size=size)
+        try:
+            answer = self._cluster.submit(asked).result(_SLACK)
+        except (WorkerLost, TimeoutError) as error:
+            raise ConnectionResetError(str(error)) from error
+        if "closed" in answer:
+            raise ConnectionResetError(answer["closed"])
+        found: bytes = answer.get("data", b"")
+        return found

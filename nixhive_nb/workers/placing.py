@@ -1,0 +1,61 @@
+"""Which worker is near an instance: by the names of places that workers are for. Pure values."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nixhive_nb.deployment.stores import store_host, store_names
+from nixhive_nb.plan.relays import RelayTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nixhive_nb.deployment.inventory import Inventory
+
+
+class Places:
+    """The places of the instances of a deployment, the nearest first: itself, its relays up the tree, its tags."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        """Nothing is worked out before it is asked for."""
+        self._inventory = inventory
+        self._tree = RelayTree(inventory)
+        self._names = store_names(one.store for one in inventory.instances.values())
+
+    def of(self, instance: str) -> tuple[str, ...]:
+        """Return the names of workers that may carry an instance, the nearest first; none for a host that is none."""
+        one = self._inventory.instances.get(instance)
+        if one is None:
+            return ()
+        store = self._names.get(one.store, "")
+        stores = (store, *self._tree.above(store)) if store else ()
+        relays = (store_host(name) for name in stores)
+        return tuple(dict.fromkeys(name for name in (instance, *relays, *one.tags) if name))
+
+
+def part_of(inventory: Inventory, names: Iterable[str]) -> Inventory:
+    """Return what a worker has to know to reach some instances, and those on the way to them: no store, no check.
+
+    No key and no password is in it: ssh options name files, which the worker has of its own.
+    """
+    wanted, left = dict[str, None](), list(names)
+    while left:
+        name = left.pop()
+        if name in inventory.instances and name not in wanted:
+            wanted[name] = None
+            left += inventory.instances[name].hops
+    return type(inventory)(
+        source=inventory.source,
+        instances={
+            name: msgspec.structs.replace(inventory.instances[name], store="", tags=(), checks=(), elevate=())
+            for name in sorted(wanted)
+        },
+    )
+
+
+def chosen(instance: str, workers: Iterable[str]) -> str:
+    """Return the worker of an instance among some: the same one while it is there, and evenly of many."""
+    return max(workers, key=lambda worker: (zlib.crc32(f"{instance} {worker}".encode()), worker))
