@@ -513,6 +513,8 @@ class Hive:
         variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and is raised as
         `RunInterrupted`, whose `frame` has the hosts that were done.
         """
+        if self._work.cluster is not None:
+            raise OptionError("run does not go by workers yet: leave --on out, or run it where the hosts are reached.")
         cut_also((variables or {}).values())
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
         return queries.run_on(self._work, patterns, errand, timeout=timeout, each=each, logs=logs, listener=listener)

@@ -52,8 +52,8 @@ class Cluster:
         """Connect, and see that versions fit. Raises `OptionError`, `ConnectionFailed`."""
         self.address = address
         self._security = security if security is not None else security_of(address, tls)
-        self._operator = secrets.token_hex(8)
-        self._topic = f"nixhive-{self._operator}"
+        self.operator = secrets.token_hex(8)
+        self._topic = f"nixhive-{self.operator}"
         self._client: Any = None
         self._connecting: asyncio.Lock | None = None
         self._workers: dict[str, FarWorker] = {}
@@ -118,7 +118,6 @@ class Cluster:
         self._client = await distributed().Client(
             self.address, asynchronous=True, security=self._security, timeout=_CONNECT, set_as_default=False
         )
-        self._client.subscribe_topic(self._topic, self._hear)
         await self._check_scheduler()
         await self._look()
 
@@ -150,7 +149,7 @@ class Cluster:
         while True:
             await asyncio.sleep(_BEAT)
             with swallowed(_log, "telling workers that we are there", Exception):
-                await self._client.run(serving.beat, self._operator, workers=[*self._workers], on_error="ignore")
+                await self._client.run(serving.beat, self.operator, workers=[*self._workers], on_error="ignore")
 
     def _hear(self, event: tuple[float, serving.Answer]) -> None:
         said = event[1]
@@ -204,7 +203,7 @@ class Cluster:
         """Ask a worker something of hosts that it may have to be told of first."""
         answer = await self.ask(worker, function, part[0], *args, **more)
         if serving.UNKNOWN in answer:
-            await self.ask(worker, serving.settle, self._operator, *part)
+            await self.ask(worker, serving.settle, self.operator, *part)
             answer = await self.ask(worker, function, part[0], *args, **more)
         if serving.UNKNOWN in answer:
             raise WorkerLost(f"worker {worker.name} was started again")
@@ -225,6 +224,8 @@ class Cluster:
         heard = [0]
         if on_line is not None:
             self._listening[call] = (heard, on_line)
+            # Each time: a scheduler that was started again, or lost us for a moment, has forgotten it.
+            self._client.subscribe_topic(self._topic, self._hear)
         topic = self._topic if on_line is not None else ""
         try:
             answer: serving.Answer = await self.settled(

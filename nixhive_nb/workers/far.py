@@ -86,7 +86,9 @@ class Afar:
             if nearest not in self._parts:
                 names = [name for name in self._inventory.instances if nearest in self._places.of(name)]
                 data = msgspec.json.encode(part_of(self._inventory, [*names, instance]))
-                self._parts[nearest] = (hashlib.sha256(data).hexdigest(), data)
+                # Of each operator apart: what one lets go of is not another's.
+                name = hashlib.sha256(self.cluster.operator.encode() + data).hexdigest()
+                self._parts[nearest] = (name, data)
             return self._parts[nearest]
 
 

@@ -56,6 +56,7 @@ class Serving:
         self.places = tuple(places)
         self.say = say
         self.sites: dict[str, _Site] = {}
+        self.settling = asyncio.Lock()
         self.calls: dict[str, tuple[str, asyncio.Task[Any]]] = {}
         self.lines: dict[str, tuple[str, contextlib.AsyncExitStack, HostLink]] = {}
         self.channels: dict[str, Channel] = {}
@@ -113,9 +114,10 @@ async def settle(operator: str, digest: str, inventory: bytes) -> None:
     """Get to know the hosts of a deployment."""
     serving = _SERVING[0]
     await beat(operator)
-    if digest not in serving.sites:
-        part = msgspec.json.decode(inventory, type=Inventory)
-        serving.sites[digest] = await asyncio.to_thread(_Site, operator, part)
+    async with serving.settling:  # many steps come at once, and one makes the connections for all
+        if digest not in serving.sites:
+            part = msgspec.json.decode(inventory, type=Inventory)
+            serving.sites[digest] = await asyncio.to_thread(_Site, operator, part)
 
 
 async def command(

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from nixhive_nb.workers.placing import chosen
 from tests.practice import start
 from tests.sshd import eventually
 from tests.workers.cluster import Cluster, make_certificates
@@ -13,7 +14,8 @@ from tests.workers.cluster import Cluster, make_certificates
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 
-_HELD = 'system.activationScripts.held = "echo >>/var/here; if test -p /var/go; then read line </var/go; fi";'
+HOST = "www-1"
+_HELD = 'system.activationScripts.held = "echo here >/var/here; if test -p /var/go; then read line </var/go; fi";'
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,8 @@ def fleet(tmp_path_factory):
 def cluster(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     one = Cluster(folder, make_certificates(folder / "tls"))
-    one.start_worker("portico")
-    one.start_worker("second", "--for", "portico")
+    one.start_worker("portico", env={"NIXHIVE_LOG": str(folder / "portico-own.log")})
+    one.start_worker("second", "--for", "portico", env={"NIXHIVE_LOG": str(folder / "second-own.log")})
     yield one
     one.close()
 
@@ -40,3 +42,60 @@ def test_a_deploy_goes_by_the_workers_and_again_changes_nothing(fleet, cluster):
     again = fleet.nix_hive("deploy", "-c", "example", *cluster.on, "portico", "*")
     assert again.returncode == 0, again.stderr
     assert "unchanged" in again.stderr
+    assert "ssh.fabric_login" not in (fleet.folder / "nix-hive.log").read_text()
+    own = [(cluster.folder / f"{name}-own.log").read_text() for name in cluster.workers]
+    assert all("Authentication (publickey) successful" in text for text in own)
+
+
+def held_activation(fleet, cluster, mark):
+    """Begin a deploy that is held in the activation of a web server; return what lets it go on, and ends with it."""
+    www = fleet.example / "www.nix"
+    kept = [line for line in www.read_text().splitlines() if "# held" not in line]
+    at = next(n for n, line in enumerate(kept) if line.startswith("}"))
+    www.write_text(
+        "\n".join(
+            [*kept[:at], f"  {_HELD} # held {mark}", f'  environment.etc.mark.text = "{mark}"; # held', *kept[at:], ""]
+        )
+    )
+    fleet.lab.exec(HOST, ["sh", "-c", "rm -f /var/here /var/go; mkfifo /var/go"])
+    ended = []
+    words = ("deploy", "-c", "example", *cluster.on, "--confirm", "60", HOST, "www-2")
+    thread = threading.Thread(target=lambda: ended.append(fleet.nix_hive(*words)))
+    thread.start()
+    eventually(lambda: fleet.lab.exec(HOST, ["sh", "-c", "cat /var/here 2>/dev/null || true"]).strip(), "it", 60)
+
+    def go_on():
+        fleet.lab.exec(HOST, ["sh", "-c", "echo >/var/go; rm /var/go"])
+        thread.join(120)
+        return ended[0]
+
+    return go_on
+
+
+def is_confirmed(fleet):
+    return all(fleet.runs(name) == fleet.boots(name) for name in (HOST, "www-2"))
+
+
+def test_a_worker_that_is_killed_in_an_activation_is_followed_by_another_one(fleet, cluster):
+    before = fleet.runs(HOST)
+    go_on = held_activation(fleet, cluster, "killed")
+    carrier = chosen(HOST, cluster.workers)
+    cluster.kill(carrier)
+    ended = go_on()
+    cluster.start_worker(carrier, "--for", "portico")
+    assert ended.returncode == 0, ended.stderr
+    assert before != fleet.runs(HOST)
+    assert is_confirmed(fleet)
+
+
+def test_a_scheduler_that_is_started_again_in_an_activation_gets_its_workers_back(fleet, cluster):
+    before = fleet.runs(HOST)
+    go_on = held_activation(fleet, cluster, "restarted")
+    cluster.end_scheduler()
+    cluster.start_scheduler()
+    for name in cluster.workers:
+        eventually(lambda name=name: cluster.is_ready(name, 2), f"worker {name} again", 60)
+    ended = go_on()
+    assert ended.returncode == 0, ended.stderr
+    assert before != fleet.runs(HOST)
+    assert is_confirmed(fleet)

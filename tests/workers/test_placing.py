@@ -1,0 +1,41 @@
+"""Which worker is near an instance."""
+
+from __future__ import annotations
+
+from nixhive_nb.deployment.inventory import Check, Instance, Inventory
+from nixhive_nb.workers.placing import Places, chosen, part_of
+
+INVENTORY = Inventory(
+    source="hive.nix",
+    instances={
+        "leaf": Instance(
+            name="leaf", system="s", store="ssh://user@mid", tags=("west",), jumps=("gate",), elevate=("sudo",),
+            checks=(Check(name="c", kind="http", url="http://u:secret@h/"),),
+        ),
+        "mid": Instance(name="mid", system="s", store="ssh://top"),
+        "top": Instance(name="top", system="s"),
+        "gate": Instance(name="gate", system="s"),
+        "far": Instance(name="far", system="s", store="https://u:secret@cache"),
+    },
+)  # fmt: skip
+
+
+def test_the_nearest_is_the_instance_itself_then_its_relays_up_the_tree_then_its_tags():
+    assert Places(INVENTORY).of("leaf") == ("leaf", "mid", "top", "west")
+    assert Places(INVENTORY).of("far") == ("far",)
+    assert Places(INVENTORY).of("elsewhere") == ()
+
+
+def test_a_worker_is_told_of_its_hosts_and_those_on_the_way_and_of_no_secret():
+    part = part_of(INVENTORY, ["leaf", "far"])
+    assert set(part.instances) == {"leaf", "gate", "far"}
+    assert part.instances["leaf"] == Instance(name="leaf", system="s", jumps=("gate",))
+    assert not part.instances["far"].store
+
+
+def test_an_instance_keeps_its_worker_while_that_is_there():
+    workers = ["a", "b", "c"]
+    names = [f"host-{number}" for number in range(300)]
+    before = {name: chosen(name, workers) for name in names}
+    assert set(before.values()) == set(workers)
+    assert all(chosen(name, ["a", "c"]) == worker for name, worker in before.items() if worker != "b")
