@@ -17,7 +17,7 @@ from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.realise import build_failure
 from nixhive_nb.nix.signatures import key_name, signed_lines
 from nixhive_nb.plan.events import Result
-from nixhive_nb.plan.places import BuildPlace, cannot_build, no_room, not_taken, ran_out_of_room
+from nixhive_nb.plan.places import LEAST_ROOM, BuildPlace, cannot_build, no_room, not_taken, ran_out_of_room
 from nixhive_nb.plan.settled import FRESH_SECONDS
 from nixhive_nb.util.said import MOST_LINE
 from nixhive_nb.util.swallowed import swallowed
@@ -37,6 +37,7 @@ _KEPT_LINES = 200
 _NO_PROGRAM = 127
 _END_SECONDS = 20
 """How long the end of a run may take to let go of what is kept there."""
+_FULL_OR_BROKEN = "disk I/O error"
 _FULL = re.compile(r"No space left on device|database or disk is full|Disk quota exceeded")
 _UNTRUSTED = (
     ". It takes what is signed by a key that it trusts, or all from a login that its Nix trusts: name that in "
@@ -184,7 +185,9 @@ class BuildsThere:
                 store, commands.remote_invalid(some), seconds=LOOK_SECONDS, on_line=lines.append
             )
             if status:
-                raise StepFailed(f"{store}: its Nix store cannot be asked (exit status {status})", log=lines)
+                why = f"exit status {status}{f': {lines[-1]}' if lines else ''}"[:MOST_LINE]
+                room = await self._room(store, lines)
+                raise StepFailed(f"{store}: its Nix store cannot be asked ({why}){room}", log=lines)
             found |= {*some} & {line.strip() for line in lines}
         return found
 
@@ -215,12 +218,17 @@ class BuildsThere:
 
     async def _room(self, store: str, lines: Iterable[str]) -> str:
         """Return what is told of a place where something broke off for want of room; empty where it was not that."""
-        if not any(_FULL.search(line) for line in lines):
+        said = "\n".join(lines)
+        is_full = _FULL.search(said) is not None
+        if not is_full and _FULL_OR_BROKEN not in said:
             return ""
-        place = None
+        free = None
         with swallowed(_log, f"asking {store} how much room it has", HiveError):
-            place = await self._asked(store)
-        return f". {ran_out_of_room(place.free if place else None)}"
+            free = (await self._asked(store)).free
+        # What SQLite says of a full disk it says of a broken one, too.
+        if not is_full and (free is None or free >= LEAST_ROOM):
+            return ""
+        return f". {ran_out_of_room(free)}"
 
     async def _unsigned_there(self, store: str, path: str, name: str) -> list[str]:
         lines: list[str] = []

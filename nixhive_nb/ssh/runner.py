@@ -154,7 +154,8 @@ class _Talk:
     def _feed(self) -> bool:
         """Send some of the input, as much as the host takes now; return whether something was sent."""
         left = self._input
-        if left is None or (left and not room_in(self._channel)):
+        # Without any, the end goes as soon as may be; but on a way of others with the acknowledgement that it runs.
+        if left is None or ((left or self._transport.is_of_others) and not room_in(self._channel)):
             return False
         # A command that ends without reading its input is its own affair, as with a local pipe.
         self._input = None

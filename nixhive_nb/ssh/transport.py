@@ -160,8 +160,11 @@ class Link:
             self._greeting = None
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Send what this thread writes in the block at its end, at once: on a way of others, it is one packet."""
+    def together(self, *, wait: bool = False) -> Iterator[None]:
+        """Send what this thread writes in the block at its end, at once: on a way of others, it is one packet.
+
+        With `wait` it goes with what is sent next, whoever sends that.
+        """
         with self._sending:
             self._holder = threading.get_ident()
         try:
@@ -169,7 +172,8 @@ class Link:
         finally:
             with self._sending:
                 self._holder = 0
-                self._send_held()
+                if not wait:
+                    self._send_held()
 
     def _send_held(self) -> None:
         held, self._held = memoryview(self._held), bytearray()
@@ -203,9 +207,12 @@ class Link:
             if self._holder == threading.get_ident():
                 self._held += data
                 return len(data)
+            if not self._held:
+                return self._open().send(data)
             # They are numbered: what is held comes first.
+            self._held += data
             self._send_held()
-            return self._open().send(data)
+            return len(data)
 
     def settimeout(self, seconds: float | None) -> None:
         """Set how long `recv` and `send` wait at most."""
@@ -251,11 +258,9 @@ def _window_adjust(channel: Any, message: paramiko.Message) -> None:  # noqa: AN
 
 
 def _close(channel: Any, message: paramiko.Message) -> None:  # noqa: ANN401 - paramiko's table is untyped
-    """Close a channel that the host has closed; the next command would wait until the host has acknowledged that."""
-    transport = channel.transport
-    with transport.together():
+    """Close a channel that the host has closed: with the next message, which would wait for the acknowledgement."""
+    with channel.transport.later():
         channel._handle_close(message)  # noqa: SLF001 - what the table calls otherwise
-        transport.acknowledge(ours=True)
 
 
 def _wake(channel: Any) -> None:  # noqa: ANN401 - as above
@@ -345,17 +350,24 @@ class Transport(paramiko.Transport):
         with self._link.together():
             yield
 
-    def acknowledge(self, *, ours: bool = False) -> None:
-        """Let what was heard just now be acknowledged, by a message that says nothing; `ours`: what was said, too.
+    @property
+    def is_of_others(self) -> bool:
+        """Whether programs of others are on the way: see `Link`."""
+        return self._link.is_of_others
+
+    def acknowledge(self) -> None:
+        """Let what was heard just now be acknowledged, by a message that says nothing.
 
         It is for a way of others, where the next packet waits for that. Raises `OSError`, `EOFError`, `SSHException`.
         """
-        if not self._link.is_of_others or not self.is_active():
-            return
-        if ours:
-            self._ask()  # every server answers it
-        else:
+        if self._link.is_of_others and self.is_active():
             self.send_ignore(_NOTHING)
+
+    @contextlib.contextmanager
+    def later(self) -> Iterator[None]:
+        """Keep what this thread sends in the block for the next message, on a way of others."""
+        with self._link.together(wait=self._link.is_of_others):
+            yield
 
     def prefer(self, algorithms: Sequence[str]) -> None:
         """Ask for these host key algorithms first. Else a host may show a key of a type that we do not know."""

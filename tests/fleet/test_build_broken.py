@@ -27,6 +27,7 @@ COUNTED = 'system.extraDependencies = [ (derivation { name = "counted"; system =
 "/bin/sh"; args = [ "-c" "echo built >>/var/builds; echo > $out" ]; source = ./source; }) ];'
 FILLING = 'system.extraDependencies = [ (derivation { name = "filling"; system = builtins.currentSystem; builder = \
 "/bin/sh"; PATH = "/usr/bin:/bin"; args = [ "-c" "head -c 90000000 /dev/zero > $out" ]; source = ./source; }) ];'
+SESSION = "sshd(-session)?: "
 WEB = ("www-1", "www-2")
 RELAY = "ssh://portico"
 
@@ -102,6 +103,8 @@ def test_a_relay_that_goes_away_while_it_builds(fresh):
     fresh.gate("portico")
     begun = fresh.begin(*WEB, "--build-on", "relay")
     fresh.at_gate("portico")
+    # Its links end at once, as where a host is shut down; one that is unplugged is noticed by their deadlines.
+    fresh.lab.exec("portico", ["pkill", "-KILL", "-f", SESSION])
     fresh.lab.stop_host("portico")
     try:
         said = begun.communicate(timeout=200)[1]
@@ -146,6 +149,22 @@ def test_a_full_disk_is_told_with_its_place_its_room_and_what_to_do(fresh):
     assert fresh.roots("www-3") == fresh.roots("www-4") == []
     saw("the disk of a place that is to build is full", short(before))
     saw("a build fills the disk of the place that builds", f"… {short(after[after.index('No room') :])}")
+
+
+def test_a_disk_that_was_filled_since_it_was_asked_is_told_with_its_room(fresh):
+    fresh.lab.exec("www-4", ["nix-store", "--gc"])
+    fresh.add(COUNTED)
+    planned = fresh.fleet.nix_hive("plan", "-c", "example", "www-4", "--build-on", "instance", "--out", "full.json")
+    assert planned.returncode == 0, planned.stderr
+    fill = "head -c 100000000 /dev/zero >/nix/filler 2>/dev/null; test -s /nix/filler"
+    fresh.lab.exec("www-4", ["sh", "-c", fill])
+    try:
+        ended = fresh.fleet.nix_hive("apply", "full.json", "--force")
+    finally:
+        fresh.lab.exec("www-4", ["rm", "/nix/filler"])
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if re.match("send:www>ssh://www-4:? failed: ", line)]
+    assert re.search(r"ssh://www-4: .*No room was left there: .* free on /nix now.*Make room there", line)
 
 
 def test_what_is_sent_is_what_the_plan_said(fresh):
