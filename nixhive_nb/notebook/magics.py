@@ -164,6 +164,7 @@ class HiveMagics(Magics):
           ssh HOST COMMAND..., scp FROM TO   ssh and scp with the deployment's configuration
           ssh-config                         print that configuration
           lab up|status|down                 a practice fleet on this machine
+          worker ADDRESS                     reach hosts for operators elsewhere; in a terminal
           completion bash|zsh|fish           print what makes Tab complete in a shell
           help [COMMAND]                     show the help
 
