@@ -32,6 +32,8 @@ MEANT = {
     "nix-hive convert --to FILE": "nix-hive -c network.nix convert --to own.nix",
     "nix-hive help COMMAND": "nix-hive help deploy",
     "%%hive run": "%%hive run www-1",
+    # It needs a scheduler, which tests/fleet/test_workers has.
+    "nix-hive worker tls://SCHEDULER:8786 --name NAME": "nix-hive worker --help",
 }
 """What is typed where the words alone do not say it: those after `ssh` are ssh's own."""
 _WORDS = {
