@@ -16,6 +16,7 @@ from nixhive_nb.lab import HostSpec
 from nixhive_nb.nix import commands
 from nixhive_nb.util import process
 from tests.fleet.faults import saw
+from tests.fleet.links import got_by, slow_to
 from tests.practice import give_own_packages, start
 from tests.sshd import eventually
 
@@ -113,11 +114,6 @@ def counted(fleet, relays):
             totals[name] = int(counter.communicate()[0])
 
 
-def got_by(fleet, names):
-    """Return the bytes that hosts have got so far, as their own interfaces count them."""
-    return {name: int(fleet.lab.exec(name, ["cat", "/sys/class/net/eth0/statistics/rx_bytes"])) for name in names}
-
-
 def test_each_edge_of_the_tree_carries_the_content_once(fleet, system):
     content = sum(system.values())
     before, sent = got_by(fleet, LEAVES), fleet.link_bytes()
@@ -157,22 +153,6 @@ def test_the_leaves_of_a_relay_that_is_down_are_skipped_and_the_rest_is_deployed
     for name in below:
         assert f"fetch:{name}: done (from relay)" in again.stderr
     assert len(re.findall(r"fetch:leaf-\d+: done", again.stderr)) == len(below)
-
-
-@contextlib.contextmanager
-def slow_to(fleet, host):
-    """Let the link to a host, or from a relay to those below it, carry little."""
-    hosts = [status.instance for status in fleet.lab.status()]
-    where = {status.instance: status.netns for status in fleet.lab.status()}
-    inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
-    device = fleet.lab.link if host == "portico" else f"v{hosts.index(host)}"
-    shape = ["dev", device, "root"]
-    words = ["tbf", "rate", "8mbit", "burst", "32k", "latency", "400ms"]
-    subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*inside, "tc", "qdisc", "del", *shape], check=True)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import threading
 
 import pytest
 
 from nixhive_nb.workers.placing import chosen
+from tests.fleet.links import got_by, slow_to
 from tests.practice import start
 from tests.sshd import eventually
 from tests.workers.cluster import Cluster, make_certificates
@@ -15,6 +18,7 @@ pytest.importorskip("distributed")
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 
 HOST = "www-1"
+KIB = 1500
 _HELD = 'system.activationScripts.held = "echo here >/var/here; if test -p /var/go; then read line </var/go; fi";'
 
 
@@ -85,6 +89,33 @@ def test_a_worker_that_is_killed_in_an_activation_is_followed_by_another_one(fle
     cluster.start_worker(carrier, "--for", "portico")
     assert ended.returncode == 0, ended.stderr
     assert before != fleet.runs(HOST)
+    assert is_confirmed(fleet)
+
+
+def test_a_worker_that_is_killed_in_a_copy_costs_nothing(fleet, cluster):
+    """What only moves content is done again, by another one; each instance ends once."""
+    www = fleet.example / "www.nix"
+    mark = (
+        f'  environment.systemPackages = [ (pkgs.ballast {{ name = "{secrets.token_hex(4)}"; kib = {KIB}; }}) ]; # held'
+    )
+    text = www.read_text().replace("{ lib, ... }:", "{ lib, pkgs, ... }:")
+    kept = [line for line in text.splitlines() if "# held" not in line]
+    at = next(n for n, line in enumerate(kept) if line.startswith("}"))
+    www.write_text("\n".join([*kept[:at], mark, *kept[at:], ""]))
+    begun = got_by(fleet, [HOST])[HOST]
+    ended = []
+    words = ("deploy", "-c", "example", *cluster.on, HOST, "www-2")
+    thread = threading.Thread(target=lambda: ended.append(fleet.nix_hive(*words)))
+    with slow_to(fleet, HOST):
+        thread.start()
+        eventually(lambda: got_by(fleet, [HOST])[HOST] - begun > 300 * KIB, "the middle of the copy", 60)
+        carrier = chosen(HOST, cluster.workers)
+        cluster.kill(carrier)
+    thread.join(120)
+    cluster.start_worker(carrier, "--for", "portico")
+    assert ended[0].returncode == 0, ended[0].stderr
+    for name in (HOST, "www-2"):
+        assert len(re.findall(f"^activate:{name}: (?:done|failed|skipped)", ended[0].stderr, re.MULTILINE)) == 1
     assert is_confirmed(fleet)
 
 
