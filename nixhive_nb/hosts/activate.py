@@ -316,18 +316,27 @@ class Activation:
     # What came of it
 
     async def _settled(self) -> activation.SeenHost | None:
-        """Clear up on the host, and look at it where it has not told how it is; None when it does not answer."""
+        """Clear up on the host, and look at it where it has not told how it is; None when it does not answer.
+
+        One whose worker has ended without a result may be on its way down, with all that ran there: it is waited for.
+        """
         # One that was locked out may use it yet.
         rooted = self._rooted if self._outcome is not None and self._outcome.name not in ("locked", "gone") else ""
         forget = activation.forget(self._order, by=self._by, rooted=rooted)
-        try:
-            host = self._told_at_end() or await self._look()
-            await self._hosts.kept(self._order.instance).run(forget, seconds=LOOK_SECONDS, stdin=self._by.input())
-        except HiveError:
-            _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
-            return None
-        self.let_go = bool(rooted)
-        return host
+        until = time.monotonic() + (0 if self._outcome is not None else self._order.confirm + PATIENCE)
+        while True:
+            try:
+                host = self._told_at_end() or await self._look()
+                await self._hosts.kept(self._order.instance).run(forget, seconds=LOOK_SECONDS, stdin=self._by.input())
+            except HiveError as error:
+                if time.monotonic() < until and isinstance(error, (ConnectionFailed, LinkLost)):
+                    _log.info("%s: looked at again in %g s: %s", self._order.instance, _PAUSE, error)
+                    await asyncio.sleep(_PAUSE)
+                    continue
+                _log.debug("%s: does not answer after its activation", self._order.instance, exc_info=True)
+                return None
+            self.let_go = bool(rooted)
+            return host
 
     def _told_at_end(self) -> activation.SeenHost | None:
         """Return the host as it said to be when its activation had ended, where it had one; root has asked there."""

@@ -9,7 +9,7 @@ import shlex
 import msgspec
 import pytest
 
-from nixhive_nb.errors import ConnectionFailed, HiveError, Refused, RolledBack, StepFailed
+from nixhive_nb.errors import ConnectionFailed, HiveError, LinkLost, Refused, RolledBack, StepFailed
 from nixhive_nb.hosts import activate
 from nixhive_nb.hosts.activate import Activation
 from nixhive_nb.hosts.activation import Order, SeenHost, failed_text, units_in
@@ -177,6 +177,33 @@ def test_a_worker_that_never_had_its_turn_is_told_by_its_last_words():
         "the activation could not be started: worker: 170: cannot create /run/nixhive/lock: Is a directory. "
         "Nothing was changed."
     )
+
+
+class Rebooting(Hosts):
+    """One that goes down as its activation ends, and comes back."""
+
+    def __init__(self, *said):
+        super().__init__(*said)
+        self.refusals = 2
+
+    async def run(self, words, *, seconds, on_line=None, stdin=None):
+        if self.begun and stdin is None and self.refusals:
+            self.refusals -= 1
+            raise ConnectionFailed("connect failed: Connection refused") if self.refusals else LinkLost("it broke")
+        return await super().run(words, seconds=seconds, on_line=on_line, stdin=stdin)
+
+
+def test_a_host_that_goes_down_with_its_worker_is_waited_for(monkeypatch):
+    """The worker dies first, and who follows it says so before the link breaks."""
+    monkeypatch.setattr(activate, "_PAUSE", 0.001)
+    lines = ["nixhive ab12 began", f"nixhive ab12 holds {OLD} {OLD}", "nixhive ab12 ended"]
+    with pytest.raises(RolledBack, match="the host rebooted in the middle; it runs what it ran before"):
+        activated(Rebooting(looks(OLD), looks(OLD).replace("boot_id=1", "boot_id=2"), *lines))
+
+
+def test_one_that_told_its_result_is_not_waited_for():
+    result = activated(Rebooting(looks(OLD), looks(NEW), *ended("done 0 ")))
+    assert result.outcome == "done"
 
 
 def test_going_back_is_told_before_the_lines_that_come_of_it():
