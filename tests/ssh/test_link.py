@@ -30,6 +30,8 @@ CARRIERS = BOTH
 class Noted:
     """Connections that tell when a command is on its way."""
 
+    far = None
+
     def __init__(self, connections):
         self._connections = connections
         self.workers = connections.workers
@@ -105,6 +107,8 @@ def test_a_command_that_is_cancelled_before_a_session_is_free_is_never_sent(conn
 class Together:
     """Connections whose commands end when so many of them are under way at once; `late` where they never are."""
 
+    far = None
+
     def __init__(self, parties):
         self._barrier = threading.Barrier(parties)
         self.workers = Workers("together")
@@ -169,6 +173,8 @@ def test_commands_that_wait_for_their_hosts_have_no_threads(site, server, tmp_pa
 
 class Unsure:
     """Connections that know after a while only where a host is, as where ssh reads its configuration for it."""
+
+    far = None
 
     def __init__(self):
         self.asked, self.known = threading.Event(), threading.Event()
