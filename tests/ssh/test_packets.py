@@ -39,7 +39,7 @@ while True:
 def test_a_command_does_not_wait_for_what_it_said_to_be_acknowledged(site):
     """It took 40 ms for each command behind a jump host.
 
-    One whose threads are held up between two messages of the host may acknowledge late, and the next one waits for that.
+    One whose threads are held up between two messages of the host may acknowledge late; the next one waits for that.
     """
     server = site.sshd()
     way, waited = site.folder / "way", site.folder / "waited"
