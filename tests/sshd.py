@@ -24,11 +24,17 @@ WAIT = 20.0
 
 
 def eventually(condition, what="the condition", seconds=WAIT):
-    """Wait for a condition, and fail when it does not come true in time."""
+    """Wait for a condition, and fail when it does not come true in time.
+
+    To look may take a program on a host: most of the time is left to those that are waited for.
+    """
     deadline = time.monotonic() + seconds
+    looked = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
-        time.sleep(0.02)
+        now = time.monotonic()
+        assert now < deadline, f"{what} did not come true in {seconds} s"
+        time.sleep(max(0.02, 2 * (now - looked)))
+        looked = time.monotonic()
 
 
 def is_running(pid: int) -> bool:
