@@ -12,14 +12,17 @@ def got_by(fleet, names):
 
 
 @contextlib.contextmanager
-def slow_to(fleet, host):
-    """Let the link to a host carry so little that a busy machine finds the middle of a copy of a megabyte."""
+def slow_to(fleet, host, rate="1mbit"):
+    """Let the link to a host carry so little that a busy machine finds the middle of a copy of a megabyte.
+
+    That to the jump host carries the logins of all others as well.
+    """
     hosts = [status.instance for status in fleet.lab.status()]
     where = {status.instance: status.netns for status in fleet.lab.status()}
     inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
     device = fleet.lab.link if host == "portico" else f"v{hosts.index(host)}"
     shape = ["dev", device, "root"]
-    words = ["tbf", "rate", "1mbit", "burst", "32k", "latency", "400ms"]
+    words = ["tbf", "rate", rate, "burst", "32k", "latency", "400ms"]
     subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
     try:
         yield
