@@ -114,7 +114,7 @@ class Server:
             self._process.wait(_PATIENCE)
             self._reader.join(_PATIENCE)
             said = "".join(self.log[-150:])
-            # Seen with anyio 4.16: all of it has ended but a thread of anyio's that waits for work, and Python for that.
+            # Seen with anyio 4.16: all has ended but a thread of anyio's that waits for work, and Python for that.
             if "in _shutdown" not in said or "anyio/_backends/_asyncio.py" not in said:
                 raise AssertionError(f"It did not end:\n{said}") from None
         finally:
