@@ -54,6 +54,9 @@ class _AgentKey(AgentKey):
         self.failure = ""
         if is_certificate(self.get_name()):
             self.inner_key = None  # of a certificate of RSA, paramiko makes the key inside
+        if self.inner_key is None:
+            # paramiko asks for it, and before 4 has none for a key of a kind that it does not know.
+            self.public_blob = None
 
     def sign_ssh_data(self, data: Any, algorithm: str | None = None) -> paramiko.Message:  # noqa: ANN401 - as paramiko's
         """Sign, or give no signature where nobody touched the key or said that it may: the host refuses that."""
