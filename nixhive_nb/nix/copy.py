@@ -541,9 +541,7 @@ def _why_copy(said: Iterable[str], log: NixLog) -> str:
     theirs = [line for line in lines if _COMPLAINT.search(line) and line not in log.errors]
     text = " ".join((theirs or log.errors or ["it said nothing"])[-1].removeprefix("error: ").split())[:300]
     if _UNKNOWN in text:
-        return (
-            f"{text}. The Nix of this machine knows no such store: it was built without (`s3://` needs a Nix with S3)"
-        )
+        return f"{text}. The Nix of this machine knows no such kind of store. For s3:// it has to be built with S3"
     return f"{text}{_UNSIGNED if any(_SIGNATURE.search(line) for line in (*log.errors, *lines)) else ''}"
 
 

@@ -138,4 +138,4 @@ def fetched(built: Built, taken: TakenContent, how: str) -> Result:
 def last_words(stderr: str) -> str:
     """Return the last thing that was said, in short."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    return one_line(strip_control(lines[-1]), _MOST_WORDS) if lines else "it said nothing"
+    return one_line(lines[-1], _MOST_WORDS) if lines else "it said nothing"

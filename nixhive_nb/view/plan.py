@@ -16,7 +16,7 @@ from nixhive_nb.view.screen import ENDLESS
 from nixhive_nb.view.words import FATES, VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.view.screen import Screen
@@ -99,9 +99,10 @@ def plan_facts(plan: Plan, rows: Sequence[Row]) -> list[str]:
         if batches > len({target.wave for target in plan.targets}):
             facts.append(count_text(batches, "batch", "batches"))
     facts += _systems(plan)
-    if pushes := _pushes(plan, rows):
+    above = reads_from(plan.steps)
+    if pushes := _pushes(plan, rows, above):
         facts.append(count_text(pushes, "push to a store", "pushes to stores"))
-        facts += _levels(plan)
+        facts += _levels(above)
     return facts + _bytes([row for row in rows if isinstance(row, InstanceRow)])
 
 
@@ -223,9 +224,8 @@ def _is_measured(plan: Plan, instance: str) -> bool:
     return seen is not None and seen.moves is not None
 
 
-def _pushes(plan: Plan, rows: Sequence[Row]) -> int:
+def _pushes(plan: Plan, rows: Sequence[Row], above: Mapping[str, str]) -> int:
     """Return how many systems are to be brought to stores: those from which an instance needs something, and above."""
-    above = reads_from(plan.steps)
     needed = set()
     for row in rows:
         store = row.store if isinstance(row, InstanceRow) and row.fate != "nothing" and row.moves != 0 else ""
@@ -235,10 +235,10 @@ def _pushes(plan: Plan, rows: Sequence[Row]) -> int:
     return sum(1 for step in plan.steps if step.kind == "push" and (step.system, step.store) in needed)
 
 
-def _levels(plan: Plan) -> list[str]:
+def _levels(above: Mapping[str, str]) -> list[str]:
     """Return which relays read from other relays, as many as a line holds."""
     below: dict[str, list[str]] = {}
-    for store, source in reads_from(plan.steps).items():
+    for store, source in above.items():
         if source:
             below.setdefault(_named(source), []).append(_named(store))
     parts = [f"{', '.join(_few(stores))} from {source}" for source, stores in below.items()]
