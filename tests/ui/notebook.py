@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from tests.ui.server import Server
 
+PAGE = Path(__file__).with_name("page.js")
+"""What is put into every page."""
 PATIENCE = 60_000
 """Milliseconds that anything may take."""
 KNOWN = (  # a kernel was ended while the page was asking it
@@ -38,7 +40,7 @@ class JupyterLab:
         page.on("pageerror", lambda error: self._heard("error", f"{error}\n{error.stack}"))
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("request", lambda asked: self._outside(asked.url))
-        page.add_init_script(path=Path(__file__).with_name("page.js"))
+        page.add_init_script(path=PAGE)
         self._address = f"{server.url}/lab?reset&token={server.token}"
         page.goto(self._address)
         self.wait_until_ready()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.ui.conftest import LACKING
-from tests.ui.notebook import KNOWN, PATIENCE
+from tests.ui.notebook import KNOWN, PAGE, PATIENCE
 from tests.ui.test_pages import KERNELS, PICKER, SHOWN, VIEW, whole
 
 pytestmark = pytest.mark.ui
@@ -21,7 +21,7 @@ KERNEL = """async () => {
   const panel = window.jupyterapp.shell.currentWidget;
   await panel.context.ready;
   await panel.sessionContext.ready;
-  await panel.sessionContext.session.kernel.info;
+  await tests.answers(panel.sessionContext.session.kernel);
 }"""
 
 
@@ -32,6 +32,7 @@ class Page:
         self.page, self.errors = browser.new_page(viewport={"width": 1120, "height": 900}), []
         self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+        self.page.add_init_script(path=PAGE)
         self.file = tmp_path / "seven.ipynb"
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         made.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
