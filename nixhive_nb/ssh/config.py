@@ -23,7 +23,7 @@ import msgspec
 
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.errors import ConnectionFailed, OptionError
-from nixhive_nb.ssh.own_files import read_options, refused_by_ssh
+from nixhive_nb.ssh.own_files import home, read_options, refused_by_ssh
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -283,9 +283,14 @@ def host_key_alias(instance: Instance) -> str:
 
 
 def default_user_files() -> list[Path]:
-    """Return the configurations of the user and of the system, as far as they exist."""
-    paths = [os.path.expanduser("~/.ssh/config"), _SYSTEM_CONFIG]  # noqa: PTH111 - pathlib fails where there is no home
-    return [Path(path) for path in paths if os.access(path, os.R_OK)]
+    """Return the configurations of the user and of the system, as far as they exist.
+
+    That of the user is below HOME; where none is there, as in jobs of CI with a HOME of their own, it is the one that
+    OpenSSH reads, which looks at no HOME.
+    """
+    homes = dict.fromkeys((os.environ.get("HOME") or home(), home()))
+    own = [path for path in (f"{one}/.ssh/config" for one in homes) if os.access(path, os.R_OK)]
+    return [Path(path) for path in (*own[:1], _SYSTEM_CONFIG) if os.access(path, os.R_OK)]
 
 
 def nix_ssh_opts(files: SshFiles) -> str:
