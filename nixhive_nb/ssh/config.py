@@ -59,6 +59,8 @@ LogLevel ERROR
 """
 _NEWER = {"SessionType": "default", "StdinNull": "no", "ForkAfterAuthentication": "no"}
 """What would keep a command from its input or output. An ssh before 8.7 does not know them: then nobody says them."""
+_CHANNELS, _IGNORED = "channeltimeout", "ignoreunknown"
+"""What would end a copy that rests, and how somebody says it whose ssh may be too old to know it."""
 # What hosts say is read: it is not to come in the language of whoever works here.
 _LAST = f"""\
 
@@ -160,7 +162,7 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
     texts = {
         **{place: render_known_hosts(inventory, place) for place in _known_hosts_files(inventory, known_hosts)},
         names["config"]: config,
-        names["batch"]: render_batch(config, newer=_newer(config, extends)),
+        names["batch"]: render_batch(config, newer=_undone(config, extends)),
     }
     for path, text in texts.items():
         _write(path, text)
@@ -222,17 +224,23 @@ def include_lines(files: Iterable[Path]) -> list[str]:
 def render_batch(config: str, newer: Iterable[str] = ()) -> str:
     """Return the text of `batch`, which is that of `config` for programs.
 
-    `newer`: the keywords among those of ssh 8.7 that have to be undone.
+    `newer`: lines that undo what an older ssh does not know.
     """
-    return _FIRST + "".join(f"{name} {_NEWER[name]}\n" for name in newer) + config + _LAST
+    return _FIRST + "".join(f"{line}\n" for line in newer) + config + _LAST
 
 
-def _newer(config: str, extends: Sequence[Path]) -> list[str]:
-    """Return the keywords of a newer ssh that somebody says, or may say where we cannot read it."""
-    said = read_options(extends)
-    words = {keyword for keyword, _ in said} if said is not None else {name.lower() for name in _NEWER}
-    words |= {line.split(maxsplit=1)[0].lower() for line in config.splitlines() if line.strip()}
-    return [name for name in _NEWER if name.lower() in words]
+def _undone(config: str, extends: Sequence[Path]) -> list[str]:
+    """Return lines that undo what only a newer ssh knows, where somebody says it, or may since we cannot read it."""
+    ours = [tuple(line.split(maxsplit=1)) for line in config.splitlines() if line.strip()]
+    known = [(words[0].lower(), words[-1]) for words in ours]
+    theirs = read_options(extends)
+    said = {keyword for keyword, _ in (*known, *(theirs or ()))}
+    lines = [f"{name} {value}" for name, value in _NEWER.items() if theirs is None or name.lower() in said]
+    if _CHANNELS in said:
+        # Of two such lines the first one counts: it has all.
+        ignored = [value.strip('"') for keyword, value in (*known, *(theirs or ())) if keyword == _IGNORED]
+        lines += [f"IgnoreUnknown {','.join([*ignored, _CHANNELS])}", "ChannelTimeout none"]
+    return lines
 
 
 def _of_environment(text: str) -> tuple[SshOptions, str]:

@@ -177,8 +177,8 @@ def _unread(data: bytes) -> str:
     if b"\r\n" in data:
         return "ssh reads no key whose lines end with CRLF: `dos2unix FILE` mends it"
     if not data.startswith(_FIRST):
-        return f"ssh reads no key whose first line is not just `{_FIRST.decode().strip()}`"
-    return f"ssh reads no key whose last line is not just `{_END.decode().strip()}`, with a line feed at its end"
+        return "ssh reads no key with anything before its first line or beside it, not even a blank"
+    return "ssh reads no key whose last line is missing, or has no line feed at its end (`echo >>FILE` adds one)"
 
 
 @functools.lru_cache(maxsize=64)

@@ -172,7 +172,8 @@ class Resolver:
 
 def _ask(config: Path, name: str) -> str:
     try:
-        done = process.run(["ssh", "-F", str(config), "-G", "--", name], timeout=_TIMEOUT)
+        # With a command, as all that we do has one: `Match sessiontype` tells that from a shell.
+        done = process.run(["ssh", "-F", str(config), "-G", "--", name, "true"], timeout=_TIMEOUT)
     except TookTooLong:
         raise ConnectionFailed(
             f"{name}: ssh does not finish reading its configuration ({config}): a `Match exec` that hangs?"
