@@ -46,13 +46,13 @@ _SPOILT = """
   for file in nix/nix.conf sudoers; do cp -p /etc/$file /etc/$file.before; done
   sed -i 's/^trusted-public-keys.*/trusted-public-keys = other-1:AAAA/' /etc/nix/nix.conf
   echo 'deploy ALL=(ALL:ALL) PASSWD: ALL' >>/etc/sudoers
-  ip rule add to RELAY ipproto tcp dport 22 prohibit
+  ip rule add to RELAY ipproto 6 dport 22 prohibit
   mount -t tmpfs -o size=64k tmpfs /boot
   cat >/usr/local/bin/date && chmod 755 /usr/local/bin/date
 """.replace("RELAY", RELAY)
 _MENDED = """
   for file in nix/nix.conf sudoers; do mv /etc/$file.before /etc/$file; done
-  ip rule del to RELAY ipproto tcp dport 22 prohibit
+  ip rule del to RELAY ipproto 6 dport 22 prohibit
   umount /boot
   rm /usr/local/bin/date
 """.replace("RELAY", RELAY)
