@@ -134,6 +134,10 @@ def test_what_hosts_with_systemd_lack_is_told_of_them(doctored):
     """Of both Debians: one whose login is root, and one whose login becomes root by sudo."""
     with doctored.spoilt(*doctored.well):
         rows = doctored.doctor(*doctored.well)
+        user = doctored.well[1]
+        doctored.sh(user, "sed -i 's/^trusted-users.*/& deploy/' /etc/nix/nix.conf")
+        trusted = doctored.doctor(user)[user]
+    assert (trusted["trust"], trusted["signed"], trusted["kinds"]) == ("trusted user", False, ["root", "boot", "clock"])
     of_root, of_user = (rows[host] for host in doctored.well)
     assert of_root["kinds"] == ["relay", "relay", "boot", "clock"]
     assert (of_root["trust"], of_root["signed"], of_root["relay_reached"]) == ("root", False, False)

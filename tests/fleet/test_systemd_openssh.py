@@ -47,6 +47,8 @@ STAGES = {
     "fetch": ("deploy", EACH),
     "run": ("run", EACH, "df /"),
 }
+WAYS = {"run": (signal.SIGINT,)}
+"""A command that is killed and one whose link is lost are tried in tests/ssh/test_link.py; else each way is."""
 HELD = 'system.activationScripts.held = "if rm /var/hold; then echo here > /var/here; read line < /var/go; fi";'
 
 
@@ -107,7 +109,7 @@ def cut(fleet):
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_interrupt_a_kill_and_a_lost_link_leave_nothing_and_the_next_run_is_right(holding, stage):
     fleet, program = holding, "nix-store" if stage == "fetch" else "df"
-    for way in (signal.SIGINT, signal.SIGKILL, None):
+    for way in WAYS.get(stage, (signal.SIGINT, signal.SIGKILL, None)):
         for host in HOSTS:
             fleet.sh(host, f"touch /var/held/{program}; chmod 666 /var/held/{program}")
         process = fleet.begin(*STAGES[stage])
@@ -124,6 +126,9 @@ def test_an_interrupt_a_kill_and_a_lost_link_leave_nothing_and_the_next_run_is_r
         assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(way, int(stage != "survey")), said
         if way is signal.SIGINT and stage == "run":
             assert all(f"{host}: interrupted. It was ended there." in said for host in HOSTS)
+        if stage == "fetch" and way is not signal.SIGKILL:
+            fault = "an interrupt" if way else "the link is lost, which both ends are told"
+            saw(f"carried by OpenSSH: {fault}, in a fetch from the relay", line_of(said, "newer"), host=TRIXIE)
         if way is None:
             assert all(f"{host}: the connection broke." in said for host in HOSTS)
         eventually(lambda below=below: not any(map(is_running, below)), f"the end of the masters ({said})")
