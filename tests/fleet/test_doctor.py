@@ -137,7 +137,11 @@ def test_what_hosts_with_systemd_lack_is_told_of_them(doctored):
         user = doctored.well[1]
         doctored.sh(user, "sed -i 's/^trusted-users.*/& deploy/' /etc/nix/nix.conf")
         trusted = doctored.doctor(user)[user]
-    assert (trusted["trust"], trusted["signed"], trusted["kinds"]) == ("trusted user", False, ["root", "boot", "clock"])
+    assert (trusted["trust"], trusted["signed"], trusted["kinds"]) == (
+        "trusted user",
+        False,
+        ["root", "relay", "boot", "clock"],
+    )
     of_root, of_user = (rows[host] for host in doctored.well)
     assert of_root["kinds"] == ["relay", "relay", "boot", "clock"]
     assert (of_root["trust"], of_root["signed"], of_root["relay_reached"]) == ("root", False, False)

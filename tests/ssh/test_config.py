@@ -152,6 +152,16 @@ def test_what_a_newer_ssh_knows_is_undone_though_ours_may_be_too_old_for_it(tmp_
     assert "ChannelTimeout" not in files.batch.read_text()
 
 
+def test_a_host_is_looked_up_as_one_that_runs_a_command(tmp_path):
+    own = tmp_path / "own"
+    own.write_text("Match sessiontype exec\n  User runner\nMatch sessiontype shell\n  User person\n")
+    files = write_ssh_files(fleet(web=({"Port": ("2222",)}, ())), tmp_path / "ssh", user_files=[own])
+    asked = subprocess.run(["ssh", "-F", str(own), "-G", "web"], capture_output=True, check=False)
+    if asked.returncode:
+        pytest.skip("this ssh tells no kinds of sessions apart")
+    assert Resolver(files.batch)("web").user == "runner"
+
+
 def test_the_home_folder_is_that_which_ssh_takes_whatever_home_says(tmp_path, monkeypatch):
     """CI gives jobs a HOME of their own: ssh, and so a copy by Nix, does not look there for keys."""
     home = pwd.getpwuid(os.getuid()).pw_dir
