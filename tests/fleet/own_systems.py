@@ -90,8 +90,8 @@ class OwnSystems:
     def nix_hive(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self.practice.nix_hive(command, "-c", "example/own.nix", *words)
 
-    def begin(self, command: str, *words: str) -> subprocess.Popen[str]:
-        return self.practice.begin(command, "-c", "example/own.nix", *words)
+    def begin(self, command: str, *words: str, cold: bool = False) -> subprocess.Popen[str]:
+        return self.practice.begin(command, "-c", "example/own.nix", *words, cold=cold)
 
     def settle(self, *hosts: str) -> None:
         """Have hosts, or all of them, run and boot what all have in common."""

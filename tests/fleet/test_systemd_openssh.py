@@ -112,7 +112,7 @@ def test_an_interrupt_a_kill_and_a_lost_link_leave_nothing_and_the_next_run_is_r
     for way in WAYS.get(stage, (signal.SIGINT, signal.SIGKILL, None)):
         for host in HOSTS:
             fleet.sh(host, f"touch /var/held/{program}; chmod 666 /var/held/{program}")
-        process = fleet.begin(*STAGES[stage])
+        process = fleet.begin(*STAGES[stage], cold=True)
         for host in HOSTS:
             fleet.sh(host, "cat /var/held/here")
             assert fleet.sh(host, RUNS)
