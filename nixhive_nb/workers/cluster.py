@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ from nixhive_nb.errors import ConnectionFailed, HiveError, OptionError, WorkerLo
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
 from nixhive_nb.workers.address import checked_address, distributed, security_of
+from nixhive_nb.workers.talk import Talk
 from nixhive_nb.workers.versions import misfits, own_versions
 
 if TYPE_CHECKING:
@@ -53,13 +55,14 @@ class Cluster:
         self.address = address
         self._security = security if security is not None else security_of(address, tls)
         self.operator = secrets.token_hex(8)
-        self._topic = f"nixhive-{self.operator}"
         self._client: Any = None
         self._connecting: asyncio.Lock | None = None
         self._workers: dict[str, FarWorker] = {}
         self.places: set[str] = set()
         """Those of every worker that was there in this session: what is near one does not go from here later."""
-        self._listening: dict[str, tuple[list[int], Callable[[str], None]]] = {}
+        self._talks: dict[str, Talk] = {}
+        self._settled: dict[tuple[str, str], asyncio.Task[object]] = {}
+        """By worker and part of a deployment: what has told, or tells, the one of the other."""
         self._beating: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[object]] = set()
         self._loop = asyncio.new_event_loop()
@@ -151,14 +154,6 @@ class Cluster:
             with swallowed(_log, "telling workers that we are there", Exception):
                 await self._client.run(serving.beat, self.operator, workers=[*self._workers], on_error="ignore")
 
-    def _hear(self, event: tuple[float, serving.Answer]) -> None:
-        said = event[1]
-        heard, on_line = self._listening.get(said["call"], ([0], None))
-        if on_line is not None and said["first"] == heard[0]:
-            heard[0] += len(said["lines"])
-            for line in said["lines"]:
-                on_line(line)
-
     async def near(self, places: Sequence[str], what: str) -> list[FarWorker]:
         """Return the workers of the nearest place that has any, waiting for one to come back.
 
@@ -184,30 +179,74 @@ class Cluster:
             with swallowed(_log, f"looking for workers at {self.address}", *_LOST):
                 await (self._look() if self._client.status == "running" else self._connect())
 
-    async def ask(self, worker: FarWorker, function: Callable[..., Any], *args: object, **more: object) -> Any:  # noqa: ANN401
-        """Call a function of `serving` on a worker, once. Raises `WorkerLost`, and what the worker says."""
-        try:
-            if self._client.status != "running":
-                raise ConnectionResetError("the scheduler is gone")
-            answer = (await self._client.run(function, *args, workers=[worker.address], **more))[worker.address]
-        except _LOST as error:
-            self._workers.pop(worker.address, None)
-            raise WorkerLost(f"the link to worker {worker.name} was lost: {error or type(error).__name__}") from error
-        if isinstance(answer, dict) and "error" in answer:
+    async def ask(
+        self,
+        worker: FarWorker,
+        function: Callable[..., Any],
+        *args: object,
+        on_line: Callable[[str], None] | None = None,
+        **more: object,
+    ) -> serving.Answer:
+        """Call a function of `serving` on a worker, once; `on_line` gets lines as they come.
+
+        When cancelled, have the worker let go of it. Raises `WorkerLost`, and what the worker says.
+        """
+        answer = await self._talk(worker).call(function.__name__, args, more, on_line)
+        if "error" in answer:
             raise _raised(answer)
         return answer
 
-    async def settled(
-        self, worker: FarWorker, part: tuple[str, bytes], function: Callable[..., Any], *args: object, **more: object
-    ) -> Any:  # noqa: ANN401 - what the function gives
-        """Ask a worker something of hosts that it may have to be told of first."""
-        answer = await self.ask(worker, function, part[0], *args, **more)
-        if serving.UNKNOWN in answer:
-            await self.ask(worker, serving.settle, self.operator, *part)
-            answer = await self.ask(worker, function, part[0], *args, **more)
-        if serving.UNKNOWN in answer:
+    def _talk(self, worker: FarWorker) -> Talk:
+        talk = self._talks.get(worker.address)
+        if talk is None or talk.is_over:
+            talk = self._talks[worker.address] = Talk(self.operator, partial(self._message, worker))
+        return talk
+
+    async def _message(self, worker: FarWorker, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        """Send a message to a worker, once, and return what it gives back. Raises `WorkerLost`."""
+        try:
+            if self._client.status != "running":
+                raise ConnectionResetError("the scheduler is gone")
+            answer = (await self._client.run(function, *args, workers=[worker.address]))[worker.address]
+        except _LOST as error:
+            self._workers.pop(worker.address, None)
+            raise WorkerLost(f"the link to worker {worker.name} was lost: {error or type(error).__name__}") from error
+        if answer is None or answer is False:
             raise WorkerLost(f"worker {worker.name} was started again")
         return answer
+
+    async def settled(
+        self,
+        worker: FarWorker,
+        part: tuple[str, bytes],
+        function: Callable[..., Any],
+        *args: object,
+        **more: Any,  # noqa: ANN401 - see `ask`
+    ) -> serving.Answer:
+        """Ask a worker something of hosts that it may have to be told of first."""
+        key = worker.address, part[0]
+        for _ in range(2):
+            known = await self._settle(worker, part)
+            answer = await self.ask(worker, function, part[0], *args, **more)
+            if serving.UNKNOWN not in answer:
+                return answer
+            if self._settled.get(key) is known:
+                del self._settled[key]
+        raise WorkerLost(f"worker {worker.name} was started again")
+
+    async def _settle(self, worker: FarWorker, part: tuple[str, bytes]) -> asyncio.Task[object]:
+        """Have a worker told of hosts, once for all that wait for that."""
+        key = worker.address, part[0]
+        if key not in self._settled:
+            self._settled[key] = self._loop.create_task(self._message(worker, serving.settle, self.operator, *part))
+        task = self._settled[key]
+        try:
+            await asyncio.shield(task)
+        except WorkerLost:
+            if self._settled.get(key) is task:
+                del self._settled[key]
+            raise
+        return task
 
     async def command(
         self,
@@ -220,26 +259,10 @@ class Cluster:
         on_line: Callable[[str], None] | None,
     ) -> serving.Answer:
         """Run words on a host: `where` has the instance, the connection, the words. Lines are told as they come."""
-        call = secrets.token_hex(8)
-        heard = [0]
-        if on_line is not None:
-            self._listening[call] = (heard, on_line)
-            # Each time: a scheduler that was started again, or lost us for a moment, has forgotten it.
-            self._client.subscribe_topic(self._topic, self._hear)
-        topic = self._topic if on_line is not None else ""
-        try:
-            answer: serving.Answer = await self.settled(
-                worker, part, serving.command, *where, call, seconds=seconds, stdin=stdin, topic=topic
-            )
-        except asyncio.CancelledError:
-            self.aside(self.ask(worker, serving.cancel, call))
-            raise
-        finally:
-            self._listening.pop(call, None)
-        if on_line is not None:
-            for line in answer["lines"][heard[0] :]:  # what came with the answer before it came by itself
-                on_line(line)
-        return answer
+        heard = on_line is not None
+        return await self.settled(
+            worker, part, serving.command, *where, seconds=seconds, stdin=stdin, heard=heard, on_line=on_line
+        )
 
     def aside_from_anywhere(self, worker: FarWorker, line: str) -> None:
         """Have a connection of a worker closed. Safe from any thread."""

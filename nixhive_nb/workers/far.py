@@ -8,6 +8,7 @@ import hashlib
 import logging
 import secrets
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,7 +67,7 @@ class Afar:
             try:
                 await self.cluster.settled(worker, self.part(instance), serving.login, instance, line, urgent=urgent)
             except asyncio.CancelledError:
-                self.cluster.aside(self.cluster.ask(worker, serving.cancel, line))
+                self.cluster.aside(self.cluster.ask(worker, serving.leave, line))  # it may have come about just now
                 raise
             return worker
 
@@ -81,14 +82,23 @@ class Afar:
         near = {one.name: one for one in await self.cluster.near(self._places.of(instance), instance)}
         return near[chosen(instance, near)]
 
+    @cached_property
+    def _near(self) -> dict[str, list[str]]:
+        """The instances by the places that workers are for, of which each has some."""
+        found: dict[str, list[str]] = {}
+        for name in self._inventory.instances:
+            for place in self._places.of(name):
+                if place in self.cluster.places:
+                    found.setdefault(place, []).append(name)
+        return found
+
     def part(self, instance: str) -> Part:
         """Return what a worker is told of the deployment, for an instance: all that it is near, so that it is one."""
         places = [place for place in self._places.of(instance) if place in self.cluster.places]
         nearest = places[0] if places else instance
         with self._lock:
             if nearest not in self._parts:
-                names = [name for name in self._inventory.instances if nearest in self._places.of(name)]
-                data = msgspec.json.encode(part_of(self._inventory, [*names, instance]))
+                data = msgspec.json.encode(part_of(self._inventory, [*self._near.get(nearest, ()), instance]))
                 # Of each operator apart: what one lets go of is not another's.
                 name = hashlib.sha256(self.cluster.operator.encode() + data).hexdigest()
                 self._parts[nearest] = (name, data)

@@ -1,6 +1,7 @@
 """What a worker does for an operator: commands on hosts, over its own connections. Its functions are called by name.
 
-An operator who is silent for `LEASE` seconds is gone: what ran for him on hosts ends.
+Calls come in batches (`post`), and what there is to tell of them is asked for (`hear`): see `talk`. An operator who is
+silent for `LEASE` seconds is gone: what ran for him on hosts ends.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,9 +33,17 @@ LEASE = 30.0
 """Seconds without a word of an operator after which what runs for him is ended."""
 _GATHER = 0.05
 """Seconds for which lines are gathered, to be sent together."""
+_PATIENCE = 10.0
+"""Seconds for which a question waits for something to tell."""
 UNKNOWN = "unknown"
 """The answer of a worker that does not know what it is asked of: it was started again meanwhile."""
+CANCEL = "cancel"
+"""In place of the name of a function: what the call before is let go of by."""
 Answer = dict[str, Any]
+Called = tuple[str, str, tuple[Any, ...], dict[str, Any]]
+"""A call as it is sent: its id, the name of a function, and what that gets."""
+Told = tuple[str, list[str], Answer | None]
+"""What is told of a call: new lines, and its answer when it has ended."""
 
 
 class _OperatorsHosts:
@@ -47,14 +58,32 @@ class _OperatorsHosts:
         self._access.close()
 
 
+class _Box:
+    """What there is to tell an operator since he asked last. `number` tells his talks apart: the newest is highest."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.told: list[Told] = []
+        self.news = asyncio.Event()
+
+    def put(self, call: str, lines: list[str], answer: Answer | None) -> None:
+        self.told.append((call, lines, answer))
+        self.news.set()
+
+    def taken(self) -> list[Told]:
+        told, self.told = self.told, []
+        self.news.clear()
+        return told
+
+
 class Serving:
     """What a worker process keeps from call to call."""
 
-    def __init__(self, name: str, places: Sequence[str], say: Callable[[str, Answer], None]) -> None:
-        """`say` sends something to whoever listens to a topic."""
+    def __init__(self, name: str, places: Sequence[str]) -> None:
+        """Begin with no operator."""
         self.name = name
         self.places = tuple(places)
-        self.say = say
+        self.boxes: dict[str, _Box] = {}
         self.sites: dict[str, _OperatorsHosts] = {}
         self.settling = asyncio.Lock()
         self.calls: dict[str, tuple[str, asyncio.Task[Any]]] = {}
@@ -86,6 +115,17 @@ class Serving:
                 del self.sites[digest]
                 await asyncio.to_thread(site.close)
         self.beats.pop(operator, None)
+        self.boxes.pop(operator, None)
+
+    def box(self, operator: str, number: int, *, new: bool = False) -> _Box | None:
+        """Return what there is to tell in a talk of an operator; None in one that nothing is known of, or no more."""
+        box = self.boxes.get(operator)
+        if new and (box is None or box.number < number):
+            box = self.boxes[operator] = _Box(number)
+        if box is None or box.number != number:
+            return None
+        self.beats[operator] = time.monotonic()
+        return box
 
 
 _SERVING: list[Serving] = []
@@ -110,79 +150,124 @@ async def beat(operator: str) -> None:
         _SERVING[0].beats[operator] = time.monotonic()
 
 
-async def settle(operator: str, digest: str, inventory: bytes) -> None:
-    """Get to know the hosts of a deployment."""
-    serving = _SERVING[0]
+async def settle(operator: str, digest: str, inventory: bytes) -> bool:
+    """Get to know the hosts of a deployment; False where nobody serves."""
+    serving = _SERVING[0] if _SERVING else None
+    if serving is None:
+        return False
     await beat(operator)
     async with serving.settling:  # many steps come at once, and one makes the connections for all
         if digest not in serving.sites:
             part = msgspec.json.decode(inventory, type=Inventory)
             serving.sites[digest] = await asyncio.to_thread(_OperatorsHosts, operator, part)
+    return True
+
+
+async def post(operator: str, number: int, batch: Sequence[Called], new: bool) -> bool:  # noqa: FBT001 - by Dask
+    """Begin what is called in a batch, and let go of what is cancelled in it; False for a talk that is not known.
+
+    One that is `new` begins with it.
+    """
+    serving = _SERVING[0] if _SERVING else None
+    box = serving.box(operator, number, new=new) if serving else None
+    if serving is None or box is None:
+        return False
+    for call, name, args, more in batch:
+        if name != CANCEL:
+            task = asyncio.ensure_future(_answered(box, call, _FUNCTIONS[name], args, more))
+            serving.calls[call] = operator, task
+            task.add_done_callback(partial(_forgotten, serving, call))
+        elif call in serving.calls:
+            serving.calls[call][1].cancel()
+    return True
+
+
+def _forgotten(serving: Serving, call: str, _: object) -> None:
+    serving.calls.pop(call, None)
+
+
+async def hear(operator: str, number: int) -> list[Told] | None:
+    """Return what there is to tell, waiting a while for something; None for a talk that is not known."""
+    box = _SERVING[0].box(operator, number) if _SERVING else None
+    if box is None:
+        return None
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(box.news.wait(), _PATIENCE)
+    return box.taken()
+
+
+async def _answered(
+    box: _Box, call: str, function: Callable[..., Awaitable[Answer]], args: Sequence[Any], more: dict[str, Any]
+) -> None:
+    """Call a function, and have what comes of it told; what a person may see of a failure is an answer."""
+    serving = _SERVING[0]
+    lines = _Lines(lambda new: box.put(call, new, None))
+    try:
+        answer = await function(lines.add, *args, **more)
+    except HiveError as error:
+        answer = {"error": type(error).__name__, "text": str(error), "log": error.log}
+    except asyncio.CancelledError:
+        answer = {"error": "LinkLost", "text": "it was let go of", "log": ()}
+    except Exception as error:  # noqa: BLE001 - our own bug: it fails this call and no other
+        _log.debug("a call of an operator: a bug", exc_info=True)
+        answer = {"error": "StepFailed", "text": f"A bug in nixhive_nb, on worker {serving.name}: {error!r}", "log": ()}
+    box.put(call, lines.left(), answer)
 
 
 async def command(
-    site: str, instance: str, line: str, words: str, call: str, *, seconds: float, stdin: str | None, topic: str
+    on_line: Callable[[str], None],
+    site: str,
+    instance: str,
+    line: str,
+    words: str,
+    *,
+    seconds: float,
+    stdin: str | None,
+    heard: bool,
 ) -> Answer:
-    """Run shell words on a host, and return how they ended with the lines that were heard.
+    """Run shell words on a host, and return how they ended. Lines are told as they come where they are `heard`.
 
-    `line` is a connection of `login`, or empty. Lines are sent to `topic` as they come, where there is one.
+    `line` is a connection of `login`, or empty.
     """
     link = _link(site, instance, line)
     if link is None:
         return {UNKNOWN: True}
-    heard = _Lines(call, topic, _SERVING[0].say)
-    on_line = heard.add if topic else None
-
-    async def work() -> Answer:
-        ended = await link.run(words, seconds=seconds, on_line=on_line, stdin=stdin)
-        return {**msgspec.structs.asdict(ended), "lines": heard.all}
-
-    return await _called(site, call, work())
+    ended = await link.run(words, seconds=seconds, on_line=on_line if heard else None, stdin=stdin)
+    return msgspec.structs.asdict(ended)
 
 
-async def login(site: str, instance: str, line: str, *, urgent: bool) -> Answer:
+async def login(_: object, site: str, instance: str, line: str, *, urgent: bool) -> Answer:
     """Open a connection that nothing has used before, under a name."""
-    serving = _SERVING[0] if _SERVING else None
-    if serving is None or site not in serving.sites:
+    serving = _SERVING[0]
+    if site not in serving.sites:
         return {UNKNOWN: True}
     stack = contextlib.AsyncExitStack()
-
-    async def work() -> Answer:
-        link = await stack.enter_async_context(serving.sites[site].links.fresh(instance, urgent=urgent))
-        serving.lines[line] = (serving.sites[site].operator, stack, link)
-        return {}
-
-    return await _called(site, line, work())
+    link = await stack.enter_async_context(serving.sites[site].links.fresh(instance, urgent=urgent))
+    serving.lines[line] = (serving.sites[site].operator, stack, link)
+    return {}
 
 
-async def leave(line: str) -> None:
+async def leave(_: object, line: str) -> Answer:
     """Close such a connection."""
-    if _SERVING and line in _SERVING[0].lines:
+    if line in _SERVING[0].lines:
         await _SERVING[0].lines.pop(line)[1].aclose()
+    return {}
 
 
-async def cancel(call: str) -> None:
-    """Let go of a command that runs."""
-    if _SERVING and call in _SERVING[0].calls:
-        _SERVING[0].calls[call][1].cancel()
-
-
-async def dial(site: str, instance: str, line: str, where: tuple[str, int], channel: str, *, seconds: float) -> Answer:
+async def dial(
+    _: object, site: str, instance: str, line: str, where: tuple[str, int], channel: str, *, seconds: float
+) -> Answer:
     """Have a host connect to a host and port, under a name."""
     link = _link(site, instance, line)
     if link is None:
         return {UNKNOWN: True}
-
-    async def work() -> Answer:
-        _SERVING[0].channels[channel] = await asyncio.to_thread(link.dial, *where, seconds)
-        return {}
-
-    return await _called(site, channel, work())
+    _SERVING[0].channels[channel] = await asyncio.to_thread(link.dial, *where, seconds)
+    return {}
 
 
-async def exchange(channel: str, *, data: bytes, size: int) -> Answer:
+async def exchange(_: object, channel: str, *, data: bytes, size: int) -> Answer:
     """Write to such a connection, and read at most `size` bytes; close it where both are nothing."""
-    found = _SERVING[0].channels.get(channel) if _SERVING else None
+    found = _SERVING[0].channels.get(channel)
     if found is None:
         return {UNKNOWN: True}
     if not data and not size:
@@ -196,54 +281,43 @@ async def exchange(channel: str, *, data: bytes, size: int) -> Answer:
         return {"closed": str(error)}
 
 
+_FUNCTIONS: dict[str, Callable[..., Awaitable[Answer]]] = {
+    one.__name__: one for one in (command, login, leave, dial, exchange)
+}
+"""What can be called in a batch."""
+
+
 def _link(site: str, instance: str, line: str) -> HostLink | None:
-    if not _SERVING:
-        return None
+    serving = _SERVING[0]
     if line:
-        return _SERVING[0].lines[line][2] if line in _SERVING[0].lines else None
-    known = _SERVING[0].sites.get(site)
+        return serving.lines[line][2] if line in serving.lines else None
+    known = serving.sites.get(site)
     return known.links.kept(instance) if known else None
 
 
-async def _called(site: str, call: str, work: Awaitable[Answer]) -> Answer:
-    """Have something done that can be cancelled; what a person may see of it is an answer."""
-    serving = _SERVING[0]
-    task = asyncio.ensure_future(work)
-    serving.calls[call] = serving.sites[site].operator, task
-    try:
-        return await task
-    except HiveError as error:
-        return {"error": type(error).__name__, "text": str(error), "log": error.log}
-    except asyncio.CancelledError:
-        return {"error": "LinkLost", "text": "it was let go of", "log": ()}
-    finally:
-        serving.calls.pop(call, None)
-
-
 class _Lines:
-    """Lines of a command, sent some at a time. They come from any thread."""
+    """Lines of a command, told some at a time. They come from any thread."""
 
-    def __init__(self, call: str, topic: str, say: Callable[[str, Answer], None]) -> None:
-        self.all: list[str] = []
-        self._call = call
-        self._topic = topic
-        self._say = say
-        self._sent = 0
+    def __init__(self, tell: Callable[[list[str]], None]) -> None:
+        self._tell = tell
+        self._new: list[str] = []
+        self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
-        self._waiting = False
 
     def add(self, line: str) -> None:
         """Take a line."""
-        self._loop.call_soon_threadsafe(self._take, line)
+        with self._lock:
+            self._new.append(line)
+            is_first = len(self._new) == 1
+        if is_first:
+            self._loop.call_soon_threadsafe(self._loop.call_later, _GATHER, self._send)
 
-    def _take(self, line: str) -> None:
-        self.all.append(line)
-        if not self._waiting:
-            self._waiting = True
-            self._loop.call_later(_GATHER, self._send)
+    def left(self) -> list[str]:
+        """Return those that were not told yet."""
+        with self._lock:
+            new, self._new = self._new, []
+        return new
 
     def _send(self) -> None:
-        self._waiting = False
-        new, first = self.all[self._sent :], self._sent
-        self._sent = len(self.all)
-        self._say(self._topic, {"call": self._call, "first": first, "lines": new})
+        if new := self.left():
+            self._tell(new)
