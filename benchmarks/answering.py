@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import shlex
 import uuid
 from typing import TYPE_CHECKING
 
@@ -144,7 +143,8 @@ class AnsweringLink:
         if not command.startswith(_OUR_WORDS):
             self._tell(command, say)
             return
-        kind, *words = shlex.split(command.partition("\n")[0].removeprefix(_OUR_WORDS))
+        # Those that matter here have no blank and no quotation mark, and telling the others apart takes a millisecond.
+        kind, *words = command.partition("\n")[0].removeprefix(_OUR_WORDS).split()
         if kind == "fetch":
             await self._fetch(words[0], say)
         elif kind == "begin":
