@@ -203,7 +203,7 @@ async def _answered(
     serving = _SERVING[0]
     lines = _Lines(lambda new: box.put(call, new, None))
     try:
-        answer = await function(lines.add, *args, **more)
+        answer = await function(*args, **more, **({"on_line": lines.add} if function is command else {}))
     except HiveError as error:
         answer = {"error": type(error).__name__, "text": str(error), "log": error.log}
     except asyncio.CancelledError:
@@ -215,7 +215,6 @@ async def _answered(
 
 
 async def command(
-    on_line: Callable[[str], None],
     site: str,
     instance: str,
     line: str,
@@ -224,6 +223,7 @@ async def command(
     seconds: float,
     stdin: str | None,
     heard: bool,
+    on_line: Callable[[str], None],
 ) -> Answer:
     """Run shell words on a host, and return how they ended. Lines are told as they come where they are `heard`.
 
@@ -236,7 +236,7 @@ async def command(
     return msgspec.structs.asdict(ended)
 
 
-async def login(_: object, site: str, instance: str, line: str, *, urgent: bool) -> Answer:
+async def login(site: str, instance: str, line: str, *, urgent: bool) -> Answer:
     """Open a connection that nothing has used before, under a name."""
     serving = _SERVING[0]
     if site not in serving.sites:
@@ -247,16 +247,14 @@ async def login(_: object, site: str, instance: str, line: str, *, urgent: bool)
     return {}
 
 
-async def leave(_: object, line: str) -> Answer:
+async def leave(line: str) -> Answer:
     """Close such a connection."""
     if line in _SERVING[0].lines:
         await _SERVING[0].lines.pop(line)[1].aclose()
     return {}
 
 
-async def dial(
-    _: object, site: str, instance: str, line: str, where: tuple[str, int], channel: str, *, seconds: float
-) -> Answer:
+async def dial(site: str, instance: str, line: str, where: tuple[str, int], channel: str, *, seconds: float) -> Answer:
     """Have a host connect to a host and port, under a name."""
     link = _link(site, instance, line)
     if link is None:
@@ -265,7 +263,7 @@ async def dial(
     return {}
 
 
-async def exchange(_: object, channel: str, *, data: bytes, size: int) -> Answer:
+async def exchange(channel: str, *, data: bytes, size: int) -> Answer:
     """Write to such a connection, and read at most `size` bytes; close it where both are nothing."""
     found = _SERVING[0].channels.get(channel)
     if found is None:

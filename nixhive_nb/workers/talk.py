@@ -32,6 +32,8 @@ class Talk:
     def __init__(self, operator: str, ask: Ask) -> None:
         """`ask` calls a function of `serving` on the worker, and raises `WorkerLost`."""
         self._key = (operator, next(_TALKS))
+        self._name = secrets.token_hex(8)
+        self._calls = count(1)
         self._ask = ask
         self._waiting: dict[str, tuple[asyncio.Future[serving.Answer], OnLine | None]] = {}
         self._outbox: list[serving.Called] = []
@@ -54,7 +56,7 @@ class Talk:
         """
         if self._lost is not None:
             raise WorkerLost(str(self._lost))
-        one = secrets.token_hex(8)
+        one = f"{self._name}-{next(self._calls)}"
         answer: asyncio.Future[serving.Answer] = asyncio.get_running_loop().create_future()
         self._waiting[one] = answer, on_line
         self._send((one, name, tuple(args), more))
