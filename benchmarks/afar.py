@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -296,6 +297,8 @@ def compare(words: argparse.Namespace) -> None:
     """Measure the ways in turns."""
     from benchmarks.written import measured_by, write
 
+    # Whoever ends us ends the workers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     before = os.getloadavg()[0]
     ways = words.ways or [*WAYS]
     tries: dict[str, list[dict[str, float]]] = {way: [] for way in ways}

@@ -186,34 +186,42 @@ class Cluster:
         *args: object,
         on_line: Callable[[str], None] | None = None,
         **more: object,
-    ) -> serving.Answer:
+    ) -> Any:  # noqa: ANN401 - what the function gives
         """Call a function of `serving` on a worker, once; `on_line` gets lines as they come.
 
-        When cancelled, have the worker let go of it. Raises `WorkerLost`, and what the worker says.
+        Words to hosts go with others that are under way, and are let go of there when this is cancelled. Raises
+        `WorkerLost`, and what the worker says.
         """
-        answer = await self._talk(worker).call(function.__name__, args, more, on_line)
-        if "error" in answer:
+        if function.__name__ in serving.BATCHED:
+            answer = await self._talk(worker).call(function.__name__, args, more, on_line)
+        else:
+            answer = await self._message(worker, function, *args, **more)
+        if isinstance(answer, dict) and "error" in answer:
             raise _raised(answer)
         return answer
 
     def _talk(self, worker: FarWorker) -> Talk:
         talk = self._talks.get(worker.address)
         if talk is None or talk.is_over:
-            talk = self._talks[worker.address] = Talk(self.operator, partial(self._message, worker))
+            talk = self._talks[worker.address] = Talk(self.operator, partial(self._heeded, worker))
         return talk
 
-    async def _message(self, worker: FarWorker, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+    async def _heeded(self, worker: FarWorker, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        """Send a message that a worker gives nothing back for when it does not know us. Raises `WorkerLost` then."""
+        answer = await self._message(worker, function, *args)
+        if answer is None or answer is False:
+            raise WorkerLost(f"worker {worker.name} was started again")
+        return answer
+
+    async def _message(self, worker: FarWorker, function: Callable[..., Any], *args: object, **more: object) -> Any:  # noqa: ANN401
         """Send a message to a worker, once, and return what it gives back. Raises `WorkerLost`."""
         try:
             if self._client.status != "running":
                 raise ConnectionResetError("the scheduler is gone")
-            answer = (await self._client.run(function, *args, workers=[worker.address]))[worker.address]
+            return (await self._client.run(function, *args, workers=[worker.address], **more))[worker.address]
         except _LOST as error:
             self._workers.pop(worker.address, None)
             raise WorkerLost(f"the link to worker {worker.name} was lost: {error or type(error).__name__}") from error
-        if answer is None or answer is False:
-            raise WorkerLost(f"worker {worker.name} was started again")
-        return answer
 
     async def settled(
         self,
@@ -227,7 +235,7 @@ class Cluster:
         key = worker.address, part[0]
         for _ in range(2):
             known = await self._settle(worker, part)
-            answer = await self.ask(worker, function, part[0], *args, **more)
+            answer: serving.Answer = await self.ask(worker, function, part[0], *args, **more)
             if serving.UNKNOWN not in answer:
                 return answer
             if self._settled.get(key) is known:
@@ -238,7 +246,7 @@ class Cluster:
         """Have a worker told of hosts, once for all that wait for that."""
         key = worker.address, part[0]
         if key not in self._settled:
-            self._settled[key] = self._loop.create_task(self._message(worker, serving.settle, self.operator, *part))
+            self._settled[key] = self._loop.create_task(self._heeded(worker, serving.settle, self.operator, *part))
         task = self._settled[key]
         try:
             await asyncio.shield(task)

@@ -174,7 +174,7 @@ async def post(operator: str, number: int, batch: Sequence[Called], new: bool) -
         return False
     for call, name, args, more in batch:
         if name != CANCEL:
-            task = asyncio.ensure_future(_answered(box, call, _FUNCTIONS[name], args, more))
+            task = asyncio.ensure_future(_answered(box, call, BATCHED[name], args, more))
             serving.calls[call] = operator, task
             task.add_done_callback(partial(_forgotten, serving, call))
         elif call in serving.calls:
@@ -203,11 +203,7 @@ async def _answered(
     serving = _SERVING[0]
     lines = _Lines(lambda new: box.put(call, new, None))
     try:
-        answer = await function(*args, **more, **({"on_line": lines.add} if function is command else {}))
-    except HiveError as error:
-        answer = {"error": type(error).__name__, "text": str(error), "log": error.log}
-    except asyncio.CancelledError:
-        answer = {"error": "LinkLost", "text": "it was let go of", "log": ()}
+        answer = await _told(function(*args, **more, **({"on_line": lines.add} if function is command else {})))
     except Exception as error:  # noqa: BLE001 - our own bug: it fails this call and no other
         _log.debug("a call of an operator: a bug", exc_info=True)
         answer = {"error": "StepFailed", "text": f"A bug in nixhive_nb, on worker {serving.name}: {error!r}", "log": ()}
@@ -259,13 +255,17 @@ async def dial(site: str, instance: str, line: str, where: tuple[str, int], chan
     link = _link(site, instance, line)
     if link is None:
         return {UNKNOWN: True}
-    _SERVING[0].channels[channel] = await asyncio.to_thread(link.dial, *where, seconds)
-    return {}
+
+    async def work() -> Answer:
+        _SERVING[0].channels[channel] = await asyncio.to_thread(link.dial, *where, seconds)
+        return {}
+
+    return await _called(site, channel, work())
 
 
 async def exchange(channel: str, *, data: bytes, size: int) -> Answer:
     """Write to such a connection, and read at most `size` bytes; close it where both are nothing."""
-    found = _SERVING[0].channels.get(channel)
+    found = _SERVING[0].channels.get(channel) if _SERVING else None
     if found is None:
         return {UNKNOWN: True}
     if not data and not size:
@@ -279,18 +279,37 @@ async def exchange(channel: str, *, data: bytes, size: int) -> Answer:
         return {"closed": str(error)}
 
 
-_FUNCTIONS: dict[str, Callable[..., Awaitable[Answer]]] = {
-    one.__name__: one for one in (command, login, leave, dial, exchange)
-}
-"""What can be called in a batch."""
+BATCHED: dict[str, Callable[..., Awaitable[Answer]]] = {one.__name__: one for one in (command, login, leave)}
+"""What is called in batches: the words to hosts. What carries bytes goes by itself, and holds no word up."""
 
 
 def _link(site: str, instance: str, line: str) -> HostLink | None:
-    serving = _SERVING[0]
+    if not _SERVING:
+        return None
     if line:
-        return serving.lines[line][2] if line in serving.lines else None
-    known = serving.sites.get(site)
+        return _SERVING[0].lines[line][2] if line in _SERVING[0].lines else None
+    known = _SERVING[0].sites.get(site)
     return known.links.kept(instance) if known else None
+
+
+async def _called(site: str, call: str, work: Awaitable[Answer]) -> Answer:
+    """Have something done that ends with its operator; what a person may see of it is an answer."""
+    serving = _SERVING[0]
+    task = asyncio.ensure_future(work)
+    serving.calls[call] = serving.sites[site].operator, task
+    try:
+        return await _told(task)
+    finally:
+        serving.calls.pop(call, None)
+
+
+async def _told(work: Awaitable[Answer]) -> Answer:
+    try:
+        return await work
+    except HiveError as error:
+        return {"error": type(error).__name__, "text": str(error), "log": error.log}
+    except asyncio.CancelledError:
+        return {"error": "LinkLost", "text": "it was let go of", "log": ()}
 
 
 class _Lines:
