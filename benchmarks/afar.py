@@ -107,6 +107,7 @@ in
 def operate(deployment: Path, count: int, address: str, parallel: int, *, outcome: str = "done") -> dict[str, float]:
     """Deploy to all, by the workers of a scheduler or without, and see how each ends; return what it took."""
     from nixhive_nb import Hive, Limits
+    from nixhive_nb.view.report import failure_text
 
     limits = Limits(parallel=parallel, per_jump=parallel, per_store=parallel)
     state = {"state": deployment.parent / "state", "state_dir": deployment.parent / "state-dir"}
@@ -128,7 +129,7 @@ def operate(deployment: Path, count: int, address: str, parallel: int, *, outcom
 
     report = hive.execute(plan, follow=follow)
     ended = time.perf_counter()
-    assert report.counts() == {outcome: count}, (report.counts(), str(report)[:2000])
+    assert report.counts() == {outcome: count}, failure_text(report)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "survey": planned - began,

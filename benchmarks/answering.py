@@ -158,7 +158,7 @@ class AnsweringLink:
             return
         for line in self._host.facts():
             say(line)
-        asked = command.partition("if test -e ")[2].partition(";")[0] if "hive_there=yes" in command else ""
+        asked = command.partition(FACTS)[2].partition("if test -e ")[2].partition(";")[0]
         if asked in self._host.paths:
             say("hive_there=yes")
             say("hive_system=yes")
