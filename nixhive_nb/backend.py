@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.deployment.stores import store_names
+from nixhive_nb.deployment.stores import store_host, store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed, WorkerLost
 from nixhive_nb.hosts import closures, scripts
 from nixhive_nb.hosts.activate import Activation, PathGone
@@ -121,6 +121,7 @@ class NixSsh:
         self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
+        self._far = connections.far
         connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
         self._places = places_in(plan)
         elsewhere = (step for step in plan.steps if step.store and step.kind in ("build", "probe"))
@@ -169,14 +170,20 @@ class NixSsh:
         }
         perform = performers[step.kind]
         for _ in range(_WORKERS):
+            began = time.monotonic()
             try:
                 return await perform(step, tell)
-            except WorkerLost as error:
+            except (WorkerLost, StepFailed) as error:
                 # What changes a host reads back from there how far it came, and goes on; the rest is only done again.
-                if step.kind in CHANGING:
+                if step.kind in CHANGING or not (isinstance(error, WorkerLost) or self._lost_way(step, began)):
                     raise
-                tell.line(f"{error}. It goes on by another, or when that is back.")
+                tell.line(f"{str(error).rstrip('.')}. It goes on by another worker, or when that is back.")
         return await perform(step, tell)
+
+    def _lost_way(self, step: Step, began: float) -> bool:
+        """Return whether Nix moved something over a worker that was lost meanwhile."""
+        host = step.instance or store_host(step.store)
+        return self._far is not None and step.kind in MOVING and self._far.lost_since(host, began)
 
     @property
     def has_left(self) -> bool:

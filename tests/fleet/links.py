@@ -17,10 +17,9 @@ def slow_to(fleet, host, rate="1mbit"):
 
     That to the jump host carries the logins of all others as well.
     """
-    hosts = [status.instance for status in fleet.lab.status()]
     where = {status.instance: status.netns for status in fleet.lab.status()}
     inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
-    device = fleet.lab.link if host == "portico" else f"v{hosts.index(host)}"
+    device = fleet.lab.link if host == "portico" else f"v{fleet.lab.instances.index(host)}"
     shape = ["dev", device, "root"]
     words = ["tbf", "rate", rate, "burst", "32k", "latency", "400ms"]
     subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
