@@ -221,10 +221,10 @@ class Activation:
             self._tell.line("it had not come to the host, and is begun again")
         try:
             await self._begin()
-        except StepFailed:
-            # The first one may be on its way: then it is followed in a moment.
+        except StepFailed as error:
             if time.monotonic() > self._given_up:
                 raise
+            _log.info("%s: the first one may be on its way, and is followed: %s", self._order.instance, error)
 
     def _check_begun(self, ended: RemoteResult) -> None:
         """Raise `StepFailed` for a beginning that ended before the worker was there."""

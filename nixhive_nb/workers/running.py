@@ -60,11 +60,11 @@ class UsersCommand:
         """Return what it has said since the last time, as pairs of a stream and bytes, and how it ended if it has."""
         if not self._said and self._ended is None:
             self._came.clear()
+            coming = asyncio.ensure_future(self._came.wait())
             try:
-                async with asyncio.timeout(_PATIENCE):
-                    await self._came.wait()
-            except TimeoutError:
-                return {"said": [], "ended": None}
+                await asyncio.wait([coming], timeout=_PATIENCE)
+            finally:
+                coming.cancel()
         with self._room:
             said, self._size = list(self._said), 0
             self._said.clear()

@@ -12,7 +12,7 @@ def got_by(fleet, names):
 
 
 @contextlib.contextmanager
-def slow_to(fleet, host, rate="1mbit"):
+def slow_to(fleet, host):
     """Let the link to a host carry so little that a busy machine finds the middle of a copy of a megabyte.
 
     That to the jump host carries the logins of all others as well.
@@ -21,7 +21,7 @@ def slow_to(fleet, host, rate="1mbit"):
     inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
     device = fleet.lab.link if host == "portico" else f"v{fleet.lab.instances.index(host)}"
     shape = ["dev", device, "root"]
-    words = ["tbf", "rate", rate, "burst", "32k", "latency", "400ms"]
+    words = ["tbf", "rate", "1mbit", "burst", "32k", "latency", "400ms"]
     subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
     try:
         yield

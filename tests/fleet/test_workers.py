@@ -253,11 +253,11 @@ def test_a_notebook_deploys_over_workers_that_are_said_once_or_with_each_command
     try:
         on = " ".join(sites.cluster.on)
         shell.run(f"report = %hive deploy -c example {on} --yes west-1")
-        assert shell["report"].frame["outcome"].to_dict() == {"west-1": "done"}
+        assert shell["report"]["outcome"].to_dict() == {"west-1": "done"}
         shell.run("status = %hive status west-1")
         assert "cannot be reached" in shell["status"].error["west-1"]
         shell.run(f"%hive load example {on}")
         shell.run("again = %hive deploy --yes west-1 south-1")
-        assert shell["again"].frame["outcome"].to_dict() == {"west-1": "unchanged", "south-1": "done"}
+        assert shell["again"]["outcome"].to_dict() == {"west-1": "unchanged", "south-1": "done"}
     finally:
         shell.run("%unload_ext nixhive_nb")
