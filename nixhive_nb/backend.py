@@ -264,9 +264,24 @@ class NixSsh:
             raise StepFailed(refusals[0])
         try:
             pushed = await self._transfer.push(step, built, tell, sources_of(step, self._pushes))
+        except StepFailed as error:
+            raise self._advised(step, error) from None
+        else:
             return await self._signed(step, pushed, tell) if self._builds.is_unsigned(step.system) else pushed
         finally:
             await self._have_read(step, built)
+
+    def _advised(self, step: Step, error: StepFailed) -> StepFailed:
+        """Return why a push failed, with what helps where workers reach hosts and none is near the store."""
+        host = store_host(step.store)
+        if self._far is None or not host or self._far.carries(host):
+            return error
+        return StepFailed(
+            f"{str(error).rstrip('.')}. No worker is near {host}, so this machine had to reach it: start one that is "
+            f"(nix-hive worker, with --name {host}), or see that ssh {host} works from here.",
+            log=error.log,
+            result=error.result,
+        )
 
     async def _signed(self, step: Step, pushed: Result, tell: Tell) -> Result:
         """Sign what was pushed where it is now, with the key that stays here: it could not be signed here."""

@@ -109,6 +109,13 @@ class Sites:
     def deploy(self, *words, on=True):
         return self.fleet.nix_hive("deploy", "-c", "example", *(self.cluster.on if on else ()), *words)
 
+    def have_systems(self):
+        """See that each host runs a system that it can go back to."""
+        if not all("/nix/store/" in self.fleet.runs(leaf) for leaf in LEAVES):
+            self.write()
+            ended = self.deploy("*-*")
+            assert ended.returncode == 0, ended.stderr
+
     def begin(self, *words):
         return self.fleet.begin("deploy", "-c", "example", *self.cluster.on, *words)
 

@@ -77,6 +77,7 @@ def test_the_same_faults_end_as_without_workers_with_as_many_bytes_and_logins(si
     hosts = [name for name in (*SITES, *LEAVES) if name != "south-1"]
     fails = {"west-1": 'checks.never = { command = [ "false" ]; timeout = 1; };'}
     seen = {}
+    sites.have_systems()
     sites.lab.stop_host("south-1")
     try:
         for on in (False, True):
@@ -98,6 +99,13 @@ def test_the_same_faults_end_as_without_workers_with_as_many_bytes_and_logins(si
     assert seen[True][1] == seen[False][1]
     for name, most in seen[False][2].items():
         assert seen[True][2][name] <= 1.02 * most + A_HOST, (name, seen)
+
+
+def test_a_push_to_a_relay_that_neither_a_worker_nor_this_machine_reaches_says_so(sites):
+    sites.write(more={"west-1": 'store = "ssh://portico";'})
+    ended = sites.deploy("west-1")
+    assert ended.returncode == 1
+    assert re.search(r"push:leaf>ssh://portico: failed.*No worker is near portico, so this machine", ended.stderr)
 
 
 def test_a_worker_that_is_killed_in_an_activation_is_followed_by_another_one(sites):
@@ -190,6 +198,7 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(sites):
 
 
 def test_a_second_interrupt_leaves_at_once_and_nothing_of_it_on_hosts_and_workers(sites):
+    sites.have_systems()
     sites.write(script=HELD)
     before = sites.fleet.runs(HOST)
     here, go_on = sites.hold(HOST)
@@ -208,6 +217,7 @@ def test_a_second_interrupt_leaves_at_once_and_nothing_of_it_on_hosts_and_worker
 
 
 def test_a_command_of_the_users_goes_by_workers_with_its_input_its_streams_and_its_end(sites):
+    sites.write()
     words = ("run", "-c", "example", *sites.cluster.on, "--json")
     script = "head -c 3000000 /dev/zero | tr '\\0' x; echo out; echo err >&2; exit 3"
     ended = sites.fleet.nix_hive(*words, "*-*", script)
@@ -217,6 +227,7 @@ def test_a_command_of_the_users_goes_by_workers_with_its_input_its_streams_and_i
 
 
 def test_an_interrupt_ends_a_command_of_the_users_on_its_hosts(sites):
+    sites.write()
     process = sites.fleet.begin("run", "-c", "example", *sites.cluster.on, "*-*", "echo it >/var/runs; exec sleep 1234")
     eventually(lambda: all(sites.on(LEAVES, "cat /var/runs 2>/dev/null || true")), "the command", 60)
     process.send_signal(signal.SIGINT)
