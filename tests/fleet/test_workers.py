@@ -82,7 +82,6 @@ def test_the_same_faults_end_as_without_workers_with_as_many_bytes_and_logins(si
     try:
         for on in (False, True):
             sites.write(kib=200, more=fails)
-            assert sites.fleet.nix_hive("build", "-c", "example").returncode == 0
             logins, got = sites.logins(hosts), sites.got(hosts)
             with contextlib.nullcontext() if on else sites.near():
                 ended = sites.deploy("--batch", "3", "east-1", "west-1", "south-1", "east-2", on=on)
