@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def load(ctx: click.Context, path: str | None) -> Message:
     """Evaluate the deployment again.
 
-    In a notebook it is kept for the commands that follow.
+    In a notebook it is kept for the commands that follow, and so are the workers of --on, until the next load.
     """
     if path:
         options_of(ctx)["config"] = path

@@ -6,12 +6,13 @@ A call goes to one worker and is made once: Dask's own tasks would be begun agai
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import secrets
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -33,6 +34,8 @@ _CONNECT = 20
 """Seconds that a scheduler may take to answer."""
 PATIENCE = 60.0
 """Seconds in which a scheduler or a worker that was lost must be there again."""
+_FAREWELL = 5.0
+"""Seconds that workers have to end what runs for us, when we leave."""
 _PAUSE = 0.5
 _BEAT = 5.0
 _LOST = (OSError, TimeoutError, asyncio.TimeoutError)
@@ -108,10 +111,17 @@ class Cluster:
         self._beating = asyncio.create_task(self._beat())
 
     async def _leave(self) -> None:
+        """Tell workers that nothing more comes, so that they end at once what runs for us on hosts."""
         if self._beating is not None:
             self._beating.cancel()
-        if self._client is not None:
-            await self._client.close(timeout=2)
+        if self._client is None:
+            return
+        if self._client.status == "running":
+            with swallowed(_log, "taking leave of workers", Exception):
+                async with asyncio.timeout(_FAREWELL):
+                    told = [*self._workers]
+                    await self._client.run(serving.farewell, self.operator, workers=told, on_error="ignore")
+        await self._client.close(timeout=2)
 
     async def _connect(self) -> None:
         """Connect and look who is there."""
@@ -197,7 +207,7 @@ class Cluster:
         else:
             answer = await self._message(worker, function, *args, **more)
         if isinstance(answer, dict) and "error" in answer:
-            raise _raised(answer)
+            raise raised(answer)
         return answer
 
     def _talk(self, worker: FarWorker) -> Talk:
@@ -274,7 +284,11 @@ class Cluster:
 
     def aside_from_anywhere(self, worker: FarWorker, line: str) -> None:
         """Have a connection of a worker closed. Safe from any thread."""
-        self._loop.call_soon_threadsafe(lambda: self.aside(self.ask(worker, serving.leave, line)))
+        self.soon(lambda: self.aside(self.ask(worker, serving.leave, line)))
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Have something called in the loop of the cluster. Safe from any thread."""
+        self._loop.call_soon_threadsafe(work)
 
     def aside(self, work: Coroutine[Any, Any, object]) -> None:
         """Have something done that nobody waits for."""
@@ -289,12 +303,25 @@ class Cluster:
         task.add_done_callback(self._closing.discard)
 
 
+class NearWorkers(Protocol):
+    """Which worker carries an instance, and what that has to know of the deployment."""
+
+    cluster: Cluster
+
+    async def worker(self, instance: str) -> FarWorker:
+        """Return the worker that carries an instance now. Raises `ConnectionFailed`."""
+
+    def part(self, instance: str) -> tuple[str, bytes]:
+        """Return the name of what a worker is told of the deployment for an instance, and that."""
+
+
 def _refuse_misfits(address: str, others: dict[str, dict[str, str]]) -> None:
     if lines := misfits(own_versions(), others):
         raise OptionError("\n".join([f"What runs at {address} does not fit what runs here. Nothing was done.", *lines]))
 
 
-def _raised(answer: serving.Answer) -> HiveError:
+def raised(answer: serving.Answer) -> HiveError:
+    """Return the error that a worker tells of."""
     kind = getattr(errors, answer["error"], HiveError)
     error = (kind if isinstance(kind, type) and issubclass(kind, HiveError) else HiveError)(answer["text"])
     error.log = tuple(answer["log"])
@@ -310,8 +337,8 @@ def cluster_at(on: object, tls: str | None = None) -> Cluster:
 
     Raises `OptionError`, `MissingProgram`, `ConnectionFailed`.
     """
+    address = checked_address(_address_of(on), "--on")
     security = None if isinstance(on, str) else getattr(on, "security", None)
-    address = checked_address(on if isinstance(on, str) else str(getattr(on, "scheduler").address), "--on")  # noqa: B009
     with _OPENING:
         known = _OPEN.get((address, tls))
         if known is None or not known.is_open:
@@ -319,3 +346,26 @@ def cluster_at(on: object, tls: str | None = None) -> Cluster:
         else:
             known.submit(known._again()).result()  # noqa: SLF001 - workers that came or went since
         return known
+
+
+def _address_of(on: object) -> str:
+    """Return the address of a scheduler, by that or by a client of it."""
+    if isinstance(on, str):
+        return on
+    scheduler = getattr(on, "scheduler", on)
+    if scheduler is None:
+        raise OptionError("on: this Dask client is closed. Make a new one, or name the address of its scheduler.")
+    address = getattr(scheduler, "address", None)
+    if not isinstance(address, str):
+        raise OptionError(
+            f"on: a {type(on).__name__} is neither the address of a scheduler, such as tls://HOST:PORT, nor a client "
+            "of dask.distributed."
+        )
+    return address
+
+
+@atexit.register
+def leave_all() -> None:
+    """Take leave of all schedulers that are known."""
+    for cluster in _OPEN.values():
+        cluster.close()

@@ -18,12 +18,16 @@ from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
+from nixhive_nb.workers.doors import Doors
+from nixhive_nb.workers.errands import run_afar
 from nixhive_nb.workers.placing import NearestPlaces, chosen, part_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.ssh.call import Call
+    from nixhive_nb.ssh.config import SshFiles
     from nixhive_nb.workers.cluster import Cluster, FarWorker
 
 _log = logging.getLogger(__name__)
@@ -44,6 +48,19 @@ class Afar:
         self._places = NearestPlaces(inventory)
         self._parts: dict[str, Part] = {}
         self._lock = threading.Lock()
+        self._doors = Doors(self)
+
+    def files(self, files: SshFiles) -> SshFiles:
+        """Return ssh files by which Nix reaches the instances that workers are near."""
+        return self._doors.beside(files, [name for name in self._inventory.instances if self.carries(name)])
+
+    def lost_since(self, instance: str, moment: float) -> bool:
+        """Return whether a worker that carried what Nix moves was lost; see `FarLinks`."""
+        return self._doors.lost_since(instance, moment)
+
+    def close(self) -> None:
+        """Let nothing more be moved by workers."""
+        self._doors.close()
 
     def serves(self, cluster: Cluster, inventory: Inventory) -> bool:
         """Return whether it is of these."""
@@ -76,6 +93,19 @@ class Afar:
             yield FarLink(self, instance, here=here, line=line, fixed=worker)
         finally:
             self.cluster.aside_from_anywhere(worker, line)
+
+    def run(
+        self,
+        instance: str,
+        command: str,
+        *,
+        timeout: float | None,
+        stdin: bytes,
+        on_call: Callable[[Call], None] | None,
+        ending: bytes,
+    ) -> RemoteResult:
+        """Run a command of the user's on an instance; see `FarLinks`."""
+        return run_afar(self, instance, command, timeout=timeout, stdin=stdin, on_call=on_call, ending=ending)
 
     async def worker(self, instance: str) -> FarWorker:
         """Return the worker that carries an instance now. Raises `ConnectionFailed`."""

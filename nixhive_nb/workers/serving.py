@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,14 @@ from nixhive_nb.errors import HiveError
 from nixhive_nb.ssh.access import Access
 from nixhive_nb.ssh.fabric_links import FabricLinks
 from nixhive_nb.util.swallowed import swallowed
+from nixhive_nb.workers.running import UsersCommand
 from nixhive_nb.workers.versions import own_versions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from nixhive_nb.ssh.link import Channel, HostLink
+    from nixhive_nb.ssh.pool import Connections
 
 _log = logging.getLogger(__name__)
 LEASE = 30.0
@@ -54,8 +57,34 @@ class _OperatorsHosts:
         self._access = Access(inventory)
         self.links = FabricLinks(self._access.connections)
 
+    @property
+    def connections(self) -> Connections:
+        return self._access.connections
+
+    def way_in(self, instance: str) -> Channel:
+        return self._access.connections.way_in(instance)
+
     def close(self) -> None:
         self._access.close()
+
+
+class _Stream:
+    """A connection that bytes go by, with threads of its own: it blocks for as long as nothing comes."""
+
+    def __init__(self, operator: str, channel: Channel) -> None:
+        self.operator = operator
+        self._channel = channel
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="hive-stream")
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._channel.sendall, data)
+
+    async def read(self, size: int) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._channel.recv, size)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._channel.close)
+        self._threads.shutdown(wait=False)
 
 
 class _Box:
@@ -88,7 +117,8 @@ class Serving:
         self.settling = asyncio.Lock()
         self.calls: dict[str, tuple[str, asyncio.Task[Any]]] = {}
         self.lines: dict[str, tuple[str, contextlib.AsyncExitStack, HostLink]] = {}
-        self.channels: dict[str, Channel] = {}
+        self.streams: dict[str, _Stream] = {}
+        self.commands: dict[str, UsersCommand] = {}
         self.beats: dict[str, float] = {}
 
     async def watch(self) -> None:
@@ -110,6 +140,14 @@ class Serving:
                 del self.lines[line]
                 with swallowed(_log, "closing a connection", HiveError):
                     await stack.aclose()
+        for name, one in list(self.commands.items()):
+            if operator in ("", one.operator):
+                del self.commands[name]
+                one.end("the operator has left")
+        for name, stream in list(self.streams.items()):
+            if operator in ("", stream.operator):
+                del self.streams[name]
+                await stream.close()
         for digest, site in list(self.sites.items()):
             if operator in ("", site.operator):
                 del self.sites[digest]
@@ -148,6 +186,12 @@ async def beat(operator: str) -> None:
     """Take in that an operator is there."""
     if _SERVING:
         _SERVING[0].beats[operator] = time.monotonic()
+
+
+async def farewell(operator: str) -> None:
+    """End what runs for an operator, who leaves."""
+    if _SERVING:
+        await _SERVING[0].end(operator)
 
 
 async def settle(operator: str, digest: str, inventory: bytes) -> bool:
@@ -257,26 +301,72 @@ async def dial(site: str, instance: str, line: str, where: tuple[str, int], chan
         return {UNKNOWN: True}
 
     async def work() -> Answer:
-        _SERVING[0].channels[channel] = await asyncio.to_thread(link.dial, *where, seconds)
-        return {}
+        return _streaming(site, channel, await asyncio.to_thread(link.dial, *where, seconds))
 
     return await _called(site, channel, work())
 
 
+async def enter(site: str, instance: str, channel: str) -> Answer:
+    """Connect to the ssh server of a host, under a name, for the operator's own ssh to log in."""
+    known = _SERVING[0].sites.get(site) if _SERVING else None
+    if known is None:
+        return {UNKNOWN: True}
+
+    async def work() -> Answer:
+        return _streaming(site, channel, await asyncio.to_thread(known.way_in, instance))
+
+    return await _called(site, channel, work())
+
+
+def _streaming(site: str, name: str, channel: Channel) -> Answer:
+    _SERVING[0].streams[name] = _Stream(_SERVING[0].sites[site].operator, channel)
+    return {}
+
+
 async def exchange(channel: str, *, data: bytes, size: int) -> Answer:
     """Write to such a connection, and read at most `size` bytes; close it where both are nothing."""
-    found = _SERVING[0].channels.get(channel) if _SERVING else None
+    found = _SERVING[0].streams.get(channel) if _SERVING else None
     if found is None:
         return {UNKNOWN: True}
     if not data and not size:
-        await asyncio.to_thread(_SERVING[0].channels.pop(channel).close)
+        await _SERVING[0].streams.pop(channel).close()
         return {}
     try:
         if data:
-            await asyncio.to_thread(found.sendall, data)
-        return {"data": await asyncio.to_thread(found.recv, size) if size else b""}
+            await found.send(data)
+        return {"data": await found.read(size) if size else b""}
     except OSError as error:
         return {"closed": str(error)}
+
+
+async def begin(
+    site: str, instance: str, name: str, words: str, *, stdin: bytes, seconds: float | None, ending: bytes
+) -> Answer:
+    """Begin a command of a user's on a host, under a name: see `UsersCommand`."""
+    known = _SERVING[0].sites.get(site) if _SERVING else None
+    if known is None:
+        return {UNKNOWN: True}
+    one = _SERVING[0].commands[name] = UsersCommand(known.operator, known.connections, instance)
+    one.begin(words, stdin=stdin, seconds=seconds, ending=ending)
+    return {}
+
+
+async def fetch(name: str) -> Answer:
+    """Return what such a command has said, and how it ended if it has: then it is forgotten."""
+    one = _SERVING[0].commands.get(name) if _SERVING else None
+    if one is None:
+        return {UNKNOWN: True}
+    answer = await one.fetch()
+    if answer["ended"] is not None:
+        _SERVING[0].commands.pop(name, None)
+    return answer
+
+
+async def stop(name: str, reason: str) -> None:
+    """Have such a command end on its host."""
+    one = _SERVING[0].commands.get(name) if _SERVING else None
+    if one is not None:
+        one.end(reason)
 
 
 BATCHED: dict[str, Callable[..., Awaitable[Answer]]] = {one.__name__: one for one in (command, login, leave)}
