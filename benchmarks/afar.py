@@ -258,13 +258,15 @@ def once(way: str, count: int, parallel: int, deployment: Path) -> dict[str, flo
 
 def table_of(tries: Mapping[str, Sequence[Mapping[str, float]]], count: int) -> str:
     """Return the medians as a table of Markdown, with ratios to one process, or else to the last way."""
+    from benchmarks.written import amount
+
     base = "one process" if "one process" in tries else list(tries)[-1]
     others = [way for way in tries if way != base]
     titles = [f"{count:,} instances", *tries, *(f"{way} / {base}" for way in others)]
     lines = [f"| {' | '.join(titles)} |", f"| {' | '.join(['---'] * len(titles))} |"]
     for name, (what, unit) in ROWS.items():
         middles = {way: statistics.median(one[name] for one in found) for way, found in tries.items()}
-        cells = [f"{value:,.3g} {unit}".rstrip() if value else "–" for value in middles.values()]
+        cells = [f"{amount(value)} {unit}".rstrip() if value else "–" for value in middles.values()]
         for way in others:
             pairs = [(one[name], other[name]) for one, other in zip(tries[way], tries[base], strict=True)]
             cells.append(f"{statistics.median(a / b for a, b in pairs):.2f}" if all(b for _, b in pairs) else "–")

@@ -351,6 +351,8 @@ def once(folder: Path, what: str, hosts: int) -> dict[str, float]:
 
 def table_of(tries: Mapping[str, Sequence[Mapping[str, float]]], hosts: int) -> str:
     """Return the medians as a table of Markdown."""
+    from benchmarks.written import amount
+
     sizes = {"few": Tree(hosts=hosts // 10).instances, "many": Tree(hosts=hosts).instances}
     titles = ["what", *(f"{size:,} instances" for size in sizes.values()), "times as much"]
     is_against = "before" in tries
@@ -364,11 +366,6 @@ def table_of(tries: Mapping[str, Sequence[Mapping[str, float]]], hosts: int) -> 
             cells.append(f"{statistics.median(now[name] / then[name] for now, then in pairs):.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def amount(value: float) -> str:
-    """Return a number with three digits that count, or all before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
 if __name__ == "__main__":

@@ -48,5 +48,10 @@ def measured_by(name: str, rounds: int, before: float) -> str:
     return f"`.venv/bin/{command}` on {when}, {'one round' if rounds == 1 else f'{rounds} rounds'}; {load}."
 
 
+def amount(value: float) -> str:
+    """Return a number with three digits that count, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
+
+
 def _marks(name: str) -> tuple[str, str]:
     return f"\n<!-- {name}: benchmarks/{name}.py --write -->\n", f"<!-- end of {name} -->\n"

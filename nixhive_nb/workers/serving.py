@@ -235,8 +235,11 @@ async def hear(operator: str, number: int) -> list[Told] | None:
     box = _SERVING[0].box(operator, number) if _SERVING else None
     if box is None:
         return None
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(box.news.wait(), _PATIENCE)
+    news = asyncio.ensure_future(box.news.wait())
+    try:
+        await asyncio.wait([news], timeout=_PATIENCE)
+    finally:
+        news.cancel()
     return box.taken()
 
 
