@@ -323,6 +323,8 @@ def main() -> None:
     if words.once:
         print(json.dumps(globals()[words.once](Tree(hosts=words.n))))
         return
+    if words.n < 10 * SYSTEMS:
+        parser.error(f"-n {words.n}: a tenth of it has to be one host of each system, so it is {10 * SYSTEMS} at least")
     ways = {"few": (HERE.parents[1], words.n // 10), "many": (HERE.parents[1], words.n)}
     if words.against:
         ways["before"] = (words.against.resolve(), words.n)
