@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 
 
@@ -12,18 +13,27 @@ def got_by(fleet, names):
 
 
 @contextlib.contextmanager
-def slow_to(fleet, host):
+def slow_to(fleet, host, rate="1mbit"):
     """Let the link to a host carry so little that a busy machine finds the middle of a copy of a megabyte.
 
     That to the jump host carries the logins of all others as well.
     """
     where = {status.instance: status.netns for status in fleet.lab.status()}
-    inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
-    device = fleet.lab.link if host == "portico" else f"v{fleet.lab.instances.index(host)}"
+    inside, device = [], fleet.lab.link
+    if host != "portico":
+        inside, device = ["ip", "netns", "exec", where["portico"]], _port(fleet, host)
     shape = ["dev", device, "root"]
-    words = ["tbf", "rate", "1mbit", "burst", "32k", "latency", "400ms"]
+    words = ["tbf", "rate", rate, "burst", "32k", "latency", "400ms"]
     subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
     try:
         yield
     finally:
         subprocess.run([*inside, "tc", "qdisc", "del", *shape], check=True)
+
+
+def _port(fleet, host):
+    """Return the jump host's end of the link to a host behind it."""
+    peer = fleet.lab.exec(host, ["cat", "/sys/class/net/eth0/iflink"]).strip()
+    ends = fleet.lab.exec("portico", ["sh", "-c", "cd /sys/class/net && grep -H . */ifindex"])
+    (device,) = re.findall(rf"^(\S+)/ifindex:{peer}$", ends, re.MULTILINE)
+    return device
