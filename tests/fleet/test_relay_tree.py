@@ -169,7 +169,7 @@ def test_the_leaves_of_a_relay_that_is_down_are_skipped_and_the_rest_is_deployed
 def test_a_relay_that_is_killed_in_the_middle_of_a_copy_costs_what_is_below_it(fleet, system, killed, reader, lost):
     """Each level; everything ends once, and `--resume` brings what is left, over the tree again."""
     begun = got_by(fleet, [reader])[reader]
-    with slow_to(fleet, reader):
+    with slow_to(fleet, reader, "1mbit" if reader == "portico" else "400kbit"):
         process = fleet.begin("push", "-c", "example", "--stall-timeout", "10", "leaf-?", "mid-*")
         eventually(lambda: got_by(fleet, [reader])[reader] - begun > 300 * KIB, "the middle of the copy", 60)
         fleet.lab.stop_host(killed)
