@@ -52,7 +52,7 @@ _MOST_ROWS = 200
 def load(ctx: click.Context, path: str | None) -> Message:
     """Evaluate the deployment again.
 
-    In a notebook it is kept for the commands that follow.
+    In a notebook it is kept for the commands that follow, and so are the workers of --on, until the next load.
     """
     if path:
         options_of(ctx)["config"] = path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.stores import shown_store
-from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
+from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed, WorkerLost
 from nixhive_nb.hosts.closures import lacking
 from nixhive_nb.hosts.privilege import NOBODY, elevation
 from nixhive_nb.nix import commands, fetching
@@ -365,6 +365,8 @@ class Transfer:
 
         try:
             status = await self._on(where, command, seconds=_FETCHING, on_line=heard)
+        except WorkerLost:
+            raise  # another one has it fetch
         except (NoAnswer, LinkLost) as error:
             _log.debug("having %s fetch", where.host, exc_info=True)
             return str(error)

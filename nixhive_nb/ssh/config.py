@@ -165,7 +165,7 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
         names["batch"]: render_batch(config, newer=_undone(config, extends)),
     }
     for path, text in texts.items():
-        _write(path, text)
+        write_new_text(path, text)
     left_out = [f"{path} is left out of our ssh configuration: {why}." for path, why in refused.items()]
     return SshFiles(
         folder=folder, **names, extends=extends, texts=texts, warnings=tuple(left_out + ([unused] if unused else []))
@@ -188,7 +188,7 @@ def restore(files: SshFiles) -> None:
         if files.folder in _locks:
             _hold(files.folder)
         for path in gone:
-            _write(path, files.texts[path])
+            write_new_text(path, files.texts[path])
     except OSError as error:
         raise ConnectionFailed(
             f"The folder of our ssh configuration, {files.folder}, is gone and cannot be made anew: {error.strerror}. "
@@ -347,7 +347,8 @@ def _has_blank(text: str) -> bool:
     return any(letter.isspace() for letter in text)
 
 
-def _write(path: Path, text: str) -> None:
+def write_new_text(path: Path, text: str) -> None:
+    """Write a file whole, unless it holds that text already."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
