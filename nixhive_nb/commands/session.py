@@ -57,6 +57,8 @@ class Listing:
     form: Form = "table"
     ok: bool = True
     """False where the table tells of something that is not as it should be: a terminal then leaves with status 1."""
+    most: int = 0
+    """How many rows of it a terminal shows, the others counted below; 0 for all."""
 
     @property
     def records(self) -> list[dict[str, Any]]:
