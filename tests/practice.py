@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +43,14 @@ class Practice:
             check=False,
         )
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """Start `nix-hive`, and give it while it runs. What it says on standard error can be read."""
+    def begin(self, *words: str, cold: bool = False) -> subprocess.Popen[str]:
+        """Start `nix-hive`, and give it while it runs. What it says on standard error can be read.
+
+        A cold one is started as a process of its own, whose children are to be looked at.
+        """
+        program = warm.COLD if cold else warm.command()
         return subprocess.Popen(
-            [sys.executable, "-m", "nixhive_nb", *with_leave(words)],
+            [*program, *with_leave(words)],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,

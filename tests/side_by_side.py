@@ -84,6 +84,13 @@ def pytest_collection_modifyitems(config, items) -> None:
         items.sort(key=lambda item: rank(item.nodeid))
 
 
+def pytest_collection_finish() -> None:
+    # What has been imported and collected stays: collecting garbage need not look at half a million objects each time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 def pytest_runtest_setup(item) -> None:
     # An interrupt that comes just as Python collects garbage is lost in there: hypothesis takes the time of that.
     gc.callbacks[:] = [one for one in gc.callbacks if not str(getattr(one, "__module__", "")).startswith("hypothesis")]

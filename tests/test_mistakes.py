@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -13,6 +12,7 @@ from nixhive_nb.deployment.nix_errors import OWN_EXPRESSIONS
 from nixhive_nb.errors import RunFailed
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.view.report import report_text
+from tests import warm
 
 pytestmark = pytest.mark.nix
 
@@ -85,9 +85,7 @@ def test_a_terminal_shows_each_failed_assertion(folder):
     """N2: in `build`, `plan` and `status`, where they were shown nowhere."""
     (folder / "www.nix").write_text(ASSERTED)
     for words in (["build"], ["plan", "deploy", "www-1"], ["status"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "nixhive_nb", *words], cwd=folder, capture_output=True, text=True, check=False
-        )
+        ended = subprocess.run([*warm.command(), *words], cwd=folder, capture_output=True, text=True, check=False)
         told = ended.stdout + ended.stderr
         assert "The first one." in told, words
         assert "The second one," in told, words

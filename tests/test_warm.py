@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import sys
 
 import pytest
 
 from tests import warm
-
-COLD = [sys.executable, "-m", "nixhive_nb"]
+from tests.sshd import eventually
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def ends(tmp_path):
     "words", [["--version"], ["deploy", "--help"], ["no-such-command"], ["targets"], ["-c", "x.nix", "instances"]]
 )
 def test_it_says_the_same_and_ends_the_same(ends, words):
-    assert ends(warm.command(), *words) == ends(COLD, *words)
+    assert ends(warm.command(), *words) == ends(warm.COLD, *words)
 
 
 @pytest.mark.nix
@@ -48,3 +47,25 @@ def test_there_is_one_server_however_many_programs(ends):
     ends(warm.command(), "--version")
     assert dict(warm._servers) == server
     assert len(server) == 1
+
+
+def nobody_reads(pipe):
+    try:
+        os.write(pipe, b"1")
+    except BrokenPipeError:
+        return True
+    return False
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_who_stands_for_it_is_one_to_it(tmp_path, number):
+    (tmp_path / "hive.nix").write_text("let wait = builtins.readFile ./pipe; in wait")
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen([*warm.command(), "targets"], cwd=tmp_path, stderr=subprocess.PIPE) as program:
+        pipe = os.open(tmp_path / "pipe", os.O_WRONLY)  # it is open when it is read
+        program.send_signal(number)
+        program.communicate(timeout=60)
+    eventually(lambda: nobody_reads(pipe), "the end of the evaluation")
+    os.close(pipe)
+    assert program.returncode in {130, 143, -number}

@@ -2,8 +2,8 @@
 
 The tests start it more than a thousand times, and a start takes up to half a second of a processor: a quarter of all
 that such a test takes. A server (one for each worker of the tests) imports once. For each program it forks; that has
-arguments, a folder, an environment, descriptors and a status of its own, and ends as Python does. What tests of the
-start itself, of signals and of what keeps running start is `python -m nixhive_nb`, as before.
+arguments, a folder, an environment, descriptors and a status of its own, and ends as Python does; it gets the signals
+that who stands for it gets. What tests of the start itself and of its processes start is `python -m nixhive_nb`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import importlib
 import json
 import os
 import pkgutil
+import select
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from tests.warm_client import PLACE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+COLD = [sys.executable, "-m", "nixhive_nb"]
 _CLIENT = str(Path(__file__).with_name("warm_client.py"))
 _BESIDE = ("fabric", "pandas", "rich.live", "rich.progress", "rich.table", "rich.text")
 """What commands import when they need it."""
@@ -50,7 +53,7 @@ def command() -> list[str]:
     """Return the words that stand for `nix-hive`; the server runs from here on."""
     place = os.environ.get(PLACE)
     if place is None:  # where these fixtures are not
-        return [sys.executable, "-m", "nixhive_nb"]
+        return COLD
     if place not in _servers:
         argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.warm", place]
         server = subprocess.Popen(argv, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE)
@@ -100,14 +103,12 @@ def _reap() -> None:
 def _begun(client: socket.socket) -> list[str]:
     """Begin a program, and tell the client its status at its end. Returns in the program alone."""
     _, fds, _, _ = socket.recv_fds(client, 1, 3)
-    asked = json.loads(client.makefile().read())
+    asked = json.loads(client.makefile().readline())
     program = os.fork()
     if program:
         for fd in (0, 1, 2, *fds):
             os.close(fd)
-        _, status = os.waitpid(program, 0)
-        with contextlib.suppress(OSError):  # nobody waits any more
-            client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        _attend(client, program)
         os._exit(0)
     client.close()
     for fd, number in zip(fds, range(3), strict=True):
@@ -122,6 +123,19 @@ def _begun(client: socket.socket) -> list[str]:
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     return asked["words"]
+
+
+def _attend(client: socket.socket, program: int) -> None:
+    """Say which process the program is, and its status at its end. It is killed when who stands for it is gone."""
+    with contextlib.suppress(OSError):  # nobody waits any more
+        client.sendall(f"{program}\n".encode())
+    ended = os.pidfd_open(program)
+    select.select([ended, client], [], [])
+    if not select.select([ended], [], [], 0)[0]:
+        signal.pidfd_send_signal(ended, signal.SIGKILL)
+    _, status = os.waitpid(program, 0)
+    with contextlib.suppress(OSError):
+        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def run(words: list[str]) -> NoReturn:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 
 PLACE = "NIXHIVE_TEST_WARM"
 """The variable that names the socket of the server."""
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def main(words: list[str]) -> int:
@@ -15,11 +17,15 @@ def main(words: list[str]) -> int:
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(os.environ[PLACE])
         socket.send_fds(server, [b"\n"], [0, 1, 2])
-        server.sendall(json.dumps(asked).encode())
-        server.shutdown(socket.SHUT_WR)
-        told = server.makefile().read()
-    status = int(told)
+        server.sendall(json.dumps(asked).encode() + b"\n")
+        told = server.makefile()
+        program = int(told.readline())
+        for number in FORWARDED:
+            signal.signal(number, lambda number, _: os.kill(program, number))
+        status = int(told.read())
     if status < 0:
+        if -status in FORWARDED:
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nixhive_nb.util.text import strip_control
+from tests import warm
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ HIVES = Path(__file__).parent.parent / "hives"
 
 def nix_hive(folder, *words):
     return subprocess.run(
-        [sys.executable, "-m", "nixhive_nb", *words],
+        [*warm.command(), *words],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

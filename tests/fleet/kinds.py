@@ -77,8 +77,8 @@ class Kinds:
         assert self.boots() == before
         return ended.stderr
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        return self.fleet.begin("deploy", "-c", "example", *WORDS, *words)
+    def begin(self, *words: str, cold: bool = False) -> subprocess.Popen[str]:
+        return self.fleet.begin("deploy", "-c", "example", *WORDS, *words, cold=cold)
 
     def on(self, hosts: Sequence[str], script: str) -> list[str]:
         """Run a script as root on hosts, at the same time, and give what it prints."""

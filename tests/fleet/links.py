@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 
 
@@ -17,10 +18,10 @@ def slow_to(fleet, host, rate="1mbit"):
 
     That to the jump host carries the logins of all others as well.
     """
-    hosts = [status.instance for status in fleet.lab.status()]
     where = {status.instance: status.netns for status in fleet.lab.status()}
-    inside = [] if host == "portico" else ["ip", "netns", "exec", where["portico"]]
-    device = fleet.lab.link if host == "portico" else f"v{hosts.index(host)}"
+    inside, device = [], fleet.lab.link
+    if host != "portico":
+        inside, device = ["ip", "netns", "exec", where["portico"]], _port(fleet, host)
     shape = ["dev", device, "root"]
     words = ["tbf", "rate", rate, "burst", "32k", "latency", "400ms"]
     subprocess.run([*inside, "tc", "qdisc", "add", *shape, *words], check=True)
@@ -28,3 +29,11 @@ def slow_to(fleet, host, rate="1mbit"):
         yield
     finally:
         subprocess.run([*inside, "tc", "qdisc", "del", *shape], check=True)
+
+
+def _port(fleet, host):
+    """Return the jump host's end of the link to a host behind it."""
+    peer = fleet.lab.exec(host, ["cat", "/sys/class/net/eth0/iflink"]).strip()
+    ends = fleet.lab.exec("portico", ["sh", "-c", "cd /sys/class/net && grep -H . */ifindex"])
+    (device,) = re.findall(rf"^(\S+)/ifindex:{peer}$", ends, re.MULTILINE)
+    return device

@@ -80,7 +80,7 @@ def test_a_second_interrupt_leaves_at_once_and_says_what_is_unknown(blocked, car
     text = portico.read_text()
     script = 'system.activationScripts.wait = "echo here > /var/here; read line < /var/go";'
     portico.write_text(text.replace("networking.hostName", f"{script}\n  networking.hostName", 1))
-    process = blocked.begin("deploy", "-c", "example", "--confirm", "2", "--carrier", carrier, "portico")
+    process = blocked.begin("deploy", "-c", "example", "--confirm", "2", "--carrier", carrier, "portico", cold=True)
     read_until(process, "activate:portico: started")
     lab.exec("portico", ["cat", "/var/here"])
     below = descendants(process.pid)

@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 pytestmark = pytest.mark.fleet
 
@@ -23,7 +24,7 @@ def lab(tmp_path):
 
     def call(*words):
         return subprocess.run(
-            [sys.executable, "-m", "nixhive_nb", "lab", *words],
+            [*warm.command(), "lab", *words],
             cwd=tmp_path,
             env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import threading
 from queue import Empty
 
@@ -17,6 +16,7 @@ from jupyter_client.manager import start_new_kernel
 from nixhive_nb.hive import Hive
 from nixhive_nb.lab import HostSpec
 from nixhive_nb.run.everywhere import Listener
+from tests import warm
 from tests.practice import start
 
 pytestmark = pytest.mark.fleet
@@ -75,7 +75,7 @@ def gate(fleet):
 
 def begin(fleet, *words):
     return subprocess.Popen(
-        [sys.executable, "-m", "nixhive_nb", "run", "-c", "example", *words],
+        [*warm.command(), "run", "-c", "example", *words],
         cwd=fleet.folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -65,7 +65,7 @@ def test_a_first_signal_lets_a_running_activation_end_and_starts_no_other(fleet,
 def test_a_cancelled_job_of_ci_leaves_a_host_that_goes_back_and_nothing_else(fleet):
     """It sends an interrupt, then SIGTERM some seconds later."""
     before = fleet.runs("portico"), fleet.boots("portico")
-    process = fleet.begin(*DEPLOY)
+    process = fleet.begin(*DEPLOY, cold=True)
     here(fleet)
     started = descendants(process.pid)
     process.send_signal(signal.SIGINT)

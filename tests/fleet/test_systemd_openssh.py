@@ -65,7 +65,7 @@ def test_who_is_killed_in_a_trial_leaves_no_master_and_the_host_goes_back(fleet)
     before = fleet.stands("newer")
     fleet.sh("newer", "rm -f /var/here /var/go; mkfifo /var/here /var/go; touch /var/hold")
     fleet.write({"newer": HELD})
-    process = fleet.begin("deploy", "--confirm", "3", "newer")
+    process = fleet.begin("deploy", "--confirm", "3", "newer", cold=True)
     fleet.sh("newer", "cat /var/here")
     below = descendants(process.pid)
     assert below
