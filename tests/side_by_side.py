@@ -22,10 +22,10 @@ from tests.real import groups_below
 ROOT = Path(__file__).parent.parent
 APART = ROOT / "tools" / "apart"
 LONG = (
+    "tests/ui",
     "tests/fleet/test_reliability.py",
     "tests/test_docs.py",
     "tests/fleet",
-    "tests/ui",
     "tests/lab",
     "tests/notebook",
     "tests/ssh",

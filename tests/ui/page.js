@@ -29,9 +29,9 @@ window.tests = {
   // JupyterLab puts outputs into a page when it has the time to. A kernel may be there before.
   isShown(panel) {
     const isThere = ({ node, model }) => {
-      if (!node.isConnected || !model.outputs?.length) return true;
+      if (!model.outputs?.length) return true;
       const shown = [...node.querySelectorAll(".jp-OutputArea-output")];
-      return shown.length > 0 && shown.every((one) => one.hasChildNodes());
+      return node.isConnected && shown.length > 0 && shown.every((one) => one.hasChildNodes());
     };
     return new Promise((answer) => {
       const look = () => {
