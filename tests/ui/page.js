@@ -15,6 +15,8 @@ window.tests = {
     // The indicator says "idle" before there is a kernel, and what is run then is lost.
     if (!isBusy) await this.answers(kernel);
     await this.isShown(panel);
+    // What is in the window is laid out in the next frame.
+    await Promise.race([this.frames(2), new Promise((answer) => setTimeout(answer, 1000))]);
     this.panels[path] = panel;
     this.told[path] = [];
     this.runs[path] = [];
@@ -24,6 +26,10 @@ window.tests = {
       this.told[path].push({ id: header.msg_id, type: header.msg_type, parent: parent_header.msg_id, channel });
     });
     return panel.id;
+  },
+
+  async frames(number) {
+    for (let at = 0; at < number; at++) await new Promise(requestAnimationFrame);
   },
 
   // JupyterLab puts outputs into a page when it has the time to. A kernel may be there before.

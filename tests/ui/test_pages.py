@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -31,6 +32,8 @@ PICTURES = ROOT / "build" / "ui"
 
 def whole(shown):
     """Say that nothing of it is broken; give its text."""
+    # A cell that was just put into a page is laid out in its next frame.
+    expect(shown).to_have_text(re.compile(r"\S"), use_inner_text=True)
     text = shown.inner_text()
     assert [words for words in BROKEN if words in text] == []
     return text

@@ -1,6 +1,6 @@
 """Kernels without their start: forked from a process that has imported what all of them import.
 
-The tests open a hundred notebooks, and a kernel takes two seconds of a processor to start, most of them for imports.
+The tests open seventy notebooks, and a kernel takes about a second of a processor to start, most of it for imports.
 What is forked runs ipykernel as it is, with the arguments, the folder, the environment and the descriptors that Jupyter
 gave it, as the leader of a session, as Jupyter's own kernels are. It hears the signals that Jupyter sends, is killed
 when what stands for it is, and its status is told. Widgets are imported by each kernel, which they look for meanwhile.
