@@ -1,6 +1,6 @@
 """What 300 nodes of another format cost: load, a second load, an evaluation of all, and one that is broken.
 
-    .venv/bin/python benchmarks/nodes.py [-n NODES] [-r ROUNDS] [--write] [ROW …]
+    .venv/bin/python -m benchmarks.nodes [-n NODES] [-r ROUNDS] [--write] [ROW …]
 
 Each is a configuration of its own, on the practice nixpkgs. Each try is a process of its own, as a command is. Of a try
 are told the seconds on the wall, those of processors (with the programs that it started), how many programs of Nix it
@@ -42,10 +42,6 @@ _BROKEN = 133
 _BUILDS = ("streamed", "unstreamed")
 _SECONDS = 0.1
 """How long the derivation of a node takes."""
-_PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-_BEGIN, _END = "\n<!-- nodes: benchmarks/nodes.py --write -->\n", "<!-- end of nodes -->\n"
-
-
 _HEAD = f"""\
 ## Many nodes of another format
 
@@ -180,10 +176,9 @@ def main() -> None:
     table = _table(tries, given.nodes)
     print(table)
     if given.write:
-        command = f"benchmarks/nodes.py {' '.join(sys.argv[1:])}"
-        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-        load = f"load average {before:.1f} before and {os.getloadavg()[0]:.1f} after"
-        _write(f"{_HEAD}`.venv/bin/python {command}` on {when}, {given.rounds} rounds; {load}.\n\n{table}\n")
+        from benchmarks.written import measured_by, write
+
+        write("nodes", f"{_HEAD}{measured_by('nodes', given.rounds, before)}\n\n{table}\n")
 
 
 def _kind(row: str) -> str:
@@ -198,18 +193,6 @@ def _table(tries: dict[str, list[dict[str, float]]], nodes: int) -> str:
         medians = (statistics.median(one[unit] for one in found) for unit in units)
         lines.append(f"| {ROWS[row]} | {' | '.join(f'{median:.3g}' for median in medians)} |")
     return "\n".join(lines)
-
-
-def section(page: str) -> str:
-    """Return the part of docs/performance.md that this file writes, with its marks; empty where there is none."""
-    inner = page.partition(_BEGIN)[2].partition(_END)[0]
-    return f"{_BEGIN}{inner}{_END}" if inner else ""
-
-
-def _write(text: str) -> None:
-    """Put a text into the page."""
-    page = _PAGE.read_text(encoding="utf-8")
-    _PAGE.write_text(page.replace(section(page), f"{_BEGIN}{text}{_END}"), encoding="utf-8")
 
 
 def _try(row: str, folder: Path) -> dict[str, float]:

@@ -15,8 +15,8 @@ import msgspec
 
 from benchmarks.counts import Soaked
 from benchmarks.harness import Measured, is_reached, nothing_failed, ratio
-from benchmarks.nodes import section
 from benchmarks.setting import ROOT
+from benchmarks.written import sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,8 +67,8 @@ def write(rows: Iterable[Row], folder: Path, file: Path = PAGE) -> None:
     soaked = folder / "soak.json"
     last = msgspec.json.decode(soaked.read_bytes(), type=Soaked) if soaked.exists() else None
     measured = {name: one for name, one in found.items() if one is not None}
-    nodes = section(file.read_text(encoding="utf-8")) if file.exists() else ""
-    file.write_text(text(list(rows), measured) + nodes + soak(last))
+    others = sections(file.read_text(encoding="utf-8")) if file.exists() else ""
+    file.write_text(text(list(rows), measured) + others + soak(last))
 
 
 def read(file: Path) -> Measured | None:

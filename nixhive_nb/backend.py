@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.deployment.stores import store_names
+from nixhive_nb.deployment.stores import store_host, store_names
 from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed, WorkerLost
 from nixhive_nb.hosts import closures, scripts
 from nixhive_nb.hosts.activate import Activation, PathGone
@@ -121,6 +121,7 @@ class NixSsh:
         self._seen = {one.instance: one for one in plan.seen}
         self._facts: dict[str, HostFacts] = {}
         self._links = FabricLinks(connections)
+        self._far = connections.far
         connections.expect(dict.fromkeys(step.instance for step in plan.steps if step.instance))
         self._places = places_in(plan)
         elsewhere = (step for step in plan.steps if step.store and step.kind in ("build", "probe"))
@@ -169,14 +170,20 @@ class NixSsh:
         }
         perform = performers[step.kind]
         for _ in range(_WORKERS):
+            began = time.monotonic()
             try:
                 return await perform(step, tell)
-            except WorkerLost as error:
+            except (WorkerLost, StepFailed) as error:
                 # What changes a host reads back from there how far it came, and goes on; the rest is only done again.
-                if step.kind in CHANGING:
+                if step.kind in CHANGING or not (isinstance(error, WorkerLost) or self._lost_way(step, began)):
                     raise
-                tell.line(f"{error}. It goes on by another, or when that is back.")
+                tell.line(f"{str(error).rstrip('.')}. It goes on by another worker, or when that is back.")
         return await perform(step, tell)
+
+    def _lost_way(self, step: Step, began: float) -> bool:
+        """Return whether Nix moved something over a worker that was lost meanwhile."""
+        host = step.instance or store_host(step.store)
+        return self._far is not None and step.kind in MOVING and self._far.lost_since(host, began)
 
     @property
     def has_left(self) -> bool:
@@ -257,9 +264,24 @@ class NixSsh:
             raise StepFailed(refusals[0])
         try:
             pushed = await self._transfer.push(step, built, tell, sources_of(step, self._pushes))
+        except StepFailed as error:
+            raise self._advised(step, error) from None
+        else:
             return await self._signed(step, pushed, tell) if self._builds.is_unsigned(step.system) else pushed
         finally:
             await self._have_read(step, built)
+
+    def _advised(self, step: Step, error: StepFailed) -> StepFailed:
+        """Return why a push failed, with what helps where workers reach hosts and none is near the store."""
+        host = store_host(step.store)
+        if self._far is None or not host or self._far.carries(host):
+            return error
+        return StepFailed(
+            f"{str(error).rstrip('.')}. No worker is near {host}, so this machine had to reach it: start one that is "
+            f"(nix-hive worker, with --name {host}), or see that ssh {host} works from here.",
+            log=error.log,
+            result=error.result,
+        )
 
     async def _signed(self, step: Step, pushed: Result, tell: Tell) -> Result:
         """Sign what was pushed where it is now, with the key that stays here: it could not be signed here."""

@@ -79,13 +79,6 @@ def diagnose(
     )
 
 
-def carrier_of(work: Workspace, instance: str) -> str:
-    """Return what carries the commands for an instance; nothing where ssh's configuration does not tell."""
-    with swallowed(_log, f"what carries {instance}", HiveError):  # its error says so
-        return work.connections.carrier_of(instance).name
-    return ""
-
-
 class _Examiner:
     """Examines hosts as the probes of a run, and keeps what they said."""
 
@@ -158,14 +151,14 @@ def _examined_last(plan: Plan) -> Plan:
 
 def _ways(work: Workspace, inventory: Inventory, names: Sequence[str], lost: Collection[str]) -> dict[str, WayThere]:
     """Return how each instance is reached; more is told of those that were not."""
-    access = work.access
+    access, connections = work.access, work.connections
     effects = own_effects(inventory, names, access.files, access.resolve)
     ways = {}
     for name in names:
-        target = None
+        target, carrier = None, ""
         with swallowed(_log, f"the way to {name}", HiveError):  # its error says so
-            target = access.resolve.at_once(name)
-        way = WayThere(carrier=carrier_of(work, name), own=tuple(map(str, effects[name])))
+            target, carrier = access.resolve.at_once(name), connections.carrier_of(name).name
+        way = WayThere(carrier=carrier, own=tuple(map(str, effects[name])))
         ways[name] = way if target is None else _way(way, target, is_lost=name in lost)
     return ways
 

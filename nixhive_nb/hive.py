@@ -130,7 +130,7 @@ class Hive:
             picked=picked,
             named_dir=str(places.folder) if state_dir else "",
         )
-        return cls(work).using(on=on, tls=tls) if on is not None else cls(work)
+        return cls(work).using(on=on, tls=tls)
 
     def using(
         self,
@@ -155,6 +155,10 @@ class Hive:
         `MissingProgram` without the extra `nixhive_nb[dask]`, and `ConnectionFailed`.
         """
         work = self._work
+        if tls is not None and not (on or (on is None and work.cluster)):
+            raise OptionError(
+                "--tls has the certificates for --on ADDRESS: name the scheduler as well, or leave it out."
+            )
         if on is not None:
             work = dataclasses.replace(work, cluster=_cluster_at(on, tls) if on != "" else None)
         if work.cluster is not None and password is not None:
@@ -513,8 +517,6 @@ class Hive:
         variable, for what is not text, and for a timeout that is none. An interrupt ends what runs and is raised as
         `RunInterrupted`, whose `frame` has the hosts that were done.
         """
-        if self._work.cluster is not None:
-            raise OptionError("run does not go by workers yet: leave --on out, or run it where the hosts are reached.")
         cut_also((variables or {}).values())
         errand = errand_of(command, script=script, shell=shell, sudo=sudo, variables=variables, stdin=stdin)
         return queries.run_on(self._work, patterns, errand, timeout=timeout, each=each, logs=logs, listener=listener)

@@ -189,11 +189,10 @@ def _backend(
 ) -> NixSsh:
     # The deployment as it was planned from: a file that changes now is for the next plan.
     work.check_there(plan)
-    access = work.access
     return NixSsh(
         work.inventory,
         work.reading.source,
-        access.files,
+        work.files,
         work.connections,
         plan=plan,
         owner=f"{user_name()} ({plan.verb}, plan {plan.digest})",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Plan
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.run.limits import Limits
+    from nixhive_nb.ssh.config import SshFiles
     from nixhive_nb.ssh.pool import Connections
     from nixhive_nb.workers.cluster import Cluster
     from nixhive_nb.workers.far import Afar
@@ -169,11 +170,19 @@ class Workspace:
         connections.far = self._far() if self.cluster is not None else None
         return connections
 
+    @property
+    def files(self) -> SshFiles:
+        """What Nix's ssh reads: where workers reach hosts, what it moves goes by them as well."""
+        files = self.access.files
+        return self._far().files(files) if self.cluster is not None else files
+
     def _far(self) -> Afar:
         assert self.cluster is not None  # noqa: S101 - it was looked at
         if not self.afar or not self.afar[0].serves(self.cluster, self.inventory):
             from nixhive_nb.workers.far import Afar  # noqa: PLC0415 - few commands need it
 
+            for before in self.afar:
+                before.close()
             self.afar[:] = [Afar(self.cluster, self.inventory)]
             left = [name for name in self.inventory.instances if not self.afar[0].carries(name)]
             if left:

@@ -89,6 +89,11 @@ def test_a_build_gives_results_roots_and_state(folder):
     assert read_state(folder / ".hive.state").results == dict(frame["result"])
 
 
+def test_certificates_without_a_scheduler_are_refused(folder):
+    with pytest.raises(OptionError, match="name the scheduler as well"):
+        Hive.load(tls="certs")
+
+
 def test_what_is_built_already_is_present_the_second_time(folder):
     with Hive.load() as hive:
         hive.build("www")

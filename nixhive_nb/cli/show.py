@@ -20,6 +20,8 @@ from nixhive_nb.view.screen import screen_of
 from nixhive_nb.view.terminal import tell_report
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nixhive_nb.commands.session import Value
 
 
@@ -45,11 +47,16 @@ def show(value: Value) -> int:
 def _show_listing(listing: Listing) -> None:
     match listing.form:
         case "json":
-            _print_json(listing.records)
+            _print_rows(listing.records)
         case "csv":
             streams.write(csv_of(listing.frame))
-        case form:
-            _print(listing_text(listing.table, screen_of(), wide=form == "wide"))
+        case "wide":
+            _print(listing_text(listing.table, screen_of(), wide=True))
+        case "table":
+            screen = screen_of()
+            # Whatever reads a pipe gets all rows.
+            is_cut = listing.most and screen.width is not None
+            _print(listing_text(listing.table.cut(listing.most) if is_cut else listing.table, screen))
 
 
 def _show_plan(planned: Planned) -> None:
@@ -94,9 +101,24 @@ def _show_run(ran: Ran) -> int:
     return 1
 
 
+def _print_rows(records: Sequence[object]) -> None:
+    """Print objects as one array, one after the other: the text of many hosts is never there as a whole."""
+    if not records:
+        _print_json([])
+        return
+    for at, row in enumerate(records):
+        text = _json(row).replace("\n", "\n  ")  # JSON has none but between its parts
+        streams.write(f"{',' if at else '['}\n  {text}")
+    _print("\n]")
+
+
 def _print_json(value: object) -> None:
+    _print(_json(value))
+
+
+def _json(value: object) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    _print(text if streams.can_show(text) else json.dumps(value, indent=2))
+    return text if streams.can_show(text) else json.dumps(value, indent=2)
 
 
 def _print(text: str) -> None:

@@ -35,6 +35,7 @@ from nixhive_nb.plan.option_kinds import WholeNumber
 from nixhive_nb.plan.options import OPTIONS
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.text import count_text
+from nixhive_nb.view.plan import few_warnings
 from nixhive_nb.view.tables import systems_table
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def carry_out(
     """Carry out a plan that there is leave for, in the background where that is asked for. `force` as in `Hive`."""
     session = session_of(ctx)
     check_agreed(ctx, plan)
-    for warning in plan.warnings:
+    shown, more = few_warnings(plan)
+    for warning in (*shown, *more):
         session.warn(warning)
     note = session.note(reason)
     if options_of(ctx).get("background"):

@@ -48,6 +48,7 @@ _BY_NAME: dict[str, tuple[Wanted, ...]] = {
     "path": ("nix file",),
     "state": ("file",),
     "state_dir": ("folder",),
+    "tls": ("folder",),
     "file": ("file",),
     "target": ("file",),
     "stdin": ("file",),

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from nixhive_nb.commands.session import Listing
     from nixhive_nb.deployment.targets import Pattern
 
+_MOST_ROWS = 200
+"""How many hosts `doctor` shows in a terminal: those with something amiss stand first."""
+
 
 @click.command()
 @click.argument("path", required=False, callback=not_empty)
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 def load(ctx: click.Context, path: str | None) -> Message:
     """Evaluate the deployment again.
 
-    In a notebook it is kept for the commands that follow.
+    In a notebook it is kept for the commands that follow, and so are the workers of --on, until the next load.
     """
     if path:
         options_of(ctx)["config"] = path
@@ -185,7 +188,8 @@ def doctor(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     amiss the lines to add, ready to copy. Nothing is changed. In a terminal the exit status is 1 where something is.
     """
     found = hive_of(ctx).diagnose(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
-    return listing_of(ctx, doctor_frame(found), doctor_table(found), ok=all(one.ok for one in found))
+    is_well = all(one.ok for one in found)
+    return listing_of(ctx, doctor_frame(found), doctor_table(found), ok=is_well, most=_MOST_ROWS)
 
 
 @click.command()

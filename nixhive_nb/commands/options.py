@@ -120,11 +120,11 @@ def hive_of(ctx: click.Context, *, anew: bool = False) -> Hive:
     return hive
 
 
-def listing_of(ctx: click.Context, frame: pd.DataFrame, table: Table, *, ok: bool = True) -> Listing:
+def listing_of(ctx: click.Context, frame: pd.DataFrame, table: Table, *, ok: bool = True, most: int = 0) -> Listing:
     """Return a listing as a command gives it, in the form that is asked for."""
     from nixhive_nb.commands.session import Listing  # noqa: PLC0415 - see above
 
-    return Listing(frame=frame, table=table, form=form_of(ctx), ok=ok)
+    return Listing(frame=frame, table=table, form=form_of(ctx), ok=ok, most=most)
 
 
 def form_of(ctx: click.Context) -> Form:

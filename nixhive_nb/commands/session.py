@@ -57,6 +57,8 @@ class Listing:
     form: Form = "table"
     ok: bool = True
     """False where the table tells of something that is not as it should be: a terminal then leaves with status 1."""
+    most: int = 0
+    """How many rows of it a terminal shows, the others counted below; 0 for all."""
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -259,6 +261,9 @@ class Session:
         """The folder that was named for journals, outputs, keys and roots; None for the usual one."""
         self.evaluation: dict[str, Any] = {}
         """How the deployment in use is evaluated, as keywords of `Hive.load`."""
+        # The scheduler whose workers reach the hosts of the deployment in use, and its certificates: from `load`.
+        self.workers: tuple[str, str | None] = ("", None)
+        self._told_of: set[str] = set()  # schedulers
         self._hive: Hive | None = None
         self._places: tuple[Path, Path, Path | None] | None = None
         self._warned: tuple[str, ...] = ()
@@ -300,6 +305,12 @@ class Session:
             known = fresh
             self.config, self.state, self.state_dir, self._places = named, state, state_dir, places
             self.evaluation = evaluation
+            self.workers = ("", None)
+        on = options.get("on") or self.workers[0]
+        tls = options.get("tls") or self.workers[1]
+        if on and on not in self._told_of:
+            self._told_of.add(on)
+            self.tell(f"connecting to the workers at {on}")
         limits = msgspec.structs.replace(
             Limits(parallel=self.parallel, carrier=self.carrier),
             **{one.name: options[one.name] for one in LIMITS if options.get(one.name)},
@@ -307,9 +318,11 @@ class Session:
         self._hive = known.using(
             limits=limits,
             show_trace=bool(options.get("show_trace")),
-            on=options.get("on", ""),
-            tls=options.get("tls"),
+            on=on,
+            tls=tls,
         )
+        if anew:
+            self.workers = (on, tls)
         self._see_what_it_starts(self._hive)
         return self._hive
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ PATIENCE = 60.0
 _PAUSE = 1.0
 """Seconds between two attempts to reach it."""
 _WORD_SECONDS = 30
+_BEGINNING = 25.0
+"""Seconds in which a beginning that has come to a host has started what activates there, or has given up."""
 _MOST_TURNS = 8
 """How often at most it may take as long as one `switch-to-configuration`: test, boot, both back, each after another."""
 
@@ -103,6 +106,10 @@ class Activation:
         self._found: RunsAndBoots | None = None
         """What the host ran and booted when nobody else was at work there."""
         self._started = self._ended = self._gone = False
+        self._boot = ""
+        """The boot of the host in which it is to begin."""
+        self._given_up = math.inf
+        """When one that does not begin is given up."""
         self._tested = asyncio.Event()
         self._results: tuple[CheckResult, ...] = ()
         self._last = ""
@@ -124,6 +131,7 @@ class Activation:
         self._root = before.facts.root
         self._by = privilege.elevation(self._elevate, root=self._root, password=self._password)
         self._kept = activation_hash() in before.facts.kept
+        self._boot = before.facts.boot_id
         if not before.is_there:
             raise PathGone(f"{order.path} is not on {order.instance}. Nothing was changed.")
         if not before.is_system:
@@ -182,6 +190,8 @@ class Activation:
             await asyncio.sleep(_PAUSE)
             try:
                 await self._listen(activation.follow(self._order), by=privilege.AS_IT_IS)
+                if self._gone and not self._started:
+                    await self._begin_again()
             except LinkLost as error:  # we had it again
                 _log.info("%s: the activation is followed anew: %s", self._order.instance, error)
                 lost, until = str(error), time.monotonic() + self._order.confirm + PATIENCE
@@ -196,6 +206,25 @@ class Activation:
                 self._check_begun(ended)
                 return
         self._check_begun(await self._listen(activation.begin(self._order, by=self._by), by=self._by))
+
+    async def _begin_again(self) -> None:
+        """Begin what never came to the host. Its id is the same, by which a host begins it once, whatever still comes.
+
+        Not on a host that was restarted since: it may have begun there before.
+        """
+        self._gone = False
+        if not self._boot or (await self._look()).facts.boot_id != self._boot:
+            self._gone = True
+            return
+        if self._given_up == math.inf:
+            self._given_up = time.monotonic() + _BEGINNING
+            self._tell.line("it had not come to the host, and is begun again")
+        try:
+            await self._begin()
+        except StepFailed as error:
+            if time.monotonic() > self._given_up:
+                raise
+            _log.info("%s: the first one may be on its way, and is followed: %s", self._order.instance, error)
 
     def _check_begun(self, ended: RemoteResult) -> None:
         """Raise `StepFailed` for a beginning that ended before the worker was there."""

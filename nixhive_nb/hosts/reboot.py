@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed
+from nixhive_nb.errors import ChecksFailed, HiveError, LinkLost, Locked, StepFailed, WorkerLost
 from nixhive_nb.hosts import activation, privilege
 from nixhive_nb.hosts.activation import HostOutcome, RunsAndBoots
 from nixhive_nb.hosts.checks import complaint, describe, run_checks
@@ -46,6 +46,8 @@ _TURN = 10
 """Seconds that the host waits for others, each time that it is asked to: it must not reboot when we are gone."""
 _SIGNALS = (129, 143)
 """How a session ends that the reboot ends."""
+_LOSSES = 3
+"""How many workers may be lost with the order."""
 _LOOKS = 5
 """How often it may be looked at anew, since somebody changed it between our look and our turn."""
 
@@ -151,6 +153,28 @@ class Reboot:
             waited = True
 
     async def _order(self, before: HostFacts, options: Options, *, wait: int) -> HostOutcome:
+        """Order it, once more where the order was lost with the worker that was to bring it."""
+        for _ in range(_LOSSES):
+            try:
+                return await self._order_once(before, options, wait=wait)
+            except WorkerLost as error:
+                _log.info("%s: looked at in %g s: %s", self._instance, _PAUSE, error)
+                await asyncio.sleep(_PAUSE)
+                if await self._was_ordered(before):
+                    return HostOutcome(name="done", status=0)
+                self._tell.line("the order had not come to the host, and is given again")
+        return await self._order_once(before, options, wait=wait)
+
+    async def _was_ordered(self, before: HostFacts) -> bool:
+        """Return whether the host goes down, or did: whoever reboots it holds its lock until then."""
+        try:
+            now = await self._look()
+        except HiveError:
+            _log.debug("%s: does not answer, as one that goes down", self._instance, exc_info=True)
+            return True
+        return now.boot_id != before.boot_id or bool(now.holder)
+
+    async def _order_once(self, before: HostFacts, options: Options, *, wait: int) -> HostOutcome:
         id_ = secrets.token_hex(8)
         said: list[activation.Word] = []
         by = privilege.elevation(self._elevate, root=before.root, password=self._password)
@@ -174,6 +198,8 @@ class Reboot:
             ended = await self._hosts.kept(self._instance).run(
                 command, seconds=wait + _ORDER_SECONDS, on_line=heard, stdin=by.input(activation.script())
             )
+        except WorkerLost:
+            raise
         except LinkLost:
             # As it should be. It may end the session before it answers, which is no reason to order it twice.
             _log.debug("%s: the link ended, as it should", self._instance, exc_info=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.stores import shown_store
-from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed
+from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed, WorkerLost
 from nixhive_nb.hosts.closures import lacking
 from nixhive_nb.hosts.privilege import NOBODY, elevation
 from nixhive_nb.nix import commands, fetching
@@ -62,7 +62,11 @@ _UNSIGNED = (
 )
 _UNREACHED = "cannot connect to"
 """What Nix says of a store that it does not reach by ssh."""
-_COMPLAINT = re.compile(r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)")
+_COMPLAINT = re.compile(
+    r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)|_percent_expand: "
+)
+_REFUSED = re.compile(r"Permission denied \(|_percent_expand: ")
+_BY_SSH = ". Nix copies by ssh, whatever carries commands: `nix-hive ssh HOST true` shows what keeps it out"
 _KEPT_LINES = 500
 """How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
 _SEE_SECONDS = 120
@@ -361,6 +365,8 @@ class Transfer:
 
         try:
             status = await self._on(where, command, seconds=_FETCHING, on_line=heard)
+        except WorkerLost:
+            raise  # another one has it fetch
         except (NoAnswer, LinkLost) as error:
             _log.debug("having %s fetch", where.host, exc_info=True)
             return str(error)
@@ -542,6 +548,8 @@ def _why_copy(said: Iterable[str], log: NixLog) -> str:
     text = " ".join((theirs or log.errors or ["it said nothing"])[-1].removeprefix("error: ").split())[:300]
     if _UNKNOWN in text:
         return f"{text}. The Nix of this machine knows no such kind of store. For s3:// it has to be built with S3"
+    if _REFUSED.search(text):
+        return f"{text.removesuffix('.')}{_BY_SSH}"
     return f"{text}{_UNSIGNED if any(_SIGNATURE.search(line) for line in (*log.errors, *lines)) else ''}"
 
 

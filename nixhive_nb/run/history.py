@@ -20,6 +20,7 @@ from nixhive_nb.plan.sound import flaw_of
 from nixhive_nb.plan.step import CHANGING
 from nixhive_nb.run.journal import RUNS, End, Head, is_locked
 from nixhive_nb.run.report import Tally
+from nixhive_nb.util.collecting import collected_seldom
 from nixhive_nb.util.files import make_folder
 from nixhive_nb.util.suggest import near
 from nixhive_nb.util.swallowed import swallowed
@@ -158,6 +159,7 @@ def find(folder: Path, run: str = "") -> RunEntry:
     raise OptionError(f"There is no run '{run}'.{hint} The last ones are {_names(every)}.")
 
 
+@collected_seldom()
 def report_of(entry: RunEntry) -> Report:
     """Return the report of a run; without log lines, which stand in files of their own.
 

@@ -42,6 +42,8 @@ KEPT = 200
 """How many journals are kept."""
 _SYNC_SECONDS = 0.1
 """Each line is with the kernel at once; ends of steps that come together go to the disk together."""
+_LONG = 2**20
+"""From so many bytes on a line is not copied to be written."""
 _SYNC_SHARE = 20
 """A disk that takes long (Nix writes to it as well) may hold up the engine for one part in so many."""
 
@@ -130,9 +132,7 @@ class Journal:
         except OSError as error:  # a file system that cannot
             journal._fail(file, error)
         known = {name: getattr(header, name) for name in header.__struct_fields__}
-        journal._write(
-            Head(format=FORMAT, run=run, time=now, digest=plan.digest, plan=msgspec.Raw(_encoded(plan)), **known)
-        )
+        journal._write(Head(format=FORMAT, run=run, time=now, digest=plan.digest, plan=_encoded_plan(plan), **known))
         journal._sync()
         return journal
 
@@ -178,16 +178,19 @@ class Journal:
         return log_file(self.path, instance)
 
     def _write(self, line: msgspec.Struct, *, last: bool = False) -> None:
-        data = _encoded(line) + b"\n"
+        data = _encoded(line)
         with self._guard:
             if self._over:
                 return
             self._over = last
-            rest = b"\n" + data if self._torn else data
+            # The end of what was torn, and the line, which may be too long to be copied for its own end.
+            parts = (*([b"\n"] if self._torn else []), *([data, b"\n"] if len(data) > _LONG else [data + b"\n"]))
             self._torn = True
             try:
-                while rest:
-                    rest = rest[self._stream.write(rest) :]
+                for part in parts:
+                    rest = memoryview(part)
+                    while rest:
+                        rest = rest[self._stream.write(rest) :]
             except OSError as error:
                 self._fail(self.path, error)
             else:
@@ -243,17 +246,45 @@ def is_locked(file: Path) -> bool:
 
 
 def _encoded(value: msgspec.Struct) -> bytes:
-    return msgspec.json.encode(_without_secrets(msgspec.to_builtins(value, builtin_types=(msgspec.Raw,))))
+    return _encoded_by(value, _Redacted())
 
 
-def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - what JSON is made of
+def _encoded_plan(plan: Plan) -> msgspec.Raw:
+    """Encode a plan bit by bit: as a whole, one of a hundred thousand hosts would take a gigabyte meanwhile."""
+    redacted = _Redacted()
+    parts = {name: getattr(plan, name) for name in plan.__struct_fields__}
+    return msgspec.Raw(
+        msgspec.json.encode(
+            {
+                name: msgspec.Raw(b"[%b]" % b",".join(_encoded_by(one, redacted) for one in part))
+                if isinstance(part, tuple)
+                else msgspec.Raw(_encoded_by(part, redacted))
+                for name, part in parts.items()
+            }
+        )
+    )
+
+
+class _Redacted(dict[str, str]):
+    """Each text without secrets. Most texts of a plan stand there thousands of times."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = plain = redact(text)
+        return plain
+
+
+def _encoded_by(value: object, redacted: _Redacted) -> bytes:
+    return msgspec.json.encode(_without_secrets(msgspec.to_builtins(value, builtin_types=(msgspec.Raw,)), redacted))
+
+
+def _without_secrets(value: Any, redacted: _Redacted) -> Any:  # noqa: ANN401 - what JSON is made of
     match value:
         case str():
-            return redact(value)
+            return redacted[value]
         case dict():
-            return {name: _without_secrets(one) for name, one in value.items()}
+            return {name: _without_secrets(one, redacted) for name, one in value.items()}
         case list() | tuple():
-            return [_without_secrets(one) for one in value]
+            return [_without_secrets(one, redacted) for one in value]
     return value
 
 

@@ -33,6 +33,7 @@ class Access:
     def __init__(self, inventory: Inventory) -> None:
         """Write the files; nothing is opened before it is used."""
         self._made_for = _ssh_facts(inventory)
+        self._served = inventory
         self._stamp = stamp(inventory)
         folder = private_folder()
         inventory = with_aliases(inventory, folder)
@@ -60,7 +61,14 @@ class Access:
         return self._is_made_for(inventory) and self._is_whole()
 
     def _is_made_for(self, inventory: Inventory) -> bool:
-        return self._made_for == _ssh_facts(inventory) and self._stamp == stamp(inventory)
+        if self._stamp != stamp(inventory) or self._made_for[0] != _ssh_variables():
+            return False
+        # One that was looked at is as it was: of ten thousand hosts it is asked for each.
+        if inventory is not self._served:
+            if self._made_for != _ssh_facts(inventory):
+                return False
+            self._served = inventory
+        return True
 
     def _is_whole(self) -> bool:
         """See that the files are there, and make them anew where somebody has cleaned up."""
@@ -74,6 +82,10 @@ class Access:
 
 def _ssh_facts(inventory: Inventory) -> list[tuple[object, ...]]:
     return [
-        (os.environ.get(NIX_SSHOPTS, ""),),
+        _ssh_variables(),
         *((one.name, one.ssh, one.host_keys, one.host_cas, one.carrier) for one in inventory.instances.values()),
     ]
+
+
+def _ssh_variables() -> tuple[object, ...]:
+    return (os.environ.get(NIX_SSHOPTS, ""),)

@@ -23,7 +23,7 @@ import msgspec
 
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.errors import ConnectionFailed, OptionError
-from nixhive_nb.ssh.own_files import read_options, refused_by_ssh
+from nixhive_nb.ssh.own_files import home, read_options, refused_by_ssh
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ LogLevel ERROR
 """
 _NEWER = {"SessionType": "default", "StdinNull": "no", "ForkAfterAuthentication": "no"}
 """What would keep a command from its input or output. An ssh before 8.7 does not know them: then nobody says them."""
+_CHANNELS, _IGNORED = "channeltimeout", "ignoreunknown"
+"""What would end a copy that rests, and how somebody says it whose ssh may be too old to know it."""
 # What hosts say is read: it is not to come in the language of whoever works here.
 _LAST = f"""\
 
@@ -160,10 +162,10 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
     texts = {
         **{place: render_known_hosts(inventory, place) for place in _known_hosts_files(inventory, known_hosts)},
         names["config"]: config,
-        names["batch"]: render_batch(config, newer=_newer(config, extends)),
+        names["batch"]: render_batch(config, newer=_undone(config, extends)),
     }
     for path, text in texts.items():
-        _write(path, text)
+        write_new_text(path, text)
     left_out = [f"{path} is left out of our ssh configuration: {why}." for path, why in refused.items()]
     return SshFiles(
         folder=folder, **names, extends=extends, texts=texts, warnings=tuple(left_out + ([unused] if unused else []))
@@ -186,7 +188,7 @@ def restore(files: SshFiles) -> None:
         if files.folder in _locks:
             _hold(files.folder)
         for path in gone:
-            _write(path, files.texts[path])
+            write_new_text(path, files.texts[path])
     except OSError as error:
         raise ConnectionFailed(
             f"The folder of our ssh configuration, {files.folder}, is gone and cannot be made anew: {error.strerror}. "
@@ -222,17 +224,23 @@ def include_lines(files: Iterable[Path]) -> list[str]:
 def render_batch(config: str, newer: Iterable[str] = ()) -> str:
     """Return the text of `batch`, which is that of `config` for programs.
 
-    `newer`: the keywords among those of ssh 8.7 that have to be undone.
+    `newer`: lines that undo what an older ssh does not know.
     """
-    return _FIRST + "".join(f"{name} {_NEWER[name]}\n" for name in newer) + config + _LAST
+    return _FIRST + "".join(f"{line}\n" for line in newer) + config + _LAST
 
 
-def _newer(config: str, extends: Sequence[Path]) -> list[str]:
-    """Return the keywords of a newer ssh that somebody says, or may say where we cannot read it."""
-    said = read_options(extends)
-    words = {keyword for keyword, _ in said} if said is not None else {name.lower() for name in _NEWER}
-    words |= {line.split(maxsplit=1)[0].lower() for line in config.splitlines() if line.strip()}
-    return [name for name in _NEWER if name.lower() in words]
+def _undone(config: str, extends: Sequence[Path]) -> list[str]:
+    """Return lines that undo what only a newer ssh knows, where somebody says it, or may since we cannot read it."""
+    ours = [tuple(line.split(maxsplit=1)) for line in config.splitlines() if line.strip()]
+    known = [(words[0].lower(), words[-1]) for words in ours]
+    theirs = read_options(extends)
+    said = {keyword for keyword, _ in (*known, *(theirs or ()))}
+    lines = [f"{name} {value}" for name, value in _NEWER.items() if theirs is None or name.lower() in said]
+    if _CHANNELS in said:
+        # Of two such lines the first one counts: it has all.
+        ignored = [value.strip('"') for keyword, value in (*known, *(theirs or ())) if keyword == _IGNORED]
+        lines += [f"IgnoreUnknown {','.join([*ignored, _CHANNELS])}", "ChannelTimeout none"]
+    return lines
 
 
 def _of_environment(text: str) -> tuple[SshOptions, str]:
@@ -283,9 +291,14 @@ def host_key_alias(instance: Instance) -> str:
 
 
 def default_user_files() -> list[Path]:
-    """Return the configurations of the user and of the system, as far as they exist."""
-    paths = [os.path.expanduser("~/.ssh/config"), _SYSTEM_CONFIG]  # noqa: PTH111 - pathlib fails where there is no home
-    return [Path(path) for path in paths if os.access(path, os.R_OK)]
+    """Return the configurations of the user and of the system, as far as they exist.
+
+    That of the user is below HOME; where none is there, as in jobs of CI with a HOME of their own, it is the one that
+    OpenSSH reads, which looks at no HOME.
+    """
+    homes = dict.fromkeys((os.environ.get("HOME") or home(), home()))
+    own = [path for path in (f"{one}/.ssh/config" for one in homes) if os.access(path, os.R_OK)]
+    return [Path(path) for path in (*own[:1], _SYSTEM_CONFIG) if os.access(path, os.R_OK)]
 
 
 def nix_ssh_opts(files: SshFiles) -> str:
@@ -334,7 +347,8 @@ def _has_blank(text: str) -> bool:
     return any(letter.isspace() for letter in text)
 
 
-def _write(path: Path, text: str) -> None:
+def write_new_text(path: Path, text: str) -> None:
+    """Write a file whole, unless it holds that text already."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

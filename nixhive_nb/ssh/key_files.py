@@ -32,6 +32,8 @@ _MOST = 1024 * 1024
 """How much of a file is read, in bytes."""
 _MAGIC = b"openssh-key-v1\x00"
 _BEGIN = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----\s*$", re.MULTILINE)
+_FIRST, _END = b"-----BEGIN OPENSSH PRIVATE KEY-----\n", b"\n-----END OPENSSH PRIVATE KEY-----\n"
+"""How a key of OpenSSH's own begins and ends for OpenSSH, to the byte."""
 _OF_HARDWARE = "sk-"
 _KINDS: dict[str, type[paramiko.PKey]] = {
     "ssh-ed25519": paramiko.Ed25519Key,
@@ -93,12 +95,12 @@ def certificate_in(path: Path) -> Certificate | None:
 
 
 def public_half(path: Path) -> HostKey | None:
-    """Return the public key that belongs to a file: what it says of itself, or what stands beside it in `FILE.pub`."""
-    for place in (path, path.with_name(path.name + ".pub")):
-        held = read_key_file(place)
-        if held is not None and held.public is not None:
-            return held.public
-    return None
+    """Return the public key that OpenSSH takes for that of a file: what stands in `FILE.pub` goes before its own."""
+    own = read_key_file(path)
+    if own is not None and own.public is not None and not (own.private or own.is_locked or own.problem):
+        return own.public  # it is a public one itself
+    beside = read_key_file(path.with_name(path.name + ".pub"))
+    return next((held.public for held in (beside, own) if held is not None and held.public is not None), None)
 
 
 @functools.lru_cache(maxsize=256)
@@ -124,7 +126,7 @@ def _held(data: bytes) -> KeyFile:
         return KeyFile(public=public, problem="" if public else "it holds no key")
     words = found[1].decode()
     if words == "OPENSSH PRIVATE KEY":
-        return _held_by_openssh(data[found.end() :])
+        return _held_by_openssh(data)
     if words == "ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in data:
         return KeyFile(is_locked=True)
     if words in _KINDS:
@@ -152,10 +154,12 @@ def _header(body: bytes) -> tuple[str, HostKey]:
     return cipher, HostKey(Reader(blob).text(), blob)
 
 
-def _held_by_openssh(rest: bytes) -> KeyFile:
+def _held_by_openssh(data: bytes) -> KeyFile:
+    begin, _, rest = data.partition(_FIRST)
+    if begin or _END not in rest:
+        return KeyFile(problem=_unread(data))
     try:
-        body = base64.b64decode(b"".join(rest.partition(b"-----END")[0].split()), validate=True)
-        cipher, public = _header(body)
+        cipher, public = _header(base64.b64decode(b"".join(rest.partition(_END)[0].split()), validate=True))
     except (Malformed, binascii.Error) as error:
         _log.debug("a private key that cannot be read", exc_info=True)
         return KeyFile(problem=f"it is a broken private key ({error})")
@@ -166,6 +170,15 @@ def _held_by_openssh(rest: bytes) -> KeyFile:
     known = public.kind in _KINDS
     problem = "" if known else f"it is of the kind {one_line(public.kind, 60)!r}"
     return KeyFile(public=public, private=public.kind if known else "", problem=problem)
+
+
+def _unread(data: bytes) -> str:
+    """Return why ssh does not read a file in which there is a key of its own."""
+    if b"\r\n" in data:
+        return "ssh reads no key whose lines end with CRLF: `dos2unix FILE` mends it"
+    if not data.startswith(_FIRST):
+        return "ssh reads no key with anything before its first line or beside it, not even a blank"
+    return "ssh reads no key whose last line is missing, or has no line feed at its end (`echo >>FILE` adds one)"
 
 
 @functools.lru_cache(maxsize=64)

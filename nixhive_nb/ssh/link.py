@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from nixhive_nb.ssh.call import Call
+
 
 class RemoteResult(msgspec.Struct, frozen=True, kw_only=True):
     """A command that ended on a host."""
@@ -75,6 +77,21 @@ class FarLinks(Protocol):
 
     def carries(self, instance: str) -> bool:
         """Return whether an instance is reached so."""
+
+    def run(
+        self,
+        instance: str,
+        command: str,
+        *,
+        timeout: float | None,
+        stdin: bytes,
+        on_call: Callable[[Call], None] | None,
+        ending: bytes,
+    ) -> RemoteResult:
+        """Run a command once and wait for its end, heard by its call; blocks. Raises as `HostLink.run`."""
+
+    def lost_since(self, instance: str, moment: float) -> bool:
+        """Return whether what Nix moves lost its way to an instance since a moment of the monotonic clock."""
 
     def kept(self, instance: str, here: Callable[[], str]) -> HostLink:
         """Return the connection that is kept there from command to command."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from paramiko.pkey import PublicBlob
 
 from nixhive_nb.ssh.certificates import is_certificate
 from nixhive_nb.ssh.key_files import certificate_in, load_private, public_half, read_key_file
+from nixhive_nb.ssh.own_files import home
 from nixhive_nb.ssh.public_keys import HostKey
 from nixhive_nb.ssh.transport import use_agent
 from nixhive_nb.ssh.wire import Malformed
@@ -34,6 +36,7 @@ _AGENT_TIMEOUT = 60
 _LIST_TIMEOUT = 10
 """Seconds for it to say which keys it has, which asks nobody: one that hangs is passed over then."""
 _BY_KEY = "publickey"
+_ACCEPTED = "PubkeyAcceptedAlgorithms"
 _OF_HARDWARE = "sk-"
 _HELD = " (agent"
 _CERTIFIED = " with its certificate"
@@ -79,6 +82,12 @@ class _Offer(msgspec.Struct, frozen=True):
         """What the host sees of it: the public key, or the certificate."""
         certificate = self.key.public_blob
         return bytes(certificate.key_blob) if certificate is not None else self.key.asbytes()
+
+    @property
+    def kind(self) -> str:
+        """Its type, or that of the certificate."""
+        certificate = self.key.public_blob
+        return str(certificate.key_type if certificate is not None else self.key.get_name())
 
 
 class TakenKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,11 +186,23 @@ class KeyLogin:
             if offer.shown in offered:
                 continue
             offered.add(offer.shown)
+            if not self._may_be_shown(offer):
+                continue
             if offer.name.endswith(_TOUCHED):
                 touched.append(offer)
             else:
                 yield offer
         yield from touched
+
+    def _may_be_shown(self, offer: _Offer) -> bool:
+        """Return whether ssh's list of algorithms has one for a key; an empty list has all."""
+        accepted = self._target.algorithms.get(_ACCEPTED, ())
+        kind = offer.kind
+        fitting = {kind.replace("ssh-rsa", "rsa-sha2-512"), kind.replace("ssh-rsa", "rsa-sha2-256"), kind}
+        if not accepted or not fitting.isdisjoint(accepted):
+            return True
+        self._unusable.append(f"{offer.name} is not tried: {_ACCEPTED} of its ssh options does not have {kind}")
+        return False
 
     def _in_order(self, agent: Sequence[AgentKey]) -> Iterator[_Offer]:
         named = [found for path in self._target.certificate_files if (found := self._certificate(path, is_named=True))]
@@ -234,10 +255,18 @@ class KeyLogin:
             self._unusable.append(f"{path} cannot be used: {file.problem}")
         elif file.private:
             try:
-                yield _Offer(load_private(path, file.private), str(path))
+                key = load_private(path, file.private)
             except (OSError, ValueError) as error:
                 _log.debug("%s: key %s", self._target, path, exc_info=True)
                 self._unusable.append(f"{path} cannot be used ({strip_control(str(error)) or type(error).__name__})")
+                return
+            if public is None or key.asbytes() == public.blob:
+                yield _Offer(key, str(path))
+            else:
+                self._unusable.append(
+                    f"{path} is not used, as ssh does not use it: {path}.pub beside it is that of another key. "
+                    f"`ssh-keygen -y -f {path} >{path}.pub` writes the right one"
+                )
 
     def _why(self) -> str:
         user = self._target.user
@@ -252,6 +281,8 @@ class KeyLogin:
         parts.extend(f"{text}." for text in self._unusable)
         if not self._refused and not self._locked:
             parts.append("There was no key to try: name one with IdentityFile, or add one to ssh-agent.")
+            if os.environ.get("HOME", home()) != home():
+                parts.append(f"ssh takes {home()} for `~`, whatever HOME says.")
         return " ".join(parts)
 
     def _wrong_type(self, allowed: Sequence[str]) -> str:
@@ -297,10 +328,8 @@ def _copied(key: paramiko.PKey) -> paramiko.PKey:
 
 
 def _taken(offer: _Offer) -> TakenKey:
-    certificate = offer.key.public_blob
-    kind = certificate.key_type if certificate is not None else offer.key.get_name()
     return TakenKey(
-        kind=strip_control(str(kind)),
+        kind=strip_control(offer.kind),
         name=offer.name.partition(_HELD)[0].partition(_CERTIFIED)[0],
         is_held=isinstance(offer.key, AgentKey),
     )

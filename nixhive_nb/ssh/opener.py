@@ -17,6 +17,7 @@ from nixhive_nb.ssh.fabric_login import FabricLogin
 from nixhive_nb.ssh.guest import Dropped, Guest, Unfit, WayLost
 from nixhive_nb.ssh.jump import Jumps
 from nixhive_nb.ssh.openssh_login import OpensshLogin
+from nixhive_nb.ssh.way_in import way_in
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.opened import Opened
     from nixhive_nb.ssh.resolve import Resolver, SshTarget
     from nixhive_nb.ssh.watchdog import Watchdog
+    from nixhive_nb.ssh.way_in import WayIn
 
 _log = logging.getLogger(__name__)
 _TRIES = 10
@@ -132,6 +134,12 @@ class Opener:
     def address(self, name: str) -> str:
         """Return the host name or address that a host is reached by. Raises `ConnectionFailed`."""
         return self._resolve(name).hostname
+
+    def way_in(self, name: str, attempt: Attempt) -> WayIn:
+        """Connect to the ssh server of a host, and log in to none. Raises `ConnectionFailed`."""
+        target = self._resolve(name)
+        through = self._jumps.socket(target, attempt.cancelled.is_set) if target.jumps else None
+        return way_in(target, through, self._limits.connect_timeout or target.connect_timeout)
 
     def close(self) -> None:
         """End the jump processes, and what OpenSSH has for its connections."""

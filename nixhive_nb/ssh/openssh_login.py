@@ -159,5 +159,13 @@ def _explain(target: SshTarget, lines: Sequence[str], seconds: float, *, late: b
     if "Connection refused" in text:
         return ConnectionFailed(f"{target} refuses the connection: no ssh server listens there.", log=lines)
     if any(word in text for word in _HUNG_UP):
-        return Dropped(f"it hung up before the login. {MANY} OpenSSH says: {words}")
+        return _hung_up(target, lines, words)
     return ConnectionFailed(f"{target} is not reached by OpenSSH, which says: {words}", log=lines)
+
+
+def _hung_up(target: SshTarget, lines: Sequence[str], words: str) -> Exception:
+    """Return the exception for a login that ended before it began: what a ProxyCommand says is no word of the host."""
+    told = [line for line in lines if not any(word in line for word in _HUNG_UP)]
+    if told and target.proxy_command:
+        return ConnectionFailed(f"{target}: Its ProxyCommand says: {one_line(told[-1], _MOST_WORDS)}", log=lines)
+    return Dropped(f"it hung up before the login. {MANY} OpenSSH says: {words}")

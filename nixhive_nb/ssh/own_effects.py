@@ -74,20 +74,23 @@ def own_effects(
 def differences(without: str, with_them: str) -> tuple[OwnEffect, ...]:
     """Return what differs between two answers of `ssh -G`, by keyword."""
     before, now = _options(without), _options(with_them)
-    return tuple(
-        OwnEffect(keyword, now.get(keyword, ""), before.get(keyword, ""))
-        for keyword in sorted({*before, *now} - {*_NO_EFFECT})
-        if before.get(keyword, "") != now.get(keyword, "")
-    )
+    changed = sorted(one for one in {*before, *now} - {*_NO_EFFECT} if before.get(one) != now.get(one))
+    found = (OwnEffect(one, _shown(one, now.get(one, ())), _shown(one, before.get(one, ()))) for one in changed)
+    return tuple(one for one in found if one.value != one.without)
 
 
-def _options(text: str) -> dict[str, str]:
+def _options(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         keyword, _, value = line.partition(" ")
-        # What is set may be a secret; its name is none.
-        found.setdefault(keyword, []).append(value.partition("=")[0] if keyword == "setenv" else redact(value))
-    return {keyword: one_line(", ".join(values), _MOST) for keyword, values in found.items()}
+        found.setdefault(keyword, []).append(value)
+    return found
+
+
+def _shown(keyword: str, values: Sequence[str]) -> str:
+    # What is set may be a secret; its name is none.
+    told = (value.partition("=")[0] if keyword == "setenv" else redact(value) for value in values)
+    return one_line(", ".join(told), _MOST)
 
 
 def expired(identities: Iterable[Path]) -> tuple[tuple[str, str], ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
+import pwd
 import re
 import stat
 from pathlib import Path
@@ -20,6 +22,20 @@ _NOT_PLAIN = re.compile(r"[#\"\\$%]")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _DEEPEST = 16
 """How deep ssh follows Include."""
+
+
+def home() -> str:
+    """Return the home folder that OpenSSH takes for `~` and `%d`: that of the user database, whatever HOME says."""
+    with contextlib.suppress(KeyError):  # a container may have no entry for its user
+        return pwd.getpwuid(os.getuid()).pw_dir
+    return os.environ.get("HOME", "/")
+
+
+def expanded(path: str) -> str:
+    """Return a path whose leading `~` is replaced as OpenSSH does it."""
+    if path.partition("/")[0] == "~":
+        return f"{home()}{path[1:]}"
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib fails for a user whom nobody knows
 
 
 def read_options(files: Iterable[Path], depth: int = 0) -> list[tuple[str, str]] | None:
@@ -75,6 +91,7 @@ def refused_by_ssh(file: Path, depth: int = 0) -> str:
 def _included(value: str) -> list[Path]:
     found: list[Path] = []
     for word in value.split():
+        # Of all that ssh reads, HOME counts for these alone: the C library looks for them.
         name = os.path.expanduser(word)  # noqa: PTH111 - pathlib fails where there is no home
         # ssh looks for a relative one in the folder of the user, or in that of the system.
         names = [name] if name.startswith("/") else [f"{os.path.expanduser('~')}/.ssh/{name}", f"/etc/ssh/{name}"]  # noqa: PTH111

@@ -20,7 +20,7 @@ from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.attempt import Cancelled, Slot
 from nixhive_nb.ssh.config import restore
 from nixhive_nb.ssh.ears import waited
-from nixhive_nb.ssh.guest import LinkLimits
+from nixhive_nb.ssh.guest import LinkLimits, WayLost
 from nixhive_nb.ssh.host_keys import lines_of
 from nixhive_nb.ssh.opener import Opener
 from nixhive_nb.ssh.pooled import PooledHost
@@ -147,6 +147,10 @@ class Connections:
         Raises `ConnectionFailed` (`HostKeyError`) when the command was not sent, `LinkLost` when it did not come to
         its end, or that is not known.
         """
+        far = self.far
+        if far is not None and far.carries(instance):
+            data = stdin.encode() if isinstance(stdin, str) else stdin or b""
+            return far.run(instance, command, timeout=timeout, stdin=data, on_call=on_call, ending=ending)
         return waited(
             self._sender.run(
                 self._host(instance),
@@ -225,6 +229,14 @@ class Connections:
     def _dial(self, through: PooledHost, host: str, port: int, seconds: float) -> Channel:
         with through.in_use():
             return self._log_in(through).dial(host, port, seconds)
+
+    def way_in(self, instance: str) -> Channel:
+        """Connect to the ssh server of an instance, for an ssh elsewhere that logs in. Raises `ConnectionFailed`."""
+        with self._beside(instance, urgent=False) as host:
+            try:
+                return self._opener.way_in(instance, host.attempt)
+            except (Cancelled, WayLost):
+                raise ConnectionFailed(f"{instance}: given up before it was connected.") from None
 
     def carry(self, wanted: Wanted, tell: Callable[[str], None]) -> None:
         """Have all hosts carried as is `wanted` from here on; `tell` takes a line of what a login has shown of that.

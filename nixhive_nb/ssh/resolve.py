@@ -17,11 +17,12 @@ import msgspec
 
 from nixhive_nb.deployment.ways import Circle, Hop, MalformedJump, read_hops, way_to
 from nixhive_nb.errors import ConnectionFailed, TookTooLong
+from nixhive_nb.ssh.own_files import expanded, home
 from nixhive_nb.util import process, said
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from nixhive_nb.ssh.alike import Alike, Kin
 
@@ -171,7 +172,8 @@ class Resolver:
 
 def _ask(config: Path, name: str) -> str:
     try:
-        done = process.run(["ssh", "-F", str(config), "-G", "--", name], timeout=_TIMEOUT)
+        # With a command, as all that we do has one: `Match sessiontype` tells that from a shell.
+        done = process.run(["ssh", "-F", str(config), "-G", "--", name, "true"], timeout=_TIMEOUT)
     except TookTooLong:
         raise ConnectionFailed(
             f"{name}: ssh does not finish reading its configuration ({config}): a `Match exec` that hangs?"
@@ -220,7 +222,7 @@ def parse(name: str, text: str) -> SshTarget:
         environment=_variables(options.get("setenv", ())),
         address_family=one.get("addressfamily", "any"),
         bind_address=_value(one, "bindaddress"),
-        asks=_asks(one, hostname),
+        asks=(*_asks(one, hostname), *_unknown(options, tokens)),
         algorithms=_algorithms(tuple(one.get(name.lower(), "") for name in _LISTS)),
     )
 
@@ -240,6 +242,8 @@ _ASKED = {
 """What OpenSSH alone honours, and what `ssh -G` says of each where nothing of it is asked for."""
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 _OF_LOCAL = "NoHostAuthenticationForLocalhost"
+_EXPANDED = ("IdentityFile", "CertificateFile", "IdentityAgent", "UserKnownHostsFile", "ProxyCommand")
+"""The options in whose values OpenSSH replaces tokens and variables."""
 _LISTS = ("Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms", "PubkeyAcceptedAlgorithms")
 
 
@@ -248,7 +252,21 @@ def _asks(one: Mapping[str, str], hostname: str) -> tuple[str, ...]:
     asked = [name for name, unset in _ASKED.items() if one.get(name.lower(), "").lower() not in unset]
     if one.get(_OF_LOCAL.lower()) == "yes" and _LOCAL.fullmatch(hostname):
         asked.append(_OF_LOCAL)
+    if (ways := one.get("preferredauthentications", "")) and "publickey" not in ways.split(","):
+        asked.append("PreferredAuthentications")
     return tuple(asked)
+
+
+def _unknown(options: Mapping[str, Sequence[str]], tokens: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what stands in the options that is to be replaced by what only OpenSSH knows, or nobody."""
+    return tuple(
+        f"{found[0]} in {name}"
+        for name in _EXPANDED
+        for value in options.get(name.lower(), ())
+        for found in _TOKEN.finditer(value)
+        if (found[1] and found[1] not in tokens)
+        or (found[2] and name != "ProxyCommand" and found[2] not in os.environ)  # the shell replaces those of a command
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -288,7 +306,7 @@ def _tokens(name: str, hostname: str, port: int, user: str, alias: str) -> dict[
     machine = socket.gethostname()
     return {
         "%": "%",
-        "d": os.path.expanduser("~"),  # noqa: PTH111 - pathlib fails where there is no home
+        "d": home(),
         "h": hostname,
         "i": str(os.getuid()),
         "k": alias or name,
@@ -309,8 +327,8 @@ def _expand(text: str, tokens: Mapping[str, str], *, for_shell: bool = False) ->
             return tokens.get(found[1], found[0])
         return found[0] if for_shell else os.environ.get(found[2], "")
 
-    expanded = _TOKEN.sub(replaced, text)
-    return expanded if for_shell else os.path.expanduser(expanded)  # noqa: PTH111 - see above
+    filled = _TOKEN.sub(replaced, text)
+    return filled if for_shell else expanded(filled)
 
 
 def _agent(value: str, tokens: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ _COLUMNS = (
     Column("address", wide=True),
     Column("own ssh configuration", wide=True, prose=True),
 )
+_ITS_ADDRESS = re.compile(r"(?: \([^()]*\))?(?:: | )")
 _NAMED = 5
 _MOST_LINES = 60
 """How many lines one shortcoming of many hosts shows; the table has all."""
@@ -162,7 +163,8 @@ def _snippets(found: Iterable[Diagnosis]) -> Iterable[Snippet]:
 
 def _of_any(instance: str, text: str) -> str:
     """Return what is said of an instance without its name and address: with them it begins where it was not reached."""
-    return re.sub(rf"^{re.escape(instance)}(?: \([^()]*\))?(?:: | )", "", text)
+    found = _ITS_ADDRESS.match(text, len(instance)) if text.startswith(instance) else None
+    return text[found.end() :] if found else text
 
 
 def _own_notes(found: Iterable[Diagnosis]) -> Iterable[Cell]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Row = InstanceRow | SystemRow
 
+WARNINGS = 20
+"""How many warnings are shown where space is short: there may be one for each instance."""
 _PLACES = 3
 """How many places that build, and how many relays, are named in a line."""
 _ATTENTION = ("unreachable", "broken", "refused", "act", "nothing")
@@ -61,8 +63,19 @@ def plan_listing(plan: Plan, *, most: int | None = None) -> Table:
         ways=tuple(plan_ways(plan)),
         columns=columns,
         sections=listing([_row(plan, row, split=split, elsewhere=is_elsewhere) for row in shown]),
-        notes=(*rest, *(Cell(f"warning: {strip_control(warning)}", "warn") for warning in plan.warnings)),
+        notes=(*rest, *(Cell(text, "warn") for text in _warned(plan, most))),
     )
+
+
+def few_warnings(plan: Plan) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the warnings of a plan as far as a page holds them, and a line that counts the others, if any."""
+    more = len(plan.warnings) - WARNINGS
+    return plan.warnings[:WARNINGS], [f"… and {count_text(more, 'more warning')}"] if more > 0 else []
+
+
+def _warned(plan: Plan, most: int | None) -> list[str]:
+    shown, more = (plan.warnings, ()) if most is None else few_warnings(plan)
+    return [*(f"warning: {strip_control(warning)}" for warning in shown), *more]
 
 
 def plan_rows(plan: Plan) -> Sequence[Row]:

@@ -8,6 +8,7 @@ import msgspec
 
 from nixhive_nb.plan.facts import Wanted
 from nixhive_nb.plan.placing import built_at, refused_places
+from nixhive_nb.util.collecting import collected_seldom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,7 @@ def system_rows(plan: Plan) -> tuple[SystemRow, ...]:
     return tuple(_system_row(name, wanted.get(name), known.get(name, ""), verb) for name in plan.systems)
 
 
+@collected_seldom()
 def instance_rows(plan: Plan) -> tuple[InstanceRow, ...]:
     """Return what a plan does on each of its instances, in the order of the targets."""
     steps: dict[str, list[Step]] = {}

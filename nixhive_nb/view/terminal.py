@@ -27,7 +27,7 @@ from nixhive_nb.view.screen import screen_of
 from nixhive_nb.view.words import STYLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nixhive_nb.plan.events import Event
     from nixhive_nb.run.engine import Run
@@ -44,6 +44,8 @@ MOST_NAME = 24
 _LEAVE = "Interrupt again to leave at once."
 _QUIET = ("gate",)
 _CHUNK = 65536
+_REST = 9
+"""A live view is made for a tenth of the time at most: a large fleet is shown more seldom, and is not held up."""
 
 
 @contextlib.contextmanager
@@ -73,7 +75,7 @@ def _following(run: Run) -> Iterator[None]:
             console=console,
             refresh_per_second=PER_SECOND,
             transient=True,
-            get_renderable=lambda: _view(run, meter),
+            get_renderable=Frame(lambda: _view(run, meter)),
         ):
             yield
     else:
@@ -86,6 +88,33 @@ def _following(run: Run) -> Iterator[None]:
         finally:
             if not run.going:
                 wait_awake(run.heard_out)
+
+
+class Frame:
+    """What a live view shows: made anew when it is asked for, unless making it has just taken long."""
+
+    def __init__(
+        self,
+        make: Callable[[], Group],
+        *,
+        now: Callable[[], float] = time.monotonic,
+        worked: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """`now` and `worked` are clocks: of the time that passes, and of the work of this thread."""
+        self._make = make
+        self._now = now
+        self._worked = worked
+        self._shown: Group | None = None
+        self._due = 0.0
+
+    def __call__(self) -> Group:
+        """Return it."""
+        if self._shown is None or self._now() >= self._due:
+            began = self._worked()
+            self._shown = self._make()
+            rest = _REST * (self._worked() - began)
+            self._due = self._now() + rest if rest > 1 / PER_SECOND else 0.0
+        return self._shown
 
 
 def stopping_text(run: Run) -> str:

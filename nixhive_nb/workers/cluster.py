@@ -6,11 +6,13 @@ A call goes to one worker and is made once: Dask's own tasks would be begun agai
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -19,6 +21,7 @@ from nixhive_nb.errors import ConnectionFailed, HiveError, OptionError, WorkerLo
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
 from nixhive_nb.workers.address import checked_address, distributed, security_of
+from nixhive_nb.workers.talk import Talk
 from nixhive_nb.workers.versions import misfits, own_versions
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ _CONNECT = 20
 """Seconds that a scheduler may take to answer."""
 PATIENCE = 60.0
 """Seconds in which a scheduler or a worker that was lost must be there again."""
+_FAREWELL = 5.0
+"""Seconds that workers have to end what runs for us, when we leave."""
 _PAUSE = 0.5
 _BEAT = 5.0
 _LOST = (OSError, TimeoutError, asyncio.TimeoutError)
@@ -53,13 +58,14 @@ class Cluster:
         self.address = address
         self._security = security if security is not None else security_of(address, tls)
         self.operator = secrets.token_hex(8)
-        self._topic = f"nixhive-{self.operator}"
         self._client: Any = None
         self._connecting: asyncio.Lock | None = None
         self._workers: dict[str, FarWorker] = {}
         self.places: set[str] = set()
         """Those of every worker that was there in this session: what is near one does not go from here later."""
-        self._listening: dict[str, tuple[list[int], Callable[[str], None]]] = {}
+        self._talks: dict[str, Talk] = {}
+        self._settled: dict[tuple[str, str], asyncio.Task[object]] = {}
+        """By worker and part of a deployment: what has told, or tells, the one of the other."""
         self._beating: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[object]] = set()
         self._loop = asyncio.new_event_loop()
@@ -105,10 +111,17 @@ class Cluster:
         self._beating = asyncio.create_task(self._beat())
 
     async def _leave(self) -> None:
+        """Tell workers that nothing more comes, so that they end at once what runs for us on hosts."""
         if self._beating is not None:
             self._beating.cancel()
-        if self._client is not None:
-            await self._client.close(timeout=2)
+        if self._client is None:
+            return
+        if self._client.status == "running":
+            with swallowed(_log, "taking leave of workers", Exception):
+                async with asyncio.timeout(_FAREWELL):
+                    told = [*self._workers]
+                    await self._client.run(serving.farewell, self.operator, workers=told, on_error="ignore")
+        await self._client.close(timeout=2)
 
     async def _connect(self) -> None:
         """Connect and look who is there."""
@@ -151,14 +164,6 @@ class Cluster:
             with swallowed(_log, "telling workers that we are there", Exception):
                 await self._client.run(serving.beat, self.operator, workers=[*self._workers], on_error="ignore")
 
-    def _hear(self, event: tuple[float, serving.Answer]) -> None:
-        said = event[1]
-        heard, on_line = self._listening.get(said["call"], ([0], None))
-        if on_line is not None and said["first"] == heard[0]:
-            heard[0] += len(said["lines"])
-            for line in said["lines"]:
-                on_line(line)
-
     async def near(self, places: Sequence[str], what: str) -> list[FarWorker]:
         """Return the workers of the nearest place that has any, waiting for one to come back.
 
@@ -184,30 +189,82 @@ class Cluster:
             with swallowed(_log, f"looking for workers at {self.address}", *_LOST):
                 await (self._look() if self._client.status == "running" else self._connect())
 
-    async def ask(self, worker: FarWorker, function: Callable[..., Any], *args: object, **more: object) -> Any:  # noqa: ANN401
-        """Call a function of `serving` on a worker, once. Raises `WorkerLost`, and what the worker says."""
+    async def ask(
+        self,
+        worker: FarWorker,
+        function: Callable[..., Any],
+        *args: object,
+        on_line: Callable[[str], None] | None = None,
+        **more: object,
+    ) -> Any:  # noqa: ANN401 - what the function gives
+        """Call a function of `serving` on a worker, once; `on_line` gets lines as they come.
+
+        Words to hosts go with others that are under way, and are let go of there when this is cancelled. Raises
+        `WorkerLost`, and what the worker says.
+        """
+        if function.__name__ in serving.BATCHED:
+            answer = await self._talk(worker).call(function.__name__, args, more, on_line)
+        else:
+            answer = await self._message(worker, function, *args, **more)
+        if isinstance(answer, dict) and "error" in answer:
+            raise raised(answer)
+        return answer
+
+    def _talk(self, worker: FarWorker) -> Talk:
+        talk = self._talks.get(worker.address)
+        if talk is None or talk.is_over:
+            talk = self._talks[worker.address] = Talk(self.operator, partial(self._heeded, worker))
+        return talk
+
+    async def _heeded(self, worker: FarWorker, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        """Send a message that a worker gives nothing back for when it does not know us. Raises `WorkerLost` then."""
+        answer = await self._message(worker, function, *args)
+        if answer is None or answer is False:
+            raise WorkerLost(f"worker {worker.name} was started again")
+        return answer
+
+    async def _message(self, worker: FarWorker, function: Callable[..., Any], *args: object, **more: object) -> Any:  # noqa: ANN401
+        """Send a message to a worker, once, and return what it gives back. Raises `WorkerLost`."""
         try:
             if self._client.status != "running":
                 raise ConnectionResetError("the scheduler is gone")
-            answer = (await self._client.run(function, *args, workers=[worker.address], **more))[worker.address]
+            return (await self._client.run(function, *args, workers=[worker.address], **more))[worker.address]
         except _LOST as error:
             self._workers.pop(worker.address, None)
             raise WorkerLost(f"the link to worker {worker.name} was lost: {error or type(error).__name__}") from error
-        if isinstance(answer, dict) and "error" in answer:
-            raise _raised(answer)
-        return answer
 
     async def settled(
-        self, worker: FarWorker, part: tuple[str, bytes], function: Callable[..., Any], *args: object, **more: object
-    ) -> Any:  # noqa: ANN401 - what the function gives
+        self,
+        worker: FarWorker,
+        part: tuple[str, bytes],
+        function: Callable[..., Any],
+        *args: object,
+        **more: Any,  # noqa: ANN401 - see `ask`
+    ) -> serving.Answer:
         """Ask a worker something of hosts that it may have to be told of first."""
-        answer = await self.ask(worker, function, part[0], *args, **more)
-        if serving.UNKNOWN in answer:
-            await self.ask(worker, serving.settle, self.operator, *part)
-            answer = await self.ask(worker, function, part[0], *args, **more)
-        if serving.UNKNOWN in answer:
-            raise WorkerLost(f"worker {worker.name} was started again")
-        return answer
+        key = worker.address, part[0]
+        for _ in range(2):
+            known = await self._settle(worker, part)
+            answer: serving.Answer = await self.ask(worker, function, part[0], *args, **more)
+            if serving.UNKNOWN not in answer:
+                return answer
+            if self._settled.get(key) is known:
+                del self._settled[key]
+        raise WorkerLost(f"worker {worker.name} was started again")
+
+    async def _settle(self, worker: FarWorker, part: tuple[str, bytes]) -> asyncio.Task[object]:
+        """Have a worker told of hosts, once for all that wait for that."""
+        key = worker.address, part[0]
+        if key not in self._settled:
+            self._settled[key] = self._loop.create_task(self._heeded(worker, serving.settle, self.operator, *part))
+        task = self._settled[key]
+        try:
+            await asyncio.shield(task)
+        except WorkerLost:
+            if self._settled.get(key) is task:
+                del self._settled[key]
+            raise
+        return task
 
     async def command(
         self,
@@ -220,30 +277,18 @@ class Cluster:
         on_line: Callable[[str], None] | None,
     ) -> serving.Answer:
         """Run words on a host: `where` has the instance, the connection, the words. Lines are told as they come."""
-        call = secrets.token_hex(8)
-        heard = [0]
-        if on_line is not None:
-            self._listening[call] = (heard, on_line)
-            # Each time: a scheduler that was started again, or lost us for a moment, has forgotten it.
-            self._client.subscribe_topic(self._topic, self._hear)
-        topic = self._topic if on_line is not None else ""
-        try:
-            answer: serving.Answer = await self.settled(
-                worker, part, serving.command, *where, call, seconds=seconds, stdin=stdin, topic=topic
-            )
-        except asyncio.CancelledError:
-            self.aside(self.ask(worker, serving.cancel, call))
-            raise
-        finally:
-            self._listening.pop(call, None)
-        if on_line is not None:
-            for line in answer["lines"][heard[0] :]:  # what came with the answer before it came by itself
-                on_line(line)
-        return answer
+        heard = on_line is not None
+        return await self.settled(
+            worker, part, serving.command, *where, seconds=seconds, stdin=stdin, heard=heard, on_line=on_line
+        )
 
     def aside_from_anywhere(self, worker: FarWorker, line: str) -> None:
         """Have a connection of a worker closed. Safe from any thread."""
-        self._loop.call_soon_threadsafe(lambda: self.aside(self.ask(worker, serving.leave, line)))
+        self.soon(lambda: self.aside(self.ask(worker, serving.leave, line)))
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Have something called in the loop of the cluster. Safe from any thread."""
+        self._loop.call_soon_threadsafe(work)
 
     def aside(self, work: Coroutine[Any, Any, object]) -> None:
         """Have something done that nobody waits for."""
@@ -258,12 +303,25 @@ class Cluster:
         task.add_done_callback(self._closing.discard)
 
 
+class NearWorkers(Protocol):
+    """Which worker carries an instance, and what that has to know of the deployment."""
+
+    cluster: Cluster
+
+    async def worker(self, instance: str) -> FarWorker:
+        """Return the worker that carries an instance now. Raises `ConnectionFailed`."""
+
+    def part(self, instance: str) -> tuple[str, bytes]:
+        """Return the name of what a worker is told of the deployment for an instance, and that."""
+
+
 def _refuse_misfits(address: str, others: dict[str, dict[str, str]]) -> None:
     if lines := misfits(own_versions(), others):
         raise OptionError("\n".join([f"What runs at {address} does not fit what runs here. Nothing was done.", *lines]))
 
 
-def _raised(answer: serving.Answer) -> HiveError:
+def raised(answer: serving.Answer) -> HiveError:
+    """Return the error that a worker tells of."""
     kind = getattr(errors, answer["error"], HiveError)
     error = (kind if isinstance(kind, type) and issubclass(kind, HiveError) else HiveError)(answer["text"])
     error.log = tuple(answer["log"])
@@ -279,8 +337,8 @@ def cluster_at(on: object, tls: str | None = None) -> Cluster:
 
     Raises `OptionError`, `MissingProgram`, `ConnectionFailed`.
     """
+    address = checked_address(_address_of(on), "--on")
     security = None if isinstance(on, str) else getattr(on, "security", None)
-    address = checked_address(on if isinstance(on, str) else str(getattr(on, "scheduler").address), "--on")  # noqa: B009
     with _OPENING:
         known = _OPEN.get((address, tls))
         if known is None or not known.is_open:
@@ -288,3 +346,26 @@ def cluster_at(on: object, tls: str | None = None) -> Cluster:
         else:
             known.submit(known._again()).result()  # noqa: SLF001 - workers that came or went since
         return known
+
+
+def _address_of(on: object) -> str:
+    """Return the address of a scheduler, by that or by a client of it."""
+    if isinstance(on, str):
+        return on
+    scheduler = getattr(on, "scheduler", on)
+    if scheduler is None:
+        raise OptionError("on: this Dask client is closed. Make a new one, or name the address of its scheduler.")
+    address = getattr(scheduler, "address", None)
+    if not isinstance(address, str):
+        raise OptionError(
+            f"on: a {type(on).__name__} is neither the address of a scheduler, such as tls://HOST:PORT, nor a client "
+            "of dask.distributed."
+        )
+    return address
+
+
+@atexit.register
+def leave_all() -> None:
+    """Take leave of all schedulers that are known."""
+    for cluster in _OPEN.values():
+        cluster.close()

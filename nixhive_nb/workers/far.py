@@ -8,6 +8,7 @@ import hashlib
 import logging
 import secrets
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,12 +18,16 @@ from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
+from nixhive_nb.workers.doors import Doors
+from nixhive_nb.workers.errands import run_afar
 from nixhive_nb.workers.placing import NearestPlaces, chosen, part_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.ssh.call import Call
+    from nixhive_nb.ssh.config import SshFiles
     from nixhive_nb.workers.cluster import Cluster, FarWorker
 
 _log = logging.getLogger(__name__)
@@ -43,6 +48,19 @@ class Afar:
         self._places = NearestPlaces(inventory)
         self._parts: dict[str, Part] = {}
         self._lock = threading.Lock()
+        self._doors = Doors(self)
+
+    def files(self, files: SshFiles) -> SshFiles:
+        """Return ssh files by which Nix reaches the instances that workers are near."""
+        return self._doors.beside(files, [name for name in self._inventory.instances if self.carries(name)])
+
+    def lost_since(self, instance: str, moment: float) -> bool:
+        """Return whether a worker that carried what Nix moves was lost; see `FarLinks`."""
+        return self._doors.lost_since(instance, moment)
+
+    def close(self) -> None:
+        """Let nothing more be moved by workers."""
+        self._doors.close()
 
     def serves(self, cluster: Cluster, inventory: Inventory) -> bool:
         """Return whether it is of these."""
@@ -66,7 +84,7 @@ class Afar:
             try:
                 await self.cluster.settled(worker, self.part(instance), serving.login, instance, line, urgent=urgent)
             except asyncio.CancelledError:
-                self.cluster.aside(self.cluster.ask(worker, serving.cancel, line))
+                self.cluster.aside(self.cluster.ask(worker, serving.leave, line))  # it may have come about just now
                 raise
             return worker
 
@@ -76,10 +94,33 @@ class Afar:
         finally:
             self.cluster.aside_from_anywhere(worker, line)
 
+    def run(
+        self,
+        instance: str,
+        command: str,
+        *,
+        timeout: float | None,
+        stdin: bytes,
+        on_call: Callable[[Call], None] | None,
+        ending: bytes,
+    ) -> RemoteResult:
+        """Run a command of the user's on an instance; see `FarLinks`."""
+        return run_afar(self, instance, command, timeout=timeout, stdin=stdin, on_call=on_call, ending=ending)
+
     async def worker(self, instance: str) -> FarWorker:
         """Return the worker that carries an instance now. Raises `ConnectionFailed`."""
         near = {one.name: one for one in await self.cluster.near(self._places.of(instance), instance)}
         return near[chosen(instance, near)]
+
+    @cached_property
+    def _near(self) -> dict[str, list[str]]:
+        """The instances by the places that workers are for, of which each has some."""
+        found: dict[str, list[str]] = {}
+        for name in self._inventory.instances:
+            for place in self._places.of(name):
+                if place in self.cluster.places:
+                    found.setdefault(place, []).append(name)
+        return found
 
     def part(self, instance: str) -> Part:
         """Return what a worker is told of the deployment, for an instance: all that it is near, so that it is one."""
@@ -87,8 +128,7 @@ class Afar:
         nearest = places[0] if places else instance
         with self._lock:
             if nearest not in self._parts:
-                names = [name for name in self._inventory.instances if nearest in self._places.of(name)]
-                data = msgspec.json.encode(part_of(self._inventory, [*names, instance]))
+                data = msgspec.json.encode(part_of(self._inventory, [*self._near.get(nearest, ()), instance]))
                 # Of each operator apart: what one lets go of is not another's.
                 name = hashlib.sha256(self.cluster.operator.encode() + data).hexdigest()
                 self._parts[nearest] = (name, data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROTOCOL = "1"
+PROTOCOL = "2"
 """The words between an operator and a worker: raised when they change."""
 _COMPARED = ("nixhive_nb", "dask", "distributed", "msgpack", "cloudpickle")
 _PYTHON = "python"

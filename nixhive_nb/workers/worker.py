@@ -43,7 +43,7 @@ async def _once(
 ) -> None:
     """Work for a scheduler as long as that is there."""
     worker = distributed().Worker(address, name=name, nthreads=1, memory_limit=0, dashboard=False, **how)
-    mine = serving.Serving(name, places, worker.log_event)
+    mine = serving.Serving(name, places)
     serving.take_up(mine)
     watch = asyncio.create_task(mine.watch())
     try:

@@ -94,6 +94,7 @@ HOSTS = ["jump", "web", "www", "portico", "www-1", "www-2"]
         ("deploy --max-f", ["--max-failures"]),
         ("deploy -c hi", ["file,hi"]),
         ("deploy --state-dir st", ["dir,st"]),
+        ("deploy --tls st", ["dir,st"]),
         ("run --stdin-from - w", ["web", "www", "www-1", "www-2"]),
         ("-c other.nix deploy w", []),
         ("deploy -c other.nix w", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from nixhive_nb.lab import HostSpec
 from tests.practice import start
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.practice import Practice
@@ -41,6 +42,20 @@ STAGED = {
     "small": "",
 }
 """What is done to each host by hand."""
+_SPOILT = """
+  for file in nix/nix.conf sudoers; do cp -p /etc/$file /etc/$file.before; done
+  sed -i 's/^trusted-public-keys.*/trusted-public-keys = other-1:AAAA/' /etc/nix/nix.conf
+  echo 'deploy ALL=(ALL:ALL) PASSWD: ALL' >>/etc/sudoers
+  ip rule add to RELAY ipproto 6 dport 22 prohibit
+  mount -t tmpfs -o size=64k tmpfs /boot
+  cat >/usr/local/bin/date && chmod 755 /usr/local/bin/date
+""".replace("RELAY", RELAY)
+_MENDED = """
+  for file in nix/nix.conf sudoers; do mv /etc/$file.before /etc/$file; done
+  ip rule del to RELAY ipproto 6 dport 22 prohibit
+  umount /boot
+  rm /usr/local/bin/date
+""".replace("RELAY", RELAY)
 _DATES = {
     "early": _LATE.format(before=0, behind=0, options="-d '+1 hour'"),
     "slow": _LATE.format(before=3, behind=2, options=""),
@@ -105,6 +120,8 @@ class Doctored:
         for name, words in STAGED.items():
             if words:
                 self.lab.exec(name, ["sh", "-c", words], text=_DATES.get(name, ""))
+        for name in self.well:
+            self.sh(name, "mount -t tmpfs -o size=48m tmpfs /boot")
         for name in self.well[1:]:
             words = "sed -i 's/^trusted-users.*/trusted-users = root/' /etc/nix/nix.conf"
             self.lab.exec(name, ["sh", "-c", words])
@@ -113,6 +130,33 @@ class Doctored:
         assert built.returncode == 0, built.stderr
         self.lab.stop_host("down")
         self.pause("stalled", signal.SIGSTOP)
+
+    def closure(self, system: str) -> dict[str, int]:
+        """Return the store paths of a system that was built, with the bytes of each."""
+        rows = json.loads(self.nix_hive("systems", "--json").stdout)
+        (path,) = [row["result"] for row in rows if row["system"] == system]
+
+        def asked(*words: str) -> list[str]:
+            argv = ["nix-store", "--query", *words]
+            return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+
+        paths = asked("--requisites", path)
+        return dict(zip(paths, map(int, asked("--size", *paths)), strict=True))
+
+    def sh(self, host: str, words: str, text: str = "") -> str:
+        """Run shell words as root on a host."""
+        return self.lab.exec(host, ["sh", "-ec", words], text=text).strip()
+
+    @contextlib.contextmanager
+    def spoilt(self, *hosts: str) -> Iterator[None]:
+        """Have hosts lack several things at once for the time of the block."""
+        for host in hosts:
+            self.sh(host, _SPOILT, text=_LATE.format(before=0, behind=0, options="-d '-1 hour'"))
+        try:
+            yield
+        finally:
+            for host in hosts:
+                self.sh(host, _MENDED)
 
     def pause(self, host: str, sign: signal.Signals) -> None:
         """Send a signal to the first process of a host, which is its sshd."""

@@ -57,6 +57,8 @@ class OwnSystems:
         self.base = ""
         self.carrier = "auto"
         """What carries the commands of all of them."""
+        self.store = ""
+        """What they fetch their systems from; empty where these come from here."""
 
     def write(self, changes: Mapping[str, str] | None = None, checks: Mapping[str, str] | None = None) -> None:
         """Write the deployment: the options that some hosts have beside the common ones, and their checks."""
@@ -67,10 +69,11 @@ class OwnSystems:
             f'environment.etc.own.text = "{name}"; {options} }});'
             for name, options in changes.items()
         ]
+        store = f'store = "{self.store}"; ' if self.store else ""
         instances = [
             f'{name} = {{ tags = [ "own" ]; system = "{name if name in changes else "base"}"; '
             f'ssh = lab.instances.{name}.ssh // {{ ProxyJump = "portico"; }}; '
-            f'carrier = "{self.carrier}"; '
+            f'carrier = "{self.carrier}"; {store}'
             f"hostKeys = lab.instances.{name}.hostKeys; checks = {{ {checks.get(name, '')} }}; }};"
             for name in self.names
         ]
@@ -87,8 +90,8 @@ class OwnSystems:
     def nix_hive(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self.practice.nix_hive(command, "-c", "example/own.nix", *words)
 
-    def begin(self, command: str, *words: str) -> subprocess.Popen[str]:
-        return self.practice.begin(command, "-c", "example/own.nix", *words)
+    def begin(self, command: str, *words: str, cold: bool = False) -> subprocess.Popen[str]:
+        return self.practice.begin(command, "-c", "example/own.nix", *words, cold=cold)
 
     def settle(self, *hosts: str) -> None:
         """Have hosts, or all of them, run and boot what all have in common."""

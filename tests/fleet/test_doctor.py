@@ -117,6 +117,43 @@ def test_a_host_with_a_newer_nix_whose_login_becomes_root_by_sudo_is_well(rows):
 
 
 @needs_systemd
+def test_what_is_told_of_a_host_with_systemd_is_what_it_has(doctored, rows):
+    """Of both Debians."""
+    for host in doctored.well:
+        row = rows[host]
+        assert row["nix"] == doctored.sh(host, "nix-store --version").split()[-1]
+        assert row["boot_free"] == 1024 * int(doctored.sh(host, "df -P -k /boot | tail -n 1").split()[3])
+        assert row["free"] == pytest.approx(1024 * int(doctored.sh(host, "df -P -k /nix | tail -n 1").split()[3]), 0.1)
+        wanted = doctored.closure("www")
+        lacks = doctored.sh(host, f"for one in {' '.join(wanted)}; do test -e $one || echo $one; done").split()
+        assert row["needs"] == sum(wanted[path] for path in lacks)
+
+
+@needs_systemd
+def test_what_hosts_with_systemd_lack_is_told_of_them(doctored):
+    """Of both Debians: one whose login is root, and one whose login becomes root by sudo."""
+    with doctored.spoilt(*doctored.well):
+        rows = doctored.doctor(*doctored.well)
+        user = doctored.well[1]
+        doctored.sh(user, "sed -i 's/^trusted-users.*/& deploy/' /etc/nix/nix.conf")
+        trusted = doctored.doctor(user)[user]
+    assert (trusted["trust"], trusted["signed"], trusted["kinds"]) == (
+        "trusted user",
+        False,
+        ["root", "relay", "boot", "clock"],
+    )
+    of_root, of_user = (rows[host] for host in doctored.well)
+    assert of_root["kinds"] == ["relay", "relay", "boot", "clock"]
+    assert (of_root["trust"], of_root["signed"], of_root["relay_reached"]) == ("root", False, False)
+    assert of_user["kinds"] == ["root", "trust", "boot", "clock"]
+    assert (of_user["trust"], of_user["root"], of_user["asks"]) == ("nothing", "sudo", True)
+    for row in (of_root, of_user):
+        assert row["boot_free"] == 65536
+        assert -3601 < row["clock"] <= -3599
+        assert row["systemd"] is True
+
+
+@needs_systemd
 def test_a_fleet_of_hosts_that_are_well_is_told_by_the_exit_status(doctored, rows):
     assert doctored.nix_hive("doctor", *doctored.well).returncode == 0
     assert doctored.nix_hive("doctor", "www-1").returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 
 import pytest
@@ -24,6 +25,30 @@ CUTTING = """
     serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
   };
 """
+HOLDING = """
+  mkdir -m 777 /var/held
+  for name in here go; do mkfifo -m 666 /var/held/$name; done
+  cat >/usr/local/bin/df
+  chmod 755 /usr/local/bin/df
+  ln -s df /usr/local/bin/nix-store
+"""
+HOLDER = """#!/bin/sh
+name=${0##*/}
+case "$name $*" in
+  df* | *--realise*) if rm /var/held/$name 2>/dev/null; then echo here >/var/held/here; read line </var/held/go; fi ;;
+esac
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/nix/var/nix/profiles/default/bin
+exec "$name" "$@"
+"""
+"""What stands before a program of a host: it waits once, where it is told to."""
+RUNS = "pgrep -f '/usr/local/bin/(df|nix-store)' || true"
+STAGES = {
+    "survey": ("status", EACH),
+    "fetch": ("deploy", EACH),
+    "run": ("run", EACH, "df /"),
+}
+WAYS = {"run": (signal.SIGINT,)}
+"""A command that is killed and one whose link is lost are tried in tests/ssh/test_link.py; else each way is."""
 HELD = 'system.activationScripts.held = "if rm /var/hold; then echo here > /var/here; read line < /var/go; fi";'
 
 
@@ -59,6 +84,62 @@ def test_commands_with_input_variables_and_a_time_limit(fleet, tmp_path):
     assert ended.returncode != 0
     for host in HOSTS:
         eventually(lambda host=host: not fleet.sh(host, "pgrep -f '^sleep 4242' || true"), "the end of the command")
+
+
+@pytest.fixture(scope="module")
+def holding(fleet):
+    """Hosts whose `df` and whose fetch wait once, where `/var/held` has their name. They fetch from the jump host."""
+    for host in HOSTS:
+        fleet.lab.exec(host, ["sh", "-c", HOLDING], text=HOLDER)
+    fleet.store = "ssh://portico"
+    fleet.base = f'{BASE} environment.etc.fetched.text = "{secrets.token_hex(8)}";'
+    fleet.write()
+    yield fleet
+    fleet.store, fleet.base = "", BASE
+    for host in HOSTS:
+        fleet.sh(host, "rm -r /var/held /usr/local/bin/df /usr/local/bin/nix-store")
+
+
+def cut(fleet):
+    """Cut the links to the hosts, which both ends are told of."""
+    for host in HOSTS:
+        fleet.sh(host, "ss -K sport = :22 >/dev/null")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupt_a_kill_and_a_lost_link_leave_nothing_and_the_next_run_is_right(holding, stage):
+    fleet, program = holding, "nix-store" if stage == "fetch" else "df"
+    for way in WAYS.get(stage, (signal.SIGINT, signal.SIGKILL, None)):
+        for host in HOSTS:
+            fleet.sh(host, f"touch /var/held/{program}; chmod 666 /var/held/{program}")
+        process = fleet.begin(*STAGES[stage], cold=True)
+        for host in HOSTS:
+            fleet.sh(host, "cat /var/held/here")
+            assert fleet.sh(host, RUNS)
+        below = descendants(process.pid)
+        assert below
+        if way is None:
+            cut(fleet)
+        else:
+            process.send_signal(way)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(way, int(stage != "survey")), said
+        if way is signal.SIGINT and stage == "run":
+            assert all(f"{host}: interrupted. It was ended there." in said for host in HOSTS)
+        if stage == "fetch" and way is not signal.SIGKILL:
+            fault = "an interrupt" if way else "the link is lost, which both ends are told"
+            saw(f"carried by OpenSSH: {fault}, in a fetch from the relay", line_of(said, "newer"), host=TRIXIE)
+        if way is None:
+            assert all(f"{host}: the connection broke." in said for host in HOSTS)
+        eventually(lambda below=below: not any(map(is_running, below)), f"the end of the masters ({said})")
+        for host in HOSTS:
+            eventually(lambda host=host: not fleet.sh(host, RUNS), f"the end of what ran on {host}")
+    ended = fleet.nix_hive(*STAGES[stage])
+    assert ended.returncode == 0, ended.stderr
+    if stage == "fetch":
+        assert "done (from relay)" in ended.stderr
+        for host in HOSTS:
+            assert len(set(fleet.stands(host))) == 1
 
 
 def test_who_is_killed_in_a_trial_leaves_no_master_and_the_host_goes_back(fleet):

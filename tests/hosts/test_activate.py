@@ -9,7 +9,7 @@ import shlex
 import msgspec
 import pytest
 
-from nixhive_nb.errors import ConnectionFailed, HiveError, LinkLost, Refused, RolledBack, StepFailed
+from nixhive_nb.errors import ConnectionFailed, HiveError, LinkLost, Refused, RolledBack, StepFailed, WorkerLost
 from nixhive_nb.hosts import activate
 from nixhive_nb.hosts.activate import Activation
 from nixhive_nb.hosts.activation import Order, SeenHost, failed_text, units_in
@@ -280,3 +280,73 @@ def test_the_root_of_a_system_goes_with_the_rest_unless_it_may_be_used_yet(resul
     with contextlib.suppress(HiveError):
         asyncio.run(one.run())
     assert one.let_go is let_go
+
+
+class Late(Hosts):
+    """A host to which the first words of an activation never come: their worker was lost, or the link."""
+
+    def __init__(self, before, after, *lines, lost=1, boot="1"):
+        super().__init__(before, after, *lines)
+        self.lost, self.boot = lost, boot
+        self.told = []
+        self.ids = []
+
+    async def run(self, words, *, seconds, on_line=None, stdin=None):
+        asked = shlex.split(words) if stdin is not None else []
+        if "follow" in asked:
+            on_line("nixhive ab12 gone")
+            return RemoteResult(exited=0, stdout="", stderr="", seconds=0.0)
+        if "begin" in asked:
+            self.ids.append(asked[asked.index("begin") + 1])
+            if len(self.ids) <= self.lost:
+                # The look that comes next finds it as it was.
+                self.looks.insert(0, looks(OLD).replace("boot_id=1", f"boot_id={self.boot}"))
+                raise WorkerLost("the link to worker east was lost")
+        return await super().run(words, seconds=seconds, on_line=on_line, stdin=stdin)
+
+    def line(self, text):
+        self.told.append(text)
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_what_never_came_to_its_host_is_begun_again_by_the_same_id(monkeypatch, lost):
+    monkeypatch.setattr(activate, "_PAUSE", 0.001)
+    hosts = Late(looks(OLD), looks(NEW), *ended("done 0 "), lost=lost)
+    assert activated(hosts).outcome == "done"
+    assert hosts.ids == ["ab12"] * (lost + 1)
+    assert hosts.told == ["it had not come to the host, and is begun again"]
+
+
+def test_on_a_host_that_was_restarted_since_it_is_not_begun_again(monkeypatch):
+    """It may have begun there before: what it runs is looked at."""
+    monkeypatch.setattr(activate, "_PAUSE", 0.001)
+    restarted = looks(OLD).replace("boot_id=1", "boot_id=2")
+    hosts = Late(looks(OLD), restarted, boot="2")
+    with pytest.raises(RolledBack, match="the host rebooted in the middle; it runs what it ran before"):
+        activated(hosts)
+    assert hosts.ids == ["ab12"]
+
+
+def test_one_that_is_on_its_way_after_all_is_followed(monkeypatch):
+    """The host refuses to begin it twice; a moment later it runs, and what the first one does counts."""
+    monkeypatch.setattr(activate, "_PAUSE", 0.001)
+
+    class Twice(Late):
+        follows = 0
+
+        async def run(self, words, *, seconds, on_line=None, stdin=None):
+            asked = shlex.split(words) if stdin is not None else []
+            if "begin" in asked and self.ids:
+                self.ids.append("again")
+                return RemoteResult(exited=1, stdout="", stderr="mkdir: File exists", seconds=0.0)
+            if "follow" in asked:
+                self.follows += 1
+                if self.follows > 1:
+                    for line in self.lines:
+                        on_line(line)
+                    return RemoteResult(exited=0, stdout="", stderr="", seconds=0.0)
+            return await super().run(words, seconds=seconds, on_line=on_line, stdin=stdin)
+
+    hosts = Twice(looks(OLD), looks(NEW), *ended("done 0 "))
+    assert activated(hosts).outcome == "done"
+    assert hosts.ids == ["ab12", "again"]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from nixhive_nb.deployment.inventory import Check
-from nixhive_nb.errors import ChecksFailed, LinkLost
+from nixhive_nb.errors import ChecksFailed, LinkLost, WorkerLost
 from nixhive_nb.hosts import reboot
 from nixhive_nb.hosts.activation import RunsAndBoots
 from nixhive_nb.hosts.facts import FACTS
@@ -134,3 +134,29 @@ def test_only_if_needed_is_by_what_the_next_boot_starts(before, outcome):
     hosts = Hosts(before, facts(NEW, NEW, "2"))
     found = rebooted(hosts, options=Options(reboot="if needed", reboot_timeout=5.0))
     assert found.outcome == outcome
+
+
+class Losing(Hosts):
+    """A host whose first order is lost with its worker, before or after it has come."""
+
+    def __init__(self, *said):
+        super().__init__(*said)
+        self.orders = 0
+
+    async def _ordered(self, words, *, seconds, on_line=None, stdin=None):
+        if words != FACTS:
+            self.orders += 1
+            if self.orders == 1:
+                raise WorkerLost("the link to worker east was lost")
+        return await super()._ordered(words, seconds=seconds, on_line=on_line, stdin=stdin)
+
+
+@pytest.mark.parametrize(
+    ("then", "orders"),
+    [(facts(OLD, NEW, "1"), 2), (facts(OLD, NEW, "1", held="yes", holder="ann"), 1), (facts(NEW, NEW, "2"), 1)],
+    ids=["never came", "goes down", "is back"],
+)
+def test_an_order_that_is_lost_with_its_worker_is_given_again_only_where_it_never_came(then, orders):
+    hosts = Losing(facts(OLD, NEW, "1"), then, facts(NEW, NEW, "2"))
+    assert rebooted(hosts).path == NEW
+    assert hosts.orders == orders

@@ -169,6 +169,18 @@ def test_a_path_without_a_signature_says_what_to_do(lacks):
     assert "signing" not in why("error: No space left on device")
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["root@192.0.2.1: Permission denied (publickey).", "vdollar_percent_expand: env var ${KEYS} has no value"],
+)
+def test_a_copy_whose_ssh_is_not_let_in_says_how_to_see_why(line):
+    """Commands may go by Fabric, which can be let in where ssh is not."""
+    found = why("error: cannot connect to 'web'", said=[line])
+    assert found.startswith(f"{line.removesuffix('.')}. Nix copies by ssh")
+    assert "`nix-hive ssh HOST true`" in found
+    assert "nix-hive ssh" not in why("error: opening file '/nix/store/x': Permission denied")
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_relay_that_is_an_instance_is_asked_over_the_kept_link_whether_it_has_what_was_copied(
     tmp_path, monkeypatch, there

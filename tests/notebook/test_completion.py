@@ -260,6 +260,7 @@ class TestFiles:
         (folder / "runs").mkdir()
         (folder / "runs.txt").touch()
         assert offered(shell, "%hive --state-dir ru") == ["runs/"]
+        assert offered(shell, "%hive deploy --tls ru") == ["runs/"]
 
     def test_runs_and_the_plan_that_was_shown(self, loaded):
         loaded.run("%hive build www;\n%hive build db;\nplan = %hive plan web")

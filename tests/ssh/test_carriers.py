@@ -57,6 +57,11 @@ def test_what_openssh_has_by_itself_decides_nothing(plain):
         ("securitykeyprovider /lib/sk.so", "SecurityKeyProvider"),
         ("hostbasedauthentication yes", "HostbasedAuthentication"),
         ("pubkeyauthentication false", "PubkeyAuthentication"),
+        ("preferredauthentications password,keyboard-interactive", "PreferredAuthentications"),
+        # What stands for something that nobody here knows: ssh refuses it, or knows it since a later version.
+        ("identityfile ${HIVE_NOWHERE}/key", "${HIVE_NOWHERE} in IdentityFile"),
+        ("userknownhostsfile /known/%C", "%C in UserKnownHostsFile"),
+        ("proxycommand nc %j", "%j in ProxyCommand"),
     ],
 )
 def test_what_fabric_has_not_is_named(plain, line, name):
@@ -67,6 +72,13 @@ def test_a_host_key_that_need_not_be_known_is_that_of_this_machine_alone(plain):
     line = "nohostauthenticationforlocalhost yes"
     assert asked(plain, line) == ""
     assert "NoHostAuthenticationForLocalhost" in asked(plain, line, "hostname 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "line", ["preferredauthentications publickey,password", "proxycommand nc $HERE ${NOWHERE} %%q %h"]
+)
+def test_what_fabric_has_as_well_is_not_named(plain, line):
+    assert asked(plain, line) == ""
 
 
 def test_one_algorithm_in_common_is_enough(plain):
@@ -131,6 +143,15 @@ def test_no_login_waits_for_the_start_up_files_of_the_users_own_shell(site, tmp_
     connections = site.connect(site.instance("web", site.sshd()))
     connections.carry("openssh", lambda _: None)
     assert connections.run("web", "echo there", timeout=10).stdout == "there\n"
+
+
+def test_what_a_proxy_command_says_is_told_and_not_taken_for_a_host_that_hangs_up(site):
+    """It was tried ten times, and the host was said to have too many logins."""
+    connections = site.connect(site.instance("web", site.sshd(), ProxyCommand="/nonexistent/nc %h %p"))
+    connections.carry("openssh", lambda _: None)
+    with pytest.raises(ConnectionFailed, match=r"Its ProxyCommand says: .*/nonexistent/nc") as caught:
+        connections.run("web", "true")
+    assert "tried" not in str(caught.value)
 
 
 def test_openssh_is_tried_once_where_nobody_is_let_in(site):

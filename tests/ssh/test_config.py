@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -15,7 +16,15 @@ import pytest
 from nixhive_nb.deployment.inventory import Instance, Inventory
 from nixhive_nb.deployment.ways import Hop
 from nixhive_nb.errors import ConnectionFailed, OptionError
-from nixhive_nb.ssh.config import nix_ssh_opts, private_folder, remove_folder, render_config, restore, write_ssh_files
+from nixhive_nb.ssh.config import (
+    default_user_files,
+    nix_ssh_opts,
+    private_folder,
+    remove_folder,
+    render_config,
+    restore,
+    write_ssh_files,
+)
 from nixhive_nb.ssh.resolve import Resolver, parse
 from nixhive_nb.workspace import WayToHosts
 
@@ -128,6 +137,52 @@ def test_batch_never_asks_and_shares_nothing(tmp_path):
     assert web["serveraliveinterval"] == ["15"]
     assert effective(files.batch, "slow")["connecttimeout"] == ["33"], "a deployment's own value wins"
     assert effective(files.config, "web")["remotecommand"] == ["tmux"], "a person keeps what they have"
+
+
+def test_what_a_newer_ssh_knows_is_undone_though_ours_may_be_too_old_for_it(tmp_path):
+    """`ChannelTimeout` ends a copy that rests. An ssh that is too old for it passes over what `IgnoreUnknown` names."""
+    own = tmp_path / "own"
+    own.write_text("IgnoreUnknown UseKeychain,ChannelTimeout\nUseKeychain yes\nHost *\n  ChannelTimeout *=1s\n")
+    files = write_ssh_files(fleet(web=({"Port": ("2222",)}, ())), tmp_path / "ssh", user_files=[own])
+    web = effective(files.batch, "web")
+    assert web["port"] == ["2222"]
+    assert web.get("channeltimeout", ["none"]) == ["none"]
+    own.write_text("Host *\n  Compression yes\n")
+    files = write_ssh_files(fleet(web=({"Port": ("2222",)}, ())), tmp_path / "ssh", user_files=[own])
+    assert "ChannelTimeout" not in files.batch.read_text()
+
+
+def test_a_host_is_looked_up_as_one_that_runs_a_command(tmp_path):
+    own = tmp_path / "own"
+    own.write_text("Match sessiontype exec\n  User runner\nMatch sessiontype shell\n  User person\n")
+    files = write_ssh_files(fleet(web=({"Port": ("2222",)}, ())), tmp_path / "ssh", user_files=[own])
+    asked = subprocess.run(["ssh", "-F", str(own), "-G", "web"], capture_output=True, check=False)
+    if asked.returncode:
+        pytest.skip("this ssh tells no kinds of sessions apart")
+    assert Resolver(files.batch)("web").user == "runner"
+
+
+def test_the_home_folder_is_that_which_ssh_takes_whatever_home_says(tmp_path, monkeypatch):
+    """CI gives jobs a HOME of their own: ssh, and so a copy by Nix, does not look there for keys."""
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    web = {"IdentityFile": ("~/key", "%d/other"), "UserKnownHostsFile": ("~/known",), "IdentityAgent": ("~/agent",)}
+    files = write_ssh_files(fleet(web=(web, ())), tmp_path / "ssh", user_files=[])
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
+    target = Resolver(files.batch)("web")
+    assert target.identity_files == (Path(home, "key"), Path(home, "other"))
+    assert (target.known_hosts[0], target.agent) == (Path(home, "known"), f"{home}/agent")
+
+
+def test_without_a_configuration_below_home_the_one_that_ssh_reads_is_extended(tmp_path, monkeypatch):
+    theirs, ours = tmp_path / "passwd-home", tmp_path / "home"
+    monkeypatch.setattr("nixhive_nb.ssh.config.home", lambda: str(theirs))
+    monkeypatch.setenv("HOME", str(ours))
+    for folder in (theirs, ours):
+        (folder / ".ssh").mkdir(parents=True)
+        (folder / ".ssh" / "config").touch()
+    assert default_user_files()[0] == ours / ".ssh" / "config"
+    (ours / ".ssh" / "config").unlink()
+    assert default_user_files()[0] == theirs / ".ssh" / "config"
 
 
 def test_files_are_private_and_left_alone_when_nothing_changes(tmp_path):

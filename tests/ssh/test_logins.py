@@ -111,6 +111,42 @@ def test_what_is_no_file_is_passed_over(site):
     assert connections.run("web", "true").exited == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda data: data.replace(b"\n", b"\r\n"), "whose lines end with CRLF: `dos2unix FILE` mends it"),
+        (lambda data: b"of mine:\n" + data, "with anything before its first line or beside it"),
+        (lambda data: data.rstrip(b"\n"), "whose last line is missing, or has no line feed at its end"),
+    ],
+    ids=["CRLF", "text before it", "no end of the last line"],
+)
+def test_a_file_that_ssh_does_not_read_is_not_read_here_either(site, change, why):
+    """Commands went by Fabric then, and each copy of Nix was refused."""
+    key = site.folder / "id_changed"
+    key.write_bytes(change(site.keys["user"].read_bytes()))
+    key.chmod(0o600)
+    said = stays_out(site, site.sshd(), **identities(site, key, last=None))
+    assert f"{key} cannot be used: ssh reads no key {why}" in said
+
+
+@pytest.mark.parametrize("fmt", ["", "PEM"])
+def test_a_key_beside_the_public_half_of_another_is_passed_over_as_ssh_does(site, fmt):
+    server, key = site.sshd(), ssh_keys.make(site.folder / "id", "ecdsa", fmt=fmt)
+    server.authorized.write_text(f"{server.authorized.read_text()}{public(key)}\n")
+    gets_in(site, server, **identities(site, key, last=None))
+    Path(f"{key}.pub").write_text(f"{public(site.keys['host-new'])}\n")
+    said = stays_out(site, server, **identities(site, key, last=None))
+    assert f"{key} is not used, as ssh does not use it: {key}.pub beside it is that of another key." in said
+    gets_in(site, server, **identities(site, key))
+
+
+def test_a_key_of_a_kind_that_the_configuration_does_not_accept_is_not_tried(site):
+    server = site.sshd()
+    gets_in(site, server, PubkeyAcceptedAlgorithms="ssh-ed25519")
+    said = stays_out(site, server, PubkeyAcceptedAlgorithms="rsa-sha2-512")
+    assert "is not tried: PubkeyAcceptedAlgorithms of its ssh options does not have ssh-ed25519" in said
+
+
 @pytest.mark.parametrize(("kind", "fmt"), [("rsa", "PEM"), ("ecdsa", "PEM"), ("rsa", ""), ("ecdsa", "")])
 def test_keys_of_each_kind_and_format(site, kind, fmt):
     server = site.sshd()

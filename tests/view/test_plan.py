@@ -62,6 +62,13 @@ def test_a_cut_table_shows_those_that_need_attention_and_counts_the_rest():
     assert "… and 198 more: 197 to activate, 1 nothing to do" in text
 
 
+def test_a_cut_table_shows_a_few_warnings_and_counts_the_rest():
+    plan = msgspec.structs.replace(deploy_plan(), warnings=tuple(f"www-{number}: no" for number in range(100_000)))
+    assert plan_text(plan, most=50).splitlines()[-1] == "… and 99,980 more warnings"
+    assert len(plan_text(plan, most=50)) < 5000
+    assert plan_text(plan).splitlines()[-1] == "warning: www-99999: no"
+
+
 def test_a_build_lists_systems():
     assert "2 systems to build" in plan_text(build_plan())
 

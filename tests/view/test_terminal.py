@@ -15,7 +15,7 @@ from nixhive_nb.run.engine import Run
 from nixhive_nb.util import streams
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.progress import progress_of
-from nixhive_nb.view.terminal import HostLines, HostOutputs, follow_in_terminal, head_of
+from nixhive_nb.view.terminal import Frame, HostLines, HostOutputs, follow_in_terminal, head_of
 from tests.plan.fleets import deploy, instance, inventory
 
 SAID = "\x1b]0;evil\x07 \x1b[31m[bold red]see [/nix/store/x] now\x9b2J"
@@ -136,3 +136,26 @@ def assert_is_tame(shown):
     assert "\x1b[31m[" not in shown
     assert "\x9b" not in shown
     assert "\x1b[1;31m" not in shown
+
+
+def test_a_view_that_takes_long_to_make_is_made_seldom():
+    """Of a very large fleet a view takes a second, and the terminal asks for four of them a second."""
+    clock, made = [0.0], []
+
+    def make():
+        made.append(clock[0])
+        clock[0] += 1.0
+        return len(made)
+
+    frame = Frame(make, now=lambda: clock[0], worked=lambda: clock[0])
+    while clock[0] < 100:
+        frame()
+        clock[0] += 0.25
+    assert 9 <= len(made) <= 10
+
+    quick = Frame(lambda: made.append("quick"), now=lambda: clock[0], worked=lambda: 0.0)
+    made.clear()
+    for _ in range(5):
+        quick()
+        clock[0] += 0.25
+    assert len(made) == 5

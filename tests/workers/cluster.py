@@ -23,19 +23,19 @@ def make_certificates(folder):
     return folder
 
 
-def free_port():
+def free_port(host="127.0.0.1"):
     with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+        one.bind((host, 0))
         return one.getsockname()[1]
 
 
 class Cluster:
     """What was started, and can be killed."""
 
-    def __init__(self, folder, tls=None):
-        self.folder, self.tls = folder, tls
-        self.port = free_port()
-        self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{self.port}"
+    def __init__(self, folder, tls=None, host="127.0.0.1"):
+        self.folder, self.tls, self.host = folder, tls, host
+        self.port = free_port(host)
+        self.address = f"{'tls' if tls else 'tcp'}://{host}:{self.port}"
         self.on = ["--on", self.address, *(["--tls", str(tls)] if tls else [])]
         self.workers = {}
         self.start_scheduler()
@@ -45,21 +45,24 @@ class Cluster:
         files = (("ca-file", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem"))
         words = [word for name, file in files for word in (f"--tls-{name}", str(self.tls / file))] if self.tls else []
         self.scheduler = self._started(
-            "scheduler", "-m", "distributed.cli.dask_scheduler", "--host", f"{scheme}://127.0.0.1",
+            "scheduler", "-m", "distributed.cli.dask_scheduler", "--host", f"{scheme}://{self.host}",
             "--port", str(self.port), "--no-dashboard", *words,
         )  # fmt: skip
 
         def listens():
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port)):
                 return True
             return False
 
         eventually(listens, "the scheduler", 60)
 
-    def start_worker(self, name, *more, env=None):
+    def start_worker(self, name, *more, env=None, netns=""):
+        """Start one, in a network namespace where one is named, and wait until it is ready."""
         tls = ["--tls", str(self.tls)] if self.tls else []
         words = ["-m", "nixhive_nb", "worker", self.address, "--name", name, *more, *tls]
-        self.workers[name] = self._started(name, *words, env=env)
+        self.workers[name] = self._started(
+            name, *words, env=env, inside=["ip", "netns", "exec", netns] if netns else []
+        )
         eventually(lambda: self.is_ready(name), f"worker {name}", 60)
 
     def said(self, name):
@@ -81,9 +84,9 @@ class Cluster:
             one.kill()
             one.wait()
 
-    def _started(self, name, *words, env=None):
+    def _started(self, name, *words, env=None, inside=()):
         with (self.folder / f"{name}.log").open("w") as log:
             return subprocess.Popen(
-                [sys.executable, *words], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                [*inside, sys.executable, *words], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 env={**os.environ, **(env or {})},
             )  # fmt: skip

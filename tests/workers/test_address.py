@@ -6,6 +6,7 @@ import pytest
 
 from nixhive_nb.errors import OptionError
 from nixhive_nb.workers.address import checked_address, security_of
+from nixhive_nb.workers.cluster import cluster_at
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,10 @@ def test_a_certificate_that_is_missing_is_named(tmp_path):
         security_of("tls://scheduler:8786", str(tmp_path))
     with pytest.raises(OptionError, match="needs certificates: --tls FOLDER"):
         security_of("tls://scheduler:8786", None)
+
+
+def test_what_is_neither_an_address_nor_a_client_is_told_so():
+    with pytest.raises(
+        OptionError, match="on: a int is neither the address of a scheduler, such as tls://HOST:PORT, nor a client"
+    ):
+        cluster_at(8786)
