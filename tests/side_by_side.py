@@ -22,10 +22,10 @@ from tests.real import groups_below
 ROOT = Path(__file__).parent.parent
 APART = ROOT / "tools" / "apart"
 LONG = (
+    "tests/ui",
     "tests/fleet/test_reliability.py",
     "tests/test_docs.py",
     "tests/fleet",
-    "tests/ui",
     "tests/lab",
     "tests/notebook",
     "tests/ssh",
@@ -38,6 +38,10 @@ _SECONDS = float(os.environ.get("NIXHIVE_TEST_LEFT_SECONDS", "10"))
 
 BY_PAGE = "tests/test_docs.py"
 """The file whose tests belong together by the page that they are of; each page could have a fleet of its own."""
+BROWSER = "tests/ui"
+"""The folder whose tests share a server and a browser: two workers have one each, and no others."""
+ON_FLEETS = ("tests/ui/test_fleet.py", "tests/ui/test_password.py", "tests/ui/test_looks.py")
+"""Those of one of the two."""
 
 
 class WholeFiles(LoadScopeScheduling):
@@ -45,6 +49,8 @@ class WholeFiles(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
+        if file.startswith(BROWSER):
+            return f"{BROWSER}[{file in ON_FLEETS}]"
         return f"{file}[{test.partition('[')[2]}" if file == BY_PAGE else file
 
     def _reschedule(self, node) -> None:

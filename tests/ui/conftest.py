@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 
@@ -11,9 +10,10 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.practice import start
 from tests.ui.gates import Gates
-from tests.ui.kernels import kernels
-from tests.ui.notebook import KNOWN, PATIENCE, JupyterLab
-from tests.ui.server import ROOT, Server
+from tests.ui.kernels import ROOT
+from tests.ui.notebook import PATIENCE, WINDOW, JupyterLab
+from tests.ui.pictures import are_taken
+from tests.ui.server import Server
 
 expect.set_options(timeout=PATIENCE)
 ANYWIDGET = ("anywidget",)
@@ -56,13 +56,7 @@ def chromium():
 @pytest.fixture(scope="package")
 def server(tmp_path_factory):
     """A JupyterLab that sees the folders of the tests. When it is stopped, nothing of it may be left."""
-    with _serving(tmp_path_factory, kernels=kernels()) as one:
-        yield one
-
-
-@contextlib.contextmanager
-def _serving(tmp_path_factory, **more):
-    one = Server(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("home"), **more)
+    one = Server(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("home"))
     try:
         yield one
     finally:
@@ -71,30 +65,39 @@ def _serving(tmp_path_factory, **more):
     assert not left
 
 
-@pytest.fixture(scope="module", params=[ANYWIDGET, (*ANYWIDGET, *IPYWIDGETS)], ids=["anywidget", "ipywidgets"])
-def lacking(request, tmp_path_factory, browser):
-    """A page of a JupyterLab where extensions are not installed: a JupyterHub with kernels of their own."""
-    with _serving(tmp_path_factory, lacking=request.param) as server:
-        one = browser.new_page(viewport={"width": 1120, "height": 900}, reduced_motion="reduce")
-        yield JupyterLab(one, server, known=(*KNOWN, *LACKING))
-        one.close()
-
-
 @pytest.fixture(scope="package")
 def browser(chromium, server):
-    """One browser for all pages. It has the mark of the server, so that it is missed if it stays."""
+    """One browser for all pages. It has the mark of the server, so that it is missed if it stays.
+
+    It has a profile, as that of a person has: what keeps nothing compiles all scripts of JupyterLab for each page.
+    """
     with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=chromium, args=[*_WORDS], env=server.environment)
+        one = playwright.chromium.launch_persistent_context(
+            "",  # a new folder, which is removed at its end
+            executable_path=chromium,
+            args=[*_WORDS],
+            env=server.environment,
+            viewport=WINDOW,
+            device_scale_factor=2 if are_taken() else 1,
+            reduced_motion="reduce",
+        )
         yield one
         one.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def page(browser, server):
-    """One page for the tests of a module: loading JupyterLab is most of what a test takes."""
-    one = browser.new_page(viewport={"width": 1120, "height": 900}, device_scale_factor=2, reduced_motion="reduce")
-    yield JupyterLab(one, server)
-    one.close()
+    """One page for all tests: loading JupyterLab is most of what a test takes."""
+    one = JupyterLab(browser.new_page(), server)
+    yield one
+    one.page.close()
+
+
+@pytest.fixture(params=[ANYWIDGET, (*ANYWIDGET, *IPYWIDGETS)], ids=["anywidget", "ipywidgets"])
+def lacking(request, server):
+    """Have pages that are loaded in a test do without extensions: a JupyterHub with kernels of their own."""
+    with server.lacking(request.param):
+        yield
 
 
 @pytest.fixture

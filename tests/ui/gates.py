@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.practice import Practice
 
 AT_THE_GATE = "waiting at the gate"
 _WAIT = f"echo {AT_THE_GATE} >&2; read line < /var/gate"
+
+
+_SECONDS = 60
+"""How long a gate may have nobody who waits at it."""
+
+
+def go_on(pipe: Path) -> None:
+    """Let who reads a pipe go on; raise where nobody does."""
+    writing = threading.Thread(target=pipe.write_text, args=("go on\n",), daemon=True)
+    writing.start()
+    writing.join(_SECONDS)
+    assert not writing.is_alive(), f"nobody reads {pipe}"
+
+
+def open_gate(fleet: Practice, host: str) -> None:
+    """Let what waits at the gate of a host go on."""
+    fleet.lab.exec(host, ["timeout", str(_SECONDS), "sh", "-c", "echo go > /var/gate"])
 
 
 class Gates:
@@ -38,7 +58,7 @@ class Gates:
 
     def open(self, host: str) -> None:
         """Let the activation of a host go on; it may also come to the gate later."""
-        self._fleet.lab.exec(host, ["sh", "-c", "echo go > /var/gate"])
+        open_gate(self._fleet, host)
 
     def leave(self) -> None:
         """Put things back, and keep no activation waiting: nobody else could deploy to that host."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+
+from tests.ui.kernels import NEWEST
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -16,13 +19,26 @@ PAGE = Path(__file__).with_name("page.js")
 """What is put into every page."""
 PATIENCE = 60_000
 """Milliseconds that anything may take."""
+WINDOW = {"width": 1120, "height": 900}
+"""What pages have for themselves, in pixels."""
 KNOWN = (  # a kernel was ended while the page was asking it
     "Could not restore the debugger state",
     "Error: Canceled future for create_subshell_request",
 )
 """How complaints of the page begin that are JupyterLab's own."""
+_WORKSPACES = itertools.count()
+"""Two pages with one workspace would have one of them load anew in another."""
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 _BUTTON = '.jp-NotebookPanel-toolbar jp-button[data-command="{}"]'
+
+
+def kept(page: Page, expression: str, *arguments: object) -> Any:
+    """Return the value of a JavaScript expression in a page, once its promise is kept; its arguments are in `a`.
+
+    Playwright waits for a promise for ever. This raises its error when it took too long, with the expression in it.
+    """
+    what = f"{expression} with {[*arguments]}"
+    return page.evaluate(f"([what, a]) => tests.within({PATIENCE}, what, {expression})", [what, [*arguments]])
 
 
 class JupyterLab:
@@ -41,37 +57,38 @@ class JupyterLab:
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("request", lambda asked: self._outside(asked.url))
         page.add_init_script(path=PAGE)
-        self._address = f"{server.url}/lab?reset&token={server.token}"
+        self._address = f"{server.url}/lab/workspaces/{next(_WORKSPACES)}?reset&token={server.token}"
         page.goto(self._address)
         self.wait_until_ready()
         self.command("application:toggle-left-area")
 
     def wait_until_ready(self) -> None:
         """Wait until the page takes commands."""
-        self.page.wait_for_function("() => window.jupyterapp")
+        self.page.wait_for_function("() => window.jupyterapp", polling=50)
         self.ask("window.jupyterapp.restored")
         # One that is shown anew before it is gone is taken away twice by JupyterLab, which is an error of the page.
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def ask(self, expression: str, *arguments: object) -> Any:
         """Return the value of a JavaScript expression, once its promise is kept; its arguments are in `a`."""
-        return self.page.evaluate(f"(a) => tests.within({PATIENCE}, {expression})", arguments)
+        return kept(self.page, expression, *arguments)
 
     def command(self, name: str, **arguments: object) -> None:
         """Return JupyterLab a command."""
         self.ask("window.jupyterapp.commands.execute(a[0], a[1]).then(() => null)", name, arguments)
 
-    def notebook(self, folder: Path, *cells: str, kernel: str = "python3") -> Notebook:
+    def notebook(self, folder: Path, *cells: str, kernel: str = NEWEST) -> Notebook:
         """Make a notebook of these cells in a folder, and open it with a kernel of its own."""
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         made.metadata.kernelspec = {**_KERNEL, "name": kernel}
         self._made += 1
         file = folder / f"notebook-{self._made}.ipynb"
         nbformat.write(made, file)
-        return self.open(file)
+        return self.open(file, kernel)
 
-    def open(self, file: Path) -> Notebook:
+    def open(self, file: Path, kernel: str = NEWEST) -> Notebook:
         """Open a notebook that is there."""
+        self.server.kernels.warm(kernel)
         one = Notebook(self, file)
         self._open.append(one)
         return one

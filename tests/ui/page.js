@@ -14,6 +14,9 @@ window.tests = {
     const { kernel } = panel.sessionContext.session;
     // The indicator says "idle" before there is a kernel, and what is run then is lost.
     if (!isBusy) await this.answers(kernel);
+    await this.isShown(panel);
+    // What is in the window is laid out in the next frame.
+    await Promise.race([this.frames(2), new Promise((answer) => setTimeout(answer, 1000))]);
     this.panels[path] = panel;
     this.told[path] = [];
     this.runs[path] = [];
@@ -25,23 +28,47 @@ window.tests = {
     return panel.id;
   },
 
-  // ipykernel 7 now and then loses what it is asked first by a page, be it for its info, and never answers it, nor what
-  // comes after. A new connection of the page is heard, and the kernel keeps what it has; the last resort is a new one.
-  async answers(kernel) {
-    for (const again of [() => kernel.reconnect(), () => kernel.reconnect(), () => kernel.restart()]) {
-      if (await this.isHeard(kernel)) return;
-      await again();
-    }
-    if (!(await this.isHeard(kernel))) throw new Error("the kernel answers nothing");
+  async frames(number) {
+    for (let at = 0; at < number; at++) await new Promise(requestAnimationFrame);
   },
 
-  async isHeard(kernel) {
+  // JupyterLab puts outputs into a page when it has the time to. A kernel may be there before.
+  isShown(panel) {
+    const isThere = ({ node, model }) => {
+      if (!model.outputs?.length) return true;
+      const shown = [...node.querySelectorAll(".jp-OutputArea-output")];
+      return node.isConnected && shown.length > 0 && shown.every((one) => one.hasChildNodes());
+    };
+    return new Promise((answer) => {
+      const look = () => {
+        if (!panel.content.widgets.every(isThere)) return;
+        observer.disconnect();
+        answer();
+      };
+      const observer = new MutationObserver(look);
+      observer.observe(panel.node, { childList: true, subtree: true });
+      look();
+    });
+  },
+
+  // ipykernel 7.0 to 7.3 may leave unread what a page asks just while an answer to somebody else is sent, such as to the
+  // server, which asks once for each page (ipykernel #1554), and all that comes after. A new connection wakes it, and is
+  // as likely to be left; the kernel keeps what it has. Nothing tells that it is so but that no answer comes.
+  async answers(kernel) {
+    for (const milliseconds of [2000, 4000, 8000]) {
+      if (await this.isHeard(kernel, milliseconds)) return;
+      await kernel.reconnect();
+    }
+    if (!(await this.isHeard(kernel, 16000))) throw new Error("the kernel answers nothing");
+  },
+
+  async isHeard(kernel, milliseconds) {
     let asked = null;
     const answered = kernel.info.then(() => {
       asked = kernel.requestExecute({ code: "pass", silent: true, store_history: false });
       return asked.done.then(() => true);
     });
-    const late = new Promise((answer) => setTimeout(() => answer(false), 10_000));
+    const late = new Promise((answer) => setTimeout(() => answer(false), milliseconds));
     const heard = await Promise.race([answered.catch(() => false), late]);
     if (!heard) asked?.dispose();
     return heard;
@@ -71,8 +98,10 @@ window.tests = {
   },
 
   // Reject where something takes too long: a test would wait for ever.
-  within(milliseconds, promise) {
-    const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it took too long")), milliseconds));
+  within(milliseconds, what, promise) {
+    const late = new Promise((_, reject) => {
+      setTimeout(() => reject(new Error(`waited ${milliseconds} ms for ${what}`)), milliseconds);
+    });
     return Promise.race([promise, late]);
   },
 };

@@ -15,12 +15,17 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 _MARGIN = ".hive-tracker, .hive-picker, .jp-OutputArea-output:not(:has(.jupyter-widgets)) { padding: 10px !important }"
 
 
+def are_taken() -> bool:
+    """Return whether pictures are to be written."""
+    return bool(os.environ.get("NIXHIVE_WRITE_SCREENSHOTS"))
+
+
 def take(lab: JupyterLab, what: Locator, name: str) -> None:
     """Write docs/images/NAME.png and NAME-dark.png if NIXHIVE_WRITE_SCREENSHOTS is set; the theme is light after.
 
     All of them: NIXHIVE_WRITE_SCREENSHOTS=1 make test TESTS=tests/ui
     """
-    if not os.environ.get("NIXHIVE_WRITE_SCREENSHOTS"):
+    if not are_taken():
         return
     IMAGES.mkdir(exist_ok=True)
     for theme, suffix in (("Dark", "-dark"), ("Light", "")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,29 +15,26 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+from tests.ui.kernels import ROOT, Kernels
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
 MARK = "NIXHIVE_UI_RUN"
 """In the environment of all that is started here: who has it was started by us, whoever its parent is now."""
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/lab")
 _PATIENCE = 20.0
 """Seconds that something may take to end by itself."""
+_STARTS = 60.0
+"""Seconds that a start may take."""
 _NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 """It asks for news from the network, in a box that stands before what is to be seen."""
 
 
 class Server:
-    """A JupyterLab for whoever has its token: it serves what is below `root`.
+    """A JupyterLab for whoever has its token: it serves what is below `root`."""
 
-    Its pages are without the extensions `lacking`, as if their packages were not installed for it. `kernels` are the
-    kernels that it has beside the one of the tests: a name, and a folder of Python packages that go first there.
-    """
-
-    def __init__(
-        self, root: Path, home: Path, *, lacking: Collection[str] = (), kernels: Mapping[str, Path] | None = None
-    ) -> None:
+    def __init__(self, root: Path, home: Path) -> None:
         self.root = root
         self.log: list[str] = []
         self.mark = str(home)
@@ -53,6 +51,8 @@ class Server:
             "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
             # Kernels show what stands in the tests as well.
             "PYTHONPATH": str(ROOT),
+            # The kernels of a virtual environment would come before those of the user.
+            "JUPYTER_PATH": str(home / "jupyter-path"),
             # Anybody on this machine can knock at a port.
             "JUPYTER_TOKEN": self.token,
             MARK: self.mark,
@@ -62,14 +62,14 @@ class Server:
         settings.mkdir(parents=True)
         (settings / "notification.jupyterlab-settings").write_text(json.dumps(_NO_NEWS))
         (home / "jupyter-config" / "labconfig").mkdir()
-        without = {"disabledExtensions": dict.fromkeys(lacking, True)}
-        (home / "jupyter-config" / "labconfig" / "page_config.json").write_text(json.dumps(without))
-        for name, packages in (kernels or {}).items():
-            _add_kernel(home / "jupyter-data" / "kernels" / name, name, packages)
+        self._pages = home / "jupyter-config" / "labconfig" / "page_config.json"
+        self._has(lacking=())
+        self.kernels = Kernels(home, self.environment)
+        self.kernels.write(home / "jupyter-path" / "kernels")
         argv = [
             # Should this process be killed, the server ends in order, with its kernels.
             *("setpriv", "--pdeathsig", "TERM"),
-            *(sys.executable, "-m", "jupyter", "lab"),
+            *(sys.executable, "-m", "jupyterlab"),
             *("--no-browser", "--expose-app-in-browser", "--ip=127.0.0.1", "--port=0"),
             *(["--allow-root"] if os.getuid() == 0 else []),
             f"--ServerApp.root_dir={root}",
@@ -93,16 +93,34 @@ class Server:
         self._reader.start()
 
     def _read_address(self) -> str:
+        late = threading.Timer(_STARTS, self._process.kill)
+        late.start()
         for line in self._process.stderr or ():
             self.log.append(line)
             if found := _ADDRESS.search(line):
+                late.cancel()
                 return found[0].removesuffix("/lab")
+        late.cancel()
         self.stop()
         raise AssertionError(f"JupyterLab did not start:\n{''.join(self.log)}")
 
     def _read_rest(self) -> None:
         # Whoever does not read a pipe brings the other end to a halt.
         self.log.extend(self._process.stderr or ())
+
+    @contextlib.contextmanager
+    def lacking(self, extensions: Collection[str]) -> Iterator[None]:
+        """Have pages that are loaded meanwhile do without extensions, as if their packages were not installed."""
+        self._has(lacking=extensions)
+        try:
+            yield
+        finally:
+            self._has(lacking=())
+
+    def _has(self, lacking: Collection[str]) -> None:
+        # Each page asks whether JupyterLab is to be built anew, which starts Node three times.
+        words = {"disabledExtensions": dict.fromkeys(lacking, True), "buildCheck": False}
+        self._pages.write_text(json.dumps(words))
 
     def stop(self) -> None:
         """End it and its kernels."""
@@ -120,18 +138,11 @@ class Server:
         finally:
             self._process.kill()
             self._process.wait()
+            self.kernels.stop()
 
     def left(self) -> list[str]:
         """Return what was started with our mark and did not end, though it had the time to; it is ended now."""
         return [_ended_by_force(pid) for pid in _marked(self.mark) if not _ends(pid)]
-
-
-def _add_kernel(folder: Path, name: str, packages: Path) -> None:
-    folder.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    env = {"PYTHONPATH": f"{packages}:{ROOT}"}
-    spec = {"argv": argv, "display_name": name, "language": "python", "env": env}
-    (folder / "kernel.json").write_text(json.dumps(spec))
 
 
 def _marked(mark: str) -> list[int]:

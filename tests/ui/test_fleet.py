@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.ui.gates import AT_THE_GATE
+from tests.ui.gates import AT_THE_GATE, open_gate
 from tests.ui.notebook import assert_harmless
 from tests.ui.pictures import take
 
@@ -267,7 +267,7 @@ def test_what_a_script_says_on_hosts_is_seen_while_it_runs_and_is_only_text(lab,
     expect(output.locator("pre:visible")).to_contain_text("<script>")
     assert_harmless(output)
     for host in ("www-1", "www-2"):
-        fleet.lab.exec(host, ["sh", "-c", "echo go > /var/gate"])
+        open_gate(fleet, host)
     assert book.ended()
     expect(output.locator(".hive-tracker")).to_have_count(0)
     assert "2 hosts said" in output.inner_text()

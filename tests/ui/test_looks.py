@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -13,6 +12,7 @@ from nbconvert import HTMLExporter
 
 from nixhive_nb.notebook.display import Record
 from tests.notebook.values import deployed
+from tests.ui.notebook import PAGE, WINDOW
 
 pytestmark = pytest.mark.ui
 
@@ -22,7 +22,6 @@ extensions = ["myst_nb"]
 html_theme = "furo"
 nb_execution_mode = "off"
 """
-PAGE = Path(__file__).with_name("page.js")
 LOOKS = """(shown) => {
   const one = (element) => {
     const looks = getComputedStyle(element);
@@ -41,6 +40,7 @@ LOOKS = """(shown) => {
   const lines = [...shown.querySelectorAll("tr")].map((row) => getComputedStyle(row).borderBottomWidth);
   return [...[...shown.querySelectorAll("pre, td, th, summary, span")].map(one), lines];
 }"""
+SMALL = {"width": 800, "height": 900}
 WIDE = "(shown) => shown.scrollWidth - shown.clientWidth"
 
 
@@ -61,7 +61,8 @@ def notebook():
 @pytest.fixture
 def plain(browser):
     """A page that is no JupyterLab, as wide as a small window."""
-    one = browser.new_page(viewport={"width": 800, "height": 900})
+    one = browser.new_page()
+    one.set_viewport_size(SMALL)
     yield one
     one.close()
 
@@ -71,9 +72,9 @@ def in_lab(lab, tmp_path, notebook):
     file = tmp_path / "record.ipynb"
     nbformat.write(notebook, file)
     book = lab.open(file)
-    lab.page.set_viewport_size({"width": 800, "height": 900})
+    lab.page.set_viewport_size(SMALL)
     yield book.output(1).locator(".jp-RenderedHTMLCommon")
-    lab.page.set_viewport_size({"width": 1120, "height": 900})
+    lab.page.set_viewport_size(WINDOW)
 
 
 def exported(page, notebook, theme="light"):
@@ -82,12 +83,19 @@ def exported(page, notebook, theme="light"):
     return page.locator(".jp-RenderedHTMLCommon.jp-OutputArea-output").first
 
 
-def in_site(page, notebook, folder):
+@pytest.fixture(scope="module")
+def site(notebook, tmp_path_factory):
+    """The documentation site that has the notebook as its page: an address."""
+    folder = tmp_path_factory.mktemp("site")
     (folder / "conf.py").write_text(SITE)
     nbformat.write(notebook, folder / "index.ipynb")
     argv = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(folder), str(folder / "site")]
-    subprocess.run(argv, check=True)
-    page.goto((folder / "site" / "index.html").as_uri())
+    subprocess.run(argv, check=True, timeout=120)
+    return (folder / "site" / "index.html").as_uri()
+
+
+def in_site(page, site):
+    page.goto(site)
     return page.locator(".cell_output .output").first
 
 
@@ -96,11 +104,11 @@ def assert_readable(shown):
     assert shown.evaluate("(element) => tests.faint(element, 4.5, 3)") == []
 
 
-def test_its_fonts_and_lines_are_those_of_an_export_and_of_the_documentation(in_lab, plain, notebook, tmp_path):
+def test_its_fonts_and_lines_are_those_of_an_export_and_of_the_documentation(in_lab, plain, notebook, site):
     looks = in_lab.evaluate(LOOKS)
     assert [one["font"] for one in looks[:-1] if one["tag"] == "PRE"] == ["monospace"]
     assert looks == exported(plain, notebook).evaluate(LOOKS)
-    assert looks == in_site(plain, notebook, tmp_path).evaluate(LOOKS)
+    assert looks == in_site(plain, site).evaluate(LOOKS)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -110,8 +118,8 @@ def test_an_export_can_be_read_in_a_small_window(plain, notebook, theme):
     assert shown.evaluate(WIDE) <= 0
 
 
-def test_the_documentation_can_be_read_in_a_small_window(plain, notebook, tmp_path):
-    shown = in_site(plain, notebook, tmp_path)
+def test_the_documentation_can_be_read_in_a_small_window(plain, site):
+    shown = in_site(plain, site)
     assert_readable(shown)
     assert shown.evaluate(WIDE) <= 0
 

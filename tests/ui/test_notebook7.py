@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.ui.conftest import LACKING
-from tests.ui.notebook import KNOWN, PAGE, PATIENCE
+from tests.ui.notebook import KNOWN, PAGE, PATIENCE, kept
 from tests.ui.test_pages import KERNELS, PICKER, SHOWN, VIEW, whole
 
 pytestmark = pytest.mark.ui
@@ -17,19 +17,15 @@ pytestmark = pytest.mark.ui
 OWN = "Cannot read properties of undefined (reading 'schema')"
 """What Notebook says of settings of JupyterLab's that it has not."""
 READY = "() => window.jupyterapp?.shell.currentWidget?.context"
-KERNEL = """async () => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  await panel.context.ready;
-  await panel.sessionContext.ready;
-  await tests.answers(panel.sessionContext.session.kernel);
-}"""
+PANEL = "window.jupyterapp.shell.currentWidget"
 
 
 class Page:
     """A notebook in Notebook 7, all of whose cells are run. Its cells are counted from 0."""
 
     def __init__(self, browser, server, tmp_path, *cells, kernel="python3"):
-        self.page, self.errors = browser.new_page(viewport={"width": 1120, "height": 900}), []
+        server.kernels.warm(kernel)
+        self.page, self.errors = browser.new_page(), []
         self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
         self.page.add_init_script(path=PAGE)
@@ -38,8 +34,10 @@ class Page:
         made.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
         nbformat.write(made, self.file)
         self.page.goto(f"{server.url}/notebooks/{self.file.relative_to(server.root)}?token={server.token}")
-        self.page.wait_for_function(READY)
-        self.page.evaluate(KERNEL)
+        self.page.wait_for_function(READY, polling=50)
+        kept(self.page, f"{PANEL}.context.ready")
+        kept(self.page, f"{PANEL}.sessionContext.ready")
+        kept(self.page, f"tests.answers({PANEL}.sessionContext.session.kernel)")
         self.page.evaluate("() => { window.done = window.jupyterapp.commands.execute('notebook:run-all-cells') }")
 
     def output(self, cell):
@@ -48,7 +46,7 @@ class Page:
 
     def saved(self):
         """Save it, and give what is in the file."""
-        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        kept(self.page, "window.jupyterapp.commands.execute('docmanager:save').then(() => null)")
         return nbformat.read(self.file, as_version=4)
 
 
@@ -59,7 +57,7 @@ def opened(*args, known=(), **more):
     try:
         yield one
     finally:
-        one.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        kept(one.page, f"{PANEL}.sessionContext.shutdown()")
         one.page.close()
     assert [error for error in one.errors if not error.startswith((*KNOWN, OWN, *known))] == []
 
@@ -79,11 +77,11 @@ def test_the_picker_and_the_tracker_are_seen_and_what_is_saved_needs_no_kernel(b
         book.page.screenshot(path="build/ui/notebook7.png")
 
 
-def test_a_server_without_the_extensions_shows_html_and_says_what_to_install(browser, lacking, tmp_path):
+def test_a_server_without_the_extensions_shows_html_and_says_what_to_install(browser, server, lacking, tmp_path):
     """F2."""
     first = SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0"
     cells = (first, PICKER, "picker.value = ['www-2']", "deploy_many(20, seconds=4.0)")
-    with opened(browser, lacking.server, tmp_path, *cells, known=LACKING) as book:
+    with opened(browser, server, tmp_path, *cells, known=LACKING) as book:
         expect(book.output(3)).to_contain_text("Deploying")
         expect(book.output(3)).to_contain_text("19 of 20 deployed")
         expect(book.output(1)).to_contain_text("1 selected: www-2")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.ui.kernels import NAMES
-from tests.ui.notebook import JupyterLab
-from tests.ui.server import ROOT
+from tests.ui.conftest import LACKING
+from tests.ui.kernels import NEWEST, OTHERS, ROOT
+from tests.ui.notebook import KNOWN, WINDOW, JupyterLab
 
 pytestmark = pytest.mark.ui
 
@@ -23,7 +24,7 @@ from tests.ui.shown import *
 PICKER = "picker = picker_for(rows(40))\npicker"
 SAYS = "from nixhive_nb.notebook import pages\nprint(pages.pages.shows(pages.here()))"
 VIEW = "application/vnd.jupyter.widget-view+json"
-KERNELS = pytest.mark.parametrize("kernel", ["python3", *NAMES])
+KERNELS = pytest.mark.parametrize("kernel", [NEWEST, *OTHERS])
 BROKEN = ("Error displaying widget", "Loading widget", "javascript error")
 GONE = "The kernel is gone"
 PICTURES = ROOT / "build" / "ui"
@@ -31,6 +32,8 @@ PICTURES = ROOT / "build" / "ui"
 
 def whole(shown):
     """Say that nothing of it is broken; give its text."""
+    # A cell that was just put into a page is laid out in its next frame.
+    expect(shown).to_have_text(re.compile(r"\S"), use_inner_text=True)
     text = shown.inner_text()
     assert [words for words in BROKEN if words in text] == []
     return text
@@ -63,12 +66,19 @@ def test_run_all_has_the_picker_and_the_tracker_from_the_first_cell_on(lab, tmp_
     assert all(VIEW not in one.get("data", {}) for cell in book.saved().cells for one in cell.outputs)
 
 
+@pytest.fixture(scope="module")
+def second(browser, server):
+    """Another page of the same browser."""
+    one = JupyterLab(browser.new_page(), server)
+    yield one
+    one.page.close()
+
+
 @KERNELS
-def test_two_pages_on_one_kernel_show_what_each_of_them_asked_for(browser, lab, server, tmp_path, kernel):
+def test_two_pages_on_one_kernel_show_what_each_of_them_asked_for(lab, second, tmp_path, kernel):
     book = lab.notebook(tmp_path, SHOWN, PICKER, "print(picker.value)", kernel=kernel)
     book.run(0, 1)
-    second = JupyterLab(browser.new_page(), server)
-    other = second.open(book.file)
+    other = second.open(book.file, kernel)
     other.run(1)
     for one in (book, other):
         one.output(1).get_by_role("option", name="www-4,").wait_for()
@@ -77,27 +87,40 @@ def test_two_pages_on_one_kernel_show_what_each_of_them_asked_for(browser, lab, 
     other.run(2)
     assert "('www-7',)" in other.output(2).inner_text()
     whole(book.output(1))
-    second.page.close()
+    other.close(keep_kernel=True)
     assert second.errors == []
 
 
 @KERNELS
-def test_a_page_that_is_loaded_anew_has_the_picker_again(lab, tmp_path, kernel):
-    wait = "import asyncio\nwhile len(picker.value) < 2: await asyncio.sleep(0.01)"
-    book = lab.notebook(tmp_path, SHOWN, PICKER, "print(picker.value)", wait, kernel=kernel)
-    book.run(0, 1)
-    book.output(1).get_by_role("option", name="www-4,").click()
-    heard(book.output(1), "1 selected: www-4")
+def test_a_page_is_remembered_and_told_nothing_and_has_the_picker_again_when_it_is_loaded_anew(lab, tmp_path, kernel):
+    book = lab.notebook(
+        tmp_path,
+        SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0",
+        SAYS,
+        PICKER,
+        "picker",
+        "deploy_many(20, seconds=2.0)",
+        "import asyncio\nwhile len(picker.value) < 2: await asyncio.sleep(0.01)",
+        "print(picker.value)",
+        kernel=kernel,
+    )
+    book.run(0)
+    await_hello(book)
+    book.run(2, 3, 4)
+    assert "pip install" not in book.output(3).inner_text() + book.output(4).inner_text()
+    assert {one["type"] for one in book.told()} >= {"comm_open", "comm_msg"}
+    book.output(2).get_by_role("option", name="www-4,").click()
+    heard(book.output(2), "1 selected: www-4")
     book.saved()
     lab.reload()
     book.attach()
-    option = book.output(1).get_by_role("option", name="www-4,")
-    expect(option).to_have_attribute("aria-selected", "true")
-    book.output(1).get_by_role("option", name="www-7,").click()
-    expect(book.output(1)).to_contain_text("2 selected, in this order: www-4, www-7")
-    book.run(3)
-    book.run(2)
-    assert "('www-4', 'www-7')" in book.output(2).inner_text()
+    for cell in (2, 3):
+        option = book.output(cell).get_by_role("option", name="www-4,")
+        expect(option).to_have_attribute("aria-selected", "true")
+    book.output(2).get_by_role("option", name="www-7,").click()
+    expect(book.output(2)).to_contain_text("2 selected, in this order: www-4, www-7")
+    book.run(5, 6)
+    assert "('www-4', 'www-7')" in book.output(6).inner_text()
 
 
 @KERNELS
@@ -122,24 +145,6 @@ def await_hello(book):
     raise AssertionError
 
 
-@KERNELS
-def test_a_page_that_shows_them_is_remembered_and_told_nothing(lab, tmp_path, kernel):
-    book = lab.notebook(
-        tmp_path,
-        SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0",
-        SAYS,
-        PICKER,
-        "picker",
-        "deploy_many(20, seconds=2.0)",
-        kernel=kernel,
-    )
-    book.run(0)
-    await_hello(book)
-    book.run(2, 3, 4)
-    assert "pip install" not in book.output(3).inner_text() + book.output(4).inner_text()
-    assert {one["type"] for one in book.told()} >= {"comm_open", "comm_msg"}
-
-
 def test_a_page_that_is_loaded_anew_while_the_cell_waits_has_the_html_and_then_the_record(lab, tmp_path):
     book = lab.notebook(tmp_path, SHOWN, "deploy_many(20, seconds=8.0)")
     book.run(0)
@@ -155,9 +160,12 @@ def test_a_page_that_is_loaded_anew_while_the_cell_waits_has_the_html_and_then_t
     assert "19 of 20 deployed" in book.saved().cells[1].outputs[0].data["text/html"]
 
 
-def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_to_install(lacking, tmp_path):
+def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_to_install(
+    browser, server, lacking, tmp_path
+):
     """F2."""
-    book = lacking.notebook(
+    page = JupyterLab(browser.new_page(), server, known=(*KNOWN, *LACKING))
+    book = page.notebook(
         tmp_path,
         SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0",
         PICKER,
@@ -178,7 +186,8 @@ def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_
         assert "19 of 20 deployed" in whole(book.output(5))
     finally:
         book.close()
-    assert lacking.errors == []
+        page.page.close()
+    assert page.errors == []
 
 
 @pytest.mark.parametrize("way", ["restarted", "killed"])
@@ -211,30 +220,30 @@ def test_when_the_kernel_is_gone_tracker_and_picker_say_so(lab, tmp_path, way):
         assert GONE in whole(book.output(cell))
 
 
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_in_a_small_window_nothing_is_cut_off_and_all_can_be_read(lab, tmp_path, theme):
-    lab.theme(theme)
+def test_in_a_small_window_nothing_is_cut_off_and_all_can_be_read_in_both_themes(lab, tmp_path):
     lab.page.set_viewport_size({"width": 800, "height": 900})
     book = lab.notebook(tmp_path, SHOWN, "picker_for(rows(8), picked=['www-1', 'www-2'])", "deploy_some()")
     try:
         book.run(0, 1)
         book.begin(2)
         expect(book.output(2).locator(".hive-row").filter(has_text="www-1")).to_contain_text("activating")
-        lab.page.screenshot(path=PICTURES / f"small-{theme.lower()}.png")
-        assert_fits(book)
+        assert_fits(book, "small")
         book.restart()
         expect(book.output(2)).to_contain_text(GONE)
-        lab.page.screenshot(path=PICTURES / f"small-gone-{theme.lower()}.png")
-        assert_fits(book)
+        assert_fits(book, "small-gone")
     finally:
-        lab.page.set_viewport_size({"width": 1120, "height": 900})
+        lab.page.set_viewport_size(WINDOW)
 
 
-def assert_fits(book):
-    for cell in (1, 2):
-        shown = book.output(cell).locator(".hive-widget")
-        assert shown.evaluate("(element) => element.scrollWidth - element.clientWidth") <= 0
-    assert book.output(2).locator(".hive-tracker").evaluate("(element) => tests.faint(element, 4.5, 3)") == []
+def assert_fits(book, name):
+    """Say that nothing is cut off, and that all can be read, in both themes; keep a picture of each."""
+    for theme in ("Dark", "Light"):
+        book.lab.theme(theme)
+        book.page.screenshot(path=PICTURES / f"{name}-{theme.lower()}.png")
+        for cell in (1, 2):
+            shown = book.output(cell).locator(".hive-widget")
+            assert shown.evaluate("(element) => element.scrollWidth - element.clientWidth") <= 0
+        assert book.output(2).locator(".hive-tracker").evaluate("(element) => tests.faint(element, 4.5, 3)") == []
 
 
 @pytest.mark.parametrize("keep_kernel", [True, False], ids=["kernel-stays", "kernel-ends"])

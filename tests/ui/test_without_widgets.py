@@ -17,6 +17,8 @@ from nixhive_nb.notebook.display import Record
 from nixhive_nb.notebook.picker import picker_for
 from tests.notebook.conftest import EVAL_CONFIG, write_hive
 from tests.notebook.values import deployed
+from tests.ui.gates import go_on
+from tests.ui.kernels import COLD
 from tests.ui.shown import rows
 
 pytestmark = pytest.mark.ui
@@ -71,7 +73,7 @@ def kinds(book):
 def moves(folder, output):
     """See how a run goes on, which a pipe gives another 15 MB."""
     expect(output).to_contain_text("30.0 of at most 60.0 MB")
-    (folder / "pipe").write_text("more")
+    go_on(folder / "pipe")
     expect(output).to_contain_text("45.0 of at most 60.0 MB")
     expect(output.locator("tr").nth(1)).to_contain_text("✕ fetch failed")
     expect(output.locator("tr").filter(has_text="www-1")).to_contain_text("activating")
@@ -106,7 +108,7 @@ def test_without_widgets_one_picks_in_python_and_sees_it_in_a_table(lab, folder)
 
 @pytest.mark.parametrize("missing", [("anywidget",), ("anywidget", "ipywidgets")], ids=["anywidget", "ipywidgets"])
 def test_where_a_package_is_not_installed_for_the_kernel_there_is_html(lab, folder, missing):
-    book = lab.notebook(folder, OWN_STORE + without(*missing) + SHOWN, TARGETS, DEPLOY, "print(seconds)")
+    book = lab.notebook(folder, OWN_STORE + without(*missing) + SHOWN, TARGETS, DEPLOY, "print(seconds)", kernel=COLD)
     book.run(0, 1)
     expect(book.output(1).locator("select, table")).to_have_count(1)
     expect(book.output(1).locator("table")).to_contain_text("www-2")
@@ -175,11 +177,12 @@ def test_a_notebook_that_ran_by_itself_keeps_no_widget_and_its_export_is_read_wi
 ):
     cells = [nbformat.v4.new_code_cell(source) for source in (LOAD + SHOWN, "deploy_many(50, seconds=1.0)")]
     made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": PYTHON})
-    NotebookClient(made).execute(cwd=str(tmp_path), env=server.environment)
+    NotebookClient(made, timeout=60).execute(cwd=str(tmp_path), env=server.environment)
     # It would also keep those that were closed, and have their scripts fetched from the network.
     assert "widgets" not in made.metadata
     body, _ = HTMLExporter().from_notebook_node(made)
-    page = browser.new_page(java_script_enabled=False)
+    page = browser.new_page()
+    browser.new_cdp_session(page).send("Emulation.setScriptExecutionDisabled", {"value": True})
     page.set_content(body)
     expect(page.locator(".jp-OutputArea-output")).to_contain_text("49 of 50 deployed, 1 failed")
     page.close()
