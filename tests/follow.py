@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from nixhive_nb.hive import Hive
 from nixhive_nb.util.text import strip_control
 from tests.pages import ROOT, notebooks
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from nixhive_nb.hive import Hive
     from tests.pages import Block, Page
     from tests.practice import Practice
 
@@ -133,8 +133,11 @@ class Notebook:
         return self._session.plan.digest
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, also those of what cells have loaded, which would go with the kernel."""
         self._ip.run_line_magic("unload_ext", "nixhive_nb")
+        for value in self._ip.user_ns.values():
+            if isinstance(value, Hive):
+                value.close()
 
 
 def terminal(command: str, *, attended: bool) -> tuple[str, bool]:
