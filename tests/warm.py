@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
 import importlib
-import json
 import os
 import pkgutil
-import select
 import shlex
-import signal
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tests.warm_client import PLACE
+from tests import forks, warm_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COLD = [sys.executable, "-m", "nixhive_nb"]
-_CLIENT = str(Path(__file__).with_name("warm_client.py"))
+PLACE = "NIXHIVE_TEST_WARM"
+"""The variable that names the socket of the server."""
 _BESIDE = ("fabric", "pandas", "rich.live", "rich.progress", "rich.table", "rich.text")
 """What commands import when they need it."""
 _OTHER = ("nixhive_nb.__main__", "nixhive_nb.notebook", "nixhive_nb.testing")
@@ -60,7 +56,7 @@ def command() -> list[str]:
         assert server.stdout is not None
         assert server.stdout.readline(), "the server of warm programs did not start"
         _servers[place] = server
-    return [sys.executable, "-IS", _CLIENT]
+    return [sys.executable, "-IS", warm_client.__file__, place]
 
 
 def put_shim(folder: Path) -> None:
@@ -71,71 +67,15 @@ def put_shim(folder: Path) -> None:
 
 
 def serve(place: str) -> list[str]:
-    """Serve until this process is ended. Returns the words of a program in a process that is one."""
+    """Import what programs need, and serve. Returns the words of a program in a process that is one."""
     for module in pkgutil.walk_packages(importlib.import_module("nixhive_nb").__path__, "nixhive_nb."):
         if not module.name.startswith(_OTHER):
             importlib.import_module(module.name)
     for name in _BESIDE:
         importlib.import_module(name)
-    assert threading.active_count() == 1, "what has threads cannot fork"
-    gc.freeze()
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(place)
-        listening.listen(64)
-        os.write(1, b"ready\n")
-        while True:
-            client, _ = listening.accept()
-            with client:
-                if os.fork() == 0:
-                    listening.close()
-                    words = _begun(client)
-                    if words is not None:
-                        return words
-            _reap()
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
-
-
-def _begun(client: socket.socket) -> list[str]:
-    """Begin a program, and tell the client its status at its end. Returns in the program alone."""
-    _, fds, _, _ = socket.recv_fds(client, 1, 3)
-    asked = json.loads(client.makefile().readline())
-    program = os.fork()
-    if program:
-        for fd in (0, 1, 2, *fds):
-            os.close(fd)
-        _attend(client, program)
-        os._exit(0)
-    client.close()
-    for fd, number in zip(fds, range(3), strict=True):
-        os.dup2(fd, number)
-        os.close(fd)
-    os.chdir(asked["cwd"])
-    os.umask(asked["umask"])
-    os.environ.clear()
-    os.environ.update(asked["env"])
-    sys.argv = ["nix-hive", *asked["words"]]
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as Python opens them
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    return asked["words"]
-
-
-def _attend(client: socket.socket, program: int) -> None:
-    """Say which process the program is, and its status at its end. It is killed when who stands for it is gone."""
-    with contextlib.suppress(OSError):  # nobody waits any more
-        client.sendall(f"{program}\n".encode())
-    ended = os.pidfd_open(program)
-    select.select([ended, client], [], [])
-    if not select.select([ended], [], [], 0)[0]:
-        signal.pidfd_send_signal(ended, signal.SIGKILL)
-    _, status = os.waitpid(program, 0)
-    with contextlib.suppress(OSError):
-        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    words = forks.serve(place, set_by_imports={}, as_leader=False)
+    sys.argv = ["nix-hive", *words]
+    return words
 
 
 def run(words: list[str]) -> NoReturn:

@@ -1,4 +1,7 @@
-"""What stands for `nix-hive` where `tests/warm.py` runs it. Little is imported, since this is started each time."""
+"""What stands for a program that is forked from a warm one (tests/forks.py). Little is imported, to start at once.
+
+usage: warm_client.py SOCKET WORDS…
+"""
 
 import json
 import os
@@ -6,29 +9,28 @@ import signal
 import socket
 import sys
 
-PLACE = "NIXHIVE_TEST_WARM"
-"""The variable that names the socket of the server."""
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def main(words: list[str]) -> int:
-    """Have the server run `nix-hive` here, on our descriptors, and return its status."""
+def main(place: str, words: list[str]) -> int:
+    """Have a program forked with our descriptors, hand on the signals that we get, and return its status."""
     asked = {"words": words, "cwd": os.getcwd(), "env": dict(os.environ), "umask": os.umask(0o022)}  # noqa: PTH109 - quick
+    text = json.dumps(asked).encode()
     with socket.socket(socket.AF_UNIX) as server:
-        server.connect(os.environ[PLACE])
-        socket.send_fds(server, [b"\n"], [0, 1, 2])
-        server.sendall(json.dumps(asked).encode() + b"\n")
-        told = server.makefile()
-        program = int(told.readline())
-        for number in FORWARDED:
-            signal.signal(number, lambda number, _: os.kill(program, number))
-        status = int(told.read())
+        server.connect(place)
+        socket.send_fds(server, [len(text).to_bytes(4, "big")], [0, 1, 2])
+        server.sendall(text)
+        for number in HANDED_ON:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda number, _: server.send(bytes([number])))
+        told = server.makefile().read()
+    status = int(told)
     if status < 0:
-        if -status in FORWARDED:
+        if -status in HANDED_ON:
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

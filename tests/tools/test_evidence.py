@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.practice import ROOT
-from tests.warm_client import PLACE
+from tests.warm import PLACE
 
 FAILING = """
 import pytest

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.ui import warm_client
+from tests import warm_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
