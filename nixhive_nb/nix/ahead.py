@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from nixhive_nb.nix.realise import Realised, Recipes, Together, invalid, realise
-from nixhive_nb.ssh.config import nix_ssh_opts
+from nixhive_nb.ssh.config import NIX_SSHOPTS, nix_ssh_opts
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Ahead:
         with self._lock:
             self._end = lambda: loop.call_soon_threadsafe(task.cancel)
         together = Together(self._voice)
-        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files)}
+        env = {NIX_SSHOPTS: nix_ssh_opts(self._files), **self._files.environment}
         while batch := self._next():
             missing = await invalid([path for path, _ in batch.values()])
             new = {system: paths for system, paths in batch.items() if paths[0] in missing}

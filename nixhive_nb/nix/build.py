@@ -23,7 +23,7 @@ from nixhive_nb.nix.recipes import needs_of
 from nixhive_nb.nix.signatures import signed_lines, vouched
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.facts import Wanted
-from nixhive_nb.ssh.config import nix_ssh_opts
+from nixhive_nb.ssh.config import NIX_SSHOPTS, nix_ssh_opts
 from nixhive_nb.util import process
 from nixhive_nb.util.files import file_name, make_folder
 
@@ -281,7 +281,7 @@ class Builds:
     async def _realised(self, early: Recipes, late: Recipes, tell: Tell) -> Sequence[Realised]:
         """Build what has not begun yet, and wait for what has; what that did not come to is built after it."""
         # A remote builder may be an instance of this very deployment.
-        env = {"NIX_SSHOPTS": nix_ssh_opts(self._files)}
+        env = {NIX_SSHOPTS: nix_ssh_opts(self._files), **self._files.environment}
         together, flags = Together(tell), self._inventory.build_flags
 
         async def built(recipes: Recipes) -> Sequence[Realised]:

@@ -28,7 +28,7 @@ from nixhive_nb.nix.stores import SshStore, ssh_store, store_for_nix
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.plan import STALL_SECONDS
 from nixhive_nb.ssh import knock
-from nixhive_nb.ssh.config import nix_ssh_opts
+from nixhive_nb.ssh.config import NIX_SSHOPTS, nix_ssh_opts
 from nixhive_nb.ssh.marks import MarkedOutput
 from nixhive_nb.util import process
 from nixhive_nb.util.redaction import CUT
@@ -216,7 +216,7 @@ class Transfer:
         url, options = self._for_nix(self._url_of(store))
         # The older protocol cannot take signatures.
         argv = commands.sign_paths(paths, key, f"ssh-ng://{url.partition('://')[2]}")
-        ask = partial(process.stream, argv, env={"NIX_SSHOPTS": options})
+        ask = partial(process.stream, argv, env=self._environment(options))
         ended = await knock.persist(ask, _without_options(store), lambda _: None)
         if ended.status:
             raise StepFailed(last_words(ended.stderr))
@@ -302,7 +302,7 @@ class Transfer:
 
     async def _path_info(self, path: str, store: str) -> process.Finished:
         url, options = self._for_nix(store)
-        ask = partial(process.stream, commands.path_info(path, url), env={"NIX_SSHOPTS": options})
+        ask = partial(process.stream, commands.path_info(path, url), env=self._environment(options))
         return await knock.persist(ask, _without_options(store), lambda _: None)
 
     def _url_of(self, store: str) -> str:
@@ -395,7 +395,7 @@ class Transfer:
             for own in answer.heard(line):
                 on_line(strip_control(own))
 
-        run = partial(process.stream, argv, on_stdout=heard)
+        run = partial(process.stream, argv, on_stdout=heard, env=self._files.environment)
         async with asyncio.timeout(seconds):
             ended = await knock.persist(run, where.host, on_line, lambda line: on_line(strip_control(line)))
         return answer.status(msgspec.structs.replace(ended, stdout="\n".join(said)), where.host)
@@ -422,6 +422,9 @@ class Transfer:
         url, ssh_words = store_for_nix(store)
         options = (nix_ssh_opts(self._files), ssh_words)
         return url, " ".join(filter(None, options))
+
+    def _environment(self, options: str) -> dict[str, str]:
+        return {NIX_SSHOPTS: options, **self._files.environment}
 
     def _by(self, where: SshStore) -> Elevation:
         if not self._is_ours(where):
@@ -499,7 +502,7 @@ class Transfer:
         copy = partial(
             stream_moving,
             argv,
-            env={"NIX_SSHOPTS": options},
+            env=self._environment(options),
             stall=self._stall,
             stillness=Stillness(tell, asked or _without_options(store)),
             ask=partial(self._moves_on, asked) if asked else None,

@@ -99,6 +99,13 @@ class SshFiles(msgspec.Struct, frozen=True, kw_only=True):
     """What was written into each file."""
     warnings: tuple[str, ...] = ()
     """What of the user's own was left out, and why."""
+    shell: str = ""
+    """The shell that ssh runs a ProxyCommand of ours by; empty for that of the user, which has start-up files."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program has to have in its environment beside what it has, where it is or starts an ssh of these."""
+        return {"SHELL": self.shell} if self.shell else {}
 
 
 def private_folder() -> Path:
@@ -168,7 +175,13 @@ def write_ssh_files(inventory: Inventory, folder: Path, *, user_files: Sequence[
         write_new_text(path, text)
     left_out = [f"{path} is left out of our ssh configuration: {why}." for path, why in refused.items()]
     return SshFiles(
-        folder=folder, **names, extends=extends, texts=texts, warnings=tuple(left_out + ([unused] if unused else []))
+        folder=folder,
+        config=names["config"],
+        batch=names["batch"],
+        known_hosts=known_hosts,
+        extends=extends,
+        texts=texts,
+        warnings=tuple(left_out + ([unused] if unused else [])),
     )
 
 

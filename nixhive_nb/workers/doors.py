@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024
 """Bytes that go at once."""
+_SHELL = "/bin/sh"
+"""A bash takes what has a socket as its input for one that a distant user runs, and reads all start-up files for it."""
 _DOOR = Path(__file__).with_name("door.py")
 
 
@@ -52,7 +54,7 @@ class Doors:
         batch = files.folder / "batch-workers"
         text = self._config(files, names)
         write_new_text(batch, text)
-        return msgspec.structs.replace(files, batch=batch, texts={**files.texts, batch: text})
+        return msgspec.structs.replace(files, batch=batch, texts={**files.texts, batch: text}, shell=_SHELL)
 
     def lost_since(self, instance: str, moment: float) -> bool:
         """Return whether a worker was lost that carried such a connection, since a moment of the monotonic clock."""

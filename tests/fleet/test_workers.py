@@ -59,7 +59,9 @@ def test_each_worker_reaches_its_own_hosts_and_this_machine_none_of_those(sites)
     assert not any(map(sites.reaches, (*SITES, *LEAVES)))
 
 
-def test_a_deploy_goes_by_the_workers_and_again_changes_nothing(sites):
+def test_a_deploy_goes_by_the_workers_and_again_changes_nothing(sites, monkeypatch):
+    """No shell of the user's takes part, whose start-up files may do anything."""
+    monkeypatch.setenv("SHELL", "/bin/false")
     sites.write()
     first = sites.deploy("--canary", "1", "--batch", "2", "*-*")
     assert first.returncode == 0, first.stderr
