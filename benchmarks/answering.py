@@ -20,6 +20,8 @@ from nixhive_nb.ssh.link import RemoteResult
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from nixhive_nb.ssh.config import SshFiles
+
     Say = Callable[[str], None]
 
 OLD = "/nix/store/00000000000000000000000000000000-nixos-system-old"
@@ -92,6 +94,14 @@ class AnsweringHosts:
     def carries(self, _instance: str) -> bool:
         """Return that it does."""
         return True
+
+    def files(self, files: SshFiles) -> SshFiles:
+        """Return what Nix's ssh reads: as it is, since nothing is copied to these hosts."""
+        return files
+
+    def lost_since(self, _instance: str, _moment: float) -> bool:
+        """Return that no way to a host is lost."""
+        return False
 
     def kept(self, instance: str, _here: object = None) -> AnsweringLink:
         """Return the link to a host."""
