@@ -260,8 +260,8 @@ class Cluster:
         task = self._settled[key]
         try:
             await asyncio.shield(task)
-        except WorkerLost:
-            if self._settled.get(key) is task:
+        except Exception:
+            if self._settled.get(key) is task:  # the next one tells it anew
                 del self._settled[key]
             raise
         return task

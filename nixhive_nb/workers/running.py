@@ -6,6 +6,7 @@ Where nobody fetches, the command waits, as it does on a pipe that nobody reads.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.call import Call, Output
     from nixhive_nb.ssh.pool import Connections
 
+_log = logging.getLogger(__name__)
 _MOST = 2**20
 """Bytes that are kept until they are fetched."""
 _PATIENCE = 10.0
@@ -50,6 +52,9 @@ class UsersCommand:
                 answer: dict[str, Any] = {"exited": ended.exited, "seconds": ended.seconds}
             except HiveError as error:
                 answer = {"error": type(error).__name__, "text": str(error), "log": error.log}
+            except Exception as error:  # noqa: BLE001 - our own bug: whoever fetches does not wait for ever
+                _log.debug("a command of an operator's user: a bug", exc_info=True)
+                answer = {"error": "StepFailed", "text": f"A bug in nixhive_nb, on a worker: {error!r}", "log": ()}
             with self._room:
                 self._ended = answer
             self._tell()
