@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 
 from nixhive_nb.notebook.own_widget import script, style
+
+_BESIDE = "/usr/lib/chromium"
+"""Where Debian has the browser without windows, which takes a fifth less of a processor than the whole one."""
+
+
+def chromium() -> str | None:
+    """Return the browser's program: the one without windows, else the whole one, if there is any."""
+    return shutil.which("chromium-headless-shell", path=f"{os.environ['PATH']}:{_BESIDE}") or shutil.which("chromium")
 
 
 @contextlib.contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from tests.notebook.browser import chromium
 from tests.practice import start
 from tests.ui.gates import Gates
 from tests.ui.kernels import ROOT
@@ -44,13 +44,13 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(scope="package")
-def chromium():
+def program():
     """The browser's program. Only who leaves the fleets out may do without; for all others that is a failure."""
-    program = shutil.which("chromium")
-    if program is None and os.environ.get("NIXHIVE_TEST_WITHOUT_FLEET"):
-        pytest.skip("there is no chromium on PATH")
-    assert program, "there is no chromium on PATH; `make browser` installs it"
-    return program
+    found = chromium()
+    if found is None and os.environ.get("NIXHIVE_TEST_WITHOUT_FLEET"):
+        pytest.skip("there is no Chromium")
+    assert found, "there is no Chromium; `make browser` installs it"
+    return found
 
 
 @pytest.fixture(scope="package")
@@ -66,7 +66,7 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def browser(chromium, server):
+def browser(program, server):
     """One browser for all pages. It has the mark of the server, so that it is missed if it stays.
 
     It has a profile, as that of a person has: what keeps nothing compiles all scripts of JupyterLab for each page.
@@ -74,7 +74,7 @@ def browser(chromium, server):
     with sync_playwright() as playwright:
         one = playwright.chromium.launch_persistent_context(
             "",  # a new folder, which is removed at its end
-            executable_path=chromium,
+            executable_path=program,
             args=[*_WORDS],
             env=server.environment,
             viewport=WINDOW,

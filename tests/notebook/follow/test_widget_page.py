@@ -6,20 +6,18 @@ send is in `sent`. The time of the page is that of the tests.
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from nixhive_nb.notebook.follow import widget
 from nixhive_nb.notebook.follow.widget import delta_of, state_of
 from tests.notebook import browser
-from tests.notebook.browser import answers
+from tests.notebook.browser import answers, chromium
 from tests.notebook.follow.test_widget import NASTY, row, view, wave
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.ui, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")]
+CHROMIUM = chromium()
+pytestmark = [pytest.mark.ui, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
 
 ARGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 PAGE = """

@@ -6,18 +6,17 @@ The page holds a model that keeps state as the one of Jupyter does; what it woul
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
 from nixhive_nb.notebook.picker import PickerRow, compact, widget
 from tests.notebook import browser
-from tests.notebook.browser import answers
+from tests.notebook.browser import answers, chromium
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.ui, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")]
+CHROMIUM = chromium()
+pytestmark = [pytest.mark.ui, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
 
 ARGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 LIGHT = {
