@@ -193,7 +193,7 @@ def _limit() -> str:
 def _nix() -> ReportPart:
     title = "Settings of Nix"
     said = ""
-    for words in (("config", "show"), ("show-config",)):  # from Nix 2.20 on; before
+    for words in (("show-config",), ("config", "show")):  # every version so far; should the old name be gone
         ended = _ended("nix", "--extra-experimental-features", "nix-command", *words)
         if isinstance(ended, str):
             return ReportPart(title=title, about="nix does not tell", text=ended)

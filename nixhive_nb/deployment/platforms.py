@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_COMMANDS = (("config", "show"), ("show-config",))  # the second until Nix 2.19
+_COMMANDS = (("show-config",), ("config", "show"))
+"""How Nix is asked: every version so far knows the first, which is an old name of the second since Nix 2.20."""
+_NOT_KNOWN = "is not a recognised command"
 
 
 def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
@@ -90,12 +92,14 @@ def nix_settings() -> dict[str, Any]:
 
     Raises `NixError` when Nix does not tell them, and `MissingProgram`.
     """
-    finished = None
+    said = ""
     for command in _COMMANDS:
         finished = process.run(["nix", "--extra-experimental-features", "nix-command", *command, "--json"])
         if finished.status == 0:
             return {name: setting["value"] for name, setting in json.loads(finished.stdout).items()}
-    raise NixError(f"Nix does not tell its settings: {explain(finished.stderr) if finished else ''}")
+        if not said or _NOT_KNOWN in said:
+            said = finished.stderr
+    raise NixError(f"Nix does not tell its settings: {explain(said)}")
 
 
 def _settings_in(flags: Iterable[str]) -> dict[str, str]:

@@ -37,7 +37,7 @@ ABILITY = (
     f"said=$(nix-store --check-validity --print-invalid {_NOTHING} 2>&1) && say store yes || "
     'say closed "$(printf "%s\\n" "$said" | tail -n 1)"; '
     'settings() { nix --extra-experimental-features nix-command "$@" 2>/dev/null; }; '
-    "{ settings config show || settings show-config; } | while read -r name _ value; do "
+    "{ settings show-config || settings config show; } | while read -r name _ value; do "
     f'case $name in ({_SETTINGS}) say "$name" "$value";; esac; done; true'
 )
 """Shell words that print what `read_place` reads."""

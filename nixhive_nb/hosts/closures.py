@@ -59,12 +59,11 @@ async def closure_sizes(links: HostLinks, instance: str, path: str) -> dict[str,
 
 def local_closure_sizes(path: str) -> dict[str, int]:
     """Return the closure of a path that is in this machine's store, with the bytes of each path. Raises `NixError`."""
-    closure = _local(commands.closure(path)).split()
-    sizes = [size for paths in chunks(closure) for size in _local(commands.sizes(paths)).split()]
-    found = _sizes(closure, sizes)
-    if found is None:
-        raise NixError(f"The sizes of {path} in this machine's Nix store cannot be read.")
-    return found
+    try:
+        return commands.sized_lines(_local(commands.closure_sizes(path)))
+    except ValueError:
+        _log.debug("what Nix says of %s cannot be read", path, exc_info=True)
+        raise NixError(f"The sizes of {path} in this machine's Nix store cannot be read.") from None
 
 
 def kernel_of(path: str) -> tuple[str, ...]:

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.config import SshFiles
 
-_PER_COMMAND = 2000
-"""Paths that one command line may name: an argument list has a limit of some 2 MB."""
-
 
 _UNTRUSTED = "not privileged"
 """What the daemon of this machine says where it does not trust us."""
@@ -392,11 +389,7 @@ class Builds:
         await _checked(commands.root(path, folder / file_name(system)))
 
     async def _sizes(self, path: str) -> dict[str, int]:
-        closure = (await _checked(commands.closure(path))).split()
-        sizes: list[str] = []
-        for start in range(0, len(closure), _PER_COMMAND):
-            sizes += (await _checked(commands.sizes(closure[start : start + _PER_COMMAND]))).split()
-        return dict(zip(closure, map(int, sizes), strict=True))
+        return commands.sized_lines(await _checked(commands.closure_sizes(path)))
 
 
 def _named_system(said: str, systems: Sequence[str]) -> tuple[str, ...]:
@@ -407,7 +400,8 @@ def _named_system(said: str, systems: Sequence[str]) -> tuple[str, ...]:
 async def _checked(argv: Sequence[str]) -> str:
     ended = await process.stream(argv)
     if ended.status:
-        raise NixError(f"{argv[0]} {argv[1]} failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
+        command = argv[len(commands.NEW_COMMAND)] if argv[0] == "nix" else argv[1]
+        raise NixError(f"{argv[0]} {command} failed: {_last(ended.stderr)}", log=ended.stderr.splitlines())
     return ended.stdout
 
 

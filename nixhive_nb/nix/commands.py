@@ -57,6 +57,20 @@ def sizes(paths: Sequence[str]) -> list[str]:
     return ["nix-store", "--query", "--size", *paths]
 
 
+def closure_sizes(path: str) -> list[str]:
+    """Print the same, each path with its size in bytes as it goes over a link: see `sized_lines`.
+
+    Of a derivation it is all that builds it.
+    """
+    derivation = ("--derivation",) if path.endswith(".drv") else ()
+    return [*NEW_COMMAND, "path-info", "--recursive", "--size", *derivation, path]
+
+
+def sized_lines(said: str) -> dict[str, int]:
+    """Read what `closure_sizes` printed: path → bytes. Raises `ValueError` where it is something else."""
+    return {path: int(size) for path, size in (line.split() for line in said.splitlines())}
+
+
 def sign(path: str, key_file: str) -> list[str]:
     """Sign a path and all that it needs. The key is read by Nix from its file."""
     return [*NEW_COMMAND, "store", "sign", "--recursive", "--key-file", key_file, path]

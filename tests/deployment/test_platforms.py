@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nixhive_nb.deployment.inventory import Inventory, System
 from nixhive_nb.deployment.platforms import build_places, check_platforms, nix_settings
-from nixhive_nb.errors import DeploymentError
+from nixhive_nb.errors import DeploymentError, NixError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 STRANGE = "riscv128-plan9"
+_UNKNOWN = "echo \"error: '{}' is not a recognised command\" >&2; exit 1"
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +113,27 @@ def test_where_a_platform_is_built_is_here_at_the_builder_that_says_so_or_nowher
 def test_with_a_store_of_its_own_everything_is_built_there() -> None:
     found = inventory("--store", "ssh-ng://builder")
     assert build_places(found, [STRANGE]) == {STRANGE: "store ssh-ng://builder"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('echo \'{"a": {"value": "old"}}\'', _UNKNOWN.format("config"), "old"),
+        (_UNKNOWN.format("show-config"), 'echo \'{"a": {"value": "new"}}\'', "new"),
+        ("echo 'error: the disk is full' >&2; exit 1", _UNKNOWN.format("config"), "the disk is full"),
+        (_UNKNOWN.format("show-config"), "echo 'error: the disk is full' >&2; exit 1", "the disk is full"),
+    ],
+)
+def test_nix_is_asked_by_the_name_of_its_command_that_it_knows(
+    old: str, new: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every Nix so far knows the old one; a Nix that fails says why, whichever it knows."""
+    program = tmp_path / "nix"
+    program.write_text(f"#!/bin/sh\ncase $3 in show-config) {old};; *) {new};; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    try:
+        told = str(nix_settings()["a"])
+    except NixError as error:
+        told = str(error)
+    assert said in told

@@ -13,6 +13,7 @@ import pytest
 from nixhive_nb import Hive
 from nixhive_nb.errors import OptionError, RunFailed
 from nixhive_nb.workers.placing import chosen
+from tests.fleet.faults import saw
 from tests.fleet.links import slow_to
 from tests.fleet.sites import HELD, LEAVES, SITES, Sites
 from tests.notebook.conftest import Shell
@@ -26,6 +27,8 @@ HOST = "east-1"
 KIB = 1500
 EAST = ("east", "stand-in")
 """The workers of one site."""
+WORKER = "a worker of Dask is killed (-9) {}, and there is another one of its site"
+"""How rows of docs/reliability.md begin."""
 A_HOST = 8_000
 """Bytes a host in which two runs may differ: acknowledgements, and a question more or less."""
 
@@ -40,6 +43,11 @@ def sites(tmp_path_factory):
         yield one
     finally:
         one.close()
+
+
+def seen(sites, fault):
+    """Say on the page how each instance of the last run ended."""
+    saw(fault, "; ".join(f"{name}: {outcome}" for name, outcome in sorted(sites.outcomes().items())))
 
 
 @pytest.fixture
@@ -123,6 +131,7 @@ def test_a_worker_that_is_killed_in_an_activation_is_followed_by_another_one(sit
     assert said.returncode == 0, said.stderr
     assert before != sites.fleet.runs(HOST)
     assert sites.is_confirmed("east-1", "east-2")
+    seen(sites, WORKER.format("in an activation"))
 
 
 def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_it_begun_by_another(sites):
@@ -140,11 +149,13 @@ def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_i
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
     assert sites.is_confirmed("west-1", "south-1")
-    assert set(sites.outcomes().values()) == {"done"}
+    seen(
+        sites, "the only worker of Dask of a site is killed (-9) before an activation has come to its host, and started"
+    )
 
 
-@pytest.mark.parametrize("reader", ["east", HOST], ids=["a push", "a fetch"])
-def test_a_worker_that_is_killed_in_a_copy_costs_nothing(sites, reader):
+@pytest.mark.parametrize(("reader", "copy"), [("east", "a push"), (HOST, "a fetch")], ids=["a push", "a fetch"])
+def test_a_worker_that_is_killed_in_a_copy_costs_nothing(sites, reader, copy):
     """What only moves content is done again, by another one; each instance ends once."""
     sites.write(kib=KIB)
     begun = sites.got([reader])[reader]
@@ -159,6 +170,7 @@ def test_a_worker_that_is_killed_in_a_copy_costs_nothing(sites, reader):
     ends = Counter(re.findall(r"^activate:(\S+): (?:done|failed|skipped)", said.stderr, re.MULTILINE))
     assert ends == {"east-1": 1, "east-2": 1}
     assert sites.is_confirmed("east-1", "east-2")
+    seen(sites, WORKER.format(f"in {copy}"))
 
 
 def test_a_scheduler_that_is_started_again_in_an_activation_gets_its_workers_back(sites):
@@ -177,6 +189,7 @@ def test_a_scheduler_that_is_started_again_in_an_activation_gets_its_workers_bac
     assert said.returncode == 0, said.stderr
     assert before != sites.fleet.runs(HOST)
     assert sites.is_confirmed(*LEAVES)
+    seen(sites, "the scheduler of Dask is killed (-9) in an activation, and started again")
 
 
 def nothing_is_left(sites):
@@ -193,7 +206,7 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(sites):
     go_on()
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert sites.outcomes() == {"east-1": "done", "west-1": "cancelled"}
+    seen(sites, "a first interrupt during an activation, over workers of Dask")
     assert sites.is_confirmed("east-1")
     nothing_is_left(sites)
 
@@ -210,7 +223,7 @@ def test_a_second_interrupt_leaves_at_once_and_nothing_of_it_on_hosts_and_worker
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert sites.outcomes() == {"east-1": "unknown", "west-1": "cancelled"}
+    seen(sites, "a second interrupt during an activation, over workers of Dask")
     nothing_is_left(sites)
     go_on()
     sites.lab.exec(HOST, ["flock", "/run/nixhive/lock", "true"])
@@ -238,23 +251,32 @@ def test_an_interrupt_ends_a_command_of_the_users_on_its_hosts(sites):
     assert not any(sites.on(LEAVES, "pgrep -f '[s]leep 1234' || true"))
 
 
-def test_with_a_client_of_dask_a_run_in_the_background_is_cancelled_from_python(sites, hive):
+@pytest.mark.parametrize(("now", "outcome"), [(False, "done"), (True, "unknown")])
+def test_with_a_client_of_dask_a_run_in_the_background_is_cancelled_from_python(sites, hive, now, outcome):
+    sites.have_systems()
     files = {f"tls_client_{part}": str(sites.cluster.tls / f"{part}.pem") for part in ("cert", "key")}
     security = distributed.Security(tls_ca_file=str(sites.cluster.tls / "ca.pem"), require_encryption=True, **files)
     sites.write(script=HELD)
+    before = sites.fleet.runs(HOST)
     here, go_on = sites.hold(HOST)
     with (
         distributed.Client(sites.cluster.address, security=security, set_as_default=False) as client,
         Hive.load("example", on=client) as loaded,
     ):
-        run = loaded.begin(loaded.plan("deploy", "east-1", "west-1", batch=1))
+        run = loaded.begin(loaded.plan("deploy", "east-1", "west-1", batch=1, confirm=1 if now else 60))
         here()
-        run.cancel()
-        go_on()
+        run.cancel(now=now)
+        if not now:
+            go_on()
         with pytest.raises(RunFailed):
             run.wait()
         ended = run.report.frame["outcome"].to_dict()
-    assert ended == {"east-1": "done", "west-1": "cancelled"}
+    assert ended == {"east-1": outcome, "west-1": "cancelled"}
+    if now:
+        nothing_is_left(sites)
+        go_on()
+        sites.lab.exec(HOST, ["flock", "/run/nixhive/lock", "true"])
+        assert sites.fleet.runs(HOST) == before
     with pytest.raises(OptionError, match="this Dask client is closed"):
         Hive.load("example", on=client)
 

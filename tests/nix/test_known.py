@@ -20,7 +20,7 @@ def test_a_path_is_asked_about_once_for_all_instances(monkeypatch, is_there):
 
     async def stream(argv, **_how):
         commands.append(argv)
-        said = {"--check-validity": "" if is_there else PATH, "--requisites": PATH, "--size": "5"}
+        said = {"--check-validity": "" if is_there else PATH, "--size": f"{PATH}  5\n"}
         return SimpleNamespace(status=0, stderr="", stdout=next(text for word, text in said.items() if word in argv))
 
     monkeypatch.setattr(process, "stream", stream)
@@ -32,4 +32,4 @@ def test_a_path_is_asked_about_once_for_all_instances(monkeypatch, is_there):
 
     found = asyncio.run(ask())
     assert [one.size if one else None for one in found] == [5 if is_there else None] * 50
-    assert len(commands) == (3 if is_there else 1)
+    assert len(commands) == (2 if is_there else 1)

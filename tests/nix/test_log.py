@@ -156,6 +156,18 @@ def test_a_copy_counts_the_bytes_of_the_paths_that_went_over(derivations, tmp_pa
     assert again.bytes_copied == 0
 
 
+def test_a_closure_and_its_sizes_come_in_one_command_also_those_of_a_derivation(derivations):
+    recipe = derivations("good")
+    good = process.run(["nix-store", "--realise", recipe, *OFFLINE]).stdout.strip()
+    for path, number in ((good, 2), (recipe, None)):
+        closure = process.run(commands.closure(path)).stdout.split()
+        sizes = map(int, process.run(commands.sizes(closure)).stdout.split())
+        told = commands.sized_lines(process.run(commands.closure_sizes(path)).stdout)
+        assert told == dict(zip(closure, sizes, strict=True))
+        assert number in (None, len(told))
+        assert path in told
+
+
 def test_a_line_that_is_not_nixs_own_is_text_without_terminal_control():
     assert NixLog().feed("\x1b[31mssh: no route to host\x1b[0m") == ("ssh: no route to host",)
 
