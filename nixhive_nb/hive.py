@@ -189,7 +189,7 @@ class Hive:
 
     def close(self) -> None:
         """Close every connection, and wipe passwords."""
-        self._work.reach.close()
+        self._work.close()
         self._work.powers.let_go()
 
     @property

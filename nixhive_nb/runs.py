@@ -152,7 +152,7 @@ def _apart(
     with contextlib.ExitStack() as last:
         own.powers.hold()
         last.callback(own.powers.let_go)
-        last.callback(own.reach.close)
+        last.callback(own.close)
         kept = last.enter_context(contextlib.closing(claim.handed_over())) if claim is not None else None
         yield last.enter_context(_noted(own, plan, follow=follow, note=note, claim=kept, force=force))
 

@@ -191,8 +191,15 @@ class Workspace:
         return self.afar[0]
 
     def apart(self) -> Workspace:
-        """Return the same with connections of its own."""
-        return dataclasses.replace(self, reach=WayToHosts())
+        """Return the same with connections of its own, also those of workers."""
+        return dataclasses.replace(self, reach=WayToHosts(), afar=[])
+
+    def close(self) -> None:
+        """Close every connection, also those of workers."""
+        for one in self.afar:
+            one.close()
+        self.afar.clear()
+        self.reach.close()
 
     def routed(self, targets: Targets) -> Inventory:
         """Return the deployment with the jumps of targets as OpenSSH reads them, the user's own files too."""

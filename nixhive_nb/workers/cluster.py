@@ -25,7 +25,7 @@ from nixhive_nb.workers.talk import Talk
 from nixhive_nb.workers.versions import misfits, own_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from concurrent.futures import Future
 
 _log = logging.getLogger(__name__)
@@ -285,6 +285,17 @@ class Cluster:
     def aside_from_anywhere(self, worker: FarWorker, line: str) -> None:
         """Have a connection of a worker closed. Safe from any thread."""
         self.soon(lambda: self.aside(self.ask(worker, serving.leave, line)))
+
+    def forget(self, names: Collection[str]) -> None:
+        """Have workers close their connections to the hosts of parts of a deployment. Safe from any thread."""
+
+        def tell() -> None:
+            for address, name in [key for key in self._settled if key[1] in names]:
+                del self._settled[address, name]
+                if worker := self._workers.get(address):
+                    self.aside(self.ask(worker, serving.forget, name))
+
+        self.soon(tell)
 
     def soon(self, work: Callable[[], object]) -> None:
         """Have something called in the loop of the cluster. Safe from any thread."""

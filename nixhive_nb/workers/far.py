@@ -47,6 +47,8 @@ class Afar:
         self._inventory = inventory
         self._places = NearestPlaces(inventory)
         self._parts: dict[str, Part] = {}
+        # Whoever works with the same deployment beside us has connections of his own, as without workers.
+        self._own = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._doors = Doors(self)
 
@@ -59,8 +61,11 @@ class Afar:
         return self._doors.lost_since(instance, moment)
 
     def close(self) -> None:
-        """Let nothing more be moved by workers."""
+        """Let nothing more be moved by workers, and have them close their connections for us."""
         self._doors.close()
+        with self._lock:
+            names, self._parts = {name for name, _ in self._parts.values()}, {}
+        self.cluster.forget(names)
 
     def serves(self, cluster: Cluster, inventory: Inventory) -> bool:
         """Return whether it is of these."""
@@ -129,8 +134,7 @@ class Afar:
         with self._lock:
             if nearest not in self._parts:
                 data = msgspec.json.encode(part_of(self._inventory, [*self._near.get(nearest, ()), instance]))
-                # Of each operator apart: what one lets go of is not another's.
-                name = hashlib.sha256(self.cluster.operator.encode() + data).hexdigest()
+                name = hashlib.sha256(self._own.encode() + data).hexdigest()
                 self._parts[nearest] = (name, data)
             return self._parts[nearest]
 

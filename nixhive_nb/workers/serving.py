@@ -207,6 +207,14 @@ async def settle(operator: str, digest: str, inventory: bytes) -> bool:
     return True
 
 
+async def forget(digest: str) -> Answer:
+    """Close the connections to the hosts of a deployment, which its operator has done with."""
+    site = _SERVING[0].sites.pop(digest, None) if _SERVING else None
+    if site is not None:
+        await asyncio.to_thread(site.close)
+    return {}
+
+
 async def post(operator: str, number: int, batch: Sequence[Called], new: bool) -> bool:  # noqa: FBT001 - by Dask
     """Begin what is called in a batch, and let go of what is cancelled in it; False for a talk that is not known.
 

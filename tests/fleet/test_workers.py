@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import signal
+import socket
 from collections import Counter
 
 import pytest
@@ -251,18 +252,41 @@ def test_an_interrupt_ends_a_command_of_the_users_on_its_hosts(sites):
     assert not any(sites.on(LEAVES, "pgrep -f '[s]leep 1234' || true"))
 
 
-@pytest.mark.parametrize(("now", "outcome"), [(False, "done"), (True, "unknown")])
-def test_with_a_client_of_dask_a_run_in_the_background_is_cancelled_from_python(sites, hive, now, outcome):
-    sites.have_systems()
+@pytest.fixture
+def client(sites):
+    """A client of Dask, as somebody has who works with it already."""
     files = {f"tls_client_{part}": str(sites.cluster.tls / f"{part}.pem") for part in ("cert", "key")}
     security = distributed.Security(tls_ca_file=str(sites.cluster.tls / "ca.pem"), require_encryption=True, **files)
+    with distributed.Client(sites.cluster.address, security=security, set_as_default=False) as one:
+        yield one
+
+
+def comes_in(door, host):
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(door))
+        asking.sendall(f"{host}\n".encode())
+        return asking.makefile("rb").readline() == b"\n"
+
+
+def test_what_runs_beside_each_other_in_a_program_has_connections_of_its_own(sites, hive, client):
+    """A run in the background, and commands meanwhile: when one ends, the other goes on."""
+    with Hive.load("example", on=client) as loaded:
+        here, first, second = loaded._work, loaded._work.apart(), loaded._work.apart()
+        doors = [one.files.folder / "workers" for one in (here, first, second)]
+        assert all(comes_in(door, HOST) for door in doors)
+        second.close()
+        assert [comes_in(door, HOST) for door in doors[:2]] == [True, True]
+        first.close()
+    nothing_is_left(sites)
+
+
+@pytest.mark.parametrize(("now", "outcome"), [(False, "done"), (True, "unknown")])
+def test_with_a_client_of_dask_a_run_in_the_background_is_cancelled_from_python(sites, hive, client, now, outcome):
+    sites.have_systems()
     sites.write(script=HELD)
     before = sites.fleet.runs(HOST)
     here, go_on = sites.hold(HOST)
-    with (
-        distributed.Client(sites.cluster.address, security=security, set_as_default=False) as client,
-        Hive.load("example", on=client) as loaded,
-    ):
+    with Hive.load("example", on=client) as loaded:
         run = loaded.begin(loaded.plan("deploy", "east-1", "west-1", batch=1, confirm=1 if now else 60))
         here()
         run.cancel(now=now)
@@ -272,11 +296,12 @@ def test_with_a_client_of_dask_a_run_in_the_background_is_cancelled_from_python(
             run.wait()
         ended = run.report.frame["outcome"].to_dict()
     assert ended == {"east-1": outcome, "west-1": "cancelled"}
+    nothing_is_left(sites)
     if now:
-        nothing_is_left(sites)
         go_on()
         sites.lab.exec(HOST, ["flock", "/run/nixhive/lock", "true"])
         assert sites.fleet.runs(HOST) == before
+    client.close()
     with pytest.raises(OptionError, match="this Dask client is closed"):
         Hive.load("example", on=client)
 
