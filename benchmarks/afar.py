@@ -159,9 +159,11 @@ def serve(address: str, name: str, places: Sequence[str]) -> None:
     from nixhive_nb.workers import serving
     from nixhive_nb.workers.worker import work
 
+    hosts = AnsweringHosts(latency=LATENCY, activation=SWITCH)
+
     def hosts_of(operator: str, _: object) -> SimpleNamespace:
-        hosts = AnsweringHosts(latency=LATENCY, activation=SWITCH)
-        return SimpleNamespace(operator=operator, links=hosts, close=hosts.close)
+        # They outlive the connections to them.
+        return SimpleNamespace(operator=operator, links=hosts, close=lambda: None)
 
     serving._OperatorsHosts = hosts_of  # type: ignore[assignment, misc]  # noqa: SLF001 - in place of ssh
     work(address, name=name, places=places, tls=None, tell=lambda line: print(line, flush=True))
