@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.hosts.powers import Way
     from nixhive_nb.nix.ahead import Ahead
+    from nixhive_nb.nix.eval_jobs import EvalJobs
     from nixhive_nb.plan.facts import HostFacts
     from nixhive_nb.plan.plan import Plan, Target
     from nixhive_nb.plan.protocol import Tell
@@ -92,6 +93,7 @@ class NixSsh:
         powers: Powers | None = None,
         examine: Examine | None = None,
         ahead: Ahead | None = None,
+        jobs: EvalJobs | None = None,
         gone: Sequence[str] = (),
     ) -> None:
         """`source` is the deployment, `places` where our own files lie.
@@ -102,10 +104,11 @@ class NixSsh:
         run. `run` is the id of the run. `power`: each probe also sees whether the login becomes root,
         unless `powers` know that from before; they have the passwords, too. `examine` is what each probe does in place
         of asking how the host is; it gets its system, where that is in this machine's store. `ahead` is what
-        began to be built before the plan was made. `gone` are runs that were
+        began to be built before the plan was made, and `jobs` evaluates systems where it can. `gone` are runs that were
         killed.
         """
         self._examine = examine
+        self._jobs = jobs
         self._power = power
         self._powers = Powers() if powers is None else powers
         self._inventory = inventory
@@ -135,6 +138,7 @@ class NixSsh:
             wanted=plan.wanted,
             elsewhere={system for step in elsewhere for system in step.systems},
             ahead=ahead,
+            jobs=jobs,
         )
         stores = {name: url for url, name in store_names(one.store for one in inventory.instances.values()).items()}
         self._transfer = Transfer(
@@ -191,7 +195,9 @@ class NixSsh:
         return self._transfer.has_left
 
     async def end(self) -> None:
-        """Let go of what hosts keep for builds of this run."""
+        """Let go of what hosts keep for builds of this run, and of what still evaluates for it."""
+        if self._jobs is not None:
+            await self._jobs.end()
         await self._there.end()
 
     async def _probe(self, step: Step, tell: Tell) -> Result:

@@ -11,6 +11,7 @@ from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import StateError
 from nixhive_nb.handle import RunHandle, going, in_background, in_foreground
 from nixhive_nb.nix.ahead import Ahead
+from nixhive_nb.nix.eval_jobs import EvalJobs, is_installed
 from nixhive_nb.plan.plan import BRINGING
 from nixhive_nb.plan.survey import evaluation_warnings, taken_along_text
 from nixhive_nb.run import history, made_from
@@ -18,6 +19,7 @@ from nixhive_nb.run.carry import Note, carry_out, header_of, under_way, user_nam
 from nixhive_nb.run.early import beginning
 from nixhive_nb.run.found import survey_of
 from nixhive_nb.run.journal import Journal
+from nixhive_nb.run.limits import EVALUATION
 from nixhive_nb.run.once import Done
 from nixhive_nb.util.interrupts import interrupts_held
 from nixhive_nb.util.swallowed import swallowed
@@ -207,8 +209,19 @@ def _backend(
         power=power,
         examine=examine,
         ahead=ahead,
+        jobs=_jobs(work, plan),
         gone=history.with_leavings(work.places.folder, within=_DAY) if plan.verb in BRINGING else (),
     )
+
+
+def _jobs(work: Workspace, plan: Plan) -> EvalJobs | None:
+    """Return what evaluates the systems of a plan, where `nix-eval-jobs` is installed, and nobody said no to it."""
+    systems = [system for step in plan.steps if step.kind == "instantiate" for system in step.systems]
+    if len(systems) <= 1 or work.limits.eval_jobs == "no" or not is_installed():
+        return None
+    words = work.reading.source.jobs(systems)
+    workers = min(work.limits.of("evaluate"), len(systems))
+    return EvalJobs(systems, words, workers=workers, memory=EVALUATION) if words else None
 
 
 def _remember(work: Workspace, plan: Plan) -> None:

@@ -18,6 +18,7 @@ from nixhive_nb.deployment.state import remember
 from nixhive_nb.errors import NixError, StepFailed
 from nixhive_nb.hosts.closures import chunks
 from nixhive_nb.nix import commands
+from nixhive_nb.nix.eval_jobs import PROGRAM
 from nixhive_nb.nix.realise import Realised, Recipes, Together, invalid, realise
 from nixhive_nb.nix.recipes import needs_of
 from nixhive_nb.nix.signatures import signed_lines, vouched
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from nixhive_nb.deployment.places import Places
     from nixhive_nb.deployment.sources.source import Source
     from nixhive_nb.nix.ahead import Ahead
+    from nixhive_nb.nix.eval_jobs import EvalJobs
     from nixhive_nb.plan.places import BuildNeed
     from nixhive_nb.plan.protocol import Tell
     from nixhive_nb.plan.step import Step
@@ -54,6 +56,8 @@ _OF_SYSTEM = re.compile(r"^\W*nix-hive: system (.*)$", re.MULTILINE)
 """The frame that `Source.toplevels` promises."""
 _SHORT = 2
 """Lines of a message of Nix that are read as well in one."""
+_TOLD = ("trace:", "warning:", "evaluation warning:")
+"""How lines of Nix begin that are passed on while it evaluates."""
 _LOG_LINES = 200
 """How many of the last lines of a failed evaluation a plan keeps."""
 
@@ -98,14 +102,17 @@ class Builds:
         wanted: Sequence[Wanted] = (),
         elsewhere: Collection[str] = (),
         ahead: Ahead | None = None,
+        jobs: EvalJobs | None = None,
     ) -> None:
         """`source` instantiates the systems; those that are `elsewhere` are built on other machines.
 
         `places` has the state file, and the folder for links that keep results from being collected.
 
         `wanted` is what systems evaluated to when the plan was made, and `ahead` what began to be built then.
+        `jobs` evaluates systems in place of processes of ours, where it can.
         """
         self._ahead = ahead
+        self._jobs = jobs
         self._files = files
         self._inventory = inventory
         self._source = source
@@ -167,12 +174,44 @@ class Builds:
         One that fails is told in the result: its `build` fails with it, and the others go on.
         """
         self._count(step, tell)
-        await self._evaluate_all(step, step.systems, tell)
+        left = await self._by_jobs(step, tell)
+        if left:
+            await self._evaluate_all(step, left, tell)
         return Result(wanted=tuple(map(self._evaluated, step.systems)))
 
     def _count(self, step: Step, tell: Tell) -> None:
         """Tell how many systems of a group are evaluated, or known to be broken."""
         tell.progress(sum(name in self._seen or name in self._failed for name in step.systems), len(step.systems))
+
+    async def _by_jobs(self, step: Step, tell: Tell) -> Sequence[str]:
+        """Evaluate systems of a group with `nix-eval-jobs`; return those that are to be evaluated without it."""
+        if self._jobs is None:
+            return step.systems
+
+        def done(system: str) -> None:
+            self._seen.add(system)
+            self._count(step, tell)
+
+        jobs = await self._jobs.of(step.systems, done)
+        if why := self._jobs.why_ended:
+            tell.line(f"{PROGRAM}: {why}. What it has not evaluated is evaluated without it.")
+        good = [system for system, job in jobs.items() if not job.error]
+        self._failed |= {system: self._explained(job.error) for system, job in jobs.items() if job.error}
+        for system in good:
+            self._wanted[system] = (jobs[system].result, jobs[system].derivation)
+        said = {system: "\n".join(self._jobs.said(system)) for system in good}
+        for line in dict.fromkeys(line for text in said.values() for line in text.splitlines()):
+            if line.startswith(_TOLD):
+                tell.line(line)
+        self._warnings |= {system: warnings_in(text) for system, text in said.items()}
+        await self._look_into(good)
+        return [system for system in step.systems if system not in jobs]
+
+    def _explained(self, said: str) -> StepFailed:
+        reason = self._source.explained(said)
+        # What fits into the reason needs no lines below it.
+        below = self._source.explained(said, show_trace=True) if self._show_trace else reason
+        return StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
 
     async def _evaluate_all(self, step: Step, systems: Sequence[str], tell: Tell, *, more: bool = False) -> None:
         """Evaluate systems of a group. Where one fails that Nix names, the others are without it; else in halves.
@@ -207,7 +246,6 @@ class Builds:
         )
 
     async def _evaluate(self, step: Step, systems: Sequence[str], tell: Tell) -> _Failure | None:
-        paths = self._inventory.include_paths(systems[0])
         argv = self._source.toplevels(self._inventory, systems)
         log: list[str] = []
 
@@ -217,26 +255,29 @@ class Builds:
                 self._count(step, tell)
                 return
             log.append(line)
-            if line.startswith(("trace:", "warning:", "evaluation warning:")):
+            if line.startswith(_TOLD):
                 tell.line(line)
 
         ended = await process.stream(argv, on_stderr=heard)
         if ended.status:
             said = "\n".join(log)
-            reason = self._source.explained(said)
-            # What fits into the reason needs no lines below it.
-            below = self._source.explained(said, show_trace=True) if self._show_trace else reason
-            failed = StepFailed(reason, log=lines if len(lines := below.splitlines()) > _SHORT else ())
-            return _Failure(failed, _named_system(said, systems))
+            return _Failure(self._explained(said), _named_system(said, systems))
         self._warnings |= dict.fromkeys(systems, warnings_in("\n".join(log)))
         for system, found in json.loads(ended.stdout).items():
             self._wanted[system] = (found["result"], found["derivation"])
             self._seen.add(system)
+        await self._look_into(systems)
+        return None
+
+    async def _look_into(self, systems: Sequence[str]) -> None:
+        """Find out what systems that are evaluated take into the store, and ask of the machine that builds them."""
+        if not systems:
+            return
+        paths = self._inventory.include_paths(systems[0])
         self._takes |= await self._taken_along(systems, [path.partition("=")[2] for path in paths])
         for system in systems:
             if system in self._elsewhere:
                 self._needs[system] = await self.needs(system)
-        return None
 
     async def _taken_along(self, systems: Sequence[str], paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Return what each of these systems takes of ours into the store, by its sources there and include paths."""

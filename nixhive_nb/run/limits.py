@@ -11,6 +11,7 @@ import os
 from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -53,6 +54,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What carries the commands of hosts. With `auto` it is as the deployment says, as the ssh options of a host ask
     for, or as its login shows."""
 
+    eval_jobs: Literal["auto", "no"] = "auto"
+    """Whether `nix-eval-jobs` evaluates the systems of other formats than ours, where it is installed."""
+
     def __post_init__(self) -> None:
         """Take what is allowed alone. Raises `OptionError`."""
         for one in LIMITS:
@@ -70,7 +74,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return self.per_store if lock.startswith("relay:") else 1
 
 
-_EVALUATION = 3 * 1024**3
+EVALUATION = 3 * 1024**3
 """Bytes that an evaluation of several configurations may take."""
 
 
@@ -80,7 +84,7 @@ def able_evaluations() -> int:
     with swallowed(_log, "looking for free memory", OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        return max(1, min(processors, free // _EVALUATION))
+        return max(1, min(processors, free // EVALUATION))
     return processors
 
 
@@ -124,6 +128,12 @@ LIMITS: tuple[Option, ...] = (
         metavar="N",
         usually="as many as processors and free memory allow",
         help="How many evaluations of systems at once: each may take some gigabytes of memory.",
+    ),
+    Option(
+        name="eval_jobs",
+        kind=OneOf(("auto", "no")),
+        default=_USUAL["eval_jobs"],
+        help="Whether nix-eval-jobs evaluates systems of other formats than ours. auto: where it is installed.",
     ),
     Option(
         name="fresh",

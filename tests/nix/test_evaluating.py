@@ -22,6 +22,12 @@ from tests.deployment.sources.test_morph import network
 pytestmark = pytest.mark.nix
 
 
+@pytest.fixture(autouse=True)
+def own_processes(monkeypatch):
+    """Have nothing else evaluate, whatever is installed."""
+    monkeypatch.setattr("nixhive_nb.runs.is_installed", lambda: False)
+
+
 def built(tmp_path, monkeypatch, names, body, which="*"):
     """Evaluate a network of machines, and return the outcome and message of each, and the systems of each process."""
     network(tmp_path, "".join(f"{name} = {{ {body(name)} }};" for name in names))

@@ -48,6 +48,12 @@ class ColmenaSource(OfFile):
         del inventory
         return self._command(json.dumps(list(systems)))
 
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return the words with which `nix-eval-jobs` instantiates nodes."""
+        includes = [word for path in readable_paths(self.path) for word in ("-I", path)]
+        words = [*self._how.option_words(), *includes, "-I", f"deployment={self.path}"]
+        return flakes.file_jobs(flakes.own_file("colmena_file"), systems, words)
+
     def _command(self, names: str, *more: str) -> list[str]:
         includes = [word for path in readable_paths(self.path) for word in ("-I", path)]
         return [
@@ -108,8 +114,15 @@ class ColmenaFlakeSource(OfFlake):
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
         """Return the command that instantiates nodes."""
         del inventory
+        return flakes.eval_command(self.place, self._output, self._instantiating(systems), self._how)
+
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return the words with which `nix-eval-jobs` instantiates nodes."""
+        return flakes.jobs(self.place, self._output, self._instantiating(systems), systems, self._how)
+
+    def _instantiating(self, systems: Sequence[str]) -> str:
         selected = flakes.expression("colmena_toplevels", names=flakes.nix_names(systems))
-        return flakes.eval_command(self.place, self._output, f"hive: {selected} ({self._evaluator} hive)", self._how)
+        return f"hive: {selected} ({self._evaluator} hive)"
 
     def _evaluator_of_raw(self) -> str:
         """Return what evaluates a raw hive: that of the flake's own input, or else ours, with no `<nixpkgs>`."""

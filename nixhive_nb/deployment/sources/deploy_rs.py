@@ -87,9 +87,16 @@ class DeployRsSource(OfFlake):
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
         """Return the command that instantiates the NixOS systems in the profiles of nodes."""
         del inventory
-        names, profile = flakes.nix_names(systems), flakes.nix_string(_SYSTEM)
-        function = flakes.expression("deploy_rs_toplevels", names=names, profile=profile)
-        return flakes.eval_command(self.place, self._output, function, self._how)
+        return flakes.eval_command(self.place, self._output, _instantiating(systems), self._how)
+
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return the words with which `nix-eval-jobs` instantiates the systems of nodes."""
+        return flakes.jobs(self.place, self._output, _instantiating(systems), systems, self._how)
+
+
+def _instantiating(systems: Sequence[str]) -> str:
+    names, profile = flakes.nix_names(systems), flakes.nix_string(_SYSTEM)
+    return flakes.expression("deploy_rs_toplevels", names=names, profile=profile)
 
 
 class _DeployReader:

@@ -131,6 +131,11 @@ class FlakeSource(OfFlake):
         function = flakes.expression("flake_toplevels", names=flakes.nix_names(systems))
         return flakes.eval_command(self.place, CONFIGURATIONS, function, self._how)
 
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return the words with which `nix-eval-jobs` instantiates systems."""
+        function = flakes.expression("flake_toplevels", names=flakes.nix_names(systems))
+        return flakes.jobs(self.place, CONFIGURATIONS, function, systems, self._how)
+
 
 def without_paths(inventory: Inventory) -> Inventory:
     """Return an inventory of a flake without include paths, which its pure evaluation never looks at; that is said."""

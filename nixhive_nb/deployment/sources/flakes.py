@@ -86,6 +86,18 @@ def eval_command(place: FlakePlace, output: str, function: str, how: Evaluation)
     return [*_NIX, "eval", "--json", installable, "--apply", function, "--show-trace", *how.flake_words()]
 
 
+def jobs(place: FlakePlace, output: str, function: str, systems: Sequence[str], how: Evaluation) -> list[str]:
+    """Return the words with which `nix-eval-jobs` instantiates what a function gives of an output."""
+    numbered = f"value: {expression('jobs')} {nix_names(systems)} (({function}) value)"
+    return ["--flake", f"{place.reference}#{output}", "--select", numbered, "--show-trace", *how.flake_job_words()]
+
+
+def file_jobs(own: Path, systems: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Return the words with which `nix-eval-jobs` instantiates what one of our expressions does of a file."""
+    given = ["--arg", "expression", str(own), "--argstr", "names", json.dumps(list(systems))]
+    return ["--impure", "--show-trace", *words, *given, str(own_file("jobs_file"))]
+
+
 def nix_string(text: str) -> str:
     """Return a text as a string of Nix's language."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")

@@ -121,6 +121,11 @@ class HiveSource(OfFile):
             *self._how.option_words(),
         ]
 
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return nothing: systems share their nixpkgs, and one process evaluates them sooner than several."""
+        del systems
+        return []
+
     def _command(self, *, places: bool) -> list[str]:
         # -vv names each file that is evaluated (-v does from 2.8 on; other versions need more), --show-trace the
         # places. An evaluation is read-only by default: what it wants to be built or copied to the store would not be

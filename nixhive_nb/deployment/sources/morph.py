@@ -16,6 +16,7 @@ import msgspec
 from nixhive_nb.deployment.inventory import Check, Instance, Inventory, System
 from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.counting import run_counting
 from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.kinds import OfFile
@@ -78,6 +79,11 @@ class MorphSource(OfFile):
         """Return the command that instantiates the systems of machines."""
         del inventory
         return [*self._command(), "--argstr", "names", json.dumps(list(systems))]
+
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return the words with which `nix-eval-jobs` instantiates machines."""
+        file = ["--arg", "file", f"/. + {json.dumps(str(self.path))}"]
+        return flakes.file_jobs(_EXPRESSION, systems, [*self._how.option_words(), *file])
 
     def _command(self) -> list[str]:
         words = ["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", *self._how.option_words()]

@@ -57,6 +57,13 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         """Return the words that any program of Nix takes."""
         return [word for name, value in self.options for word in ("--option", name, value)]
 
+    def flake_job_words(self) -> list[str]:
+        """Return the words that `nix-eval-jobs` takes for a flake; it writes no lock file of itself."""
+        overrides = [word for name, flake in self.override_inputs for word in ("--override-input", name, flake)]
+        impure = ["--impure"] if self.impure else []
+        features = ["--option", "extra-experimental-features", "nix-command flakes"]
+        return [*features, "--option", "accept-flake-config", "false", *impure, *overrides, *self.option_words()]
+
     def flake_words(self) -> list[str]:
         """Return the words that `nix` takes for a flake. Its lock file is never written, its `nixConfig` never heeded.
 
@@ -103,6 +110,12 @@ class Source(Protocol):
 
         It prints `{"NAME": {"result": …, "derivation": …}, …}`. Errors name the system in a frame `nix-hive: system
         NAME`. Of each that is evaluated Nix says `EVALUATED` and its name, on a line of its standard error.
+        """
+
+    def jobs(self, systems: Sequence[str]) -> list[str]:
+        """Return the words with which `nix-eval-jobs` instantiates systems; none where one process does for all.
+
+        Its jobs are `n000000`, `n000001` and so on, in the order of the systems: see `jobs.nix`.
         """
 
     def explained(self, said: str, *, show_trace: bool = False) -> str:
