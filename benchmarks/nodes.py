@@ -20,6 +20,7 @@ import json
 import os
 import resource
 import secrets
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,9 +38,15 @@ ROWS = {
     "broken": "evaluate all, one is broken",
     "streamed": "evaluate and build all, streamed",
     "unstreamed": "evaluate and build all, first the one and then the other",
+    "file": "of a file: evaluate all",
+    "file_jobs": "of a file: evaluate all, with nix-eval-jobs",
+    "file_jobs_alone": "of a file: evaluate all, with nix-eval-jobs, one worker",
+    "file_streamed": "of a file: evaluate and build all, streamed",
+    "file_jobs_streamed": "of a file: evaluate and build all, with nix-eval-jobs, streamed",
+    "file_jobs_unstreamed": "of a file: evaluate and build all, with nix-eval-jobs, first the one and then the other",
 }
 _BROKEN = 133
-_BUILDS = ("streamed", "unstreamed")
+_BUILDS = ("streamed", "unstreamed", "file_streamed", "file_jobs_streamed", "file_jobs_unstreamed")
 _SECONDS = 0.1
 """How long the derivation of a node takes."""
 _HEAD = f"""\
@@ -62,17 +69,15 @@ _OWN = f"""
             }});"""
 
 
-def written(folder: Path, count: int, *, broken: bool = False, builds: bool = False) -> Path:
-    """Write a flake with a hive of colmena, and lock it."""
+def written(folder: Path, count: int, *, broken: bool = False, builds: bool = False, flake: bool = True) -> Path:
+    """Write a hive of colmena, in a flake, which is locked, or as a file."""
     import nixhive_nb.lab
 
     nixpkgs = Path(nixhive_nb.lab.__file__).parent / "nixpkgs"
     folder.mkdir()
     throws = f'if name == "node-{_BROKEN:04}" then throw "broken" else name' if broken else "name"
-    (folder / "flake.nix").write_text(f"""{{
-      inputs.nixpkgs.url = "path:{nixpkgs}";
-      outputs = {{ self, nixpkgs }}: {{
-        colmena = {{
+    (folder / "salt").write_text("")
+    hive = f"""{{
           meta.nixpkgs = import nixpkgs {{ system = "x86_64-linux"; }};
         }} // builtins.listToAttrs (builtins.genList (number: rec {{
           name = "node-${{builtins.substring 1 4 (toString (10000 + number))}}";
@@ -81,10 +86,16 @@ def written(folder: Path, count: int, *, broken: bool = False, builds: bool = Fa
             networking.hostName = {throws};
             {_OWN if builds else ""}
           }};
-        }}) {count});
+        }}) {count})"""
+    if not flake:
+        (folder / "hive.nix").write_text(f"let nixpkgs = {nixpkgs}; in {hive}\n")
+        return folder
+    (folder / "flake.nix").write_text(f"""{{
+      inputs.nixpkgs.url = "path:{nixpkgs}";
+      outputs = {{ self, nixpkgs }}: {{
+        colmena = {hive};
       }};
     }}\n""")
-    (folder / "salt").write_text("")
     for words in (
         ["git", "-C", str(folder), "init", "--quiet"],
         ["git", "-C", str(folder), "add", "--all"],
@@ -117,9 +128,10 @@ def once(row: str, folder: Path) -> None:
     building.NODES_A_PROCESS = size
     if row in _BUILDS:
         (folder / "salt").write_text(secrets.token_hex(8))  # so that nothing is built yet
-    if row == "unstreamed":
+    if row.endswith("unstreamed"):
         planning._is_in_parts = lambda _plan: False  # noqa: SLF001 - what is measured is without it
-    hive = None if is_load else Hive.load(folder, anew=False, limits=Limits(evaluations=1 if row == "alone" else 2))
+    limits = Limits(evaluations=1 if row.endswith("alone") else 2, eval_jobs="auto" if "jobs" in row else "no")
+    hive = None if is_load else Hive.load(folder, anew=False, format="colmena", limits=limits)
     before, cpu = time.perf_counter(), _processors()
     programs.clear()
     if hive is None:
@@ -157,12 +169,18 @@ def main() -> None:
     if given.once:
         once(given.once[0], Path(given.once[1]))
         return
-    rows = given.rows or list(ROWS)
+    rows = given.rows or [row for row in ROWS if "jobs" not in row or shutil.which("nix-eval-jobs")]
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {"XDG_CACHE_HOME": f"{place}/cache", "XDG_STATE_HOME": f"{place}/state"}
         kinds = {_kind(row) for row in rows}
         folders = {
-            kind: written(Path(place, kind), given.nodes, broken=kind == "broken", builds=kind == "builds")
+            kind: written(
+                Path(place, kind),
+                given.nodes,
+                broken=kind == "broken",
+                builds=kind.endswith("builds"),
+                flake=not kind.startswith("file"),
+            )
             for kind in kinds
         }
         tries: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
@@ -182,7 +200,8 @@ def main() -> None:
 
 
 def _kind(row: str) -> str:
-    return "broken" if row == "broken" else "builds" if row in _BUILDS else "plain"
+    kind = "broken" if row == "broken" else "builds" if row in _BUILDS else "plain"
+    return f"file {kind}" if row.startswith("file") else kind
 
 
 def _table(tries: dict[str, list[dict[str, float]]], nodes: int) -> str:

@@ -195,8 +195,8 @@ class Builds:
         jobs = await self._jobs.of(step.systems, done)
         if why := self._jobs.why_ended:
             tell.line(f"{PROGRAM}: {why}. What it has not evaluated is evaluated without it.")
-        good = [system for system, job in jobs.items() if not job.error]
-        self._failed |= {system: self._explained(job.error) for system, job in jobs.items() if job.error}
+        good = [system for system, job in jobs.items() if job.is_evaluated]
+        self._failed |= {system: self._explained(job.error) for system, job in jobs.items() if not job.is_evaluated}
         for system in good:
             self._wanted[system] = (jobs[system].result, jobs[system].derivation)
         said = {system: "\n".join(self._jobs.said(system)) for system in good}

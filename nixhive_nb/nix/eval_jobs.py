@@ -9,11 +9,11 @@ Sources: README.md and `--help` of nix-eval-jobs, https://github.com/nix-communi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import tempfile
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +21,7 @@ import msgspec
 from nixhive_nb.deployment.sources.source import EVALUATED
 from nixhive_nb.errors import HiveError
 from nixhive_nb.util import process
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,11 @@ class Job(msgspec.Struct, frozen=True, rename={"derivation": "drvPath"}):
         """Its store path; empty where there is none."""
         return self.outputs.get("out") or ""
 
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there is what a build needs. An error beside that is one of the program: it made no root, say."""
+        return bool(self.derivation and self.result)
+
 
 def is_installed() -> bool:
     """Return whether the program is on PATH."""
@@ -73,6 +79,9 @@ class EvalJobs:
         self._workers = workers
         self._memory = memory
         self._told: dict[str, asyncio.Future[Job | None]] = {}
+        self._open = dict.fromkeys(systems)
+        """Those that are not told of yet, in order."""
+        self._strange = ""
         self._said: dict[str, list[str]] = {}
         self._task: asyncio.Task[None] | None = None
         self._waiting = 0
@@ -103,7 +112,7 @@ class EvalJobs:
         try:
             if waited:
                 await asyncio.wait([self._told[system] for system in waited])
-            if all(future.done() for future in self._told.values()):
+            if not self._open:
                 await asyncio.wait([self._task])
         except asyncio.CancelledError:
             if self._waiting == 1:
@@ -136,32 +145,32 @@ class EvalJobs:
             return "there are too many systems for it"
         if _SELECT in self._words and _SELECT not in (await process.stream([PROGRAM, "--help"])).stdout:
             return f"this version has no {_SELECT}, which flakes need"
-        strange: list[str] = []
-
-        def heard(line: str) -> None:
-            job = _job(line)
-            system = self._names.get(job.attr) if job is not None else None
-            if system is None or job is None or not (job.error or (job.derivation and job.result)):
-                strange.append(line)
-            elif not self._told[system].done():
-                self._told[system].set_result(job)
-
         with tempfile.TemporaryDirectory(prefix="nix-hive-jobs-") as roots:
             # What is evaluated stays until all is, also when a worker ends and another goes on.
             argv = command(self._words, workers=self._workers, memory=self._memory, roots=roots)
-            ended = await process.stream(argv, on_stdout=heard, on_stderr=self._hear)
-        if all(told.done() for told in self._told.values()):
+            ended = await process.stream(argv, on_stdout=self._hear_job, on_stderr=self._hear)
+        if not self._open:
             return ""
-        if strange:
-            return "it printed what is no job"
+        if self._strange:
+            return self._strange
         return f"signal {-ended.status} ended it" if ended.status < 0 else f"it ended early, with status {ended.status}"
+
+    def _hear_job(self, line: str) -> None:
+        job = _job(line)
+        system = self._names.get(job.attr) if job is not None else None
+        if job is not None and system in self._open and (job.is_evaluated or job.error):
+            del self._open[system]
+            self._told[system].set_result(job)
+        elif job is not None and job.error and not job.attr:
+            self._strange = "it could not evaluate the whole"
+        else:
+            self._strange = self._strange or "it printed what is no job"
 
     def _hear(self, line: str) -> None:
         """Note a line for those that it may be about: systems are begun in order, so the first that are not done."""
         if line.startswith(EVALUATED):
             return
-        about = (system for system, told in self._told.items() if not told.done())
-        for system, _ in zip(about, range(max(self._workers, _ABOUT)), strict=False):
+        for system in islice(self._open, max(self._workers, _ABOUT)):
             lines = self._said.setdefault(system, [])
             if len(lines) < _MOST_LINES:
                 lines.append(line)
@@ -173,6 +182,6 @@ def _pass_on(system: str, done: Callable[[str], None], told: asyncio.Future[Job 
 
 
 def _job(line: str) -> Job | None:
-    with contextlib.suppress(msgspec.MsgspecError, UnicodeError):  # no line of JSON, and told as that
+    with swallowed(_log, f"reading a line of {PROGRAM}", msgspec.MsgspecError, UnicodeError):
         return msgspec.json.decode(line, type=Job)
     return None

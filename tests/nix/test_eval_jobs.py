@@ -118,6 +118,7 @@ def test_what_evaluation_is_told_passes_through(tmp_path, monkeypatch):
 
 BAD = {
     "it printed what is no job": "print('no JSON')",
+    "it could not evaluate the whole": """print('{"attr": "", "attrPath": [], "error": "error: broken"}')""",
     "it ended early, with status 1": "raise SystemExit(1)",
     "it ended early, with status 0": "pass",
     "signal 9 ended it": "import os; os.kill(os.getpid(), 9)",
