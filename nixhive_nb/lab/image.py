@@ -263,7 +263,7 @@ def _nix_conf(spec: HostSpec, site: Site) -> str:
             "experimental-features = nix-command",
             # Nix would set 8 MB aside in each store, which is all that a small disk has.
             "gc-reserved-space = 0",
-            # No practice host loses what its machine's disk has not written yet, and waiting for that is a tenth of a run.
+            # No practice host loses what is not on a disk yet, and to wait for that is a tenth of what it costs.
             "fsync-metadata = false",
             "",
         )
