@@ -17,11 +17,13 @@ DEPTRY := $(VENV)/bin/deptry --no-ansi
 KERNELS := $(addprefix $(VENV)/kernels/ipykernel-,6.30.1 7.3.0)
 
 # The machine's own Nix, as far as we use it: practice systems are built by the machine's /bin/sh, which a sandbox would
-# hide, and come from no cache. Nothing is written to the machine's nix.conf, and practice hosts have their own.
+# hide, and come from no cache; what it notes of each need not be on the disk at once. Nothing is written to the machine's
+# nix.conf, and practice hosts have their own.
 define PRACTICE_NIX
 $(NIX_CONFIG)
 sandbox = false
 substituters =
+fsync-metadata = false
 endef
 export NIX_CONFIG := $(PRACTICE_NIX)
 
