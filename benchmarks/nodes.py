@@ -6,9 +6,9 @@ Each is a configuration of its own, on the practice nixpkgs. Each try is a proce
 are told the seconds on the wall, those of processors (with the programs that it started), how many programs of Nix it
 started, the memory of the largest of these, and its own. Ways take turns, and figures are the medians of rounds.
 `whole` and `single` show why nodes are evaluated in groups of the size that they are: one process for all, and one for
-each. `streamed` and `unstreamed`, also of a file, build, too: each node has a derivation of its own that takes a while without a
-processor, as one that is fetched or built elsewhere does. With nix-eval-jobs, where it is installed, the hive is a file:
-versions before 2.31 take no function for a flake. `--write` puts the table into docs/performance.md.
+each. `streamed` and `unstreamed`, also of a file, build, too: each node has a derivation of its own that takes a while
+without a processor, as one that is fetched or built elsewhere does. With nix-eval-jobs, where it is installed, the hive
+is a file: versions before 2.31 take no function for a flake. `--write` puts the table into docs/performance.md.
 """
 
 # ruff: noqa: PLC0415 - each process imports what it measures
@@ -54,7 +54,7 @@ _HEAD = f"""\
 ## Many nodes of another format
 
 A hive of colmena in a flake, on the practice nixpkgs, which has few modules: real nodes take longer, and more memory.
-Each try is a process of its own. In the rows that build each node is built, too, with a derivation of its own that waits
+Each try is a process of its own. In the rows that build each node has a derivation of its own that waits
 {_SECONDS} s; Nix may build one at a time (`max-jobs`), and beside eight that have begun the rest is built by another
 program of it. The smaller the part of the evaluation in the whole, the less there is to gain.
 
