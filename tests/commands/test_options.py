@@ -7,6 +7,7 @@ import pytest
 
 from nixhive_nb.commands import hive_group
 from nixhive_nb.errors import DeploymentError, OptionError
+from nixhive_nb.plan.option_kinds import OneOf
 from nixhive_nb.plan.options import OPTIONS, How, command_words, options_of
 from nixhive_nb.run.limits import LIMITS
 
@@ -188,7 +189,7 @@ def test_each_limit_is_an_option_of_every_command_or_of_python_alone(limit, invo
     found = {word: one for one in hive_group.params for word in one.opts}
     assert (limit.long in found) is not limit.only_python
     if not limit.only_python:
-        word = {"N": "3", "SIZE": "3k"}.get(limit.metavar, "openssh")
+        word = limit.kind.words[-1] if isinstance(limit.kind, OneOf) else {"N": "3", "SIZE": "3k"}[limit.metavar]
         invoke("instances", limit.long, word)
         assert getattr(invoke.session.current.limits, limit.name) == limit.kind.read(word)
 

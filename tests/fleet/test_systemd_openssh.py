@@ -47,8 +47,8 @@ STAGES = {
     "fetch": ("deploy", EACH),
     "run": ("run", EACH, "df /"),
 }
-WAYS = {"run": (signal.SIGINT,)}
-"""A command that is killed and one whose link is lost are tried in tests/ssh/test_link.py; else each way is."""
+WAYS = (signal.SIGINT, signal.SIGKILL, None)
+"""How each of them is broken off: by these signals, and by the loss of the link."""
 HELD = 'system.activationScripts.held = "if rm /var/hold; then echo here > /var/here; read line < /var/go; fi";'
 
 
@@ -109,7 +109,7 @@ def cut(fleet):
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_interrupt_a_kill_and_a_lost_link_leave_nothing_and_the_next_run_is_right(holding, stage):
     fleet, program = holding, "nix-store" if stage == "fetch" else "df"
-    for way in WAYS.get(stage, (signal.SIGINT, signal.SIGKILL, None)):
+    for way in WAYS:
         for host in HOSTS:
             fleet.sh(host, f"touch /var/held/{program}; chmod 666 /var/held/{program}")
         process = fleet.begin(*STAGES[stage], cold=True)
