@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
+import marshal
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def serve(place: str, *, set_by_imports: Mapping[str, str], as_leader: bool) -> list[str]:
@@ -29,60 +29,93 @@ def serve(place: str, *, set_by_imports: Mapping[str, str], as_leader: bool) -> 
     """
     assert threading.active_count() == 1, "what has threads cannot fork"
     gc.freeze()
-    with socket.socket(socket.AF_UNIX) as listening:
+    with socket.socket(socket.AF_UNIX) as listening, selectors.EpollSelector() as ready:
         listening.bind(place)
         listening.listen(64)
+        ready.register(listening, selectors.EVENT_READ)
         os.write(1, b"ready\n")
+        forked: dict[int, _Forked] = {}
         while True:
-            client, _ = listening.accept()
-            with client:
-                if os.fork() == 0:
-                    listening.close()
-                    return _begun(client, set_by_imports, as_leader=as_leader)
-            _reap()
+            for key, _ in ready.select():
+                if key.fileobj is not listening:
+                    _attend(key.fd, forked, ready, os.killpg if as_leader else os.kill)
+                    continue
+                client, _ = listening.accept()
+                length, fds, _, _ = socket.recv_fds(client, 4, 3)
+                data = client.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL) if length else b""
+                if not data:  # it is gone already
+                    client.close()
+                    continue
+                asked = marshal.loads(data)
+                program = os.fork()
+                if program == 0:
+                    # What is another's would not end for that one as long as this program has it.
+                    others = {one.program: one for one in forked.values()}.values()
+                    for known in (listening, client, *(one.client for one in others)):
+                        os.close(known.detach())
+                    for one in others:
+                        os.close(one.ended)
+                    ready.close()
+                    return _begun(asked, fds, set_by_imports, as_leader=as_leader)
+                for fd in fds:
+                    os.close(fd)
+                one = _Forked(client, program, os.pidfd_open(program))
+                for fd in (client.fileno(), one.ended):
+                    forked[fd] = one
+                    ready.register(fd, selectors.EVENT_READ)
 
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
+class _Forked(NamedTuple):
+    """A program, and the client that stands for it."""
+
+    client: socket.socket
+    program: int
+    ended: int
+    """What tells that the program has ended."""
 
 
-def _begun(client: socket.socket, set_by_imports: Mapping[str, str], *, as_leader: bool) -> list[str]:
-    """Begin a program, and stand between it and its client until it ends. Returns in the program alone."""
-    length, fds, _, _ = socket.recv_fds(client, 4, 3)
-    asked = json.loads(client.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL))
-    program = os.fork()
-    if program:
-        for fd in (0, 1, 2, *fds):
-            os.close(fd)
-        _stand_between(client, program, os.killpg if as_leader else os.kill)
+def _attend(
+    fd: int, forked: dict[int, _Forked], ready: selectors.BaseSelector, kill: Callable[[int, int], None]
+) -> None:
+    """Hand on what a client was signalled, or tell it how its program has ended."""
+    one = forked.get(fd)
+    if one is None:  # it has ended, and its client is gone, both at once
+        return
+    if fd != one.ended:
+        numbers = b""
+        with contextlib.suppress(ConnectionResetError):
+            numbers = one.client.recv(16)
+        for number in numbers or bytes([signal.SIGKILL]):
+            with contextlib.suppress(ProcessLookupError):
+                kill(one.program, number)
+        if not numbers:
+            ready.unregister(fd)
+        return
+    _, status = os.waitpid(one.program, 0)
+    with contextlib.suppress(OSError):  # nobody waits any more
+        one.client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    for known in (one.client.fileno(), one.ended):
+        with contextlib.suppress(KeyError):
+            ready.unregister(known)
+        del forked[known]
+    os.close(one.ended)
+    one.client.close()
+
+
+def _begun(asked: Any, fds: Sequence[int], set_by_imports: Mapping[str, str], *, as_leader: bool) -> list[str]:
+    """Be the program that a client asks for: its words are returned."""
     if as_leader:
         os.setsid()
-    client.close()
     for fd, number in zip(fds, range(3), strict=True):
         os.dup2(fd, number)
         os.close(fd)
     os.chdir(asked["cwd"])
     os.umask(asked["umask"])
     os.environ.clear()
-    os.environ.update({**asked["env"], **set_by_imports})
+    os.environ.update({os.fsdecode(name): os.fsdecode(text) for name, text in asked["env"].items()})
+    os.environ.update(set_by_imports)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as Python opens them
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    return asked["words"]
-
-
-def _stand_between(client: socket.socket, program: int, kill) -> NoReturn:
-    ended = os.pidfd_open(program)
-    while ended not in select.select([client, ended], [], [])[0]:
-        numbers = client.recv(16) or bytes([signal.SIGKILL])
-        for number in numbers:
-            with contextlib.suppress(ProcessLookupError):
-                kill(program, number)
-        if signal.SIGKILL in numbers:
-            break
-    _, status = os.waitpid(program, 0)
-    with contextlib.suppress(OSError):  # nobody waits any more
-        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
-    os._exit(0)
+    words: list[str] = asked["words"]
+    return words
