@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import tempfile
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ import msgspec
 
 from nixhive_nb.deployment.sources.source import EVALUATED
 from nixhive_nb.errors import HiveError
+from nixhive_nb.ssh.config import private_folder, remove_folder
 from nixhive_nb.util import process
 from nixhive_nb.util.swallowed import swallowed
 
@@ -145,10 +145,14 @@ class EvalJobs:
             return "there are too many systems for it"
         if _SELECT in self._words and _SELECT not in (await process.stream([PROGRAM, "--help"])).stdout:
             return f"this version has no {_SELECT}, which flakes need"
-        with tempfile.TemporaryDirectory(prefix="nix-hive-jobs-") as roots:
-            # What is evaluated stays until all is, also when a worker ends and another goes on.
-            argv = command(self._words, workers=self._workers, memory=self._memory, roots=roots)
+        # What is evaluated stays until all is, also when a worker ends and another goes on. Should we be killed, the
+        # next program of ours removes this folder.
+        roots = private_folder()
+        try:
+            argv = command(self._words, workers=self._workers, memory=self._memory, roots=str(roots))
             ended = await process.stream(argv, on_stdout=self._hear_job, on_stderr=self._hear)
+        finally:
+            remove_folder(roots)
         if not self._open:
             return ""
         if self._strange:

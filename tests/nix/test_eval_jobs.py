@@ -15,6 +15,7 @@ import pytest
 from nixhive_nb import Hive, Limits
 from nixhive_nb.nix.eval_jobs import PROGRAM, EvalJobs
 from nixhive_nb.plan.events import StepLine
+from nixhive_nb.ssh.config import _OURS
 from tests.deployment.sources.hives import NIXPKGS
 from tests.deployment.sources.test_deploy_rs import deploy
 from tests.deployment.sources.test_flake import flake
@@ -87,7 +88,10 @@ def test_systems_are_the_same_with_it_and_one_that_is_broken_fails_alone(tmp_pat
     assert (found, [line for line in told if PROGRAM in line]) == (without, [])
     assert [name for name, (*_, error) in found.items() if "bad is broken" in error] == ["bad"]
     started = [json.loads(line) for line in words.read_text().splitlines()]
-    assert [one[:4] for one in started] == [["--workers", "2", "--max-memory-size", "3072"]]
+    assert [one[:5] for one in started] == [["--workers", "2", "--max-memory-size", "3072", "--gc-roots-dir"]]
+    roots = Path(started[0][5])
+    assert roots.name.startswith(_OURS), "it would stay where we are killed"
+    assert not roots.exists()
 
 
 @pytest.mark.skipif(REAL is None, reason=f"{PROGRAM} is not installed")
