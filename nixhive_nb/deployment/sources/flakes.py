@@ -94,8 +94,13 @@ def jobs(place: FlakePlace, output: str, function: str, systems: Sequence[str], 
 
 def file_jobs(own: Path, systems: Sequence[str], words: Sequence[str]) -> list[str]:
     """Return the words with which `nix-eval-jobs` instantiates what one of our expressions does of a file."""
-    given = ["--arg", "expression", str(own), "--argstr", "names", json.dumps(list(systems))]
+    given = ["--arg", "expression", nix_path(own), "--argstr", "names", json.dumps(list(systems))]
     return ["--impure", "--show-trace", *words, *given, str(own_file("jobs_file"))]
+
+
+def nix_path(path: Path) -> str:
+    """Return a path as an expression of Nix's language, whatever is in its name."""
+    return f"/. + {nix_string(str(path))}"
 
 
 def nix_string(text: str) -> str:

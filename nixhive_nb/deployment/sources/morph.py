@@ -82,12 +82,12 @@ class MorphSource(OfFile):
 
     def jobs(self, systems: Sequence[str]) -> list[str]:
         """Return the words with which `nix-eval-jobs` instantiates machines."""
-        file = ["--arg", "file", f"/. + {json.dumps(str(self.path))}"]
+        file = ["--arg", "file", flakes.nix_path(self.path)]
         return flakes.file_jobs(_EXPRESSION, systems, [*self._how.option_words(), *file])
 
     def _command(self) -> list[str]:
         words = ["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", *self._how.option_words()]
-        return ["nix-instantiate", *words, str(_EXPRESSION), "--arg", "file", f"/. + {json.dumps(str(self.path))}"]
+        return ["nix-instantiate", *words, str(_EXPRESSION), "--arg", "file", flakes.nix_path(self.path)]
 
 
 class _NetworkReader:

@@ -103,6 +103,15 @@ def test_a_system_is_the_derivation_of_its_modules(tmp_path, monkeypatch):
     assert built == json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
+def test_a_folder_may_be_named_as_it_likes(tmp_path, monkeypatch):
+    folder = tmp_path / 'my ${fleet} "one" \\ two'
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Hive.load(network(folder, "www = { };")) as hive:
+        (wanted,) = hive.plan("build", "*", no=["realise"]).wanted
+    assert wanted.derivation.endswith(".drv"), wanted.error
+
+
 def test_what_is_only_built_is_no_instance(tmp_path):
     found = read(tmp_path, "image = { deployment.buildOnly = true; }; www = { };")
     assert (list(found.systems), list(found.instances)) == (["image", "www"], ["www"])
