@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+from playwright.sync_api import Error
 
 from tests.ui.kernels import NEWEST
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("page.js")
 """What is put into every page."""
+_LOADED_ANEW = ("Resulting promise was garbage collected", "Execution context was destroyed")
+"""How Playwright says that a page was loaded anew under what was asked of it."""
 PATIENCE = 60_000
 """Milliseconds that anything may take."""
 WINDOW = {"width": 1120, "height": 900}
@@ -66,9 +69,15 @@ class JupyterLab:
         self.command("application:toggle-left-area")
 
     def wait_until_ready(self) -> None:
-        """Wait until the page takes commands."""
-        self.page.wait_for_function("() => window.jupyterapp", polling=50)
-        self.ask("window.jupyterapp.restored")
+        """Wait until the page takes commands; JupyterLab may load it anew once more, in a workspace that is free."""
+        for left in reversed(range(3)):
+            try:
+                self.page.wait_for_function("() => window.jupyterapp", polling=50)
+                self.ask("window.jupyterapp.restored")
+                break
+            except Error as error:
+                if not left or not any(words in str(error) for words in _LOADED_ANEW):
+                    raise
         # One that is shown anew before it is gone is taken away twice by JupyterLab, which is an error of the page.
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
