@@ -27,7 +27,7 @@ STAGED = {
         "s/^trusted-public-keys.*/trusted-public-keys = other-1:AAAA/' /etc/nix/nix.conf; kill $(cat /proc/*/stat | "
         "sed -n 's/^\\([0-9]*\\) (nix-daemon) .*/\\1/p'); sleep 0.2; NIX_REMOTE= setsid nix-daemon >/dev/null 2>&1 &"
     ),
-    "walled": f"ip rule add to {RELAY} ipproto tcp dport 22 prohibit",
+    "walled": f"ip rule add to {RELAY} ipproto 6 dport 22 prohibit",
     "unrelayed": "sed -i 's/^substituters.*/substituters =/' /etc/nix/nix.conf",
     "keyless": "sed -i 's/^trusted-public-keys.*/trusted-public-keys = other-1:AAAA/' /etc/nix/nix.conf",
     "refusing": ": >/root/.ssh/authorized_keys",
