@@ -131,7 +131,7 @@ browser: ## Look for Chromium's headless shell, which the tests open JupyterLab 
 	@tools/system-packages browser
 
 .PHONY: shells
-shells: ## Look for what only the tests need: login shells other than bash, jq, Git; install what is missing (as root)
+shells: ## Look for what only the tests need: login shells other than bash, doas, jq, Git; install what is missing (as root)
 	@tools/system-packages shells git
 
 .PHONY: debians

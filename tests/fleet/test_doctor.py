@@ -194,7 +194,7 @@ def test_a_relay_behind_a_firewall(doctored, rows):
     assert row["relay_allowed"] is True
     assert text.startswith("It does not reach its relay ssh://portico: ssh: connect to host 198.19.0.1 port 22: ")
     assert "networking.firewall.allowedTCPPorts = [ 22 ];" in lines
-    doctored.lab.exec("walled", ["ip", "rule", "del", "to", "198.19.0.1", "ipproto", "tcp", "dport", "22", "prohibit"])
+    doctored.lab.exec("walled", ["ip", "rule", "del", "to", "198.19.0.1", "ipproto", "6", "dport", "22", "prohibit"])
     assert "relay" not in doctored.doctor("walled")["walled"]["kinds"]
 
 
