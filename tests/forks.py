@@ -38,7 +38,9 @@ def serve(place: str, *, set_by_imports: Mapping[str, str], as_leader: bool) -> 
         while True:
             for key, _ in ready.select():
                 if key.fileobj is not listening:
-                    _attend(key.fd, forked, ready, os.killpg if as_leader else os.kill)
+                    # What ended before in this turn may have left its number to another one.
+                    if forked.get(key.fd) is key.data:
+                        _attend(key.fd, key.data, forked, ready, os.killpg if as_leader else os.kill)
                     continue
                 client, _ = listening.accept()
                 length, fds, _, _ = socket.recv_fds(client, 4, 3)
@@ -62,7 +64,7 @@ def serve(place: str, *, set_by_imports: Mapping[str, str], as_leader: bool) -> 
                 one = _Forked(client, program, os.pidfd_open(program))
                 for fd in (client.fileno(), one.ended):
                     forked[fd] = one
-                    ready.register(fd, selectors.EVENT_READ)
+                    ready.register(fd, selectors.EVENT_READ, one)
 
 
 class _Forked(NamedTuple):
@@ -75,12 +77,13 @@ class _Forked(NamedTuple):
 
 
 def _attend(
-    fd: int, forked: dict[int, _Forked], ready: selectors.BaseSelector, kill: Callable[[int, int], None]
+    fd: int,
+    one: _Forked,
+    forked: dict[int, _Forked],
+    ready: selectors.BaseSelector,
+    kill: Callable[[int, int], None],
 ) -> None:
     """Hand on what a client was signalled, or tell it how its program has ended."""
-    one = forked.get(fd)
-    if one is None:  # it has ended, and its client is gone, both at once
-        return
     if fd != one.ended:
         numbers = b""
         with contextlib.suppress(ConnectionResetError):

@@ -46,9 +46,11 @@ def sites(tmp_path_factory):
         one.close()
 
 
-def seen(sites, fault):
-    """Say on the page how each instance of the last run ended."""
-    saw(fault, "; ".join(f"{name}: {outcome}" for name, outcome in sorted(sites.outcomes().items())))
+def seen(sites, fault, **outcomes):
+    """Say how each instance of the last run ended (`east_1` is east-1), here and on the page."""
+    found = sites.outcomes()
+    assert found == {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
+    saw(fault, "; ".join(f"{name}: {outcome}" for name, outcome in sorted(found.items())))
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def test_a_worker_that_is_killed_in_an_activation_is_followed_by_another_one(sit
     assert said.returncode == 0, said.stderr
     assert before != sites.fleet.runs(HOST)
     assert sites.is_confirmed("east-1", "east-2")
-    seen(sites, WORKER.format("in an activation"))
+    seen(sites, WORKER.format("in an activation"), east_1="done", east_2="done")
 
 
 def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_it_begun_by_another(sites):
@@ -150,9 +152,8 @@ def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_i
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
     assert sites.is_confirmed("west-1", "south-1")
-    seen(
-        sites, "the only worker of Dask of a site is killed (-9) before an activation has come to its host, and started"
-    )
+    fault = "the only worker of Dask of a site is killed (-9) before an activation has come to its host, and started"
+    seen(sites, fault, west_1="done", south_1="done")
 
 
 @pytest.mark.parametrize(("reader", "copy"), [("east", "a push"), (HOST, "a fetch")], ids=["a push", "a fetch"])
@@ -171,7 +172,7 @@ def test_a_worker_that_is_killed_in_a_copy_costs_nothing(sites, reader, copy):
     ends = Counter(re.findall(r"^activate:(\S+): (?:done|failed|skipped)", said.stderr, re.MULTILINE))
     assert ends == {"east-1": 1, "east-2": 1}
     assert sites.is_confirmed("east-1", "east-2")
-    seen(sites, WORKER.format(f"in {copy}"))
+    seen(sites, WORKER.format(f"in {copy}"), east_1="done", east_2="done")
 
 
 def test_a_scheduler_that_is_started_again_in_an_activation_gets_its_workers_back(sites):
@@ -190,7 +191,8 @@ def test_a_scheduler_that_is_started_again_in_an_activation_gets_its_workers_bac
     assert said.returncode == 0, said.stderr
     assert before != sites.fleet.runs(HOST)
     assert sites.is_confirmed(*LEAVES)
-    seen(sites, "the scheduler of Dask is killed (-9) in an activation, and started again")
+    done = dict.fromkeys((name.replace("-", "_") for name in LEAVES), "done")
+    seen(sites, "the scheduler of Dask is killed (-9) in an activation, and started again", **done)
 
 
 def nothing_is_left(sites):
@@ -207,7 +209,7 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(sites):
     go_on()
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    seen(sites, "a first interrupt during an activation, over workers of Dask")
+    seen(sites, "a first interrupt during an activation, over workers of Dask", east_1="done", west_1="cancelled")
     assert sites.is_confirmed("east-1")
     nothing_is_left(sites)
 
@@ -224,7 +226,7 @@ def test_a_second_interrupt_leaves_at_once_and_nothing_of_it_on_hosts_and_worker
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    seen(sites, "a second interrupt during an activation, over workers of Dask")
+    seen(sites, "a second interrupt during an activation, over workers of Dask", east_1="unknown", west_1="cancelled")
     nothing_is_left(sites)
     go_on()
     sites.lab.exec(HOST, ["flock", "/run/nixhive/lock", "true"])
