@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from functools import partial
 from itertools import islice
@@ -141,7 +142,7 @@ class EvalJobs:
 
     async def _evaluated(self) -> str:
         """Run the program, and return why it has not told of all; empty where it has."""
-        if max(map(len, self._words)) > _MOST_WORDS:
+        if max(len(os.fsencode(word)) for word in self._words) > _MOST_WORDS:
             return "there are too many systems for it"
         if _SELECT in self._words and _SELECT not in (await process.stream([PROGRAM, "--help"])).stdout:
             return f"this version has no {_SELECT}, which flakes need"

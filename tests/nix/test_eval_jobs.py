@@ -168,6 +168,13 @@ def test_a_mistake_in_the_whole_is_told_as_without_it(tmp_path, monkeypatch):
     assert all("of all" in error for *_, error in without.values())
 
 
+def test_more_names_than_a_word_of_a_program_may_have_are_evaluated_without_it():
+    """Names may have letters of several bytes."""
+    jobs = EvalJobs(["a", "b"], ["é" * 60_000], workers=1, memory=2**30)
+    assert asyncio.run(jobs.of(["a"], print)) == {}
+    assert jobs.why_ended == "there are too many systems for it"
+
+
 WAITING = """
 import json, os, sys
 line = {"drvPath": "/nix/store/x.drv", "outputs": {"out": "/nix/store/x"}}

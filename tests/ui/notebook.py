@@ -24,14 +24,11 @@ PATIENCE = 60_000
 """Milliseconds that anything may take."""
 WINDOW = {"width": 1120, "height": 900}
 """What pages have for themselves, in pixels."""
-KNOWN = (
-    # a kernel was ended while the page was asking it
+KNOWN = (  # a kernel was ended while the page was asking it
     "Could not restore the debugger state",
     "Error: Canceled future for create_subshell_request",
-    # a widget was closed while the page was still loading it; of one that is there and is not shown a test says more
-    "[anywidget] Failed to initialize model.",
 )
-"""How complaints of the page begin that are those of JupyterLab and its extensions."""
+"""How complaints of the page begin that are JupyterLab's own."""
 _WORKSPACES = itertools.count()
 """Two pages with one workspace would have one of them load anew in another."""
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -69,7 +66,7 @@ class JupyterLab:
         self.command("application:toggle-left-area")
 
     def wait_until_ready(self) -> None:
-        """Wait until the page takes commands; JupyterLab may load it anew once more, in a workspace that is free."""
+        """Wait until the page takes commands, also where it is loaded anew while it is asked."""
         for left in reversed(range(3)):
             try:
                 self.page.wait_for_function("() => window.jupyterapp", polling=50)

@@ -156,6 +156,8 @@ def test_a_picker_that_a_page_found_again_is_kept_as_a_table(lab, tmp_path):
     lab.reload()
     book.attach()
     picker = book.output(1).locator(".hive-picker")
+    # anywidget complains of a model that is closed while the page loads it.
+    book.output(2).locator(".hive-picker").wait_for()
     picker.get_by_role("option", name="www-4,").click()
     picker.get_by_role("button", name="Done").click()
     for cell in (1, 2):
