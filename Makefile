@@ -10,7 +10,7 @@ PYTHON ?= $(shell for one in /usr/bin/python3 python3; do \
   "$$one" -c '$(ABLE)' 2>/dev/null && echo "$$one" && exit; done; echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
+INSTALL := $(PY) tools/install.py
 READY := $(VENV)/.ready
 DEPTRY := $(VENV)/bin/deptry --no-ansi
 # Versions of ipykernel that hear a page at other times than the newest does: one notebook of the tests runs on each.
@@ -90,15 +90,20 @@ test-nix: root ## The tests that touch Nix and OpenSSH, on a newer Debian beside
 	  --junitxml=build/tests-nix.xml -m "(fleet or nix) and not ui" $(TESTS) </dev/null || status=$$?; \
 	$(GIVE_BACK); exit $$status
 
+# Side by side, the longest first; what one says is shown when it fails.
+define LINTS
+"$(PY) -m mypy --no-error-summary" \
+"$(PY) -m ruff check --quiet" \
+"$(PY) -m ruff format --check --diff --quiet" \
+"$(VENV)/bin/lint-imports --no-logo" \
+"$(DEPTRY) nixhive_nb" \
+"$(DEPTRY) tests tools benchmarks docs --ignore DEP002,DEP004" \
+"$(VENV)/bin/vulture"
+endef
+
 .PHONY: lint
 lint: setup ## Check the style, the types, who imports whom, what is declared and what is dead
-	@$(PY) -m ruff check --quiet
-	@$(PY) -m ruff format --check --quiet || { echo "Not formatted. To do it: $(PY) -m ruff format" >&2; exit 1; }
-	@$(PY) -m mypy --no-error-summary
-	@found=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$found"; exit 1; }
-	@found=$$($(DEPTRY) nixhive_nb 2>&1) || { echo "$$found"; exit 1; }
-	@found=$$($(DEPTRY) tests tools benchmarks docs --ignore DEP002,DEP004 2>&1) || { echo "$$found"; exit 1; }
-	@$(VENV)/bin/vulture
+	@printf '%s\n' $(LINTS) | xargs -d '\n' -n 1 -P 2 sh -c 'said=$$($$0 2>&1) || { echo "$$0: $$said"; exit 1; }' || exit 1
 	@$(GIVE_BACK)
 
 .PHONY: measures
@@ -149,7 +154,7 @@ clean: ## Remove .venv, caches and build/
 
 $(VENV)/kernels/ipykernel-%: | $(READY)
 	@rm -rf $@.part
-	@$(PIP) install --no-deps --target $@.part 'ipykernel==$*'
+	@$(INSTALL) --no-deps --target $@.part 'ipykernel==$*'
 	@mv $@.part $@
 	@$(GIVE_BACK)
 
@@ -165,7 +170,7 @@ $(READY): pyproject.toml $(if $(CURRENT),,anew)
 	@echo "Setting up $(VENV)"
 	@rm -f $@
 	@[ -n "$(CURRENT)" ] || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
-	@$(PIP) install --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@echo "$(CURDIR)" >$@
 	@$(GIVE_BACK)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent
+_HEADERS = 14 + 20 + 32
+"""Bytes of a packet that are of Ethernet, IPv4 and TCP, the last with its times."""
 CHANGING = ("deploy", "push", "rollback", "reboot", "apply")
 """The commands that need leave when nobody is there, as here."""
 
@@ -71,6 +73,12 @@ class Practice:
     def link_bytes(self) -> int:
         """Bytes that left this machine for the fleet, as the interface counts them."""
         return int(Path(f"/sys/class/net/{self.lab.link}/statistics/tx_bytes").read_text())
+
+    def link_payload(self) -> int:
+        """Bytes that left for the fleet, without those of headers: a busy machine sends more packets."""
+        counted = Path(f"/sys/class/net/{self.lab.link}/statistics")
+        sent, packets = (int((counted / name).read_text()) for name in ("tx_bytes", "tx_packets"))
+        return sent - packets * _HEADERS
 
     def runs(self, instance: str) -> str:
         return self.lab.exec(instance, ["readlink", "-f", "/run/current-system"]).strip()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import pytest
 
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
+from tests import ssh_keys
 from tests.sshd import DEBUG, eventually, public
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
@@ -147,13 +147,8 @@ def test_without_any_key_it_says_so(site):
 
 def test_keys_of_the_agent(site, monkeypatch):
     server = site.sshd()
-    sock = site.folder / "a"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(sock)], stdout=subprocess.DEVNULL)
-    try:
-        eventually(sock.exists, "the agent")
-        env = {**os.environ, "SSH_AUTH_SOCK": str(sock), "SSH_ASKPASS": "/bin/false"}
-        site.keys["user"].chmod(0o600)
-        subprocess.run(["ssh-add", "-q", str(site.keys["user"])], env=env, check=True, stdin=subprocess.DEVNULL)
+    site.keys["user"].chmod(0o600)
+    with ssh_keys.agent(site.folder / "a", site.keys["user"]) as sock:
         half = site.folder / "half.pub"
         half.write_text(public(site.keys["user"]) + "\n")
         only = {"user_key": None, "IdentityAgent": sock}
@@ -170,9 +165,6 @@ def test_keys_of_the_agent(site, monkeypatch):
         for name in ("only", "off"):
             with pytest.raises(ConnectionFailed, match="no key to try"):
                 connections.run(name, "true")
-    finally:
-        agent.kill()
-        agent.wait()
 
 
 def test_nothing_of_one_login_is_left_in_the_next(site):
