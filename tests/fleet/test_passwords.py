@@ -60,11 +60,12 @@ def test_the_password_is_no_part_of_the_script_where_sudo_does_not_ask_after_all
     assert ended.stdout == "line\nof its own\n"
     errand = errand_of("cat; echo there", sudo=True, stdin="line\n")
     command, data = errand.command_by(by), errand.stdin_by(by)
-    # It ends its session when its input has ended: not ours.
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], input=data, capture_output=True, check=False, start_new_session=True
-    )
-    assert done.stdout == b"line\nthere\n"
+    # The end of its input is the end of the link, which ends it and its session: not ours, and not before it has ended.
+    argv = ["/bin/sh", "-c", command]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as running:
+        running.stdin.write(data)
+        running.stdin.flush()
+        assert running.stdout.read() == b"line\nthere\n"
     unmarked = f"{secret}\n{secret}\nline\n"
     cut = subprocess.run(["/bin/sh", "-c", words], input=unmarked, capture_output=True, text=True, check=False)
     assert (cut.returncode, cut.stdout) == (REFUSED, "")
