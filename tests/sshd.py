@@ -120,7 +120,8 @@ class Sshd:
         shadow.write_text(f"root:{self.password}:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n")
         shadow.chmod(0o600)
         mounts = " && ".join(f'mount --bind "{file}" /etc/{file.name}' for file in (passwd, shadow))
-        script = f'{mounts} && exec {SSHD} -D -e -f "{config}"'
+        # -r: as on light practice hosts.
+        script = f'{mounts} && exec {SSHD} -r -D -e -f "{config}"'
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 # Ends with us, whatever happens to the test run.
