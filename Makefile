@@ -45,9 +45,7 @@ WITH_MAKE := setpriv --pdeathsig TERM
 # How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
 WORKERS ?= $(if $(TESTS),0,6)
 PYTEST = $(WITH_MAKE) $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
-# What looks at this repository alone sees no dependency; and of properties fewer examples do, all being tried by `make test`.
-LOWEST = -n $(WORKERS) -m "not fleet and not ui and not slow" \
-  $(addprefix --ignore=tests/,tools benchmarks test_architecture.py test_packaging.py test_contributing.py)
+LOWEST = -n $(WORKERS) -m "not fleet and not ui and not slow"
 FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow and not nix and not waits"
 
 # What root makes in the checkout goes to the checkout's owner, who could not change or remove it otherwise.
@@ -82,7 +80,7 @@ test-fast: setup ## Only the quick tests, for the hand: no practice fleet, no br
 .PHONY: test-lowest
 test-lowest: setup ## The tests without fleets and browsers on Python 3.11, with every dependency at its floor
 	@mkdir -p build; status=0; \
-	NIXHIVE_TEST_FAST=1 $(WITH_MAKE) $(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(LOWEST) $(TESTS) </dev/null \
+	$(WITH_MAKE) $(PY) tools/lowest.py -m pytest -p no:cacheprovider --junitxml=build/tests-lowest.xml $(LOWEST) $(TESTS) </dev/null \
 	|| status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: test-nix

@@ -1,4 +1,4 @@
-"""How thorough the tests are: `make test-fast` and `make test-lowest` try fewer examples than `make test`."""
+"""How thorough the tests are: `make test-fast` tries fewer examples of what all other commands try in full."""
 
 from __future__ import annotations
 

@@ -64,14 +64,16 @@ def uv_settings(listed: str) -> dict[str, str] | None:
     https://pip.pypa.io/en/stable/topics/configuration/, https://docs.astral.sh/uv/reference/environment/
     """
     found: dict[str, list[str]] = {}
-    for line in listed.splitlines():
-        name, _, quoted = line.partition("=")
-        option = name.rpartition(".")[2]
-        if option in _WITHOUT_EFFECT:
-            continue
-        if option not in _FOR_UV:
-            return None
-        found.setdefault(_FOR_UV[option], []).extend(str(ast.literal_eval(quoted)).split())
+    # The later hides the earlier. Other sections are of other commands.
+    for section in ("global", "install", ":env:"):
+        for line in listed.splitlines():
+            name, _, quoted = line.partition("=")
+            of, _, option = name.rpartition(".")
+            if of != section or option in _WITHOUT_EFFECT:
+                continue
+            if option not in _FOR_UV:
+                return None
+            found[_FOR_UV[option]] = str(ast.literal_eval(quoted)).split()
     # As pip has it: the newest of all indexes, and files that are nobody else's.
     settings = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_LINK_MODE": "copy"}
     for variable, values in found.items():

@@ -46,5 +46,5 @@ rm -f /var/lib/sshd.pid /nix/var/nix/daemon-socket/socket
 if [ -n "$daemon" ]; then
   NIX_REMOTE='' nix-daemon >>/var/log/nix-daemon.log 2>&1 &
 fi
-# -r: without starting itself anew for each login, which costs a tenth of one. From 9.8 on it has no such thing.
+# -r: without starting itself anew for each login, a tenth of what the tests of logins take. OpenSSH 10 lets it pass.
 exec "$(command -v sshd)" -r -D -f /etc/ssh/sshd_config -E /var/log/sshd.log

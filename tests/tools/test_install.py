@@ -22,13 +22,14 @@ def install():
 
 def test_uv_looks_where_pip_looks(install):
     found = install.uv_settings(
-        ":env:.find-links='/wheels'\n"
+        ":env:.find-links='/wheels /more'\n"
+        "freeze.user='true'\n"
         "global.cert='/etc/ssl/our.pem'\n"
         "global.constraint='/etc/pip/constraints.txt'\n"
         "global.extra-index-url='file:///a/simple\\nfile:///b/simple'\n"
-        "global.find-links='/wheels /more'\n"
+        "global.find-links='/hidden'\n"
         "global.index-url='https://far.example/simple'\n"
-        "site.index-url='https://near.example/simple'\n"
+        "install.index-url='https://near.example/simple'\n"
         "global.timeout='60'\n"
     )
     assert found == {
