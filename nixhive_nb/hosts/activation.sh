@@ -267,7 +267,8 @@ tell_of_it() {
     fi
     now
     unended=yes
-    note "busy $((it - since)) $(awaited)"
+    # By a shell of its own, which has no handlers: bash (5.2) has lost one that came while it read a `$( )`.
+    (note "busy $((it - since)) $(awaited)")
   done
 }
 
@@ -285,7 +286,7 @@ awaited() {
     case $(cat "/proc/$child/comm" 2>/dev/null) in timeout) last=$child ;; esac
   done
   while next=$(children "${last:-0}") && [ -n "$next" ]; do last=${next%% *}; done
-  tr '\0\n' '  ' <"/proc/${last:-0}/cmdline" 2>/dev/null | head -c 300
+  tr '\0\n' '  ' 2>/dev/null <"/proc/${last:-0}/cmdline" | head -c 300
 }
 children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
 

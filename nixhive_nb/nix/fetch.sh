@@ -96,15 +96,13 @@ moved() { # the process that is waited for
   echo "${total:--}"
 }
 
+# Nothing catches what ends it: bash (5.2) has lost a handler that came while it read a `$( )`, and went on for ever.
 watch() {
   trap '' PIPE
-  trap 'kill "$nap" 2>/dev/null; exit 0' TERM
-  nap='' began=$(now) seen='' other=''
+  began=$(now) seen='' other=''
   still_since=$began first=$(moved '')
   while :; do
-    sleep "$glance" >/dev/null 2>&1 &
-    nap=$!
-    wait "$nap"
+    sleep "$glance" >/dev/null 2>&1
     at=$(now) other=$(waited_for)
     bytes=$(moved "$other")
     if [ "$bytes" = - ] || [ "$bytes" != "$seen" ]; then seen=$bytes still_since=$at; fi
@@ -140,7 +138,7 @@ fetch() {
   setsid nix-store --realise "$path" "$@" </dev/null &
   nix=$!
   # Before there is a trap: a watcher that was forked after it has outlived its end, with dash.
-  watch &
+  watch 2>/dev/null &
   watcher=$!
   # What ends our session, since nobody hears us any more, does not reach that group.
   trap end TERM HUP INT

@@ -98,6 +98,35 @@ def test_the_text_of_an_activation_holds_its_words_in_single_quotes():
     subprocess.run(["/bin/sh", "-n"], input=scripts.activation_script(), text=True, check=True)
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_who_tells_of_a_long_switch_ends_when_told_to_whatever_bash_reads_then(tmp_path):
+    """Bash loses a handler of a signal that comes while it reads a command to substitute, and goes on for ever."""
+    often = """
+        dir=$3 drained=/dev/null tells=0
+        sleep() { :; }
+        exec 9>/dev/null 8>&9 7>&9 6>&9
+        for round in 1 2 3 4 5 6 7 8 9 10; do
+          for pause in 10 12 14 16 18 20 22 24 26 28; do
+            tell_of_it >/dev/null &
+            teller=$!
+            command sleep "0.0$pause"
+            { kill "$teller" && wait "$teller"; } 2>/dev/null
+          done
+        done
+        echo over
+    """
+    told = subprocess.run(
+        ["bash", "-c", f"{scripts.activation_script()}\n{often}", "bash", "functions", "id", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        start_new_session=True,
+    )
+    assert told.stdout == "over\n"
+    assert told.stderr == ""
+
+
 def test_a_host_that_keeps_the_words_answers_in_one_piece(tmp_path):
     """Each line by itself would be a packet, and wake two threads here."""
     (tmp_path / f"script-{NAME}").write_text(f"{FACTS}\n")

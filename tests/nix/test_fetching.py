@@ -25,12 +25,12 @@ def host(request, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
 
-    def run(command, nix_store="", **options):
+    def run(command, nix_store="", glance="0.2", **options):
         program = programs / "nix-store"
         program.write_text(f"#!/bin/sh\n{nix_store}\n")
         program.chmod(0o755)
         command = command.replace("gcroots=/nix/var/nix/gcroots", f"gcroots={tmp_path}")
-        for slow, quick in (("glance=2", "glance=0.2"), ("grace=3", "grace=0.3")):
+        for slow, quick in (("glance=2", f"glance={glance}"), ("grace=3", "grace=0.3")):
             assert slow in command
             command = command.replace(slow, quick)
         env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
@@ -100,6 +100,13 @@ def test_what_moves_slowly_is_not_ended(host):
     assert moves
     assert max(move.still for move in moves) < 2
     assert moves[-1].bytes > 0
+
+
+def test_a_fetch_ends_with_nix_whatever_its_watcher_does_then(host):
+    """Bash loses a handler of a signal that comes while it reads a command to substitute, and goes on for ever."""
+    for pause in range(10, 50):
+        ended = host(fetching.fetch(PATH, ROOT, stall=9), f"sleep 0.0{pause}", glance="0")
+        assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_what_takes_too_long_in_all_is_ended(host):
