@@ -48,13 +48,23 @@ def processes_in(inodes: Iterable[int]) -> dict[int, set[int]]:
     """Return the processes inside each of these network namespaces, which are named by their inode."""
     found: dict[int, set[int]] = {inode: set() for inode in inodes}
     for entry in Path("/proc").iterdir():
-        # A process that ends while we look is as good as one that was never there.
-        try:
-            if entry.name.isdigit() and (inode := (entry / "ns" / "net").stat().st_ino) in found:
-                found[inode].add(int(entry.name))
-        except OSError as error:
-            _log.debug("process %s cannot be looked at: %s", entry.name, error)
+        if entry.name.isdigit() and (inode := _network_of(pid := int(entry.name))) in found:
+            found[inode].add(pid)
     return found
+
+
+def is_in(pid: int, inode: int) -> bool:
+    """Whether a process is there, and in this network namespace."""
+    return _network_of(pid) == inode
+
+
+def _network_of(pid: int) -> int:
+    """Return the inode of a process's network namespace, 0 when it has ended: that is as good as never there."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError as error:
+        _log.debug("process %s cannot be looked at: %s", pid, error)
+        return 0
 
 
 def is_first(pid: int) -> bool:
@@ -89,7 +99,7 @@ def _open_process(pid: int, inodes: frozenset[int], stack: contextlib.ExitStack)
     try:
         handle = os.pidfd_open(pid)
         stack.callback(os.close, handle)
-        return handle if Path(f"/proc/{pid}/ns/net").stat().st_ino in inodes else None
+        return handle if _network_of(pid) in inodes else None
     except OSError as error:
         _log.debug("process %s cannot be looked at: %s", pid, error)
         return None

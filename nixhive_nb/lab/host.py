@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.lab import network
-from nixhive_nb.lab.commands import SYSTEM_PATH, is_first, processes_in, run, wait_for_end
+from nixhive_nb.lab.commands import SYSTEM_PATH, is_first, is_in, processes_in, run, wait_for_end
 from nixhive_nb.lab.container import Container
 from nixhive_nb.lab.model import LabError
 
@@ -139,6 +139,12 @@ def first_processes(number: int, names: Sequence[str]) -> dict[str, int]:
     return {inodes[inode]: pid for inode, pids in inside.items() for pid in sorted(pids) if is_first(pid)}
 
 
+def is_first_of(pid: int, number: int, name: str) -> bool:
+    """Whether this is the first process of that host now."""
+    inode = network.inode(number, name)
+    return inode is not None and is_in(pid, inode) and is_first(pid)
+
+
 def shut_down(pid: int, name: str) -> None:
     """Tell a host with systemd to reboot, and wait until it is down. What starts it again may begin at once."""
     handle = os.pidfd_open(pid)
@@ -153,5 +159,5 @@ def shut_down(pid: int, name: str) -> None:
 def enter(pid: int, argv: Sequence[str], text: str | None = None) -> str:
     """Run a program as root inside a host, by way of its first process, and give what it prints."""
     spaces = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
-    program = ["env", "--chdir=/", f"PATH=/run/current-system/sw/bin:{SYSTEM_PATH}", "HOME=/root", *argv]
-    return run([*spaces, *program], text=text)
+    # Who enters a mount namespace is in its root.
+    return run([*spaces, *argv], text=text, env={"PATH": f"/run/current-system/sw/bin:{SYSTEM_PATH}", "HOME": "/root"})

@@ -1,11 +1,7 @@
-"""A small process that takes a fleet down when its owner is gone, however the owner went.
-
-The owner holds one end of a pipe and never writes to it. When the owner ends, even by SIGKILL, the pipe closes.
-"""
+"""Takes a fleet down whose owner is gone, however the owner went: see `owner`, which has it started."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -14,13 +10,11 @@ from nixhive_nb.lab.fleet import take_down
 
 
 def main() -> None:
-    """Wait for the owner's end, then take down its fleet, if it is still the same one."""
+    """Take down the fleet of an owner that is gone, if it is still the same one."""
     # Whatever ends the owner's session must not end the one who cleans up after it.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     folder, token = Path(sys.argv[1]), sys.argv[2]
-    while os.read(sys.stdin.fileno(), 1):
-        pass
     take_down(folder, token)
 
 

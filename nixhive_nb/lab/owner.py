@@ -1,4 +1,7 @@
-"""The owner's side of the watch over a fleet: see `keeper`, which is the other side."""
+"""The owner's side of the watch over a fleet: see `keeper`, which is the other side.
+
+The owner holds one end of a pipe and never writes to it. When the owner ends, even by SIGKILL, the pipe closes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,13 @@ import sys
 from pathlib import Path
 
 import msgspec
+
+# Most fleets are taken down by their owner, and Python is started for none of these.
+_WATCH = """\
+trap '' INT TERM HUP
+while read -r _; do :; done
+[ ! -e "$1" ] || { shift; exec "$@"; }
+"""
 
 
 class Keeper(msgspec.Struct, frozen=True):
@@ -22,13 +32,14 @@ class Keeper(msgspec.Struct, frozen=True):
         self.process.wait()
 
 
-def employ(folder: Path, token: str) -> Keeper:
-    """Start the keeper of a fleet."""
+def employ(record: Path, token: str) -> Keeper:
+    """Start the keeper of the fleet that has this record, which is there as long as there is something to take down."""
     watched, lifeline = os.pipe()
     package = Path(__file__).resolve().parents[2]
+    keeper = (sys.executable, "-m", "nixhive_nb.lab.keeper")
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "nixhive_nb.lab.keeper", str(folder), token],
+            ["/bin/sh", "-c", _WATCH, "nixhive-keeper", str(record), *keeper, str(record.parent), token],
             stdin=watched,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

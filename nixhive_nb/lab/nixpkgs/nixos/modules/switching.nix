@@ -63,7 +63,7 @@ in
         ${lib.optionalString (config.practice.bootLoaderExit != 0) "exit ${toString config.practice.bootLoaderExit}"}
         loader=/boot/extlinux
         entry() { printf 'LABEL %s\n  MENU LABEL NixOS\n  APPEND init=%s/init\n' "$1" "$2"; }
-        mkdir -p "$loader" && { printf 'DEFAULT nixos-default\n'; entry nixos-default "$1"; } >"$loader/new" &&
+        { [ -d "$loader" ] || mkdir -p "$loader"; } && { printf 'DEFAULT nixos-default\n'; entry nixos-default "$1"; } >"$loader/new" &&
           sync "$loader/new" && mv "$loader/new" "$loader/extlinux.conf"
       '';
       switchInhibitors = pkgs.writeText "switch-inhibitors" (builtins.toJSON config.system.switch.inhibitors);

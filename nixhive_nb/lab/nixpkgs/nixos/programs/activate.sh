@@ -8,20 +8,26 @@ managed=/etc/.managed-by-activation
 status=0
 
 # Every file of environment.etc by its name below /etc.
-names_of() { (cd "$1/." 2>/dev/null && find . ! -type d | sed 's|^\./||' | sort); }
+names_of() { find "$1/." ! -type d -printf '%P\n' 2>/dev/null | sort; }
 
 set_up_etc() {
   ln -s "$toplevel/etc" /etc/.static.new && mv -T /etc/.static.new /etc/static
   names_of "$toplevel/etc" >"$managed.new"
   while read -r name; do
-    mkdir -p "$(dirname "/etc/$name")"
+    place=/etc/$name
+    [ -d "${place%/*}" ] || mkdir -p "${place%/*}"
     if [ -e "$toplevel/etc-modes/$name" ]; then
-      cp -L "/etc/static/$name" "/etc/$name.new"
-      chmod "$(cat "$toplevel/etc-modes/$name")" "/etc/$name.new"
+      cp -L "/etc/static/$name" "$place.new"
+      chmod "$(cat "$toplevel/etc-modes/$name")" "$place.new"
+    elif [ -L "$place" ] && [ "$place" -ef "/etc/static/$name" ]; then
+      continue
+    elif [ ! -e "$place" ] && [ ! -L "$place" ]; then
+      ln -s "/etc/static/$name" "$place" || status=1
+      continue
     else
-      ln -sfn "/etc/static/$name" "/etc/$name.new"
+      ln -sfn "/etc/static/$name" "$place.new"
     fi
-    mv -T "/etc/$name.new" "/etc/$name" || status=1
+    mv -T "$place.new" "$place" || status=1
   done <"$managed.new"
   if [ -e "$managed" ]; then
     comm -23 "$managed" "$managed.new" | while read -r name; do

@@ -35,7 +35,7 @@ if [ "$(id -u)" -ne 0 ]; then
   echo "switch-to-configuration needs root" >&2
   exit 1
 fi
-mkdir -p /run/nixos "$started"
+[ -d "$started" ] || mkdir -p "$started"
 exec 9>>/run/nixos/switch-to-configuration.lock
 # Older ones wait.
 if [ -e "$toplevel/lock-blocks" ]; then
@@ -92,7 +92,12 @@ file_of() { # folder, unit: of systemd the file, of our own the one whose script
   if [ "$manager" = light ] && [ "$1" = "$old" ]; then readlink "$started/$2"; else readlink -f "$1/$2"; fi
 }
 says() { grep -q "^$2\$" "$1" 2>/dev/null; } # file, line
-list() { echo "$*" | sed 's/ /, /g'; }
+list() {
+  listed=$1
+  shift
+  for one; do listed="$listed, $one"; done
+  echo "$listed"
+}
 with() { case " $1 " in *" $2 "*) ;; *) set -- "$1${1:+ }$2" ;; esac; echo "$1"; }
 
 stop='' skip='' restart='' reload='' start='' stopped=''
@@ -181,7 +186,9 @@ fi
 
 # Units that the activation asks for, one a line. It is too late to stop them before.
 stopped=yes
-asked() { cat "/run/nixos/activation-$1-list" 2>/dev/null; rm -f "/run/nixos/activation-$1-list"; }
+asked() {
+  [ ! -e "/run/nixos/activation-$1-list" ] || { cat "/run/nixos/activation-$1-list"; rm -f "/run/nixos/activation-$1-list"; }
+}
 for unit in $(asked restart); do
   if is_active "$unit"; then sort_changed "$unit"; else start=$(with "$start" "$unit"); fi
 done
@@ -229,5 +236,5 @@ if [ -n "$failed" ]; then
   [ "$manager" = light ] || systemctl status --no-pager --full $failed >&2
   status=4
 fi
-told=$(cat "$toplevel/switch-exit" 2>/dev/null) && status=$told
+[ ! -e "$toplevel/switch-exit" ] || status=$(cat "$toplevel/switch-exit")
 exit "$status"
