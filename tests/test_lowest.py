@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.alone import module_of
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +22,7 @@ NOTHING = ()
 
 @pytest.fixture(scope="module")
 def lowest():
-    spec = importlib.util.spec_from_file_location("lowest", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(TOOL)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +81,11 @@ def test_another_version_of_python_or_other_requirements_make_another_and_the_ol
 def test_two_checkouts_do_not_use_it_at_once(tmp_path):
     """Whoever comes second waits until the first one has ended, as the program that it has become."""
     script = f"""
-import importlib.util, os, sys
-spec = importlib.util.spec_from_file_location("lowest", {str(TOOL)!r})
-lowest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(lowest)
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from tests.alone import module_of
+lowest = module_of(Path({str(TOOL)!r}))
 lock = lowest.hold(lowest.Path({str(tmp_path / "lock")!r}))
 os.set_inheritable(lock, True)
 os.execv(sys.executable, [sys.executable, "-c", "print('mine', flush=True); input()"])

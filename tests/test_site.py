@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import html
-import importlib.util
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import pytest
 from nixhive_nb import Hive, errors
 from nixhive_nb.commands import hive_group
 from nixhive_nb.notebook.settings import Hive as Settings
+from tests.alone import module_of
 from tests.test_public import documented
 
 pytestmark = pytest.mark.slow
@@ -164,10 +164,7 @@ def test_the_quickstart_is_shown_as_it_is(site):
 
 @pytest.fixture
 def sources():
-    spec = importlib.util.spec_from_file_location("hive_sources", ROOT / "docs" / "_ext" / "hive_sources.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(ROOT / "docs" / "_ext" / "hive_sources.py")
 
 
 def test_outputs_of_the_quickstart_are_shown_only_if_they_are_of_this_notebook(sources, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ machine. Its folder outlives its processes, however they end.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -23,6 +24,9 @@ FLEET = "user.nixhive_lab"
 
 _SECONDS_NEW = 120.0
 """How long a group may stay empty: much longer than a host needs to start."""
+
+_SECONDS_OF_LATE_ONES = 10.0
+"""How long a group that is to go may get new processes."""
 
 POWER, BOX = "power", "box"
 """The parts of a host's group: what starts the host again after a reboot, and the host itself."""
@@ -73,14 +77,25 @@ def sweep() -> None:
 def end(token: str) -> None:
     """Kill all hosts with systemd of a fleet, wait until they are gone, and remove their groups."""
     for group in _groups(name_of(token, "*")):
-        try:
-            (group / "cgroup.kill").write_text("1")
-            _await_empty(group)
-            _remove(group)
-        except OSError:
-            if group.exists():
-                raise
-            _log.debug("%s was swept meanwhile", group, exc_info=True)
+        deadline = time.monotonic() + _SECONDS_OF_LATE_ONES
+        while not _ended(group, deadline):
+            pass
+
+
+def _ended(group: Path, deadline: float) -> bool:
+    """Kill all that is in a group and remove it; False where somebody came in meanwhile, and it is to be done again."""
+    try:
+        (group / "cgroup.kill").write_text("1")
+        _await_empty(group)
+        _remove(group)
+    except OSError as error:
+        # A host that was being started when its fleet was given up enters it by itself.
+        if error.errno == errno.EBUSY and time.monotonic() < deadline:
+            return False
+        if group.exists():
+            raise
+        _log.debug("%s was swept meanwhile", group, exc_info=True)
+    return True
 
 
 def _groups(pattern: str) -> list[Path]:

@@ -243,6 +243,25 @@ def test_down_ends_a_container_whose_power_was_killed(tmp_path):
     assert traces_of(tmp_path) == []
 
 
+def test_a_host_that_comes_into_its_group_when_that_is_empty_ends_as_well(tmp_path, monkeypatch):
+    """A host enters its group by itself, whenever it comes to that: its owner may have been killed meanwhile."""
+    token, await_empty, late = secrets.token_hex(4), cgroups._await_empty, []
+    group = cgroups.make(cgroups.name_of(token, "late"), tmp_path / "gone")
+
+    def then_one_comes(group):
+        await_empty(group)
+        if not late:
+            enter = f"echo $$ >{group}/power/cgroup.procs && echo in && exec sleep 600"
+            late.append(subprocess.Popen(["sh", "-c", enter], stdout=subprocess.PIPE))
+            assert late[0].stdout.readline() == b"in\n"
+
+    monkeypatch.setattr(cgroups, "_await_empty", then_one_comes)
+    cgroups.end(token)
+    with late[0]:
+        assert late[0].wait(10) == -signal.SIGKILL
+    assert not group.exists()
+
+
 def test_what_somebody_left_is_removed_by_the_next_fleet(tmp_path):
     token = secrets.token_hex(4)
     old, new = (cgroups.make(cgroups.name_of(token, name), tmp_path / "gone") for name in ("old", "new"))
