@@ -173,7 +173,13 @@ def _warn_of_others(work: Workspace, plan: Plan) -> None:
 
 
 def _journal(work: Workspace, plan: Plan, note: Note) -> Journal:
-    header = header_of(note, source=work.path, deployment=work.reading.path, revision=str(plan.revision or ""))
+    header = header_of(
+        note,
+        source=work.path,
+        deployment=work.reading.path,
+        revision=str(plan.revision or ""),
+        nix=work.inventory.nix,
+    )
     journal = Journal.begin(work.places.make(), header, plan, log=work.limits.log)
     _log.info("run %s begins: %s of plan %s, journal %s", journal.run, plan.verb, plan.digest, journal.path)
     return journal

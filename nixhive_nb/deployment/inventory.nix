@@ -181,6 +181,7 @@ in
 {
   # Not known where evaluation is pure.
   platform = builtins.currentSystem or "";
+  nix = builtins.nixVersion;
   inherit required;
   names = if isSet then attrNames called else [ ];
   network = if theirs && isAttrs network then attrNames network else [ ];

@@ -117,6 +117,10 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """The format that it was read from; see `sources`."""
     heeded: tuple[Heeded, ...] = ()
     """What became of each thing that a deployment in another format says."""
+    machine: str = ""
+    """The platform of this machine; empty where the evaluation has not told it."""
+    nix: str = ""
+    """The version of Nix on this machine; empty where the evaluation has not told it."""
 
     def __repr__(self) -> str:
         return redact(super().__repr__())

@@ -33,6 +33,8 @@ def check_platforms(inventory: Inventory, systems: Iterable[str]) -> None:
     """
     known = {name: inventory.systems[name].platform for name in systems}
     wanted = {name: platform for name, platform in known.items() if platform}
+    if set(wanted.values()) <= {inventory.machine}:  # as nearly always: Nix need not be asked for all its settings
+        return
     flags = _settings_in(inventory.build_flags)
     settings = nix_settings()
     able = own_platforms(inventory)

@@ -58,6 +58,8 @@ class Evaluated(msgspec.Struct, frozen=True):
     """The names at its top."""
     network: tuple[str, ...] = ()
     """The names in its `network`, where another format has that."""
+    nix: str = ""
+    """The version of Nix."""
 
 
 class PlacesWanted(Exception):  # noqa: N818 - named for what is to be done

@@ -146,10 +146,14 @@ class Lab:
 
     def exec(self, name: str, argv: Sequence[str], *, text: str | None = None) -> str:
         """Run a program as root inside a host, with `text` as its input, and give what it prints."""
+        return hosts.enter(self.first_process(name), argv, text)
+
+    def first_process(self, name: str) -> int:
+        """Return the first process of a host, as this machine counts. Raises `LabError` when it is down."""
         pid = self._first_processes((self._record.spec(name).name,)).get(name)
         if pid is None:
             raise LabError(f"The host {name} is down.")
-        return hosts.enter(pid, argv, text)
+        return pid
 
     def stop_host(self, name: str) -> None:
         """Switch a host off, at once, as if its plug were pulled."""
@@ -166,9 +170,7 @@ class Lab:
     def reboot_host(self, name: str) -> None:
         """Do to a running host what `reboot` on it does, and return when it answers again."""
         inode = self._namespace_inode(name)
-        pid = self._first_processes((name,)).get(name)
-        if pid is None:
-            raise LabError(f"The host {name} is down.")
+        pid = self.first_process(name)
         if self._record.spec(name).init == "systemd":
             hosts.shut_down(pid, name)
         self._boot(name, inode)

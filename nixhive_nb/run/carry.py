@@ -51,14 +51,17 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def header_of(note: Note, *, source: str, deployment: Path, revision: str) -> Header:
-    """Return what a journal begins with. `source` is the deployment as the user named it."""
+def header_of(note: Note, *, source: str, deployment: Path, revision: str, nix: str = "") -> Header:
+    """Return what a journal begins with. `source` is the deployment as the user named it.
+
+    `nix` is the version of Nix on this machine; where it is not known it is asked for.
+    """
     return Header(
         who=user_name(),
         program=note.program,
         words=note.words,
         reason=note.reason,
-        versions=_versions(),
+        versions=_versions(nix),
         source=source,
         deployment=str(deployment),
         revision=revision,
@@ -174,20 +177,25 @@ def user_name() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-@cache
-def _versions() -> dict[str, str]:
+def _versions(nix: str) -> dict[str, str]:
     """Return the versions of what takes part on this machine."""
+    nix = nix or _nix_version()
+    return {
+        "nixhive_nb": version("nixhive_nb"),
+        "python": platform.python_version(),
+        **({"nix": nix} if nix else {}),
+    }
+
+
+@cache
+def _nix_version() -> str:
     try:
         said = process.run(["nix-store", "--version"], timeout=VERSION_SECONDS).stdout
     except (HiveError, OSError):
         _log.debug("the version of Nix is not known", exc_info=True)
-        said = ""
-    nix = re.search(r"\d[\w.]*", said)
-    return {
-        "nixhive_nb": version("nixhive_nb"),
-        "python": platform.python_version(),
-        **({"nix": nix[0]} if nix else {}),
-    }
+        return ""
+    found = re.search(r"\d[\w.]*", said)
+    return found[0] if found else ""
 
 
 def _leave(run: Run) -> None:

@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch):
 
 def told(inventory):
     """Return what the rest knows of an inventory, but for where it and its nixpkgs stand."""
-    nothing = {"source": "", "format": "", "heeded": (), "warnings": (), "paths": ()}
+    nothing = {"source": "", "format": "", "heeded": (), "warnings": (), "paths": (), "machine": "", "nix": ""}
     systems = {name: msgspec.structs.replace(one, platform="", paths=()) for name, one in inventory.systems.items()}
     return msgspec.structs.replace(inventory, **nothing, systems=systems)
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nixhive_nb import Hive
 from nixhive_nb.deployment.inventory import Inventory, System
 from nixhive_nb.deployment.platforms import build_places, check_platforms, nix_settings
 from nixhive_nb.errors import DeploymentError, NixError
+from nixhive_nb.run import carry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +53,18 @@ def test_a_platform_that_nobody_builds_is_refused_by_system() -> None:
     assert lines[2:] == [
         'Name a builder in `nix.build.flags` ([ "--builders" "ssh://HOST PLATFORM" ]) or in /etc/nix/machines.'
     ]
+
+
+def test_nix_is_not_asked_for_its_settings_where_the_evaluation_has_told_the_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hive.nix").write_text("{ systems.www.configuration = { }; }")
+    with Hive.load(tmp_path / "hive.nix") as hive:
+        found = hive.inventory
+    assert (found.machine, found.nix) == (nix_settings()["system"], carry._nix_version())
+    nix_settings.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check_platforms(found, ["www"])
 
 
 def test_only_the_systems_that_are_to_be_built_matter() -> None:

@@ -246,7 +246,7 @@ def test_a_command_of_the_users_goes_by_workers_with_its_input_its_streams_and_i
 def test_an_interrupt_ends_a_command_of_the_users_on_its_hosts(sites):
     sites.write()
     process = sites.fleet.begin("run", "-c", "example", *sites.cluster.on, "*-*", "echo it >/var/runs; exec sleep 1234")
-    eventually(lambda: all(sites.on(LEAVES, "cat /var/runs 2>/dev/null || true")), "the command", 60)
+    eventually(lambda: all(sites.written(leaf, "runs") for leaf in LEAVES), "the command", 60)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

@@ -76,8 +76,10 @@ def test_a_nix_that_does_not_tell_its_version_holds_up_no_run(tmp_path, monkeypa
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(carry, "VERSION_SECONDS", 0.2)
-    carry._versions.cache_clear()
+    carry._nix_version.cache_clear()
     try:
-        assert carry._versions().keys() == {"nixhive_nb", "python"}
+        assert carry._versions("").keys() == {"nixhive_nb", "python"}
+        # Its evaluation tells it, and then it need not be asked.
+        assert carry._versions("2.8.0")["nix"] == "2.8.0"
     finally:
-        carry._versions.cache_clear()
+        carry._nix_version.cache_clear()

@@ -72,7 +72,13 @@ class HiveSource(OfFile):
                     "its outputs, as in -c .#colmena."
                 )
             self._see_whose(answer, source)
-            return Read(inventory=read_inventory(answer, source, self.directory), said=finished.stderr)
+            found = msgspec.structs.replace(
+                read_inventory(answer, source, self.directory),
+                # With an option it may be that of another machine.
+                machine="" if self._how.option_words() else answer.platform,
+                nix=answer.nix,
+            )
+            return Read(inventory=found, said=finished.stderr)
 
     def _pass_by(self, answer: Evaluated) -> None:
         """Raise `Foreign` for the `default.nix` of a folder that is no deployment, where a flake lies beside it.
