@@ -42,7 +42,7 @@ def test_a_failed_build_leaves_its_record_and_stops_the_notebook(broken):
 def test_an_interrupt_leaves_the_record_and_goes_on_up(folder):
     began = folder / "began"
     os.mkfifo(began)
-    write_hive(folder, www=f"echo > {began}; sleep 600")
+    write_hive(folder, www=f"echo > {began}; /bin/sleep 600")
     interrupt = f"""
 import os, pathlib, signal, threading
 def interrupt():

@@ -37,12 +37,26 @@ def processes_with(mark: str) -> list[int]:
 
 
 def test_its_network_names_and_processes_are_its_own():
-    script = "ip link add nixhive0 type veth peer name nixhive0p; ip netns add nixhive0-portico; ip netns list; ls /run"
+    own = "ls /run | grep -v tmp"
+    script = f"ip link add nixhive0 type veth peer name nixhive0p; ip netns add nixhive0-portico; ip netns list; {own}"
     first, second = apart(script), apart(script)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout == second.stdout == "nixhive0-portico\nmount\nnetns\nuser\n"
     assert not Path("/sys/class/net/nixhive0p").exists()
     assert apart("ls /sys/class/net; [ $(ls -d /proc/[0-9]* | wc -l) -lt 9 ]").stdout == "lo\n"
+
+
+def kilobytes_free() -> int:
+    return int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])
+
+
+@pytest.mark.skipif(kilobytes_free() < 9_000_000, reason="where there is no memory to spare they are where they were")
+def test_temporary_files_are_in_memory_and_those_of_a_world_around_it_stay(tmp_path):
+    write = f"mktemp -d >{tmp_path}/outer; {APART} sh -c 'test -d $(cat {tmp_path}/outer) && mktemp -d'"
+    environment = {name: value for name, value in os.environ.items() if name not in ("NIXHIVE_APART", "TMPDIR")}
+    ended = apart(f"{write}; stat -f -c %T $TMPDIR", env=environment)
+    inner, kind = ended.stdout.split()
+    assert (Path(inner).parent, kind) == (Path("/run/tmp"), "tmpfs")
 
 
 def test_it_ends_as_its_command_does_and_hands_on_what_comes_in():
