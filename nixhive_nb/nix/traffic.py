@@ -66,14 +66,17 @@ def _descendants(pid: int) -> list[int]:
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        for file in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            try:
-                children = [int(word) for word in file.read_text().split()]
-            except OSError:
-                _log.debug("the children of %s", pid, exc_info=True)
-                continue
-            found += children
-            waiting += children
+        children = _children(waiting.pop())
+        found += children
+        waiting += children
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with swallowed(_log, f"the children of {pid}", OSError):  # it has ended, perhaps as we look
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, file.read_text().split())
     return found
 
 

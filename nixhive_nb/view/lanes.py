@@ -143,7 +143,7 @@ def _system_lanes(report: Report, timings: Sequence[Timing], seconds: float) -> 
     verdicts = {step.system: step for step in report.plan.steps if step.kind == "register"}
     if build is not None:
         own |= {name: _with_build(own[name], verdicts.get(name), build) for name in build.systems}
-    names = [name for name in dict.fromkeys([*report.plan.systems, *own]) if name in own]
+    names = [name for name in dict.fromkeys([*report.plan.systems, *own]) if own.get(name)]
     outcomes = {record.system: record for record in report.systems()}
     found = []
     for name in names:

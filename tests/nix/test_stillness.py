@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,20 @@ def test_what_a_child_moves_counts():
     child = "while :; do head -c 100000 /dev/zero > /dev/null; sleep 0.1; done"
     ended = asyncio.run(run(["sh", "-c", f"timeout 5 sh -c '{child}' & wait $!; exit 0"], stall=3))
     assert ended.status == 0
+
+
+def test_a_child_that_ends_as_it_is_looked_at_is_one_less(monkeypatch):
+    """Its folder in /proc is there when it is looked for, and gone when it is read."""
+
+    def gone(folder, _pattern):
+        yield folder / "1" / "children"
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(Path, "glob", gone)
+    moved = Traffic.of(os.getpid())
+    assert moved is not None
+    assert moved.own > 0
+    assert moved.children == {}
 
 
 @pytest.mark.waits

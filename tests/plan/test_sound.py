@@ -96,6 +96,17 @@ def test_a_journal_in_which_anything_is_changed_is_told_as_far_as_it_makes_sense
     told(folder)
 
 
+def test_a_build_of_a_system_that_nothing_else_names_has_no_lane_and_breaks_none(tmp_path, lines):
+    steps = lines[0]["plan"]["steps"]
+    builds = [number for number, step in enumerate(steps) if step["kind"] == "build"]
+    assert builds
+    for number in builds:
+        put(
+            tmp_path, map(json.dumps, [changed(lines[0], ("plan", "steps", number, "systems", 0), "other"), *lines[1:]])
+        )
+        told(tmp_path)
+
+
 @given(st.lists(st.binary(max_size=200), max_size=4))
 @example([b"[" * 100_000])
 @example([b'{"type":"run"}'])
