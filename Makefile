@@ -44,7 +44,7 @@ WITH_MAKE := setpriv --pdeathsig TERM
 
 # How many tests run at a time: most of them wait for a host or for a page. With TESTS=… one after the other.
 WORKERS ?= $(if $(TESTS),0,6)
-PYTEST = $(WITH_MAKE) $(APART) $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
+PYTEST = $(WITH_MAKE) $(APART) --in-memory $(PY) -m pytest -n $(WORKERS) --durations=20 --durations-min=1
 LOWEST = -n $(WORKERS) -m "not fleet and not ui and not slow"
 FAST = -n $(if $(TESTS),0,4) -m "not fleet and not ui and not slow and not nix and not waits"
 

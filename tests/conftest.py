@@ -18,7 +18,7 @@ from tests.speed import examples
 # Whoever checks notebooks by their schema loads this, which takes a second, to check URLs that no notebook has.
 sys.modules.setdefault("rfc3987_syntax", None)
 
-# Nobody computes anything here, and its threads wait for that with a processor of their own.
+# Nobody computes anything here, and the threads that numpy has for it spin while they wait.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 pytest_plugins = ("tests.evidence", "tests.real", "tests.side_by_side")

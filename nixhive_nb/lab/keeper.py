@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from nixhive_nb.lab.fleet import take_down
 
 def main() -> None:
     """Take down the fleet of an owner that is gone, if it is still the same one."""
-    # Whatever ends the owner's session must not end the one who cleans up after it.
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
     folder, token = Path(sys.argv[1]), sys.argv[2]
     take_down(folder, token)
 

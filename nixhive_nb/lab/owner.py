@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-# Most fleets are taken down by their owner, and Python is started for none of these.
+# Most fleets are taken down by their owner, and Python is started for none of these. Whatever ends the owner's session
+# must not end the one who cleans up after it: what is ignored here is so in Python.
 _WATCH = """\
 trap '' INT TERM HUP
 while read -r _; do :; done

@@ -96,7 +96,7 @@ def test_a_journal_in_which_anything_is_changed_is_told_as_far_as_it_makes_sense
     told(folder)
 
 
-def test_a_build_of_a_system_that_nothing_else_names_has_no_lane_and_breaks_none(tmp_path, lines):
+def test_a_build_of_a_system_that_nothing_else_names_breaks_no_timeline(tmp_path, lines):
     steps = lines[0]["plan"]["steps"]
     builds = [number for number, step in enumerate(steps) if step["kind"] == "build"]
     assert builds
