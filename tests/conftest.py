@@ -21,7 +21,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 # Nobody computes anything here, and the threads that numpy has for it spin while they wait.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-pytest_plugins = ("tests.evidence", "tests.real", "tests.side_by_side")
+pytest_plugins = ("tests.evidence", "tests.floors", "tests.real", "tests.side_by_side")
 
 # A busy machine is no reason to fail: nothing here is timed.
 settings.register_profile(

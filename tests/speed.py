@@ -1,11 +1,11 @@
-"""How thorough the tests are: `make test-fast` tries fewer examples of what all other commands try in full."""
+"""How thorough the tests are: `make test-fast` and `make test-lowest` try fewer examples than `make test` does."""
 
 from __future__ import annotations
 
 import os
 
 FAST = bool(os.environ.get("NIXHIVE_TEST_FAST"))
-"""Whether a quick answer is wanted. It is never a reason to leave a test out: markers do that."""
+"""Whether fewer are enough. It is never a reason to leave a test out: markers do that."""
 _SHARE = 5
 
 

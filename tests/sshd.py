@@ -64,10 +64,10 @@ def descendants(pid: int) -> list[int]:
 def having_mounts(mounts: Path) -> list[int]:
     """All processes that live in a mount namespace."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/ns/mnt"):
-        with contextlib.suppress(OSError):
-            if entry.readlink() == mounts:
-                found.append(int(entry.parts[2]))
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # one that ends; a pattern that goes as deep as the link fails by it
+            if (entry / "ns" / "mnt").readlink() == mounts:
+                found.append(int(entry.name))
     return found
 
 
@@ -236,9 +236,10 @@ def ssh_keys(tmp_path_factory) -> dict[str, Path]:
         "host-rsa": "rsa",
     }
     for name, kind in kinds.items():
+        bits = ["-b", "2048"] if kind == "rsa" else []  # making a longer one takes a second
         passphrase = "secret" if name == "locked" else ""
         subprocess.run(
-            ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", name, "-f", str(folder / name)], check=True
+            ["ssh-keygen", "-q", "-t", kind, *bits, "-N", passphrase, "-C", name, "-f", str(folder / name)], check=True
         )
     return {name: folder / name for name in kinds}
 
