@@ -142,6 +142,7 @@ def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_i
     sites.write(script=HELD)
     here, go_on = sites.hold("south-1")
     process = sites.begin("--batch", "1", "--wait", "0", "south-1", "west-1")
+    read_until(process, "fetch:west-1: done")  # all that comes before it goes by that worker too
     here()
     frozen = sites.cluster.workers["west"]
     frozen.send_signal(signal.SIGSTOP)
