@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Options, Plan, Survey, Target, Verb
     from nixhive_nb.plan.status import Standing
     from nixhive_nb.plan.step import Step
+    from nixhive_nb.plan.subtrees import Subtree
     from nixhive_nb.plan.terms import Terms
     from nixhive_nb.run.carry import Follow, Note
     from nixhive_nb.run.engine import Run
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from nixhive_nb.run.waiting import Waiting
     from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.view.timeline import Timeline
+    from nixhive_nb.workers.placing import Placed
 
     __version__: str
 
@@ -105,6 +107,7 @@ __all__ = [
     "OwnLimit",
     "PasswordRefused",
     "Pattern",
+    "Placed",
     "Plan",
     "PlanRefused",
     "PlanStale",
@@ -131,6 +134,7 @@ __all__ = [
     "StepRecord",
     "StepStarted",
     "Stopping",
+    "Subtree",
     "Survey",
     "System",
     "SystemRecord",
@@ -176,6 +180,7 @@ _LATER = {
     "Options": "plan.plan",
     "Outcome": "plan.events",
     "Pattern": "deployment.targets",
+    "Placed": "workers.placing",
     "Plan": "plan.plan",
     "RelayTried": "plan.examined",
     "Report": "run.report",
@@ -194,6 +199,7 @@ _LATER = {
     "StepRecord": "run.report",
     "StepStarted": "plan.events",
     "Stopping": "plan.events",
+    "Subtree": "plan.subtrees",
     "Survey": "plan.plan",
     "System": "deployment.inventory",
     "SystemRecord": "run.report",

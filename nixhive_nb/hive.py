@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from nixhive_nb.run.report import Report
     from nixhive_nb.ssh.carrier import Carrier
     from nixhive_nb.workers.cluster import Cluster
+    from nixhive_nb.workers.placing import Placed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -307,6 +308,11 @@ class Hive:
         ssh options cannot be read is left out.
         """
         return queries.carriers(self._work, patterns)
+
+    @_on_one_reading
+    def placed(self, plan: Plan) -> tuple[Placed, ...]:
+        """Return which workers carry which steps of a plan, by the places that they are near; none without workers."""
+        return self._work.placed(plan)
 
     @_on_one_reading
     def generations(self, *patterns: Pattern) -> pd.DataFrame:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nixhive_nb.ssh.pool import Connections
     from nixhive_nb.workers.cluster import Cluster
     from nixhive_nb.workers.far import Afar
+    from nixhive_nb.workers.placing import Placed
 
 _NAMED = 5
 """How many instances a warning names."""
@@ -189,6 +190,10 @@ class Workspace:
                 more = f" and {len(left) - _NAMED} more" if left[_NAMED:] else ""
                 self.warn(f"No worker is near {', '.join(left[:_NAMED])}{more}: reached from this machine.")
         return self.afar[0]
+
+    def placed(self, plan: Plan) -> tuple[Placed, ...]:
+        """Return which workers carry which steps of a plan; none where this machine reaches all hosts."""
+        return self._far().placed(plan.steps) if self.cluster is not None else ()
 
     def apart(self) -> Workspace:
         """Return the same with connections of its own, also those of workers."""

@@ -243,6 +243,7 @@ def carry_out(
     """Carry out a plan that there is leave for, in the background where that is asked for. `force` as in `Hive`."""
     session = session_of(ctx)
     check_agreed(ctx, plan)
+    tell_who_carries(session, hive, plan)
     shown, more = few_warnings(plan)
     for warning in (*shown, *more):
         session.warn(warning)
@@ -251,6 +252,12 @@ def carry_out(
         return _begin(session, hive, plan, note, claim, force=force)
     report = hive.execute(plan, follow=session.follow, note=note, claim=claim, force=force)
     return Ended(report=report, document=document_of(report) if options_of(ctx).get("as_json") else None)
+
+
+def tell_who_carries(session: Session, hive: Hive, plan: Plan) -> None:
+    """Tell which workers carry which part of a plan, where some do."""
+    for one in hive.placed(plan):
+        session.tell(one.text)
 
 
 def _begin(session: Session, hive: Hive, plan: Plan, note: Note, claim: Claim | None, *, force: bool) -> Begun:

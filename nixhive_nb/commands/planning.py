@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nixhive_nb.commands.changing import carry_out
+from nixhive_nb.commands.changing import carry_out, tell_who_carries
 from nixhive_nb.commands.completing import PLANNED
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
@@ -62,9 +62,11 @@ def plan_command(
         must_name(rest)
     if how["if_needed"] and verb != "reboot":
         raise click.UsageError(f"--if-needed is for reboot: for {verb} it is --reboot-if-needed.")
-    plan = hive_of(ctx).plan(
+    hive = hive_of(ctx)
+    plan = hive.plan(
         verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
     )
+    tell_who_carries(session, hive, plan)
     session.plan = plan
     out = options_of(ctx).get("out")
     if out and session.has_terminal:

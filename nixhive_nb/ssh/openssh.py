@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _OPENING = 15.0
 """Seconds for a session to be opened."""
+_ENDING = 5.0
+"""Seconds that a master which has removed its socket has to end."""
 _CHUNK = 2**18
 _PIECE = 2**16
 _MOST_WORDS = 300
@@ -100,7 +102,7 @@ class Master:
 
     def why_ended(self) -> str:
         """Return what OpenSSH said of its end; empty where it goes on, or said nothing of that."""
-        if self._running.poll() is None:
+        if not self._has_ended():
             return ""
         lines: list[str] = []
         with swallowed(_log, f"reading {self._log}", OSError):
@@ -108,6 +110,13 @@ class Master:
         if any(_SILENT in line for line in lines):
             return f"nothing was heard from it for {self._silence} s"
         return next((one_line(line, _MOST_WORDS).rstrip(".") for line in reversed(lines) if _ENDED in line), "")
+
+    def _has_ended(self) -> bool:
+        """Whether its process has, which removes its socket and hangs up on sessions just before."""
+        if not self._control.exists():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._running.wait(_ENDING)
+        return self._running.poll() is not None
 
     def is_silent(self, _seconds: float) -> bool:
         """Return False: a host that gives OpenSSH no sign of life ends it."""

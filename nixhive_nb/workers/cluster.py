@@ -32,12 +32,16 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _CONNECT = 20
 """Seconds that a scheduler may take to answer."""
+_ANSWER = 10.0
+"""Seconds that a worker may take to say who it is."""
 PATIENCE = 60.0
 """Seconds in which a scheduler or a worker that was lost must be there again."""
 _FAREWELL = 5.0
 """Seconds that workers have to end what runs for us, when we leave."""
 _PAUSE = 0.5
 _BEAT = 5.0
+_SILENCE = 30.0
+"""Seconds without a sign of a worker, after which it is gone for us: its process or its machine hangs."""
 _LOST = (OSError, TimeoutError, asyncio.TimeoutError)
 """How distributed says that a worker or the scheduler is gone."""
 
@@ -67,6 +71,10 @@ class Cluster:
         self._settled: dict[tuple[str, str], asyncio.Task[object]] = {}
         """By worker and part of a deployment: what has told, or tells, the one of the other."""
         self._beating: asyncio.Task[None] | None = None
+        self._heard: dict[str, float] = {}
+        """By the address of a worker, when it last gave a sign."""
+        self._gone: dict[str, asyncio.Future[str]] = {}
+        """By the address of a worker, what is set to why it was given up."""
         self._closing: set[asyncio.Task[object]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="hive-workers", daemon=True)
@@ -143,9 +151,9 @@ class Cluster:
 
     async def _look(self) -> None:
         """See which workers are there. Raises `OptionError` for one that does not fit."""
-        said = await self._client.run(serving.describe, on_error="return")
+        addresses = [*(await self._client.scheduler.identity())["workers"]]
         found, versions = {}, {}
-        for address, one in said.items():
+        for address, one in zip(addresses, await asyncio.gather(*map(self._described, addresses)), strict=True):
             if isinstance(one, (ImportError, AttributeError)):
                 raise OptionError(
                     f"The worker at {address} cannot import what is asked of it ({one}). Install nixhive_nb "
@@ -158,11 +166,52 @@ class Cluster:
         self._workers = found
         self.places |= {place for one in found.values() for place in one.places}
 
+    async def _described(self, address: str) -> object:
+        """Return what a worker says of itself, or why it cannot; None for one that is going or hangs."""
+        try:
+            async with asyncio.timeout(_ANSWER):
+                return (await self._client.run(serving.describe, workers=[address], on_error="return"))[address]
+        except _LOST:
+            _log.info("the worker at %s does not say who it is", address)
+            return None
+
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(_BEAT)
-            with swallowed(_log, "telling workers that we are there", Exception):
-                await self._client.run(serving.beat, self.operator, workers=[*self._workers], on_error="ignore")
+        """Tell each worker now and then that we are there: each by itself, as one that hangs takes its time."""
+        telling: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(_BEAT)
+                for worker in [*self._workers.values()]:
+                    if worker.address not in telling or telling[worker.address].done():
+                        telling[worker.address] = group.create_task(self._tell(worker))
+
+    async def _tell(self, worker: FarWorker) -> None:
+        """Tell a worker that we are there, and give it up where it has long given no sign."""
+        self._heard.setdefault(worker.address, time.monotonic())
+        with swallowed(_log, f"telling worker {worker.name} that we are there", Exception):
+            async with asyncio.timeout(_SILENCE):
+                told = await self._client.run(serving.beat, self.operator, workers=[worker.address], on_error="ignore")
+            if worker.address in told:
+                self._heard[worker.address] = time.monotonic()
+        if time.monotonic() - self._heard[worker.address] > _SILENCE:
+            del self._heard[worker.address]
+            self._workers.pop(worker.address, None)
+            # What it was asked is waited for no more; it ends that by itself, since it does not hear of us.
+            self._gone_of(worker).set_result(f"worker {worker.name} has not answered in {_SILENCE:g} s")
+
+    def _gone_of(self, worker: FarWorker) -> asyncio.Future[str]:
+        gone = self._gone.get(worker.address)
+        if gone is None or gone.done():
+            gone = self._gone[worker.address] = self._loop.create_future()
+        return gone
+
+    def workers_by_place(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of the workers that are there, by the places that they are for."""
+        found: dict[str, tuple[str, ...]] = {}
+        for worker in sorted([*self._workers.values()], key=lambda one: one.name):
+            for place in worker.places:
+                found[place] = (*found.get(place, ()), worker.name)
+        return found
 
     async def near(self, places: Sequence[str], what: str) -> list[FarWorker]:
         """Return the workers of the nearest place that has any, waiting for one to come back.
@@ -228,10 +277,20 @@ class Cluster:
         try:
             if self._client.status != "running":
                 raise ConnectionResetError("the scheduler is gone")
-            return (await self._client.run(function, *args, workers=[worker.address], **more))[worker.address]
+            asked = asyncio.ensure_future(self._client.run(function, *args, workers=[worker.address], **more))
+            gone = self._gone_of(worker)
+            try:
+                await asyncio.wait([asked, gone], return_when=asyncio.FIRST_COMPLETED)
+                if not asked.done():
+                    raise WorkerLost(gone.result())
+                answer = asked.result()[worker.address]
+            finally:
+                asked.cancel()
         except _LOST as error:
             self._workers.pop(worker.address, None)
             raise WorkerLost(f"the link to worker {worker.name} was lost: {error or type(error).__name__}") from error
+        self._heard[worker.address] = time.monotonic()
+        return answer
 
     async def settled(
         self,

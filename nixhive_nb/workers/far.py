@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import ConnectionFailed, WorkerLost
+from nixhive_nb.plan.subtrees import subtrees
 from nixhive_nb.ssh.config import SESSIONS
 from nixhive_nb.ssh.link import RemoteResult
 from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
 from nixhive_nb.workers.doors import Doors
 from nixhive_nb.workers.errands import run_afar
-from nixhive_nb.workers.placing import NearestPlaces, chosen, part_of
+from nixhive_nb.workers.placing import NearestPlaces, Placed, chosen, part_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from nixhive_nb.deployment.inventory import Inventory
+    from nixhive_nb.plan.step import Step
     from nixhive_nb.ssh.call import Call
     from nixhive_nb.ssh.config import SshFiles
     from nixhive_nb.workers.cluster import Cluster, FarWorker
@@ -74,6 +76,15 @@ class Afar:
     def carries(self, instance: str) -> bool:
         """Return whether a worker is, or was, near an instance; others are reached from here."""
         return not self.cluster.places.isdisjoint(self._places.of(instance))
+
+    def placed(self, steps: Iterable[Step]) -> tuple[Placed, ...]:
+        """Return the subtrees of a plan, each with the workers that are near it now."""
+        near = self.cluster.workers_by_place()
+        return tuple(Placed(one, near.get(one.place, ())) for one in subtrees(steps, self._place))
+
+    def _place(self, instance: str) -> str:
+        """Return the nearest place of an instance that workers are, or were, for; empty where there is none."""
+        return next((place for place in self._places.of(instance) if place in self.cluster.places), "")
 
     def kept(self, instance: str, here: Callable[[], str]) -> FarLink:
         """Return the way to an instance over the worker's kept connection. `here` tells its address."""
@@ -129,8 +140,7 @@ class Afar:
 
     def part(self, instance: str) -> Part:
         """Return what a worker is told of the deployment, for an instance: all that it is near, so that it is one."""
-        places = [place for place in self._places.of(instance) if place in self.cluster.places]
-        nearest = places[0] if places else instance
+        nearest = self._place(instance) or instance
         with self._lock:
             if nearest not in self._parts:
                 data = msgspec.json.encode(part_of(self._inventory, [*self._near.get(nearest, ()), instance]))

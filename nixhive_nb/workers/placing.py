@@ -9,11 +9,33 @@ import msgspec
 
 from nixhive_nb.deployment.stores import store_host, store_names
 from nixhive_nb.plan.relays import RelayTree
+from nixhive_nb.plan.subtrees import Subtree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nixhive_nb.deployment.inventory import Inventory
+
+
+_NAMED = 3
+"""How many hosts of a subtree are named."""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A subtree of a plan, and the names of the workers that carry it; none where this machine does."""
+
+    subtree: Subtree
+    workers: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Who carries how much of a plan, and to which hosts, in a line."""
+        hosts, count = self.subtree.hosts, len(self.subtree.steps)
+        more = f" and {len(hosts) - _NAMED} more" if hosts[_NAMED:] else ""
+        who = f"worker {' or '.join(self.workers)}" if self.workers else "this machine"
+        if self.subtree.place and not self.workers:
+            who = f"no worker that is near {self.subtree.place} is there now"
+        return f"{who}: {count} step{'s' * (count > 1)} on {', '.join(hosts[:_NAMED])}{more}"
 
 
 class NearestPlaces:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from nixhive_nb.deployment.inventory import Check, Instance, Inventory
-from nixhive_nb.workers.placing import NearestPlaces, chosen, part_of
+from nixhive_nb.plan.step import Step
+from nixhive_nb.plan.subtrees import Subtree
+from nixhive_nb.workers.placing import NearestPlaces, Placed, chosen, part_of
 
 INVENTORY = Inventory(
     source="hive.nix",
@@ -31,6 +33,17 @@ def test_a_worker_is_told_of_its_hosts_and_those_on_the_way_and_of_no_secret():
     assert set(part.instances) == {"leaf", "gate", "far"}
     assert part.instances["leaf"] == Instance(name="leaf", system="s", jumps=("gate",))
     assert not part.instances["far"].store
+
+
+def test_it_is_told_who_carries_how_much_of_a_plan_and_to_which_hosts():
+    step = Step(id="fetch:a", kind="fetch", instance="a")
+
+    def told(place, hosts, steps, *workers):
+        return Placed(Subtree(place=place, hosts=tuple(hosts), steps=(step,) * steps), workers).text
+
+    assert told("east", "abcd", 9, "east", "stand-in") == "worker east or stand-in: 9 steps on a, b, c and 1 more"
+    assert told("", "a", 1) == "this machine: 1 step on a"
+    assert told("west", "ab", 2) == "no worker that is near west is there now: 2 steps on a, b"
 
 
 def test_an_instance_keeps_its_worker_while_that_is_there():
