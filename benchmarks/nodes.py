@@ -39,6 +39,7 @@ ROWS = {
     "broken": "evaluate all, one is broken",
     "streamed": "evaluate and build all, streamed",
     "unstreamed": "evaluate and build all, first the one and then the other",
+    "file_load": "of a file: load, for the first time or again",
     "file": "of a file: evaluate all",
     "file_jobs": "of a file: evaluate all, with nix-eval-jobs",
     "file_jobs_alone": "of a file: evaluate all, with nix-eval-jobs, one worker",
@@ -124,7 +125,7 @@ def once(row: str, folder: Path) -> None:
         return call
 
     process.run, process.stream = counting(process.run), counting(process.stream)
-    is_load = row in ("load", "again")
+    is_load = row in ("load", "again", "file_load")
     size = {"whole": 1_000_000, "single": 1}.get(row, building.NODES_A_PROCESS)
     building.NODES_A_PROCESS = size
     if row in _BUILDS:

@@ -39,9 +39,7 @@ _SECONDS = float(os.environ.get("NIXHIVE_TEST_LEFT_SECONDS", "10"))
 BY_PAGE = "tests/test_docs.py"
 """The file whose tests belong together by the page that they are of; each page could have a fleet of its own."""
 BROWSER = "tests/ui"
-"""The folder whose tests share a server and a browser: two workers have one each, and no others."""
-ON_FLEETS = ("tests/ui/test_fleet.py", "tests/ui/test_password.py", "tests/ui/test_looks.py")
-"""Those of one of the two."""
+"""The folder whose tests share a server and a browser, on one worker, which begins with them."""
 
 
 class WholeFiles(LoadScopeScheduling):
@@ -50,7 +48,7 @@ class WholeFiles(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
         if file.startswith(BROWSER):
-            return f"{BROWSER}[{file in ON_FLEETS}]"
+            return BROWSER
         return f"{file}[{test.partition('[')[2]}" if file == BY_PAGE else file
 
     def _reschedule(self, node) -> None:

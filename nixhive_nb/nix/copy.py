@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from nixhive_nb.errors import HiveError, LinkLost, NoAnswer, StepFailed, WorkerL
 from nixhive_nb.hosts.closures import lacking
 from nixhive_nb.hosts.privilege import NOBODY, elevation
 from nixhive_nb.nix import commands, fetching
+from nixhive_nb.nix.complaints import why_copy_failed
 from nixhive_nb.nix.getting import Got, TakenContent, fetched, last_words, not_taken
 from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.roots import Roots
@@ -52,21 +52,8 @@ Heard = Callable[[str], None]
 _Run = Callable[[str, TakenContent], Awaitable[str]]
 """Has a host run words that fetch; gives why it did not, or nothing."""
 
-_NOISE = re.compile(r"'nix-store --serve' protocol mismatch from .*", re.DOTALL)
-_UNKNOWN = "don't know how to open Nix store"
-_SIGNATURE = re.compile(r"lacks a (?:valid signature|signature by a trusted key)")
-"""What Nix says of what it does not take, 2.8 and newer ones."""
-_UNSIGNED = (
-    ". Sign what is sent (signing.keyFile of the deployment, with its public key in trusted-public-keys there), or "
-    "name the login user in trusted-users there"
-)
 _UNREACHED = "cannot connect to"
 """What Nix says of a store that it does not reach by ssh."""
-_COMPLAINT = re.compile(
-    r"\berror:|^ssh: |Permission denied|Host key|[Cc]onnection (?:refused|closed|timed out)|_percent_expand: "
-)
-_REFUSED = re.compile(r"Permission denied \(|_percent_expand: ")
-_BY_SSH = ". Nix copies by ssh, whatever carries commands: `nix-hive ssh HOST true` shows what keeps it out"
 _KEPT_LINES = 500
 """How many of the last lines of a copy are looked at for why it failed; the other side may have said any number."""
 _SEE_SECONDS = 120
@@ -515,7 +502,7 @@ class Transfer:
                 raise StepFailed(f"nix copy to {_without_options(store)} was given up: {error}.") from None
         if ended.status:
             often = f". It was tried {knock.TRIES} times. {knock.MANY}" if knock.is_hung_up(ended.stderr) else ""
-            raise StepFailed(f"nix copy to {_without_options(store)} failed: {_why_copy(said, log)}{often}")
+            raise StepFailed(f"nix copy to {_without_options(store)} failed: {why_copy_failed(said, log)}{often}")
         if not log.paths_copied:
             return Result(outcome="unchanged", path=built.path, how="present", size=built.size)
         return Result(
@@ -539,21 +526,6 @@ class _Pushed:
         self.lost = ""
         """What is told of one that was not there any more."""
         self.lock = asyncio.Lock()
-
-
-def _why_copy(said: Iterable[str], log: NixLog) -> str:
-    """Return what the other side or ssh complained of; Nix itself often sees only that the link has ended."""
-    lines = list(said)
-    noise = next((found for line in (*log.errors, *lines) if (found := _NOISE.search(line))), None)
-    if noise:
-        return f"{' '.join(noise[0].split())[:300]}: the login shell there prints something at its start"
-    theirs = [line for line in lines if _COMPLAINT.search(line) and line not in log.errors]
-    text = " ".join((theirs or log.errors or ["it said nothing"])[-1].removeprefix("error: ").split())[:300]
-    if _UNKNOWN in text:
-        return f"{text}. The Nix of this machine knows no such kind of store. For s3:// it has to be built with S3"
-    if _REFUSED.search(text):
-        return f"{text.removesuffix('.')}{_BY_SSH}"
-    return f"{text}{_UNSIGNED if any(_SIGNATURE.search(line) for line in (*log.errors, *lines)) else ''}"
 
 
 def _without_options(store: str) -> str:

@@ -204,7 +204,7 @@ class Connections:
         finally:
             with self._lock:
                 self._fresh.discard(host)
-            host.close()
+            host.end()
 
     def keep(self, most: int) -> None:
         """Keep so many connections from here on, and no more than this process may open files for."""
@@ -390,4 +390,4 @@ def _close_all(
         for host in hosts:
             host.abort("the connections were closed")
         for host in hosts:
-            rest.callback(host.close)
+            rest.callback(host.end)

@@ -78,6 +78,14 @@ class PooledHost:
         """Close what is open."""
         self.drop(self.opened)
 
+    def end(self) -> None:
+        """Close what is open for good: whoever begins later, or tries again just now, is given up."""
+        with self._lock:
+            attempt = self.attempt
+            attempt.cancelled.set()
+        self.close()
+        attempt.cancel()
+
     def abort(self, reason: str) -> None:
         """End what is under way, without waiting."""
         with self._lock:

@@ -105,7 +105,8 @@ class Cluster:
     async def _begin(self) -> None:
         self._connecting = asyncio.Lock()
         try:
-            await self._connect()
+            async with asyncio.timeout(3 * _CONNECT):
+                await self._connect()
         except _LOST as error:
             raise ConnectionFailed(
                 f"No scheduler answers at {self.address}: {error or type(error).__name__}. Start one there (dask "
@@ -144,7 +145,7 @@ class Cluster:
 
     async def _check_scheduler(self) -> None:
         """Raise `OptionError` where the scheduler has other versions than we."""
-        said = (await self._client.get_versions())["scheduler"]
+        said = await self._client.scheduler.versions(packages=[])  # `get_versions` asks its workers as well
         python = ".".join(str(said["host"].get("python", "")).split(".")[:2])
         theirs = {name: str(found) for name, found in said["packages"].items() if found}
         _refuse_misfits(self.address, {"the scheduler": {**theirs, "python": python}})
@@ -236,7 +237,8 @@ class Cluster:
         assert self._connecting is not None  # noqa: S101 - it was begun
         async with self._connecting:
             with swallowed(_log, f"looking for workers at {self.address}", *_LOST):
-                await (self._look() if self._client.status == "running" else self._connect())
+                async with asyncio.timeout(2 * _CONNECT):  # a scheduler may hang as well
+                    await (self._look() if self._client.status == "running" else self._connect())
 
     async def ask(
         self,

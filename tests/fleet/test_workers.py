@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import signal
 import socket
 from collections import Counter
+from signal import SIGINT, SIGKILL, SIGSTOP
 
 import pytest
 
@@ -29,6 +29,7 @@ KIB = 1500
 EAST = ("east", "stand-in")
 """The workers of one site."""
 WORKER = "a worker of Dask is killed (-9) {}, and there is another one of its site"
+HANGS = "a worker of Dask hangs {}, and there is another one of its site"
 """How rows of docs/reliability.md begin."""
 A_HOST = 8_000
 """Bytes a host in which two runs may differ: acknowledgements, and a question more or less."""
@@ -148,7 +149,7 @@ def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_i
     read_until(process, "fetch:west-1: done")  # all that comes before it goes by that worker too
     here()
     frozen = sites.cluster.workers["west"]
-    frozen.send_signal(signal.SIGSTOP)
+    frozen.send_signal(SIGSTOP)
     go_on()
     read_until(process, "activate:west-1: started")
     sites.cluster.kill("west")
@@ -160,23 +161,29 @@ def test_a_worker_that_is_killed_before_an_activation_has_come_to_its_host_has_i
     seen(sites, fault, west_1="done", south_1="done")
 
 
-@pytest.mark.parametrize(("reader", "copy"), [("east", "a push"), (HOST, "a fetch")], ids=["a push", "a fetch"])
-def test_a_worker_that_is_killed_in_a_copy_costs_nothing(sites, reader, copy):
-    """What only moves content is done again, by another one; each instance ends once."""
+@pytest.mark.parametrize(
+    ("reader", "copy", "signal"),
+    [("east", "a push", SIGKILL), (HOST, "a fetch", SIGKILL), (HOST, "a fetch", SIGSTOP)],
+    ids=["a push", "a fetch", "a fetch, stopped"],
+)
+def test_a_worker_that_is_killed_or_hangs_in_a_copy_costs_nothing(sites, reader, copy, signal):
+    """What only moves content is done again, by another one; each instance ends once. One that hangs is waited for."""
     sites.write(kib=KIB)
     begun = sites.got([reader])[reader]
     with slow_to(sites.fleet, reader):
         ended = sites.begin_aside("east-*")
         eventually(lambda: sites.got([reader])[reader] - begun > 300 * KIB, "the middle of the copy", 60)
         carrier = chosen(reader, EAST)
-        sites.cluster.kill(carrier)
+        sites.cluster.workers[carrier].send_signal(signal)
     said = ended()
+    sites.cluster.kill(carrier)
     sites.start_worker(carrier, "--for", "east", at="east")
     assert said.returncode == 0, said.stderr
     ends = Counter(re.findall(r"^activate:(\S+): (?:done|failed|skipped)", said.stderr, re.MULTILINE))
     assert ends == {"east-1": 1, "east-2": 1}
     assert sites.is_confirmed("east-1", "east-2")
-    seen(sites, WORKER.format(f"in {copy}"), east_1="done", east_2="done")
+    fault = WORKER if signal == SIGKILL else HANGS
+    seen(sites, fault.format(f"in {copy}"), east_1="done", east_2="done")
 
 
 def test_a_scheduler_that_is_started_again_in_an_activation_gets_its_workers_back(sites):
@@ -208,7 +215,7 @@ def test_an_interrupt_lets_a_running_activation_end_and_starts_no_other(sites):
     here, go_on = sites.hold(HOST)
     process = sites.begin("--batch", "1", "east-1", "west-1")
     here()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(SIGINT)
     read_until(process, "Stopping: ")
     go_on()
     said = process.communicate(timeout=60)[1]
@@ -225,9 +232,9 @@ def test_a_second_interrupt_leaves_at_once_and_nothing_of_it_on_hosts_and_worker
     here, go_on = sites.hold(HOST)
     process = sites.begin("--confirm", "1", "--batch", "1", "east-1", "west-1")
     here()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(SIGINT)
     read_until(process, "Interrupt again")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     seen(sites, "a second interrupt during an activation, over workers of Dask", east_1="unknown", west_1="cancelled")
@@ -251,7 +258,7 @@ def test_an_interrupt_ends_a_command_of_the_users_on_its_hosts(sites):
     sites.write()
     process = sites.fleet.begin("run", "-c", "example", *sites.cluster.on, "*-*", "echo it >/var/runs; exec sleep 1234")
     eventually(lambda: all(sites.written(leaf, "runs") for leaf in LEAVES), "the command", 60)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
     nothing_is_left(sites)

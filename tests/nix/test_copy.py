@@ -12,8 +12,7 @@ import pytest
 from nixhive_nb.deployment.inventory import Inventory
 from nixhive_nb.errors import StepFailed
 from nixhive_nb.nix.build import Built
-from nixhive_nb.nix.copy import Transfer, _why_copy
-from nixhive_nb.nix.log import NixLog
+from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.nix.stores import SshStore, ssh_store, store_for_nix
 from nixhive_nb.plan.events import Result
 from nixhive_nb.plan.step import Step
@@ -142,43 +141,6 @@ def test_roots_are_made_as_new_while_the_run_goes_on_and_let_go_once(tmp_path):
     assert asked[0] == "fetch"
     assert set(asked[1:]) == {"keep", "release"}
     assert asked.count("release") == 1
-
-
-def why(*errors, said=()):
-    log = NixLog()
-    log.errors.extend(errors)
-    return _why_copy(said, log)
-
-
-def test_a_login_shell_that_prints_is_named_where_nix_sees_an_end_of_file():
-    mismatch = "error: 'nix-store --serve' protocol mismatch from 'noisy', got 'noise from bashrc'"
-    expected = (
-        "'nix-store --serve' protocol mismatch from 'noisy', got 'noise from bashrc': the login shell there prints "
-        "something at its start"
-    )
-    assert why(mismatch, "error: unexpected end-of-file") == expected
-    assert why("error: unexpected end-of-file", said=["unexpected end-of-file", mismatch]) == expected
-
-
-@pytest.mark.parametrize("lacks", ["a valid signature", "a signature by a trusted key"])
-def test_a_path_without_a_signature_says_what_to_do(lacks):
-    """The second is how newer Nix says it."""
-    found = why(f"error: cannot add path '/nix/store/x' because it lacks {lacks}")
-    assert "signing.keyFile" in found
-    assert "trusted-users" in found
-    assert "signing" not in why("error: No space left on device")
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["root@192.0.2.1: Permission denied (publickey).", "vdollar_percent_expand: env var ${KEYS} has no value"],
-)
-def test_a_copy_whose_ssh_is_not_let_in_says_how_to_see_why(line):
-    """Commands may go by Fabric, which can be let in where ssh is not."""
-    found = why("error: cannot connect to 'web'", said=[line])
-    assert found.startswith(f"{line.removesuffix('.')}. Nix copies by ssh")
-    assert "`nix-hive ssh HOST true`" in found
-    assert "nix-hive ssh" not in why("error: opening file '/nix/store/x': Permission denied")
 
 
 @pytest.mark.parametrize("there", [True, False])

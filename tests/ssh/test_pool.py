@@ -18,6 +18,7 @@ import paramiko
 import pytest
 
 from nixhive_nb.errors import ConnectionFailed, LinkLost
+from nixhive_nb.ssh.ears import waited
 from nixhive_nb.ssh.openssh import SIGNALLED
 from nixhive_nb.ssh.pool import Connections
 from tests.sshd import BOTH, FABRIC, eager_threads, eventually, in_threads, public
@@ -246,6 +247,31 @@ def test_a_server_that_stalls_during_the_login(site):
         connections = site.connect(instance)
         with pytest.raises(ConnectionFailed, match="did not answer within 1 s"):
             connections.run("web", "true")
+
+
+def logins(server):
+    return server.log().count("Accepted publickey")
+
+
+def test_what_is_tried_again_after_the_block_of_a_fresh_connection_logs_in_no_more(site):
+    """Nobody would close that connection."""
+    server = site.sshd()
+    connections = site.connect(site.instance("web", server))
+    with connections.fresh("web") as line:
+        assert waited(line.steps("true")).exited == 0
+    with pytest.raises(ConnectionFailed, match="web: given up before the command was sent"):
+        waited(line.steps("true"))
+    assert logins(server) == 1
+
+
+def test_what_begins_after_all_was_closed_logs_in_no_more(site):
+    server = site.sshd()
+    connections = site.connect(site.instance("web", server))
+    late = connections.steps("web", "true")
+    connections.close_all()
+    with pytest.raises(ConnectionFailed, match="web: given up before the command was sent"):
+        waited(late)
+    assert logins(server) == 0
 
 
 def test_a_lost_link_while_a_command_runs(site):

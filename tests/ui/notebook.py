@@ -57,7 +57,7 @@ class JupyterLab:
         self._made = 0
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: self._heard("error", f"{error}\n{error.stack}"))
-        page.on("console", lambda said: self._heard(said.type, said.text))
+        page.on("console", lambda said: self._heard(said.type, said.text, said.location["url"]))
         page.on("request", lambda asked: self._outside(asked.url))
         page.add_init_script(path=PAGE)
         self._address = f"{server.url}/lab/workspaces/{next(_WORKSPACES)}?reset&token={server.token}"
@@ -122,9 +122,9 @@ class JupyterLab:
                 one.close()
         self._open.clear()
 
-    def _heard(self, kind: str, text: str) -> None:
+    def _heard(self, kind: str, text: str, where: str = "") -> None:
         if kind == "error" and not text.startswith(self._known):
-            self.errors.append(text)
+            self.errors.append(f"{text} {where.partition('?')[0]}".strip())
 
     def _outside(self, url: str) -> None:
         if url.startswith("http") and not url.startswith(self.server.url):

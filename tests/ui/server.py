@@ -37,6 +37,7 @@ class Server:
     def __init__(self, root: Path, home: Path) -> None:
         self.root = root
         self.log: list[str] = []
+        self._log = home / "jupyterlab.log"  # is kept when a test fails: see `tests/evidence.py`
         self.mark = str(home)
         self.token = secrets.token_hex(16)
         folders = {"HOME": ".", "IPYTHONDIR": "ipython", "XDG_CONFIG_HOME": "xdg", "XDG_CACHE_HOME": "cache"}
@@ -106,7 +107,11 @@ class Server:
 
     def _read_rest(self) -> None:
         # Whoever does not read a pipe brings the other end to a halt.
-        self.log.extend(self._process.stderr or ())
+        with self._log.open("w", buffering=1) as log:
+            log.writelines(self.log)
+            for line in self._process.stderr or ():
+                self.log.append(line)
+                log.write(line)
 
     @contextlib.contextmanager
     def lacking(self, extensions: Collection[str]) -> Iterator[None]:

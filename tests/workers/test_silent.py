@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from nixhive_nb.errors import WorkerLost
+from nixhive_nb.errors import ConnectionFailed, WorkerLost
 from nixhive_nb.workers import cluster as clusters
 from nixhive_nb.workers import serving
 from tests.sshd import eventually
@@ -98,9 +98,29 @@ def test_what_a_worker_that_hangs_was_asked_is_lost_and_it_is_there_again_when_i
     assert on(operator, near(operator)["one"], lambda: 1) == 1
 
 
+def test_a_scheduler_that_hangs_is_waited_for_as_one_that_is_gone(real, operator, monkeypatch):
+    monkeypatch.setattr(clusters, "PATIENCE", 1)
+    monkeypatch.setattr(clusters, "_CONNECT", 1)
+
+    async def alone():
+        pass
+
+    one = near(operator)["one"]
+    real.scheduler.send_signal(signal.SIGSTOP)
+    with pytest.raises(WorkerLost, match=f"worker one has not answered in {SILENCE} s"):
+        operator.submit(operator.ask(one, alone)).result(30)
+    eventually(lambda: not operator._workers, "that the other one is given up")
+    with pytest.raises(ConnectionFailed, match=f"an instance: no worker that is for place is at {real.address}"):
+        near(operator)
+    real.scheduler.send_signal(signal.SIGCONT)
+    monkeypatch.setattr(clusters, "PATIENCE", 30)
+    assert set(near(operator)) == {"one", "two"}
+
+
 def test_one_that_hangs_keeps_nobody_from_the_others(real, monkeypatch):
     """Neither who comes anew, nor who waits for a worker of a place."""
     monkeypatch.setattr(clusters, "_ANSWER", 1)
+    clusters.Cluster(real.address).close()  # the scheduler keeps its connections to both from here on
     real.workers["one"].send_signal(signal.SIGSTOP)
     newcomer = clusters.Cluster(real.address)
     try:
