@@ -2,6 +2,8 @@
 
 A group's name has the fleet's token in it, because many worlds with a /run of their own may share the groups of one
 machine. Its folder outlives its processes, however they end.
+
+Where a machine has hierarchies of version 1 as well, `systemd-nspawn` makes a group of that name in the one of systemd.
 """
 
 from __future__ import annotations
@@ -13,8 +15,13 @@ import re
 import select
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nixhive_nb.lab.model import LabError
+from nixhive_nb.util.swallowed import swallowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +46,15 @@ def name_of(token: str, host: str) -> str:
 
 def hierarchy() -> Path | None:
     """Where the groups of version 2 are mounted; None where they are not."""
+    return next(_hierarchies("cgroup2"), None)
+
+
+def _hierarchies(kind: str) -> Iterator[Path]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         place = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split()[4]))
-        if after.startswith("cgroup2 ") and (place / "cgroup.procs").exists():
-            return place
-    return None
+        if after.startswith(f"{kind} ") and (place / "cgroup.procs").exists():
+            yield place
 
 
 def make(name: str, fleet: Path) -> Path:
@@ -67,11 +77,20 @@ def sweep() -> None:
     """Remove groups that fleets left which are gone: those with nobody in them, unless somebody is about to come."""
     for group in _groups(f"{_PREFIX}-*"):
         # Somebody else may be at it, or its owner is.
-        try:
+        with swallowed(_log, f"removing {group}", OSError):
             if _is_empty(group) and time.time() - group.stat().st_mtime > _SECONDS_NEW:
                 _remove(group)
-        except OSError:
-            _log.debug("%s cannot be removed", group, exc_info=True)
+    there = {group.name for group in _groups(f"{_PREFIX}-*")}
+    for group in older(f"{_PREFIX}-*"):
+        # What has no group of version 2 is of a host that is gone.
+        with swallowed(_log, f"removing {group}", OSError):
+            if group.name not in there and not any(_groups(group.name)):
+                _remove(group)
+
+
+def older(pattern: str) -> list[Path]:
+    """Return the groups of version 1 whose names match."""
+    return sorted(group for top in _hierarchies("cgroup") for group in top.glob(pattern))
 
 
 def end(token: str) -> None:
@@ -85,14 +104,17 @@ def end(token: str) -> None:
 def _ended(group: Path, deadline: float) -> bool:
     """Kill all that is in a group and remove it; False where somebody came in meanwhile, and it is to be done again."""
     try:
-        (group / "cgroup.kill").write_text("1")
-        _await_empty(group)
-        _remove(group)
+        if group.exists():
+            (group / "cgroup.kill").write_text("1")
+            _await_empty(group)
+            _remove(group)
+        for other in older(group.name):
+            _remove(other)
     except OSError as error:
         # A host that was being started when its fleet was given up enters it by itself.
         if error.errno == errno.EBUSY and time.monotonic() < deadline:
             return False
-        if group.exists():
+        if group.exists() or older(group.name):
             raise
         _log.debug("%s was swept meanwhile", group, exc_info=True)
     return True

@@ -272,6 +272,23 @@ def test_what_somebody_left_is_removed_by_the_next_fleet(tmp_path):
     assert not new.exists()
 
 
+def test_nothing_of_a_host_stays_in_any_hierarchy(tmp_path):
+    """Where there are some of version 1, systemd-nspawn makes groups there as well."""
+    with Lab.up(tmp_path / "lab", web=0, systemd=1) as lab:
+        name = cgroups.name_of(lab._record.token, "*")
+        assert groups_of(lab)
+    assert cgroups.older(name) == []
+
+
+def test_what_stays_in_older_hierarchies_is_removed_by_the_next_fleet(tmp_path):
+    name = cgroups.name_of(secrets.token_hex(4), "old")
+    for top in cgroups._hierarchies("cgroup"):
+        with contextlib.suppress(OSError):  # as in that of cpusets, where nothing can be made
+            (top / name / "box").mkdir(parents=True)
+    Lab.up(tmp_path / "lab", web=0).down()
+    assert cgroups.older(name) == []
+
+
 def test_two_fleets_side_by_side_leave_each_other_alone(tmp_path):
     with ThreadPoolExecutor() as pool:
         first, second = pool.map(lambda name: Lab.up(tmp_path / name, web=0, systemd=1), ["one", "two"])
