@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixhive_nb.lab.model import LabError
-from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,15 +76,19 @@ def sweep() -> None:
     """Remove groups that fleets left which are gone: those with nobody in them, unless somebody is about to come."""
     for group in _groups(f"{_PREFIX}-*"):
         # Somebody else may be at it, or its owner is.
-        with swallowed(_log, f"removing {group}", OSError):
+        try:
             if _is_empty(group) and time.time() - group.stat().st_mtime > _SECONDS_NEW:
                 _remove(group)
+        except OSError:
+            _log.debug("%s cannot be removed", group, exc_info=True)
     there = {group.name for group in _groups(f"{_PREFIX}-*")}
     for group in older(f"{_PREFIX}-*"):
         # What has no group of version 2 is of a host that is gone.
-        with swallowed(_log, f"removing {group}", OSError):
+        try:
             if group.name not in there and not any(_groups(group.name)):
                 _remove(group)
+        except OSError:
+            _log.debug("%s cannot be removed", group, exc_info=True)
 
 
 def older(pattern: str) -> list[Path]:
