@@ -309,7 +309,6 @@ class Hive:
         """
         return queries.carriers(self._work, patterns)
 
-    @_on_one_reading
     def placed(self, plan: Plan) -> tuple[Placed, ...]:
         """Return which workers carry which steps of a plan, by the places that they are near; none without workers."""
         return self._work.placed(plan)

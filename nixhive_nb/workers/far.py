@@ -80,7 +80,11 @@ class Afar:
     def placed(self, steps: Iterable[Step]) -> tuple[Placed, ...]:
         """Return the subtrees of a plan, each with the workers that are near it now."""
         near = self.cluster.workers_by_place()
-        return tuple(Placed(one, near.get(one.place, ())) for one in subtrees(steps, self._place))
+
+        def place(instance: str) -> str:
+            return next((one for one in self._places.of(instance) if one in near), self._place(instance))
+
+        return tuple(Placed(one, near.get(one.place, ())) for one in subtrees(steps, place))
 
     def _place(self, instance: str) -> str:
         """Return the nearest place of an instance that workers are, or were, for; empty where there is none."""

@@ -10,6 +10,7 @@ import msgspec
 from nixhive_nb.deployment.stores import store_host, store_names
 from nixhive_nb.plan.relays import RelayTree
 from nixhive_nb.plan.subtrees import Subtree
+from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +36,7 @@ class Placed(msgspec.Struct, frozen=True):
         who = f"worker {' or '.join(self.workers)}" if self.workers else "this machine"
         if self.subtree.place and not self.workers:
             who = f"no worker that is near {self.subtree.place} is there now"
-        return f"{who}: {count} step{'s' * (count > 1)} on {', '.join(hosts[:_NAMED])}{more}"
+        return strip_control(f"{who}: {count} step{'s' * (count > 1)} on {', '.join(hosts[:_NAMED])}{more}")
 
 
 class NearestPlaces:

@@ -43,6 +43,7 @@ def test_it_is_told_who_carries_how_much_of_a_plan_and_to_which_hosts():
 
     assert told("east", "abcd", 9, "east", "stand-in") == "worker east or stand-in: 9 steps on a, b, c and 1 more"
     assert told("", "a", 1) == "this machine: 1 step on a"
+    assert "\x1b" not in told("east", "a", 1, "east\x1b[2J")
     assert told("west", "ab", 2) == "no worker that is near west is there now: 2 steps on a, b"
 
 
