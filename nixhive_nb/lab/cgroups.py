@@ -81,11 +81,10 @@ def sweep() -> None:
                 _remove(group)
         except OSError:
             _log.debug("%s cannot be removed", group, exc_info=True)
-    there = {group.name for group in _groups(f"{_PREFIX}-*")}
     for group in older(f"{_PREFIX}-*"):
         # What has no group of version 2 is of a host that is gone.
         try:
-            if group.name not in there and not any(_groups(group.name)):
+            if not _groups(group.name):
                 _remove(group)
         except OSError:
             _log.debug("%s cannot be removed", group, exc_info=True)
