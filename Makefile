@@ -91,9 +91,11 @@ test-nix: root ## The tests that touch Nix and OpenSSH, on a newer Debian beside
 	  --junitxml=build/tests-nix.xml -m "(fleet or nix) and not ui" $(TESTS) </dev/null || status=$$?; \
 	$(GIVE_BACK); exit $$status
 
-# Side by side, the longest first; what one says is shown when it fails.
+# Side by side, the longest first; what one says is shown when it fails. Tests that are collected are compiled, which
+# each worker of `make test` would do by itself.
 define LINTS
 "$(PY) -m mypy --no-error-summary" \
+"$(PY) -m pytest --collect-only -qq -p no:cacheprovider" \
 "$(PY) -m ruff check --quiet" \
 "$(PY) -m ruff format --check --diff --quiet" \
 "$(VENV)/bin/lint-imports --no-logo" \
@@ -169,9 +171,11 @@ root:
 $(READY): pyproject.toml $(if $(CURRENT),,anew)
 	@PYTHON=$(PYTHON) tools/system-packages venv
 	@echo "Setting up $(VENV)"
+# Whoever reads a notebook loads this package, where it is, for checks of URLs that no notebook has: two seconds each.
 	@rm -f $@
 	@[ -n "$(CURRENT)" ] || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	@$(INSTALL) --editable '.[dev]'
+	@$(PY) -m pip --disable-pip-version-check uninstall --quiet --yes rfc3987-syntax
 	@echo "$(CURDIR)" >$@
 	@$(GIVE_BACK)
 

@@ -310,7 +310,7 @@ class Hive:
         return queries.carriers(self._work, patterns)
 
     def placed(self, plan: Plan) -> tuple[Placed, ...]:
-        """Return which workers carry which steps of a plan, by the places that they are near; none without workers."""
+        """Return the subtrees of a plan, each on the worker that carries it now; none without workers."""
         return self._work.placed(plan)
 
     @_on_one_reading

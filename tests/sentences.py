@@ -84,6 +84,7 @@ class Reader:
     def __init__(self, folder: Path, notebook: Notebook) -> None:
         self._folder = folder
         self._notebook = notebook
+        self._has_run = False
 
     def type(self, call: str) -> None:
         """Type a command, with what it needs before it; it must go well."""
@@ -103,8 +104,10 @@ class Reader:
         return ended
 
     def _prepare(self, call: str) -> None:
-        if re.search("RUN|--resume|--to GENERATION|report|history", call):
+        # One run is enough for all that only read of it.
+        if re.search("--resume|--to GENERATION", call) or (not self._has_run and re.search("RUN|report|history", call)):
             self._do("%hive deploy portico '*'")
+            self._has_run = True
         if "convert" in call:
             (self._folder / "network.nix").write_text(_NETWORK)
         elif "--to" in call:

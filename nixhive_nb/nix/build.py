@@ -52,6 +52,8 @@ _NOT_SIGNED = (
     f"{_MAY_NOT_SIGN}. Until then it is signed where it is pushed to, as far as the login there may do that; what goes "
     "to an instance directly is taken where its Nix trusts the login"
 )
+_LOOKS_ANYWAY = frozenset({"--check", "--repair"})
+"""Flags of `nix-store --realise` with which it has something to do with what is there."""
 _OF_SYSTEM = re.compile(r"^\W*nix-hive: system (.*)$", re.MULTILINE)
 """The frame that `Source.toplevels` promises."""
 _SHORT = 2
@@ -306,6 +308,8 @@ class Builds:
         # What has begun was not there when it did.
         here = [path for path, _ in late.values()]
         self._present = set(here) - await invalid(here)
+        if _LOOKS_ANYWAY.isdisjoint(self._inventory.build_flags):
+            late = {system: paths for system, paths in late.items() if paths[0] not in self._present}
         ended = await self._realised(early, late, tell)
         for one in ended:
             self._failed |= one.failed

@@ -21,7 +21,7 @@ from nixhive_nb.util.swallowed import swallowed
 from nixhive_nb.workers import serving
 from nixhive_nb.workers.doors import Doors
 from nixhive_nb.workers.errands import run_afar
-from nixhive_nb.workers.placing import NearestPlaces, Placed, chosen, part_of
+from nixhive_nb.workers.placing import NearestPlaces, Placed, chosen, part_of, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -78,13 +78,13 @@ class Afar:
         return not self.cluster.places.isdisjoint(self._places.of(instance))
 
     def placed(self, steps: Iterable[Step]) -> tuple[Placed, ...]:
-        """Return the subtrees of a plan, each with the workers that are near it now."""
+        """Return the subtrees of a plan, placed on the workers that are near them now: those that `worker` chooses."""
         near = self.cluster.workers_by_place()
 
         def place(instance: str) -> str:
             return next((one for one in self._places.of(instance) if one in near), self._place(instance))
 
-        return tuple(Placed(one, near.get(one.place, ())) for one in subtrees(steps, place))
+        return tuple(part for one in subtrees(steps, place) for part in placed(one, near.get(one.place, ())))
 
     def _place(self, instance: str) -> str:
         """Return the nearest place of an instance that workers are, or were, for; empty where there is none."""
@@ -167,7 +167,7 @@ class FarLink:
     ) -> None:
         """Nothing is asked yet. A connection of its own stays with its worker."""
         self.room = asyncio.Semaphore(SESSIONS)
-        """NearestPlaces for commands that run at once."""
+        """Places for commands that run at once."""
         self._links = links
         self._instance = instance
         self._here = here

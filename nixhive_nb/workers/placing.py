@@ -1,4 +1,4 @@
-"""Which worker is near an instance: by the names of places that workers are for. Pure values."""
+"""Which worker is near an instance, and carries it: by the names of places that workers are for. Pure values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nixhive_nb.plan.subtrees import Subtree
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from nixhive_nb.deployment.inventory import Inventory
 
@@ -23,18 +23,19 @@ _NAMED = 3
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A subtree of a plan, and the names of the workers that carry it; none where this machine does."""
+    """A subtree of a plan, or a part of it, on the worker that carries it."""
 
     subtree: Subtree
-    workers: tuple[str, ...]
+    worker: str
+    """Empty: this machine carries it, or none that is near it is there."""
 
     @property
     def text(self) -> str:
         """Who carries how much of a plan, and to which hosts, in a line."""
         hosts, count = self.subtree.hosts, len(self.subtree.steps)
         more = f" and {len(hosts) - _NAMED} more" if hosts[_NAMED:] else ""
-        who = f"worker {' or '.join(self.workers)}" if self.workers else "this machine"
-        if self.subtree.place and not self.workers:
+        who = f"worker {self.worker}" if self.worker else "this machine"
+        if self.subtree.place and not self.worker:
             who = f"no worker that is near {self.subtree.place} is there now"
         return strip_control(f"{who}: {count} step{'s' * (count > 1)} on {', '.join(hosts[:_NAMED])}{more}")
 
@@ -77,6 +78,16 @@ def part_of(inventory: Inventory, names: Iterable[str]) -> Inventory:
             for name in sorted(wanted)
         },
     )
+
+
+def placed(subtree: Subtree, workers: Collection[str]) -> tuple[Placed, ...]:
+    """Place a subtree on the workers near it: all steps of a host on one of them, and the hosts evenly on all."""
+    if not workers:
+        return (Placed(subtree, ""),)
+    found: dict[str, set[str]] = {}
+    for host in subtree.hosts:
+        found.setdefault(chosen(host, workers), set()).add(host)
+    return tuple(Placed(subtree.part(found[worker]), worker) for worker in sorted(found))
 
 
 def chosen(instance: str, workers: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from nixhive_nb.deployment.load import load
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.lab.fleet import _NIXPKGS as STAND_IN
 from nixhive_nb.util import process
+from tests.counting import counted
 
 pytestmark = pytest.mark.nix
 
@@ -48,6 +49,16 @@ def write(folder, **attributes):
 def builds(folder):
     with Hive.load(folder / "hive.nix") as hive:
         return hive.build("www").frame.loc["www", "outcome"] in ("done", "unchanged")
+
+
+@pytest.mark.parametrize(("flag", "times"), [("", 0), ('"--check"', 1), ('"--repair"', 1)])
+def test_what_is_there_is_looked_at_by_a_build_only_if_flags_ask_for_it(folder, monkeypatch, flag, times):
+    write(folder)
+    assert builds(folder)
+    (folder / "hive.nix").write_text((folder / "hive.nix").read_text().replace("flags = [", f"flags = [ {flag}"))
+    started = counted(monkeypatch, process, "stream")
+    assert builds(folder)
+    assert len([words for words, *_ in started if "--keep-going" in words]) == times
 
 
 @pytest.mark.parametrize("module", ['{ networking.hostName = "x"; }', "./mods/www.nix", "import ./mods/www.nix"])

@@ -51,7 +51,7 @@ def interrupt():
 threading.Thread(target=interrupt, daemon=True).start()
 """
     _, _, outputs = execute(folder, LOAD, interrupt, "%hive build")
-    assert [output.output_type for output in outputs] == ["display_data", "error"]
+    assert [output.output_type for output in outputs] == ["display_data", "error"], outputs
     assert "2 cancelled" in outputs[0].data["text/plain"] or "1 cancelled" in outputs[0].data["text/plain"]
     assert (outputs[1].ename, outputs[1].traceback) == ("Interrupted", ["Interrupted."])
 
