@@ -36,7 +36,8 @@ each() { for one in $held; do kill "$1" "$one" 2>/dev/null && some=1; done; }
 each -TERM
 left=30
 while [ "$left" -gt 0 ]; do
-  some=; each -0
+  # Again after a second: Nix does not hear a signal that comes just before it waits.
+  some=; if [ $((left % 10)) = 0 ] && [ "$left" -lt 30 ]; then each -TERM; else each -0; fi
   [ -n "$some" ] || exit 0
   sleep 0.1
   left=$((left - 1))

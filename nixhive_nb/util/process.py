@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 _LAST_SECONDS = 0.5
 """How long a program on our terminal has to end after an interrupt."""
+_GRACE = 3.0
+"""Seconds that a program has to end by itself when it is told to."""
+_AGAIN = 0.25
+"""Seconds after which it is told once more: Nix (seen with 2.8) misses a signal that comes just before it waits."""
 LINE_LIMIT = 64 * 1024 * 1024
 """Longest line in bytes: a build log may come as one line of many megabytes."""
 
@@ -104,7 +109,7 @@ def run(
         try:
             out, err = _communicate(process, argv, timeout, most, on_stderr)
         except BaseException as error:
-            _end_group(process.pid, signal.SIGKILL)
+            _end(process, _GRACE)
             noted.killed(error)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TookTooLong(f"{' '.join(argv[:2])} took longer than {timeout:g} s, and was ended.") from None
@@ -162,13 +167,9 @@ def end(process: subprocess.Popen[bytes], *, grace: float = 1.0) -> None:
     """End a program of `start` and all that it started: SIGTERM to its session, SIGKILL after `grace` seconds."""
     if process.pid not in _running:
         return  # ended before; the number may be another program's by now
-    _end_group(process.pid, signal.SIGTERM)
     try:
-        process.wait(timeout=grace)
-    except subprocess.TimeoutExpired:
-        _log.debug("killed %s: it did not end within %g s after SIGTERM", process.pid, grace)
+        _end(process, grace)
     finally:
-        _end_group(process.pid, signal.SIGKILL)
         process.wait()
         _untrack(process.pid)
         noted = _noted.pop(process.pid, None)
@@ -193,7 +194,7 @@ async def stream(
     """Run a program, hand each line of its outputs on as it comes, and give the whole at the end.
 
     `on_start` gets its process id.
-    Cancelling the task ends the program: SIGTERM to its session, SIGKILL after 3 seconds.
+    Cancelling the task ends the program and all that it started: SIGTERM to its session, SIGKILL after 3 seconds.
     """
     with contextlib.closing(_ErrorPipe()) as errors:
         return await _streamed(argv, errors, on_stderr, on_stdout, env=env, on_start=on_start)
@@ -226,7 +227,7 @@ async def _streamed(
         return ended
 
     def too_much() -> HiveError:
-        _end_group(process.pid, signal.SIGKILL)
+        _kill(process.pid)
         return _too_much(argv[0], KEPT)
 
     with _tracked(process.pid):
@@ -394,14 +395,35 @@ def _too_much(program: str, most: int) -> HiveError:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    _end_group(process.pid, signal.SIGTERM)
+    """End a program of `stream`, and all that it started."""
+    ended = asyncio.ensure_future(process.wait())
     try:
-        async with asyncio.timeout(3):
-            await process.wait()
-    except TimeoutError:
-        _log.debug("killed %s: it did not end in time after SIGTERM", process.pid)
+        for _ in range(_times(_GRACE)):
+            _end_group(process.pid, signal.SIGTERM)
+            await asyncio.wait([ended], timeout=_AGAIN)
+            if ended.done():
+                return
     finally:
-        _end_group(process.pid, signal.SIGKILL)
+        _kill(process.pid, has_ended=ended.done())
+        # Its pipes are of this loop, which may be closed next.
+        await asyncio.wait([ended], timeout=1)
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End a program of `start` or `run`, and all that it started."""
+    try:
+        for _ in range(_times(grace)):
+            _end_group(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_AGAIN)
+                return
+    finally:
+        _kill(process.pid, has_ended=process.poll() is not None)
+
+
+def _times(grace: float) -> int:
+    """How often a program is told to end."""
+    return max(1, round(grace / _AGAIN))
 
 
 @contextlib.contextmanager
@@ -423,7 +445,34 @@ def _end_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
+def _kill(pid: int, *, has_ended: bool = False) -> None:
+    """Kill the group of a program; and of one that has not ended what is in other sessions, as builders of Nix are."""
+    below = [] if has_ended else _below(pid)
+    if not has_ended:
+        _log.debug("killed %s, and what it started: %s", pid, below)
+    _end_group(pid, signal.SIGKILL)
+    for one in below:
+        with contextlib.suppress(ProcessLookupError), swallowed(_log, f"killing {one}", PermissionError):
+            os.kill(one, signal.SIGKILL)
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those have; none where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - each of thousands
+        if name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                parent = Path("/proc", name, "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+                children.setdefault(int(parent), []).append(int(name))
+    found, left = [], [pid]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found
+
+
 @atexit.register
 def _end_all() -> None:
     for pid in tuple(_running):
-        _end_group(pid, signal.SIGKILL)
+        _kill(pid)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from nixhive_nb.errors import HiveError, MissingProgram, TookTooLong
 from nixhive_nb.run import carry
 from nixhive_nb.util import process
+from tests.sshd import eventually
 
 # As OpenSSH does with the standard error that it has from Nix. What follows fills the pipe a few times.
 _AS_SSH_AND_NIX = """
@@ -60,6 +63,65 @@ def test_nothing_stays_open() -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     asyncio.run(some())
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+_HEARS_THE_SECOND = """
+trap 'told=x$told; [ "$told" = xx ] && echo ended >FILE && exit' TERM
+while :; do sleep 600 & echo here >&2; wait $!; done
+"""
+
+
+async def cancelled(script: str, *, lines: int = 1) -> list[str]:
+    """Run a script of a shell, cancel it when it has said so many lines, and return these."""
+    said: list[str] = []
+    here = asyncio.Event()
+
+    def heard(line: str) -> None:
+        said.append(line)
+        if len(said) == lines:
+            here.set()
+
+    task = asyncio.ensure_future(process.stream(["sh", "-c", script], on_stderr=heard))
+    await here.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return said
+
+
+def test_a_program_that_does_not_hear_that_it_is_to_end_is_told_again(tmp_path):
+    """A Nix that was killed for it left its builders behind."""
+    asyncio.run(cancelled(_HEARS_THE_SECOND.replace("FILE", f"{tmp_path}/ended")))
+    assert (tmp_path / "ended").read_text() == "ended\n"
+
+
+_IN_ANOTHER_SESSION = "trap '' TERM; setsid sh -c 'echo $$ >&2; exec sleep 600' & while :; do wait; done"
+
+
+def is_gone(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_of_a_program_that_is_killed_nothing_stays_whatever_session_it_is_in(monkeypatch):
+    """As the builders of Nix; and nothing is said of a loop that is closed."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    monkeypatch.setattr(process, "_GRACE", 0.3)
+    (pid,) = asyncio.run(cancelled(_IN_ANOTHER_SESSION))
+    gc.collect()
+    eventually(lambda: is_gone(pid), "the end of what it started")
+    assert not unraisable
+
+
+def test_so_it_is_with_a_short_one(monkeypatch):
+    monkeypatch.setattr(process, "_GRACE", 0.3)
+    said: list[str] = []
+    with pytest.raises(TookTooLong):
+        process.run(["sh", "-c", _IN_ANOTHER_SESSION], timeout=1, on_stderr=said.append)
+    eventually(lambda: is_gone(said[0]), "the end of what it started")
 
 
 def test_a_program_that_takes_too_long_is_ended_and_that_is_a_message():
