@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from nixhive_nb.lab.commands import SYSTEM_PATH, run
 from nixhive_nb.lab.model import GATEWAY, HostSpec
@@ -128,8 +130,12 @@ def make_keys(keys: Keys, store: Path, token: str) -> None:
 
 
 def make_ssh_key(path: Path, comment: str) -> None:
-    """Make a key pair without a passphrase."""
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
+    """Make a key pair without a passphrase, in the files that ssh-keygen would make, which is a program for each."""
+    key = Ed25519PrivateKey.generate()
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    _file(path.with_name(f"{path.name}.pub"), f"{public} {comment}\n")
 
 
 def make_template(template: Path) -> None:
