@@ -95,7 +95,7 @@ test-nix: root ## The tests that touch Nix and OpenSSH, on a newer Debian beside
 # each worker of `make test` would do by itself.
 define LINTS
 "$(PY) -m mypy --no-error-summary" \
-"$(PY) -m pytest --collect-only -qq -p no:cacheprovider" \
+"$(WITH_MAKE) $(PY) -m pytest --collect-only -qq -p no:cacheprovider" \
 "$(PY) -m ruff check --quiet" \
 "$(PY) -m ruff format --check --diff --quiet" \
 "$(VENV)/bin/lint-imports --no-logo" \
