@@ -13,6 +13,7 @@ from tests.ui.pictures import take
 
 pytestmark = [pytest.mark.ui, pytest.mark.fleet]
 
+AT_THE_GATE_OR_LATER = re.compile(f"{AT_THE_GATE}|switch-to-configuration has run for")
 LOAD = "%load_ext nixhive_nb"
 SCRIPT = rf"""%%hive run web
 printf '\033]0;title\007\033[31m<script>window.harmed = 1</script>\033[0m\n'
@@ -22,8 +23,8 @@ read line < /var/gate
 
 
 def waits(output, host):
-    """Wait until the tracker says that an activation has come to its gate."""
-    row = output.get_by_role("row", name=re.compile(f"^{host} ")).filter(has_text=AT_THE_GATE)
+    """Wait until the tracker says that an activation has come to its gate, or that it waits there for ten seconds."""
+    row = output.get_by_role("row", name=re.compile(f"^{host} ")).filter(has_text=AT_THE_GATE_OR_LATER)
     row.wait_for()
     return row
 
