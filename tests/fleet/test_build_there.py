@@ -121,7 +121,8 @@ def test_a_build_that_fails_there_is_told_with_its_log(fresh):
 
     assert ended.returncode == 1
     # Up to Nix 2.29, and since.
-    assert re.search("build:www>ssh://www-1 failed: ssh://www-1: (builder for|Cannot build)", ended.stderr), ended.stderr
+    said = "build:www>ssh://www-1 failed: ssh://www-1: (builder for|Cannot build)"
+    assert re.search(said, ended.stderr), ended.stderr
     assert "it breaks" in ended.stderr
     assert "activate:www-1: skipped" in ended.stderr
     assert fresh.roots("www-1") == []
