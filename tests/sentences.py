@@ -94,6 +94,9 @@ class Reader:
             text, failed = self._typed(typed)
         # Practice hosts without a systemd lack that.
         assert not failed or ("hive doctor" in call and "shortcoming" in text), f"{typed}\n{text}"
+        if "rollback" in call:
+            # What stands above a generation that was gone back to is the one before the next, for whoever reads after.
+            self._do("%hive deploy www-1")
 
     def _typed(self, command: str) -> tuple[str, bool]:
         if command.startswith("nix-hive"):
