@@ -11,6 +11,7 @@ import paramiko
 
 from nixhive_nb.errors import ConnectionFailed, HiveError
 from nixhive_nb.ssh import knock
+from nixhive_nb.ssh.chatter import without_chatter
 from nixhive_nb.ssh.guest import Dropped, Unfit, WayLost
 from nixhive_nb.ssh.login import LoginRefused
 from nixhive_nb.util import descriptors, process
@@ -108,7 +109,7 @@ def _start_proxy(link: Link, command: str) -> None:
         process.end(running)
         with log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _MOST_READ))
-            lines = strip_control(log.read().decode("utf-8", errors="replace")).split("\n")
+            lines = without_chatter(strip_control(log.read().decode("utf-8", errors="replace")).split("\n"))
         return one_line(next((line for line in reversed(lines) if line.strip()), ""), _MOST_WORDS)
 
     link.adopt(ours, finish)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from nixhive_nb.errors import ConnectionFailed, HiveError, HostKeyError, TookTooLong
 from nixhive_nb.ssh.attempt import Cancelled
+from nixhive_nb.ssh.chatter import without_chatter
 from nixhive_nb.ssh.config import private_folder, remove_folder
 from nixhive_nb.ssh.guest import WayLost
 from nixhive_nb.util import process
@@ -296,7 +297,7 @@ class _Chain:
     def _failed(self, status: int) -> ConnectionFailed:
         names = " then ".join(str(hop) for hop in self._hops)
         text = strip_control(read_tail(self._log))
-        lines = [line.strip() for line in text.splitlines() if line.strip(" @")]
+        lines = without_chatter(line.strip() for line in text.splitlines() if line.strip(" @"))
         if any(word in text for word in KEY_TROUBLE):
             return HostKeyError(
                 f"the host key of a jump host on the way ({names}) is not accepted: {key_lines(lines)} "

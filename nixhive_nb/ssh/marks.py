@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.errors import LinkLost, NoAnswer
+from nixhive_nb.ssh.chatter import without_chatter
 from nixhive_nb.util.text import strip_control
 
 if TYPE_CHECKING:
@@ -147,4 +148,4 @@ def _said(lines: Sequence[str], exited: int) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    return [" ".join(line.split()) for line in strip_control(text).split("\n") if line.strip()]
+    return without_chatter(" ".join(line.split()) for line in strip_control(text).split("\n") if line.strip())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nixhive_nb.errors import ConnectionFailed, HostKeyError
 from nixhive_nb.ssh.agents import agent_answers
 from nixhive_nb.ssh.attempt import Cancelled
+from nixhive_nb.ssh.chatter import without_chatter
 from nixhive_nb.ssh.config import private_folder, remove_folder
 from nixhive_nb.ssh.guest import Dropped
 from nixhive_nb.ssh.jump import KEY_TROUBLE, key_lines
@@ -45,7 +46,6 @@ _MOST_WORDS = 500
 _REFUSED = ("Permission denied", "Too many authentication failures", "No supported authentication methods")
 _HUNG_UP = ("_exchange_identification:", "Connection closed by", "Connection reset by", "Broken pipe")
 _TIMED_OUT = ("timed out", "Operation timed out")
-_CHATTER = ("Warning: Permanently added", "debug", "Authenticated to ", "Transferred:", "Bytes per second:")
 
 
 class OpensshLogin:
@@ -130,8 +130,7 @@ def _check(guest: Guest, master: Master, log: Path, *, late: bool) -> None:
         return
     text = strip_control(read_tail(log))
     _log.debug("%s: OpenSSH is not logged in: %s", guest.target, text)
-    lines = [line.strip() for line in text.splitlines() if line.strip(" @\t\r")]
-    lines = [line for line in lines if not line.startswith(_CHATTER)]
+    lines = without_chatter(line.strip() for line in text.splitlines() if line.strip(" @\t\r"))
     if late and not lines and guest.target.agent and not agent_answers(guest.target.agent):
         raise ConnectionFailed(
             f"{guest.target}: OpenSSH waits for the agent at {guest.target.agent}, which says nothing: end that agent, "
