@@ -158,7 +158,8 @@ class Reader:
         terminal = places_of(named, self._folder / ".hive.state").folder
         own = terminal if call.startswith("nix-hive") else self._notebook.hive().state_dir
         if "RUN" in call:
-            words["RUN"] = max((own / "runs").glob("*.jsonl")).stem
+            # By when it ended: the names of two of the same second tell nothing.
+            words["RUN"] = max((own / "runs").glob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns).stem
         if "GENERATION" in call:
             words["GENERATION"] = self._earlier_generation()
         if "DIGEST" in call:

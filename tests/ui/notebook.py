@@ -27,6 +27,7 @@ WINDOW = {"width": 1120, "height": 900}
 KNOWN = (  # a kernel was ended while the page was asking it
     "Could not restore the debugger state",
     "Error: Canceled future for create_subshell_request",
+    "Canceled future for kernel_info_request",
 )
 """How complaints of the page begin that are JupyterLab's own."""
 _WORKSPACES = itertools.count()
