@@ -171,10 +171,10 @@ root:
 $(READY): pyproject.toml $(if $(CURRENT),,anew)
 	@PYTHON=$(PYTHON) tools/system-packages venv
 	@echo "Setting up $(VENV)"
-# Whoever reads a notebook loads this package, where it is, for checks of URLs that no notebook has: two seconds each.
 	@rm -f $@
 	@[ -n "$(CURRENT)" ] || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	@$(INSTALL) --editable '.[dev]'
+# Whoever reads a notebook loads this package, where it is, for checks of URLs that no notebook has: two seconds each.
 	@$(PY) -m pip --disable-pip-version-check uninstall --quiet --yes rfc3987-syntax
 	@echo "$(CURDIR)" >$@
 	@$(GIVE_BACK)

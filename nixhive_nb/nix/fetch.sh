@@ -19,7 +19,7 @@
 #   late LIMIT                   it is ended, since it takes too long
 set -u
 glance=2 # seconds between two looks
-grace=3 # seconds to end in, before it is killed
+grace=1 # seconds to end in, each of three times that it is told to, before it is killed
 PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/sbin:/sbin
 gcroots=/nix/var/nix/gcroots
 
@@ -122,8 +122,11 @@ watch() {
 
 end() {
   trap '' TERM
-  kill -TERM "-$nix"
-  sleep "$grace"
+  # Nix does not hear a signal that comes just before it waits, and a build would go on without it.
+  for _ in 1 2 3; do
+    kill -TERM "-$nix"
+    sleep "$grace"
+  done
   kill -KILL "-$nix"
   exit 0
 } 2>/dev/null

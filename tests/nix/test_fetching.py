@@ -30,7 +30,7 @@ def host(request, tmp_path):
         program.write_text(f"#!/bin/sh\n{nix_store}\n")
         program.chmod(0o755)
         command = command.replace("gcroots=/nix/var/nix/gcroots", f"gcroots={tmp_path}")
-        for slow, quick in (("glance=2", f"glance={glance}"), ("grace=3", "grace=0.3")):
+        for slow, quick in (("glance=2", f"glance={glance}"), ("grace=1", "grace=0.1")):
             assert slow in command
             command = command.replace(slow, quick)
         env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
