@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _CHATTER = (
     *("Warning: Permanently added", "debug", "Authenticated to ", "Transferred:", "Bytes per second:"),
-    # Of a server that is older than OpenSSH 9.0, by one from 10.1 on: `WarnWeakCrypto`.
+    # Of a server without such a key exchange (seen with OpenSSH 10.6): `WarnWeakCrypto`.
     *("** WARNING: connection is not using a post-quantum", "** This session may be vulnerable to"),
     "** The server may need to be upgraded",
 )

@@ -83,7 +83,7 @@ def cache(fleet):
 
 @functools.cache
 def nix_has_s3():
-    """Whether the Nix of this machine, and so that of the hosts, knows buckets; Debian's does from 2.33 on."""
+    """Whether the Nix of this machine, and so that of the hosts, knows buckets, as Debian's 2.34 does."""
     asked = process.run(
         [*commands.NEW_COMMAND, "path-info", "--store", "s3://none?endpoint=127.0.0.1:9&scheme=http", "/"]
     )

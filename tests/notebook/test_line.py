@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from nixhive_nb.notebook.line import read_line, scan_typed, typed_before
-from tests.speed import examples
 
 # What they stand for is how they are written, in braces: `plain` makes the same of `$a` and `${a}`.
 NAMES = {"a": "{a}", "d": {"} ": '{d["} "]}'}}
@@ -157,7 +156,7 @@ def plain(words):
 
 
 @hypothesis.given(line=LINES, cell=st.booleans())
-@hypothesis.settings(max_examples=examples(300), deadline=None)
+@hypothesis.settings(max_examples=1000, deadline=None)
 @hypothesis.example(line="deploy {d[\"} \"]} 'x' # y", cell=False)
 @hypothesis.example(line="run web {a b} $a", cell=False)
 @hypothesis.example(line="{'\"'}", cell=False)
@@ -175,7 +174,7 @@ def test_a_whole_line_is_read_alike_when_it_is_typed_and_when_it_is_run(line, ce
 
 
 @hypothesis.given(line=LINES, cell=st.booleans())
-@hypothesis.settings(max_examples=examples(300), deadline=None)
+@hypothesis.settings(max_examples=1000, deadline=None)
 def test_the_words_before_the_cursor_are_those_of_the_whole_line(line, cell):
     try:
         whole = read_line(line, NAMES, cell=cell).argv

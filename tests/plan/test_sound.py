@@ -9,7 +9,7 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nixhive_nb import frames
@@ -23,6 +23,7 @@ from nixhive_nb.run import history
 from tests.commands.plans import a_plan
 from tests.notebook.values import build_plan, deploy_plan
 from tests.run.test_history import PLAN, noted, story
+from tests.speed import examples
 from tests.util.test_said import ODD
 
 ODDITIES = st.one_of(
@@ -81,6 +82,7 @@ def told(folder):
             history.request_of(entry)
 
 
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_a_journal_in_which_anything_is_changed_is_told_as_far_as_it_makes_sense(lines, tmp_path_factory, data):
     """E2, E9: the same for what lies in a folder that others write, as for what a host says."""

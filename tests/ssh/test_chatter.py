@@ -17,7 +17,7 @@ WEAK = """\
 ** This session may be vulnerable to "store now, decrypt later" attacks.
 ** The server may need to be upgraded. See https://openssh.com/pq.html
 """
-"""What OpenSSH 10.6 says of a server of OpenSSH 8.9, before it logs in."""
+"""What OpenSSH 10.6 says of a server without such a key exchange, before it logs in."""
 REFUSED = "root@web: Permission denied (publickey)."
 
 

@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.ui.conftest import LACKING
-from tests.ui.kernels import NEWEST, OTHERS
 from tests.ui.notebook import KNOWN, PAGE, PATIENCE, kept
-from tests.ui.test_pages import PICKER, SHOWN, VIEW, whole
+from tests.ui.test_pages import KERNELS, PICKER, SHOWN, VIEW, whole
 
 pytestmark = pytest.mark.ui
 
@@ -63,7 +62,7 @@ def opened(*args, known=(), **more):
     assert [error for error in one.errors if not error.startswith((*KNOWN, OWN, *known))] == []
 
 
-@pytest.mark.parametrize("kernel", [NEWEST, OTHERS[1]])  # one that hears a page late, and one that hears it at once
+@KERNELS
 def test_the_picker_and_the_tracker_are_seen_and_what_is_saved_needs_no_kernel(browser, server, tmp_path, kernel):
     """F2."""
     cells = (SHOWN, PICKER, "deploy_many(20, seconds=4.0)")

@@ -6,14 +6,13 @@ import asyncio
 import gc
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from nixhive_nb.errors import HiveError, MissingProgram, TookTooLong
 from nixhive_nb.run import carry
 from nixhive_nb.util import process
-from tests.sshd import eventually
+from tests.sshd import eventually, is_running
 
 # As OpenSSH does with the standard error that it has from Nix. What follows fills the pipe a few times.
 _AS_SSH_AND_NIX = """
@@ -71,15 +70,14 @@ while :; do sleep 600 & echo here >&2; wait $!; done
 """
 
 
-async def cancelled(script: str, *, lines: int = 1) -> list[str]:
-    """Run a script of a shell, cancel it when it has said so many lines, and return these."""
+async def cancelled(script: str) -> list[str]:
+    """Run a script of a shell, cancel it when it has said something, and return that."""
     said: list[str] = []
     here = asyncio.Event()
 
     def heard(line: str) -> None:
         said.append(line)
-        if len(said) == lines:
-            here.set()
+        here.set()
 
     task = asyncio.ensure_future(process.stream(["sh", "-c", script], on_stderr=heard))
     await here.wait()
@@ -98,13 +96,6 @@ def test_a_program_that_does_not_hear_that_it_is_to_end_is_told_again(tmp_path):
 _IN_ANOTHER_SESSION = "trap '' TERM; setsid sh -c 'echo $$ >&2; exec sleep 600' & while :; do wait; done"
 
 
-def is_gone(pid: str) -> bool:
-    try:
-        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def test_of_a_program_that_is_killed_nothing_stays_whatever_session_it_is_in(monkeypatch):
     """As the builders of Nix; and nothing is said of a loop that is closed."""
     unraisable: list[object] = []
@@ -112,7 +103,7 @@ def test_of_a_program_that_is_killed_nothing_stays_whatever_session_it_is_in(mon
     monkeypatch.setattr(process, "_GRACE", 0.3)
     (pid,) = asyncio.run(cancelled(_IN_ANOTHER_SESSION))
     gc.collect()
-    eventually(lambda: is_gone(pid), "the end of what it started")
+    eventually(lambda: not is_running(int(pid)), "the end of what it started")
     assert not unraisable
 
 
@@ -121,7 +112,7 @@ def test_so_it_is_with_a_short_one(monkeypatch):
     said: list[str] = []
     with pytest.raises(TookTooLong):
         process.run(["sh", "-c", _IN_ANOTHER_SESSION], timeout=1, on_stderr=said.append)
-    eventually(lambda: is_gone(said[0]), "the end of what it started")
+    eventually(lambda: not is_running(int(said[0])), "the end of what it started")
 
 
 def test_a_program_that_takes_too_long_is_ended_and_that_is_a_message():
