@@ -19,6 +19,7 @@ from nixhive_nb.run.everywhere import Listener, untried
 from nixhive_nb.run.waiting import waiting_for
 from nixhive_nb.util import streams
 from nixhive_nb.util.interrupts import wait_awake
+from nixhive_nb.util.resting import Resting
 from nixhive_nb.util.text import strip_control
 from nixhive_nb.view.progress import Meter, progress_of
 from nixhive_nb.view.pulse import doing
@@ -44,8 +45,6 @@ MOST_NAME = 24
 _LEAVE = "Interrupt again to leave at once."
 _QUIET = ("gate",)
 _CHUNK = 65536
-_REST = 9
-"""A live view is made for a tenth of the time at most: a large fleet is shown more seldom, and is not held up."""
 
 
 @contextlib.contextmanager
@@ -91,7 +90,10 @@ def _following(run: Run) -> Iterator[None]:
 
 
 class Frame:
-    """What a live view shows: made anew when it is asked for, unless making it has just taken long."""
+    """What a live view shows: made anew when it is asked for, unless making it has just taken long.
+
+    It is made for a tenth of the time at most: a large fleet is shown more seldom, and is not held up.
+    """
 
     def __init__(
         self,
@@ -103,16 +105,16 @@ class Frame:
         """`now` and `worked` are clocks: of the time that passes, and of the work of this thread."""
         self._make = make
         self._now = now
-        self._worked = worked
+        self._resting = Resting(worked)
         self._shown: Group | None = None
         self._due = 0.0
 
     def __call__(self) -> Group:
         """Return it."""
         if self._shown is None or self._now() >= self._due:
-            began = self._worked()
+            self._resting.begin()
             self._shown = self._make()
-            rest = _REST * (self._worked() - began)
+            rest = self._resting.end()
             self._due = self._now() + rest if rest > 1 / PER_SECOND else 0.0
         return self._shown
 

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from nixhive_nb.util.resting import Resting
 from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
@@ -16,12 +17,13 @@ _log = logging.getLogger(__name__)
 
 PAUSE = 0.5
 """Seconds between two updates of an output that is HTML."""
-_REST = 9
-"""A pump works for a tenth of its time at most: a large fleet is shown more seldom, and does not get in the way."""
 
 
 class Pump:
-    """A thread that publishes when something has changed, and then pauses."""
+    """A thread that publishes when something has changed, and then pauses.
+
+    It works for a tenth of its time at most: a large fleet is shown more seldom, and does not get in the way.
+    """
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class Pump:
         first: float | None = None,
         idle: float | None = None,
         ended: threading.Event | None = None,
+        worked: Callable[[], float] = time.thread_time,
     ) -> None:
         """`publish` is called on the thread of the pump alone.
 
@@ -43,6 +46,7 @@ class Pump:
         self._idle = idle
         self._changed = threading.Event()
         self._ended = ended or threading.Event()
+        self._resting = Resting(worked)
         self._thread = threading.Thread(target=self._work, name="hive-display", daemon=True)
 
     def start(self) -> None:
@@ -64,9 +68,9 @@ class Pump:
         while not self._ended.wait(pause):
             self._changed.wait(self._idle)
             self._changed.clear()
-            began = time.thread_time()
+            self._resting.begin()
             if not self._ended.is_set():
                 # A view that cannot be made is no reason to fail; what broke the run itself is told by `Run.report`.
                 with swallowed(_log, "showing a run", Exception):
                     self._publish()
-            pause = max(self.pause, _REST * (time.thread_time() - began))
+            pause = max(self.pause, self._resting.end())

@@ -105,6 +105,18 @@ class TestPump:
         assert len(published) == 3
         assert clock.pauses == [0.3, 0.5, 0.5, 0.5]
 
+    def test_what_takes_long_again_and_again_is_published_seldom_and_what_did_once_is_not(self):
+        """The first view imports what is needed, and a machine may stand still: nine times that is no pause."""
+        clock, published, took = Clock(), [], [6.0, 1.0, 2.0, 0.01, 0.01]
+        pump = Pump(lambda: published.append(1), ended=clock, worked=lambda: sum(took[: len(published)]))
+        pump.start()
+        for wanted in range(1, 6):
+            pump.note()
+            clock.ticks.release()
+            assert settled(lambda wanted=wanted: len(clock.pauses) == wanted + 1)
+        pump.stop()
+        assert clock.pauses == pytest.approx([0.5, 0.5, 9.0, 9.0, 0.5, 0.5])
+
     def test_it_publishes_nothing_when_nothing_changes(self):
         clock, published = Clock(), []
         pump = Pump(lambda: published.append(1), ended=clock)
