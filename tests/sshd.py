@@ -106,8 +106,8 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             # At DEBUG1 it writes into the outputs of commands too; the first value wins.
             "LogLevel VERBOSE",
-            # As on light practice hosts: most of what a login costs are keys against computers to come.
-            "KexAlgorithms -sntrup*,mlkem*,curve25519*",
+            # As on light practice hosts: most of what a login costs are keys against computers to come, by sntrup.
+            "KexAlgorithms -sntrup*,curve25519*",
         ]
         config.write_text("\n".join(lines) + "\n")
         # Its own /etc/passwd: root's shell is /bin/sh and its home empty, so that no start-up file slows commands.
