@@ -15,9 +15,8 @@ import msgspec
 from nixhive_nb.deployment.sources.formats import GIVES_SSH_THE_ADDRESS
 from nixhive_nb.deployment.ways import option
 from nixhive_nb.errors import HiveError
-from nixhive_nb.ssh.alike import is_met
 from nixhive_nb.ssh.config import default_user_files, include_lines
-from nixhive_nb.ssh.own_files import read_options
+from nixhive_nb.ssh.own_files import is_met, read_options
 from nixhive_nb.util import process
 
 if TYPE_CHECKING:
@@ -81,10 +80,10 @@ def _met(inventory: Inventory, files: Sequence[Path]) -> Mapping[str, str]:
         return {}
     addresses = {name: option(one.ssh, "Hostname") for name, one in inventory.instances.items()}
     addresses = {name: address for name, address in addresses.items() if address and address != name}
-    options = read_options(files)
-    if options is None or any(keyword == "match" and value.lower() != "all" for keyword, value in options):
+    lines = read_options(files)
+    if lines is None or any(line.keyword == "match" and line.value.lower() != "all" for line in lines):
         return addresses
-    blocks = [value for keyword, value in options if keyword == "host"]
+    blocks = [line.value for line in lines if line.keyword == "host"]
     return {name: address for name, address in addresses.items() if _is_named(address, blocks)}
 
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixhive_nb.ssh.config import host_key_alias
-from nixhive_nb.ssh.own_files import read_options
+from nixhive_nb.ssh.own_files import ANY, is_met, is_plain, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
+    from nixhive_nb.ssh.own_files import Line
 
-_TELLS_APART = ("match", "include", "hostname", "canonicalizehostname", "canonicaldomains", "canonicalizemaxdots")
-"""What may lead to another value for another name, when it stands where we do not look closely."""
+_TELLS_APART = ("hostname", "canonicalizehostname", "canonicaldomains", "canonicalizemaxdots")
+"""What may lead to another value for another name, of the hosts that it is about."""
 _TOKENS_IN = ("controlpath",)
 """What may hold %-words, since connections of ours never use it."""
-_PLAIN_PATTERNS = re.compile(r"[^#\"\\,]*")
 _ADDRESS = re.compile(r"[a-z0-9._:-]+", re.ASCII)
 """An address that stands in the answer of ssh as it stands in a block."""
 _OWN = ("hostname", "hostkeyalias")
@@ -38,6 +38,14 @@ class Kin:
         """What `ssh -G` says of one of them; empty as long as none was asked."""
 
 
+class _Blocks(NamedTuple):
+    """What the `Host` lines of configurations name."""
+
+    hosts: tuple[str, ...]
+    apart: set[str]
+    """Those whose hosts are asked about themselves."""
+
+
 class Alike:
     """Tells which instances are alike."""
 
@@ -46,8 +54,7 @@ class Alike:
         self._instances = inventory.instances
         self._files = files
         self._lock = threading.Lock()
-        self._hosts: list[str] | None = None
-        self._is_read = False
+        self._blocks: _Blocks | None = None
         self._kin: dict[object, Kin] = {}
         self._is_plain = all(
             keyword.lower() not in ("match", "host", "include") and not keyword.lower().startswith("canonical")
@@ -59,7 +66,7 @@ class Alike:
         """Forget what was said: the user's files may have been changed."""
         with self._lock:
             self._kin = {}
-            self._is_read = False
+            self._blocks = None
 
     def kin(self, name: str) -> Kin | None:
         """Return those that are like a host; None for one that has to be asked about itself."""
@@ -67,13 +74,13 @@ class Alike:
         if instance is None or not self._is_plain or not _is_literal(instance):
             return None
         with self._lock:
-            if not self._is_read:
-                self._hosts, self._is_read = _host_lines(self._files), True
-            if self._hosts is None:
+            if self._blocks is None:
+                self._blocks = _blocks(self._files)
+            if any(is_met(patterns, name) for patterns in self._blocks.apart):
                 return None
             # In their order, which is that in which keys are tried.
             rest = tuple((keyword.lower(), values) for keyword, values in instance.ssh if keyword.lower() not in _OWN)
-            met = tuple(is_met(patterns, name) for patterns in self._hosts)
+            met = tuple(is_met(patterns, name) for patterns in self._blocks.hosts)
             # Without an alias of its own a host has that of the user's files, or none: then no line speaks of it.
             # Those with authorities have a file of known hosts for just these keys.
             keys = (instance.host_cas, instance.host_keys) if instance.host_cas else bool(instance.host_keys)
@@ -112,31 +119,20 @@ def _values(instance: Instance, keyword: str) -> list[str]:
     return [value for name, values in instance.ssh if name.lower() == keyword for value in values]
 
 
-def _host_lines(files: Sequence[Path]) -> list[str] | None:
-    """Return what the `Host` lines of these files name; None where more than these may tell two hosts apart."""
-    options = read_options(files)
-    if options is None:
-        return None
-    for keyword, value in options:
-        if keyword == "match" and value.lower() == "all":
-            continue
-        if keyword in _TELLS_APART and keyword != "include":  # what that names is among them
-            return None
-        if "%" in value and keyword not in _TOKENS_IN:
-            return None
-        # Words behind a # or in quotes are other patterns to ssh than they seem to be here.
-        if keyword == "host" and not _PLAIN_PATTERNS.fullmatch(value):
-            return None
-    return [value for keyword, value in options if keyword == "host"]
+def _blocks(files: Sequence[Path]) -> _Blocks:
+    """Return what the `Host` lines of these files name, and which of these may say something else of each host."""
+    lines = read_options(files)
+    if lines is None:
+        return _Blocks((), {ANY})
+    return _Blocks(
+        tuple(line.value for line in lines if line.keyword == "host"), {line.block for line in lines if _tells(line)}
+    )
 
 
-def is_met(patterns: str, name: str) -> bool:
-    """Return whether a `Host` line is about a host: one of its patterns fits, and none with a `!` before it."""
-    words = patterns.split()
-    if any(_fits(word[1:], name) for word in words if word.startswith("!")):
-        return False
-    return any(_fits(word, name) for word in words if not word.startswith("!"))
-
-
-def _fits(pattern: str, name: str) -> bool:
-    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), name))
+def _tells(line: Line) -> bool:
+    """Return whether a line may say something else of each host that it is about."""
+    if line.keyword == "host":
+        return not is_plain(line.value)
+    if line.keyword == "match":
+        return line.value.lower() != "all"
+    return line.keyword in _TELLS_APART or ("%" in line.value and line.keyword not in _TOKENS_IN)

@@ -245,13 +245,13 @@ def render_batch(config: str, newer: Iterable[str] = ()) -> str:
 def _undone(config: str, extends: Sequence[Path]) -> list[str]:
     """Return lines that undo what only a newer ssh knows, where somebody says it, or may since we cannot read it."""
     ours = [tuple(line.split(maxsplit=1)) for line in config.splitlines() if line.strip()]
-    known = [(words[0].lower(), words[-1]) for words in ours]
     theirs = read_options(extends)
-    said = {keyword for keyword, _ in (*known, *(theirs or ()))}
+    known = [(words[0].lower(), words[-1]) for words in ours] + [(line.keyword, line.value) for line in theirs or ()]
+    said = {keyword for keyword, _ in known}
     lines = [f"{name} {value}" for name, value in _NEWER.items() if theirs is None or name.lower() in said]
     if _CHANNELS in said:
         # Of two such lines the first one counts: it has all.
-        ignored = [value.strip('"') for keyword, value in (*known, *(theirs or ())) if keyword == _IGNORED]
+        ignored = [value.strip('"') for keyword, value in known if keyword == _IGNORED]
         lines += [f"IgnoreUnknown {','.join([*ignored, _CHANNELS])}", "ChannelTimeout none"]
     return lines
 

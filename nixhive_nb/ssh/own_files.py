@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import logging
 import os
@@ -10,7 +11,7 @@ import pwd
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,20 @@ _NOT_PLAIN = re.compile(r"[#\"\\$%]")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _DEEPEST = 16
 """How deep ssh follows Include."""
+_PLAIN_PATTERNS = re.compile(r"[^#\"\\,]*")
+ANY = "*"
+"""The block of a line that may be about any host."""
+
+
+class Line(NamedTuple):
+    """A line of a configuration."""
+
+    keyword: str
+    """In small letters."""
+    value: str
+    """The rest of the line."""
+    block: str
+    """What the `Host` line above it names: to no other host it says anything (`is_met`). `ANY` below a `Match`, too."""
 
 
 def home() -> str:
@@ -38,13 +53,19 @@ def expanded(path: str) -> str:
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib fails for a user whom nobody knows
 
 
-def read_options(files: Iterable[Path], depth: int = 0) -> list[tuple[str, str]] | None:
-    """Return all keywords, in small letters, with the rest of their lines; None where some cannot be read.
+def read_options(files: Iterable[Path]) -> list[Line] | None:
+    """Return all lines; None where some cannot be read. What an Include names stands behind it.
 
-    What an Include names stands in its place, whatever block that is in.
+    What stands in an included file below its own `Host` is only for these; below none, for those that the Include is
+    for, as is what stands behind the Include.
     """
-    found: list[tuple[str, str]] = []
+    return _read(files, ANY, 0)
+
+
+def _read(files: Iterable[Path], outer: str, depth: int) -> list[Line] | None:
+    found: list[Line] = []
     for file in files:
+        block = outer
         try:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -57,14 +78,41 @@ def read_options(files: Iterable[Path], depth: int = 0) -> list[tuple[str, str]]
             if line is None:  # written in a way of ssh's that is not known here
                 return None
             keyword, value = line[1].lower(), line[2]
-            found.append((keyword, value))
+            if keyword in ("host", "match"):
+                block = value if keyword == "host" and is_plain(value) else ANY
+            found.append(Line(keyword, value, block))
             if keyword == "include":
-                is_plain = depth < _DEEPEST and not _NOT_PLAIN.search(value)
-                more = read_options(_included(value), depth + 1) if is_plain else None
+                can_be_named = depth < _DEEPEST and not _NOT_PLAIN.search(value)
+                more = _read(_included(value), block, depth + 1) if can_be_named else None
                 if more is None:
                     return None
                 found += more
     return found
+
+
+def is_plain(patterns: str) -> bool:
+    """Return whether a `Host` line names what it seems to: words behind a # or in quotes are others to ssh."""
+    return bool(_PLAIN_PATTERNS.fullmatch(patterns))
+
+
+def is_met(patterns: str, name: str) -> bool:
+    """Return whether a `Host` line is about a host: one of its patterns fits, and none with a `!` before it."""
+    fits, bars = _compiled(patterns)
+    return bool(fits.fullmatch(name)) and not bars.fullmatch(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(patterns: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what fits one of the patterns of a `Host` line, and what fits one with a `!` before it."""
+    words = patterns.split()
+    fits = [word for word in words if not word.startswith("!")]
+    bars = [word[1:] for word in words if word.startswith("!")]
+    return _one_of(fits), _one_of(bars)
+
+
+def _one_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    words = [re.escape(one).replace(r"\*", ".*").replace(r"\?", ".") for one in patterns]
+    return re.compile("|".join(words) or r"(?!)")
 
 
 def refused_by_ssh(file: Path, depth: int = 0) -> str:

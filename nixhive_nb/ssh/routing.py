@@ -14,10 +14,10 @@ import msgspec
 
 from nixhive_nb.deployment.ways import Circle, option, own_address, own_jumps, way_to
 from nixhive_nb.errors import HiveError
-from nixhive_nb.ssh.own_files import read_options
+from nixhive_nb.ssh.own_files import is_met, read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nixhive_nb.deployment.inventory import Instance, Inventory
@@ -36,9 +36,9 @@ def routed(inventory: Inventory, names: Sequence[str], resolve: Resolver, user_f
     A jump host that is an instance has its name, however it is written where it is used. OpenSSH is asked where the
     user's own files (or the deployment) say what only it can read; an instance whose way it cannot tell stays as it is.
     """
-    asked = [inventory.instances[name] for name in names]
-    if all(map(_is_plain, inventory.instances.values())) and not changes_ways(user_files):
-        by_address = {own_address(one.name, one.ssh)[:2]: one.name for one in inventory.instances.values()}
+    asked, instances = [inventory.instances[name] for name in names], inventory.instances.values()
+    if all(map(_is_plain, instances)) and not changes_ways(user_files, _passed(instances)):
+        by_address = {own_address(one.name, one.ssh)[:2]: one.name for one in instances}
         ways = {instance.name: _own_way(inventory, by_address, instance.name) for instance in asked}
     else:
         ways = _resolved_ways(inventory, names, resolve)
@@ -50,10 +50,18 @@ def routed(inventory: Inventory, names: Sequence[str], resolve: Resolver, user_f
     return msgspec.structs.replace(inventory, instances={**inventory.instances, **filled})
 
 
-def changes_ways(files: Iterable[Path]) -> bool:
-    """Return whether ssh configurations, with what they include, can change how a host is reached."""
-    options = read_options(files)
-    return options is None or any(keyword in _CHANGES_WAYS for keyword, _ in options)
+def changes_ways(files: Iterable[Path], hosts: Collection[str]) -> bool:
+    """Return whether ssh configurations, with what they include, can change how one of these hosts is reached."""
+    lines = read_options(files)
+    if lines is None:
+        return True
+    blocks = {line.block for line in lines if line.keyword in _CHANGES_WAYS}
+    return any(is_met(block, host) for block in blocks for host in hosts)
+
+
+def _passed(instances: Collection[Instance]) -> set[str]:
+    """Return the hosts that are reached, or passed on the way, as they are called where that is said."""
+    return {one.name for one in instances} | {hop for one in instances for hop in own_jumps(one.ssh)}
 
 
 def _is_plain(instance: Instance) -> bool:

@@ -13,6 +13,7 @@ from nixhive_nb.ssh import resolve
 from nixhive_nb.ssh.alike import Alike
 from nixhive_nb.ssh.config import write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver
+from tests.ssh.own import OF_SYSTEMD
 from tests.sshd import in_threads
 
 pytestmark = [pytest.mark.nix, pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh")]
@@ -77,11 +78,20 @@ def test_one_of_many_hosts_that_are_alike_is_asked(tmp_path, asked):
         ('Include "no where"\n', 4),
         ("Include ${HOME}/nowhere\n", 4),
         ("Host=www-1\n  PKCS11Provider none\n", 2),
+        (OF_SYSTEMD, 1),
+        ("Host www-2\n  IdentityFile ~/.ssh/%n\nHost www-3\n  CanonicalizeHostname yes\n", 3),
+        ("Host other\n  Port 3\nMatch all\n  IdentityFile ~/.ssh/%n\n", 4),
+        ("Include {other}\nIdentityFile ~/.ssh/%n\n", 4),
+        ("Host www-2\n  Include {keys}\n", 2),
+        ("Host other\n  Include {keys}\n", 1),
     ],
 )
 def test_what_may_tell_them_apart_has_each_asked(tmp_path, asked, user, processes):
     hosts = fleet(4)
-    once, each = resolvers(tmp_path, hosts, user)
+    (tmp_path / "other").write_text("Host other\n  Port 3\n")
+    (tmp_path / "keys").write_text("IdentityFile ~/.ssh/%n\n")
+    own = user.replace("{other}", str(tmp_path / "other")).replace("{keys}", str(tmp_path / "keys"))
+    once, each = resolvers(tmp_path, hosts, own)
     found = [once(one.name) for one in hosts]
     assert len(asked) == processes
     assert found == [each(one.name) for one in hosts]
@@ -141,7 +151,8 @@ OPTIONS = {
     "ProxyCommand": ["nc %h %p"],
 }
 USER = ["Host *", "Host a*", "Host !ab *", "Host b ?c", "  Port 7", "  User bob", "  IdentityFile /own", "Match all",
-        "  HostKeyAlias own", "  ProxyCommand none", "  UserKnownHostsFile /k"]  # fmt: skip
+        "  HostKeyAlias own", "  ProxyCommand none", "  UserKnownHostsFile /k", "  IdentityFile ~/%n",
+        "  ProxyCommand nc %h %p"]  # fmt: skip
 BLOCK = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in OPTIONS.items()})
 
 

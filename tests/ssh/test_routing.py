@@ -15,6 +15,7 @@ from nixhive_nb.ssh.config import write_ssh_files
 from nixhive_nb.ssh.resolve import Resolver, parse
 from nixhive_nb.ssh.routing import changes_ways, routed
 from tests.counting import counted
+from tests.ssh.own import OF_SYSTEMD
 from tests.sshd import descendants
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_ssh_is_not_asked_where_the_deployment_says_all(tmp_path: Path, monkeypa
     """A thousand hosts would be a thousand processes before a list is shown."""
     monkeypatch.setenv("PATH", "/nowhere")
     inventory = fleet(portico=PORTICO, www={"ProxyJump": ("198.19.1.2",)})
-    own = "# ProxyJump portico\nHost *\n  SendEnv LANG\n  Compression yes\n"
+    own = f"# ProxyJump portico\nHost *\n  SendEnv LANG\n  Compression yes\n{OF_SYSTEMD}"
     assert ways(tmp_path, own, inventory) == {"portico": (), "www": ("portico",)}
 
 
@@ -101,12 +102,22 @@ def test_an_included_file_can_change_a_way(tmp_path: Path, monkeypatch: pytest.M
     config, other = tmp_path / "config", tmp_path / ".ssh" / "conf.d" / "x.conf"
     config.write_text("Include conf.d/*.conf\n")
     other.write_text("User ann\n")
-    assert not changes_ways([config])
+    assert not changes_ways([config], ["x"])
     other.write_text("Host x\n  proxyJump=y\n")
-    assert changes_ways([config])
+    assert changes_ways([config], ["w", "x"])
+    assert not changes_ways([config], ["w", "z"])
+    config.write_text("Include conf.d/*.conf\nPort 3\n")
+    assert changes_ways([config], ["w"]), "what stands behind an include is no part of its last block"
+    other.write_text("Match host x\n  ProxyJump y\n")
+    assert changes_ways([config], ["w"])
     other.write_text(f"Include {other}\n")
-    assert changes_ways([config]), "a circle of includes: ssh is asked"
-    assert changes_ways([tmp_path / "unreadable"])
+    assert changes_ways([config], ["w"]), "a circle of includes: ssh is asked"
+    assert changes_ways([tmp_path / "unreadable"], ["w"])
+
+
+def test_a_block_for_a_jump_host_alone_changes_the_way_of_who_is_behind_it(tmp_path: Path) -> None:
+    inventory = fleet(www={"ProxyJump": ("gate",)})
+    assert ways(tmp_path, "Host gate\n  ProxyJump outer\n", inventory) == {"www": ("outer", "gate")}
 
 
 @pytest.mark.parametrize(
