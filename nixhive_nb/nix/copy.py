@@ -204,7 +204,7 @@ class Transfer:
         # The older protocol cannot take signatures.
         argv = commands.sign_paths(paths, key, f"ssh-ng://{url.partition('://')[2]}")
         ask = partial(process.stream, argv, env=self._environment(options))
-        ended = await knock.persist(ask, _without_options(store), lambda _: None)
+        ended = await knock.persist(ask, _without_options(store), lambda _: None, ssh=self._ssh(store))
         if ended.status:
             raise StepFailed(last_words(ended.stderr))
 
@@ -290,7 +290,14 @@ class Transfer:
     async def _path_info(self, path: str, store: str) -> process.Finished:
         url, options = self._for_nix(store)
         ask = partial(process.stream, commands.path_info(path, url), env=self._environment(options))
-        return await knock.persist(ask, _without_options(store), lambda _: None)
+        return await knock.persist(ask, _without_options(store), lambda _: None, ssh=self._ssh(store))
+
+    def _ssh(self, store: str) -> knock.ProgramRun | None:
+        """Return what only logs in to where a store is; None for one that is not reached by ssh."""
+        where = ssh_store(self._url_of(store))
+        if where is None:
+            return None
+        return partial(process.stream, where.argv(str(self._files.batch), "true"), env=self._files.environment)
 
     def _url_of(self, store: str) -> str:
         """Return the URL of a store by its name in a plan: without a secret that is the URL itself."""
@@ -497,7 +504,9 @@ class Transfer:
         )
         async with self._copies:
             try:
-                ended = await knock.persist(copy, asked or _without_options(store), tell.line, heard)
+                ended = await knock.persist(
+                    copy, asked or _without_options(store), tell.line, heard, ssh=None if source else self._ssh(store)
+                )
             except StepFailed as error:
                 raise StepFailed(f"nix copy to {_without_options(store)} was given up: {error}.") from None
         if ended.status:

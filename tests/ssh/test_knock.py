@@ -14,6 +14,7 @@ from nixhive_nb.nix.build import Built
 from nixhive_nb.nix.copy import Transfer
 from nixhive_nb.plan.step import Step
 from nixhive_nb.ssh import knock
+from nixhive_nb.util.process import Finished
 
 CLOSED = "kex_exchange_identification: Connection closed by remote host"
 FULL = "MaxStartups 1:100:1"
@@ -74,6 +75,55 @@ def test_one_that_finds_no_room_at_all_says_why(site, tmp_path, monkeypatch):
         with pytest.raises(StepFailed, match=r"tried 2 times. Do too many log in at once \(MaxStartups\)\?"):
             pushed(site, tmp_path, Told(unused), server)
     assert server.logins() == 0
+
+
+UNTOLD = '@nix {"action":"msg","level":0,"msg":"error: failed to start SSH connection to \'web\'"}'
+
+
+def ending(*ends):
+    """A program that ends in these ways, by status and standard error, one after the other; it notes that it ran."""
+    left = list(ends)
+
+    async def run(*, on_stderr):
+        status, stderr = left.pop(0)
+        for line in stderr.splitlines():
+            on_stderr(line)
+        return Finished(argv=("program",), status=status, stdout="", stderr=stderr)
+
+    return run, left
+
+
+@pytest.mark.parametrize(
+    ("ssh", "copies", "reason"),
+    [
+        ((0, ""), 2, ""),
+        ((255, CLOSED), 2, ""),
+        ((255, "root@web: Permission denied (publickey)."), 1, "Permission denied"),
+        ((255, "Host key verification failed."), 1, "Host key verification failed."),
+    ],
+    ids=["takes us by now", "hangs up on it as well", "refuses the login", "has another key"],
+)
+def test_where_nix_does_not_tell_why_it_cannot_log_in_ssh_is_asked(monkeypatch, ssh, copies, reason):
+    """Nix 2.34 ends its ssh, in about every second try before that has said anything."""
+    monkeypatch.setattr(knock.random, "uniform", lambda *_: 0.0)
+    copy, left = ending((1, UNTOLD), (0, "copied"))
+    asked, _ = ending(ssh)
+    heard = []
+    ended = asyncio.run(knock.persist(copy, "web", heard.append, heard.append, ssh=asked))
+    assert (2 - len(left), ended.status == 0) == (copies, copies == 2)
+    assert reason in ended.stderr
+    assert reason in "\n".join(heard)
+
+
+def test_where_it_tells_why_or_nobody_can_be_asked_nobody_is(monkeypatch):
+    monkeypatch.setattr(knock.random, "uniform", lambda *_: 0.0)
+    asked, left = ending((0, ""))
+    for said in (f"{UNTOLD}\nroot@web: Permission denied (publickey).", "error: path '/nix/store/x' is not valid"):
+        copy, _ = ending((1, said))
+        assert asyncio.run(knock.persist(copy, "web", str, ssh=asked)).status == 1
+    copy, _ = ending((1, UNTOLD))
+    assert asyncio.run(knock.persist(copy, "web", str)).status == 1
+    assert len(left) == 1
 
 
 @pytest.mark.parametrize(
