@@ -5,6 +5,8 @@ The format is that of PROTOCOL.certkeys in OpenSSH, and the rules are those of i
 
 from __future__ import annotations
 
+import functools
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,10 @@ import msgspec
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
+from nixhive_nb.ssh.own_files import expression
 from nixhive_nb.ssh.public_keys import HostKey
 from nixhive_nb.ssh.wire import Malformed, Reader
+from nixhive_nb.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,6 +37,10 @@ _OF_HOST = 2
 _FOR_EVER = 2**64 - 1
 _LAST_SECOND = 253402300800
 """From here on a year has five digits."""
+_STRICT = (10, 3)
+"""The OpenSSH from which on a certificate without names is for nobody, and names of hosts are patterns."""
+_PATTERN = {"*", "?"}
+_VERSION = re.compile(r"OpenSSH_(?:\w+_)?(\d+)\.(\d+)")
 SIGNED_BY = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -63,6 +71,13 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     signature: bytes
     signed: int
     """How many bytes of `blob` are signed."""
+
+
+@functools.cache
+def openssh_version() -> tuple[int, int]:
+    """Return the version of the OpenSSH of this machine; 0.0 where it does not tell."""
+    found = _VERSION.search(process.run(["ssh", "-V"], timeout=20).stderr)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def certificate_kind(kind: str) -> str:
@@ -129,9 +144,23 @@ def unfit_for(certificate: Certificate, name: str, signed_by: Collection[str] = 
         return f"it counts from {_day(certificate.after)} on"
     if certificate.before != _FOR_EVER and now >= certificate.before:
         return f"it has expired, {_day(certificate.before)}"
-    if certificate.principals and name.lower() not in certificate.principals:
-        return f"it is for {', '.join(certificate.principals)} and not for {name.lower()}"
-    return _unsigned(certificate, signed_by)
+    return _not_for(certificate.principals, name.lower()) or _unsigned(certificate, signed_by)
+
+
+def _not_for(principals: Collection[str], name: str) -> str:
+    """Return why a host is none of those that a certificate is for, as the OpenSSH of this machine sees it.
+
+    From 10.3 on one without names is for nobody, where it was for everybody before, and names may be patterns.
+    """
+    if name in principals:
+        return ""
+    if not principals:
+        return "it names no host, which OpenSSH takes for none from 10.3 on" if openssh_version() >= _STRICT else ""
+    fit = [one for one in principals if _PATTERN & {*one} and re.fullmatch(expression(one), name)]
+    if fit and openssh_version() >= _STRICT:
+        return ""
+    older = " (OpenSSH takes patterns from 10.3 on, and here is an older one)" if fit else ""
+    return f"it is for {', '.join(principals)} and not for {name}{older}"
 
 
 def _unsigned(certificate: Certificate, signed_by: Collection[str]) -> str:

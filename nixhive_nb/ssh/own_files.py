@@ -111,8 +111,12 @@ def _compiled(patterns: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _one_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    words = [re.escape(one).replace(r"\*", ".*").replace(r"\?", ".") for one in patterns]
-    return re.compile("|".join(words) or r"(?!)")
+    return re.compile("|".join(map(expression, patterns)) or r"(?!)")
+
+
+def expression(pattern: str) -> str:
+    """Return a pattern of ssh, in which `*` and `?` stand for others, as a regular expression."""
+    return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
 
 
 def refused_by_ssh(file: Path, depth: int = 0) -> str:

@@ -137,7 +137,7 @@ def test_what_ssh_reads_here_is_there(folder):
 def test_a_build_that_fails_while_a_deployment_is_read_is_named(folder):
     """Case 2."""
     write(folder, paths__nixpkgs=built("patched", '"echo it does not apply >&2; exit 3"'))
-    with pytest.raises(DeploymentError, match=r"patched.* failed with exit code 3") as caught:
+    with pytest.raises(DeploymentError, match=r"(?s)patched.* failed with exit code 3") as caught:
         load("hive.nix")
     assert "(in `paths.nixpkgs`)" in str(caught.value)
 

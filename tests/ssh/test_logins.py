@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from nixhive_nb.errors import ConnectionFailed
+from nixhive_nb.ssh.certificates import openssh_version
 from nixhive_nb.ssh.key_files import read_key_file
 from tests import ssh_keys
 from tests.sshd import FABRIC, public
@@ -71,6 +72,8 @@ def test_the_file_of_a_hardware_key_is_passed_over_and_named_when_nothing_helps(
 @pytest.mark.parametrize("fmt", ["RFC4716", "PEM", "PKCS8"])
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
 def test_a_key_with_a_passphrase_is_passed_over_and_named_when_nothing_helps(site, kind, fmt):
+    if (kind, fmt) == ("ed25519", "PEM") and openssh_version() >= (10, 0):
+        pytest.skip("a newer ssh-keygen writes no such file")
     server = site.sshd()
     locked = ssh_keys.make(site.folder / "id_locked", kind, "secret", fmt)
     gets_in(site, server, **identities(site, locked))
