@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.targets import select_instances
@@ -26,8 +27,20 @@ class Wall:
     sleep = staticmethod(asyncio.sleep)
 
 
-def simulated_run(instances=1000, seconds=3.0):
-    """Return a deploy to so many instances; some of them fail."""
+class Held:
+    """A backend that activates one instance when something was written into a pipe, or stands in a file."""
+
+    def __init__(self, backend, instance, pipe):
+        self._backend, self._instance, self._pipe = backend, instance, pipe
+
+    async def perform(self, step, tell):
+        if (step.kind, step.instance) == ("activate", self._instance):
+            await asyncio.to_thread(Path(self._pipe).read_text)
+        return await self._backend.perform(step, tell)
+
+
+def simulated_run(instances=1000, seconds=3.0, until=""):
+    """Return a deploy to so many instances; some of them fail. It goes on `until` there is something in a pipe."""
     names = [f"host-{number:04}" for number in range(instances)]
     systems = {"web": System(name="web", platform="x86_64-linux")}
     inventory = Inventory(
@@ -40,12 +53,14 @@ def simulated_run(instances=1000, seconds=3.0):
     full = HostModel(latency=0.0, bandwidth=1e8 / each, activation=each, faults=("disk full",))
     hosts = {name: full if number % 50 == 0 else model for number, name in enumerate(names)}
     fleet = SimulatedFleet(World(hosts=hosts, size=100_000_000, evaluation=0.1, building=0.1), Wall())
-    return Run(plan, fleet.backend(plan), limits=Limits(parallel=parallel, copies=parallel))
+    backend = fleet.backend(plan)
+    held = Held(backend, names[-1], until) if until else backend
+    return Run(plan, held, limits=Limits(parallel=parallel, copies=parallel))
 
 
-def deploy_many(instances=1000, seconds=3.0):
+def deploy_many(instances=1000, seconds=3.0, until=""):
     """Run it in this cell."""
-    run = simulated_run(instances, seconds)
+    run = simulated_run(instances, seconds, until)
     with follow_in_notebook(run):
         try:
             run.start().wait()

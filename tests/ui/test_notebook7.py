@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from tests.ui.conftest import LACKING
+from tests.ui.gates import go_on
 from tests.ui.notebook import KNOWN, PAGE, PATIENCE, kept
 from tests.ui.test_pages import KERNELS, PICKER, SHOWN, VIEW, whole
 
@@ -65,10 +67,12 @@ def opened(*args, known=(), **more):
 @KERNELS
 def test_the_picker_and_the_tracker_are_seen_and_what_is_saved_needs_no_kernel(browser, server, tmp_path, kernel):
     """F2."""
-    cells = (SHOWN, PICKER, "deploy_many(20, seconds=4.0)")
+    os.mkfifo(tmp_path / "pipe")
+    cells = (SHOWN, PICKER, "deploy_many(20, seconds=2.0, until='pipe')")
     with opened(browser, server, tmp_path, *cells, kernel=kernel) as book:
         book.page.locator(".hive-tracker").wait_for()
         book.page.get_by_role("option", name="www-4,").click()
+        go_on(tmp_path / "pipe")
         expect(book.output(2)).to_contain_text("19 of 20 deployed")
         expect(book.output(1)).to_contain_text("1 selected: www-4")
         whole(book.output(1))
@@ -80,9 +84,11 @@ def test_the_picker_and_the_tracker_are_seen_and_what_is_saved_needs_no_kernel(b
 def test_a_server_without_the_extensions_shows_html_and_says_what_to_install(browser, server, lacking, tmp_path):
     """F2."""
     first = SHOWN + "from nixhive_nb.notebook import pages\npages.PATIENCE = 0.0"
-    cells = (first, PICKER, "picker.value = ['www-2']", "deploy_many(20, seconds=4.0)")
+    os.mkfifo(tmp_path / "pipe")
+    cells = (first, PICKER, "picker.value = ['www-2']", "deploy_many(20, seconds=2.0, until='pipe')")
     with opened(browser, server, tmp_path, *cells, known=LACKING) as book:
         expect(book.output(3)).to_contain_text("Deploying")
+        go_on(tmp_path / "pipe")
         expect(book.output(3)).to_contain_text("19 of 20 deployed")
         expect(book.output(1)).to_contain_text("1 selected: www-2")
         assert "pip install anywidget" in whole(book.output(1))

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.ui.conftest import LACKING
+from tests.ui.gates import go_on
 from tests.ui.kernels import NEWEST, OTHERS, ROOT
 from tests.ui.notebook import KNOWN, WINDOW, JupyterLab
 
@@ -146,7 +147,8 @@ def await_hello(book):
 
 
 def test_a_page_that_is_loaded_anew_while_the_cell_waits_has_the_html_and_then_the_record(lab, tmp_path):
-    book = lab.notebook(tmp_path, SHOWN, "deploy_many(20, seconds=8.0)")
+    os.mkfifo(tmp_path / "pipe")
+    book = lab.notebook(tmp_path, SHOWN, "deploy_many(20, seconds=2.0, until='pipe')")
     book.run(0)
     book.begin(1)
     book.output(1).locator(".hive-tracker").wait_for()
@@ -155,6 +157,7 @@ def test_a_page_that_is_loaded_anew_while_the_cell_waits_has_the_html_and_then_t
     book.attach(is_busy=True)
     expect(book.output(1)).to_contain_text("Deploying")
     whole(book.output(1))
+    go_on(tmp_path / "pipe")
     expect(book.output(1)).to_contain_text("19 of 20 deployed")
     whole(book.output(1))
     assert "19 of 20 deployed" in book.saved().cells[1].outputs[0].data["text/html"]
@@ -164,6 +167,7 @@ def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_
     browser, server, lacking, tmp_path
 ):
     """F2."""
+    os.mkfifo(tmp_path / "pipe")
     page = JupyterLab(browser.new_page(), server, known=(*KNOWN, *LACKING))
     book = page.notebook(
         tmp_path,
@@ -172,7 +176,7 @@ def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_
         "picker",
         "picker",
         "picker.value = ['www-2']",
-        "deploy_many(20, seconds=2.0)",
+        "deploy_many(20, seconds=2.0, until='pipe')",
     )
     try:
         book.run(0, 1, 2, 3, 4)
@@ -182,6 +186,7 @@ def test_a_server_without_the_extensions_shows_html_and_one_line_says_once_what_
         assert all("1 selected: www-2" in book.output(cell).inner_text() for cell in (1, 2, 3))
         book.begin(5)
         expect(book.output(5)).to_contain_text("Deploying")
+        go_on(tmp_path / "pipe")
         assert book.ended()
         assert "19 of 20 deployed" in whole(book.output(5))
     finally:
@@ -249,7 +254,8 @@ def assert_fits(book, name):
 @pytest.mark.parametrize("keep_kernel", [True, False], ids=["kernel-stays", "kernel-ends"])
 def test_a_notebook_that_is_closed_in_the_middle_is_read_when_it_is_opened_again(lab, tmp_path, keep_kernel):
     """F6."""
-    book = lab.notebook(tmp_path, SHOWN, PICKER, "deploy_many(20, seconds=6.0)", "print('heard')")
+    os.mkfifo(tmp_path / "pipe")
+    book = lab.notebook(tmp_path, SHOWN, PICKER, "deploy_many(20, seconds=2.0, until='pipe')", "print('heard')")
     book.run(0, 1)
     book.output(1).get_by_role("option", name="www-4,").click()
     book.begin(2)
@@ -260,6 +266,7 @@ def test_a_notebook_that_is_closed_in_the_middle_is_read_when_it_is_opened_again
     assert "www-4" in whole(book.output(1))
     assert "Deploying" in whole(book.output(2))
     if keep_kernel:
+        go_on(tmp_path / "pipe")
         book.run(3)
         expect(book.output(2)).to_contain_text("19 of 20 deployed")
         book.output(1).locator(".hive-picker").wait_for()
