@@ -28,7 +28,7 @@ class Wall:
 
 
 class Held:
-    """A backend that activates one instance when something was written into a pipe, or stands in a file."""
+    """A backend that activates one instance when something was written into a pipe."""
 
     def __init__(self, backend, instance, pipe):
         self._backend, self._instance, self._pipe = backend, instance, pipe
