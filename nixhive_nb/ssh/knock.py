@@ -62,16 +62,17 @@ async def persist(
     """
     for tries in range(1, TRIES + 1):
         ended = await _heard(run, on_stderr)
-        may_be_taken = is_hung_up(ended.stderr)
+        may_be_taken, what = is_hung_up(ended.stderr), "hung up before the login"
         if ssh is not None and ended.status and is_untold(ended.stderr):
             asked = await _asked(ssh, on_stderr)
             ended = msgspec.structs.replace(ended, stderr=f"{ended.stderr}\n{asked.stderr}")
             may_be_taken = not asked.status or is_hung_up(asked.stderr)
+            what = what if asked.status else "did not let Nix in, and lets ssh in now"
         if ended.status == 0 or tries == TRIES or not may_be_taken:
             break
         pause = random.uniform(0.5, 1.5) * min(0.2 * 2**tries, 3.0)  # noqa: S311 - spreads the load
         _log.info("%s: try %s of %s failed, the next comes in %.1f s", where, tries, TRIES, pause)
-        tell(f"{where} hung up before the login: it is tried again")
+        tell(f"{where} {what}: it is tried again")
         await asyncio.sleep(pause)
     return ended
 

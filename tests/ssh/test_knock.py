@@ -113,6 +113,7 @@ def test_where_nix_does_not_tell_why_it_cannot_log_in_ssh_is_asked(monkeypatch, 
     assert (2 - len(left), ended.status == 0) == (copies, copies == 2)
     assert reason in ended.stderr
     assert reason in "\n".join(heard)
+    assert ("web did not let Nix in, and lets ssh in now: it is tried again" in heard) == (ssh[0] == 0)
 
 
 def test_where_it_tells_why_or_nobody_can_be_asked_nobody_is(monkeypatch):
