@@ -62,6 +62,8 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
             _acknowledge(transport)
         while not channel.exit_status_ready():
             yield asked.ears
+        with transport.later():  # the host has closed it, or is about to
+            channel.close()
         return int(channel.exit_status)
     finally:
         channel.close()
@@ -115,22 +117,19 @@ class _Talk:
 
     def to_its_end(self, ears: Ears) -> Steps[None]:
         """Feed the command its input, and take what it says, until it has said all and takes no more."""
-        channel, came, told = self._channel, 0, False
+        channel = self._channel
         while True:
             # Looked at first: what came before the end is there to be read then.
             is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
             went_on = self._feed()
             heard = self._hear()
-            came += heard
             if heard >= _MUCH and self._call.rests and not is_over:
                 time.sleep(_REST)
             if heard or went_on:
                 continue
             if is_over:
                 break
-            if came or channel.exit_status_ready() != told:
-                came, told = 0, channel.exit_status_ready()
-                _acknowledge(self._transport)
+            _acknowledge(self._transport)
             yield ears
         for output in (self._call.stdout, self._call.stderr):
             output.feed(b"", last=True)

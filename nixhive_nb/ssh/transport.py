@@ -81,6 +81,8 @@ class Link:
         self._held = bytearray()
         self._ahead = memoryview(b"")
         """What has come and paramiko has not asked for yet."""
+        self._owes = False
+        """Whether nothing was sent since something came."""
         self.complaint = ""
         """What a program that holds the other end wrote at last. Known once the link is closed."""
 
@@ -175,12 +177,21 @@ class Link:
                 if not wait:
                     self._send_held()
 
+    @property
+    def owes_an_answer(self) -> bool:
+        """Whether nothing was sent since what came last, and paramiko has taken all of that: it will not answer now."""
+        return self._owes and not self._ahead
+
     def _send_held(self) -> None:
         held, self._held = memoryview(self._held), bytearray()
         while held:
             # One is a reason to look whether somebody has ended the link.
             with swallowed(_log, "sending, for longer than a look takes", TimeoutError):
-                held = held[self._open().send(held) :]
+                held = held[self._send_now(held) :]
+
+    def _send_now(self, data: bytes | memoryview) -> int:
+        self._owes = False  # before: what comes while it is sent is to be answered
+        return self._open().send(data)
 
     # What paramiko calls
 
@@ -191,6 +202,7 @@ class Link:
         made = self._open()
         if not self._ahead:
             self._ahead = memoryview(made.recv(_AHEAD))
+            self._owes = True
             self.heard = time.monotonic()
         data = bytes(self._ahead[:size])
         self._ahead = self._ahead[size:]
@@ -208,7 +220,7 @@ class Link:
                 self._held += data
                 return len(data)
             if not self._held:
-                return self._open().send(data)
+                return self._send_now(data)
             # They are numbered: what is held comes first.
             self._held += data
             self._send_held()
@@ -356,11 +368,12 @@ class Transport(paramiko.Transport):
         return self._link.is_of_others
 
     def acknowledge(self) -> None:
-        """Let what was heard just now be acknowledged, by a message that says nothing.
+        """Let what was heard be acknowledged, by a message that says nothing, if nothing was sent since.
 
-        It is for a way of others, where the next packet waits for that. Raises `OSError`, `EOFError`, `SSHException`.
+        It is for a way of others, where the next packet waits for that; a second message of ours would wait as well.
+        Raises `OSError`, `EOFError`, `SSHException`.
         """
-        if self._link.is_of_others and self.is_active():
+        if self._link.is_of_others and self._link.owes_an_answer and self.is_active():
             self.send_ignore(_NOTHING)
 
     @contextlib.contextmanager

@@ -38,19 +38,29 @@ def counted(*words, **more):
     return message
 session.send = counted
 """
-MEASURE = """(picker) => {
+DONE = """(picker) => {
   const box = picker.querySelector("[type=search]");
-  const filter = (words) => {
-    box.value = words;
-    const began = performance.now();
-    box.dispatchEvent(new Event("input", { bubbles: true }));
-    picker.getBoundingClientRect();  // with the layout
-    return performance.now() - began;
+  let looks = 0;
+  const counted = (of, name) => {
+    const own = of[name];
+    of[name] = function (...given) { looks += 1; return own.apply(this, given); };
+    return () => { of[name] = own; };
   };
+  const filter = (words) => {
+    const observer = new MutationObserver(() => {});
+    observer.observe(picker, { childList: true, subtree: true, attributes: true, characterData: true });
+    looks = 0;
+    box.value = words;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    return [words, looks, observer.takeRecords().length];
+  };
+  const given_back = [counted(String.prototype, "includes"), counted(RegExp.prototype, "test")];
   const words = ["web", "www-99", "rack-7 portico-3", "nothing has this", "*-1?0", "system:system-4"];
-  // The best of some tries: others are at work on this machine.
-  return words.map((one) => Math.min(...[1, 2, 3, 4].map(() => { filter(""); return filter(one); })));
+  const done = words.map((one) => { filter(""); return filter(one); });
+  for (const give_back of given_back) give_back();
+  return done;
 }"""
+"""What a filter costs, however busy the machine: how often a text is looked at, and changes of the page."""
 
 
 def test_a_thousand_instances_are_told_seldom_and_nothing_is_lost(lab, tmp_path):
@@ -114,8 +124,9 @@ def test_ten_thousand_instances_are_filtered_at_once(lab, tmp_path):
     book.run(0, 1)
     picker = book.output(1).locator(".hive-picker")
     picker.wait_for()
-    times = picker.evaluate(MEASURE)
-    assert max(times) < 100, times
+    for words, looks, changes in picker.evaluate(DONE):
+        assert looks <= 10_000 * len(words.split()) + 100, words
+        assert changes < 1_000, words
     picker.get_by_role("searchbox").fill("rack-7")
     expect(picker.locator(".hp-count")).to_have_text("200 of 10,000 shown")
     assert picker.get_by_role("option").count() < 50
