@@ -8,6 +8,7 @@ assertion of NixOS does, stands below a bare `error:`.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from pathlib import Path
@@ -63,6 +64,9 @@ _PASSING = re.compile(
 
 That a tree is dirty stands in the revision that plans and reports have.
 """
+_OF_A_PROGRAM = re.compile(r"program '.*' failed with exit code \d+|Failed to fetch git repository")
+"""What Nix says where it is a program of others that says why: `git`, and the `ssh` that it starts."""
+_MOST_SAID = 8  # lines of such a program
 _OTHER = re.compile(r"(trace|warning|evaluation warning|error|evaluating file|copied source|copying) *[:']")
 
 
@@ -93,7 +97,17 @@ def explain(stderr: str, *, show_trace: bool = False) -> str:
     message_last = any(map(_MESSAGE_LAST.match, after))
     behind = _innermost_first(after[end:]) if message_last else after[end:]
     short = _short_form(message, [*behind, *_innermost_first(before)])
-    return "\n".join([short, *_no_json(short)])
+    said = _said_last(before) if _OF_A_PROGRAM.match(message.text[0]) else []
+    return "\n".join([short, *said, *_no_json(short)])
+
+
+def _said_last(lines: Sequence[str]) -> list[str]:
+    """Return what others said last before an error: what stands above its stack, and is none of Nix's own lines."""
+    above = itertools.dropwhile(
+        lambda line: not line.strip() or line[0] == " " or _MESSAGE_LAST.match(line), lines[::-1]
+    )
+    said = itertools.takewhile(lambda line: not _ERROR.match(line), above)
+    return [line for line in said if line.strip() and not _OTHER.match(line)][:_MOST_SAID][::-1]
 
 
 def _no_json(short: str) -> list[str]:

@@ -141,5 +141,15 @@ def git(folder: Path, *words: str) -> process.Finished:
     return process.run(["git", "-C", str(folder), *safe, *words], env=_QUIET, timeout=_SECONDS)
 
 
+def is_unknown_to_git(file: Path) -> bool:
+    """Return whether a file or folder lies in a Git repository that knows nothing of it; False where none tells."""
+    try:
+        listed = git(file.parent, "ls-files", "-z", "--", file.name)
+    except HiveError as error:
+        _log.debug("whether Git knows %s: %s", file, error)
+        return False
+    return listed.status == 0 and not listed.stdout
+
+
 def _jj(root: Path, *words: str) -> process.Finished:
     return process.run(["jj", "-R", str(root), "--no-pager", "--color", "never", *words], timeout=_SECONDS)

@@ -231,6 +231,34 @@ def test_a_text_without_an_error_gives_its_last_lines() -> None:
     )
 
 
+FETCH = """\
+warning: Git tree '/hive' is dirty
+ssh: Could not resolve hostname git.example.org: Name or service not known
+fatal: Could not read from remote repository.
+
+Please make sure you have the correct access rights
+and the repository exists.
+"""
+OLD_FETCH = """\
+error: program 'git' failed with exit code 128
+(use '--show-trace' to show detailed location information)
+"""
+NEW_FETCH = """\
+error:
+       … while fetching the input 'git+ssh://git.example.org/x'
+
+       error: Failed to fetch git repository 'ssh://git.example.org/x'
+"""
+
+
+@pytest.mark.parametrize("error", [OLD_FETCH, NEW_FETCH], ids=["old", "new"])
+def test_of_a_program_that_failed_its_own_words_are_given(error: str) -> None:
+    message, *said = explain(FETCH + error).splitlines()
+    assert "failed" in message.lower()
+    assert said[0] == "ssh: Could not resolve hostname git.example.org: Name or service not known"
+    assert said[-1] == "and the repository exists."
+
+
 def test_the_whole_is_given_when_asked_for() -> None:
     whole = explain(NEW, show_trace=True)
     assert whole.startswith("error:\n       … nix-hive")

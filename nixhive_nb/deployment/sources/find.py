@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixhive_nb.deployment.places import DEFAULT_CONFIG
 from nixhive_nb.deployment.sources.colmena import ColmenaFlakeSource, ColmenaSource
 from nixhive_nb.deployment.sources.deploy_rs import DeployRsSource
 from nixhive_nb.deployment.sources.flake import FlakeSource
 from nixhive_nb.deployment.sources.hive import HiveSource
 from nixhive_nb.deployment.sources.morph import MorphSource
-from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, is_reference
+from nixhive_nb.deployment.sources.where import FLAKE, FlakePlace, deployment_above, is_reference
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def _in_folder(folder: Path, named: str | Path, how: Evaluation) -> Source:
         *more, last = wanted
         what = f"none of {', '.join(more)} and {last}" if more else f"no {last}"
         of_format = f", and so nothing in the format {how.format}" if how.format else ""
-        raise DeploymentError(f"The folder {named} holds {what}{of_format}. {_ADVICE}")
+        above = "" if how.format else deployment_above(folder)
+        raise DeploymentError(f"The folder {named} holds {what}{of_format}. {above or _ADVICE}")
     if found[0] == FLAKE:
         return _of_flake(FlakePlace.local(folder), how)
     return _of_file(folder if found[0] == "default.nix" else folder / found[0], how)
@@ -86,7 +88,8 @@ def _there(path: str | Path) -> Path:
         raise DeploymentError(f"{path}: nobody of that name has a home folder here. {_ADVICE}") from None
     if not given.exists():
         where = "" if given.is_absolute() else f" in {Path.cwd()}"
-        advice = _ADVICE
+        above = deployment_above(Path.cwd()) if str(path) == DEFAULT_CONFIG else ""
+        advice = above or _ADVICE
         if re.match("[A-Za-z]:[^/]", str(path)):
             advice = rf"Backslashes are read as signs: put the path into quotes, as in 'C:\Users\me\fleet'. {advice}"
         raise DeploymentError(f"There is no {path}{where}. {advice}")

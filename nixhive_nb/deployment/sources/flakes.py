@@ -6,6 +6,7 @@ lock file is never written, and a flake's own settings (`nixConfig`) are never t
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nixhive_nb.deployment.nix_errors import explain
+from nixhive_nb.deployment.repository import is_unknown_to_git
 from nixhive_nb.deployment.sources.counting import run_counting
 from nixhive_nb.deployment.sources.source import said_lines
 from nixhive_nb.deployment.sources.where import FLAKE
@@ -30,8 +32,9 @@ _log = logging.getLogger(__name__)
 _LOCK = "flake.lock"
 _NIX = ("nix", "--extra-experimental-features", "nix-command flakes")
 _MISSING = re.compile(r"error: flake '.*' does not provide attribute ")
-_IN_STORE = re.compile(r"/nix/store/[0-9a-z]{32}-[^/\s']+/([^\s':\"`,]+)")
+_IN_STORE = re.compile(r"(?P<tree>/nix/store/[0-9a-z]{32}-[^/\s']+)/(?P<file>[^\s':\"`,]+)")
 _NOT_THERE = re.compile(r"'(/[^']+)'(?:: No such file| does not exist)|Path '([^']+)' .*not tracked by Git")
+_NO_URL = re.compile(r"'.*' is not a valid URL")
 _UNLISTED = re.compile(r"does not contain a '/?(?:[^']*/)?flake\.nix' file|flake\.nix' .*not tracked by Git")
 
 
@@ -152,9 +155,27 @@ def with_own_places(said: str, place: FlakePlace) -> str:
     roots = list(_roots(place.directory))
 
     def own(found: re.Match[str]) -> str:
-        return next((str(root / found[1]) for root in roots if (root / found[1]).exists()), found[0])
+        here = (root / found["file"] for root in roots)
+        return next((str(file) for file in here if _is_its_copy(Path(found["tree"]), found["file"], file)), found[0])
 
     return _IN_STORE.sub(own, said)
+
+
+def _is_its_copy(tree: Path, name: str, own: Path) -> bool:
+    """Return whether a file of a tree in the store is the copy of one of ours: an input's tree may have that name too.
+
+    Of a file that the tree lacks, only one that Git does not know can be meant.
+    """
+    copy = tree / name
+    try:
+        if not own.exists() or not tree.exists():  # the store may be elsewhere
+            return own.exists()
+        if not copy.exists():
+            return is_unknown_to_git(own)
+        return own.is_dir() == copy.is_dir() and (own.is_dir() or filecmp.cmp(own, copy, shallow=False))
+    except OSError:
+        _log.debug("whether %s is the copy of %s", copy, own, exc_info=True)
+        return False
 
 
 def find_places(answer: Any, place: FlakePlace) -> None:  # noqa: ANN401 - of any depth
@@ -180,14 +201,17 @@ def _roots(directory: Path) -> Iterator[Path]:
 
 
 def _hints(said: str, place: FlakePlace) -> list[str]:
-    """Return what to do where Nix misses a file that is there, and that Git does not know yet."""
+    """Return what to do where Nix misses a file that Git does not know yet, or does not take the path of the folder."""
     if place.directory is None:
         return []
+    if _NO_URL.search(said) and re.search(r"[^\w./+@~-]", str(place.directory), re.ASCII):
+        advice = "Rename the folder: letters without accents, digits and . _ - are taken by each."
+        return [f"This Nix cannot read a flake in {place.directory}; newer ones can (2.26 was seen to). {advice}"]
     found = _NOT_THERE.search(said)
     file = Path(place.directory, found[1] or found[2]) if found else None
     if file is None and _UNLISTED.search(said):
         file = place.directory / FLAKE
-    if file is None or not file.exists():
+    if file is None or not file.exists() or not is_unknown_to_git(file):
         return []
     named = file.relative_to(place.directory) if file.is_relative_to(place.directory) else file
     return [f"The file is there, but Git does not know it, and so Nix does not see it: git add {named}"]

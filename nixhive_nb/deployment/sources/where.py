@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
@@ -15,8 +16,10 @@ from nixhive_nb.errors import DeploymentError
 FLAKE = "flake.nix"
 _URL = re.compile(r"(?:flake|path|github|gitlab|sourcehut|(?:git|hg|file|tarball)(?:\+[a-z]+)?|https?):[^\\]*")
 """The beginnings of a flake reference; see the manual of `nix flake`."""
-_LOCAL = re.compile(r"(?:path:|git\+file:(?://)?)?((?:/|\./|\.\./|~/|\.$|\.\.$)[^?]*)(?:\?.*)?")
-"""A reference to what is on this machine."""
+_LOCAL = re.compile(r"(path:|git\+file:(?://)?)?((?:/|\./|\.\./|~/|\.{1,2}(?=\?|$))[^?]*)(?:\?(.*))?")
+"""A reference to what is on this machine: how it is read, its path, what is said of it."""
+_SAID = re.compile(r"\?\w+=")
+_OF_A_COMMIT = ("ref", "rev")
 
 
 class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,28 +35,34 @@ class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def local(cls, directory: Path) -> FlakePlace:
         """Return the flake in a folder. Raises `DeploymentError` for a name that no reference can have."""
-        if re.search(r"[?#%]", str(directory)):
+        real = _as_nix_reads(directory)
+        if re.search(r"[?#%]", str(real)):
             raise DeploymentError(
-                f"{directory} holds one of ? # %, which Nix reads as signs in the reference of a flake. Rename the "
+                f"{real} holds one of ? # %, which Nix reads as signs in the reference of a flake. Rename the "
                 "folder, or give its reference yourself: path:… with these written as %3F, %23, %25."
             )
-        return cls(reference=str(directory), directory=directory)
+        return cls(reference=str(real), directory=real)
 
     @classmethod
     def of(cls, text: str) -> FlakePlace:
-        """Read `FLAKE#OUTPUT`."""
+        """Read `FLAKE#OUTPUT`. Raises `DeploymentError` where that is on this machine, and has no flake."""
         reference, _, attribute = text.partition("#")
-        reference = reference or "."
+        reference = f".{reference}" if reference.partition("?")[0] == "" else reference
         found = _LOCAL.fullmatch(reference)
         if found is None and not Path(reference).is_dir():
             return cls(reference=reference, attribute=attribute)
-        given = unquote(found[1]) if found else reference
-        directory = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100 - with the symlinks
-        if (directory / FLAKE).exists():
-            is_plain = ":" not in reference.partition("?")[0] and "?" not in reference
-            plain = cls.local(directory).reference if is_plain else reference.replace(found[1] if found else "", given)
-            return cls(reference=plain, attribute=attribute, directory=directory)
-        raise DeploymentError(f"There is no {FLAKE} in {directory}. Name a flake with -c: a folder that holds one.")
+        scheme, path, said = found.groups() if found else (None, reference, None)
+        top = Path(os.path.abspath(Path(unquote(path) if scheme else path).expanduser()))  # noqa: PTH100 - without `..`
+        words = dict(parse_qsl(said or ""))
+        folder = top / words.get("dir", "")
+        is_plain = not scheme and words.keys() <= {"dir"}
+        if (folder / FLAKE).exists():
+            place = cls.local(folder) if is_plain else cls(reference=_absolute(scheme, top, said), directory=folder)
+            return msgspec.structs.replace(place, attribute=attribute)
+        if words.keys() & set(_OF_A_COMMIT):  # what is in the folder now is not what it means
+            return cls(reference=_absolute(scheme, top, said), attribute=attribute)
+        advice = "Name a flake with -c: a folder that holds one."
+        raise DeploymentError(f"There is no {FLAKE} in {folder}. {deployment_above(folder) or advice}")
 
     @property
     def named(self) -> str:
@@ -69,6 +78,31 @@ class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
         return Path(f"{self.directory}{attribute}")
 
 
+def _absolute(scheme: str | None, folder: Path, said: str | None) -> str:
+    real = os.path.realpath(folder)
+    return f"{scheme}{quote(real)}{f'?{said}' if said else ''}" if scheme else f"{real}?{said}"
+
+
+def _as_nix_reads(directory: Path) -> Path:
+    """Return the folder in which Nix finds a flake: it does not follow a link to one, nor one that leads out of it.
+
+    Of a `flake.nix` that is such a link, that where it leads, as `nixos-rebuild` does.
+    """
+    real = directory.resolve()
+    root = next((one for one in (real, *real.parents) if (one / ".git").exists()), real)
+    target = (real / FLAKE).resolve()
+    return real if target.is_relative_to(root) or target.name != FLAKE else target.parent
+
+
+def deployment_above(folder: Path) -> str:
+    """Return what to type for the deployment in a folder above this one; empty for none."""
+    for one in folder.parents:
+        for name in (DEFAULT_CONFIG, FLAKE):
+            if (one / name).is_file():
+                return f"There is a {name} above, in {one}: -c {shlex.quote(os.path.relpath(one))}"
+    return ""
+
+
 def usual_config() -> str:
     """Return the deployment that is meant where none is named: `hive.nix`, or the flake of the current folder."""
     return "." if not os.path.lexists(DEFAULT_CONFIG) and os.path.lexists(FLAKE) else DEFAULT_CONFIG
@@ -77,7 +111,8 @@ def usual_config() -> str:
 def is_reference(path: str | Path) -> bool:
     """Return whether that names a flake by a URL, or one of its outputs (`.#prod`), and no file or folder."""
     text = str(path)
-    return ("#" in text or _URL.fullmatch(text) is not None) and not os.path.lexists(text)
+    is_one = "#" in text or _URL.fullmatch(text) or (_SAID.search(text) and _LOCAL.fullmatch(text))
+    return bool(is_one) and not os.path.lexists(text)
 
 
 def deployment_path(path: str | Path) -> Path:

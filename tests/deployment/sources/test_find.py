@@ -44,6 +44,16 @@ def test_a_format_that_is_named_passes_by_what_cannot_have_it(tmp_path):
     assert "holds no flake.nix, and so nothing in the format deploy-rs" in refusal(tmp_path, "deploy-rs")
 
 
+def test_a_deployment_in_a_folder_above_is_no_silent_default_but_is_told(tmp_path, monkeypatch):
+    (tmp_path / "hive.nix").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    above = f"There is a hive.nix above, in {tmp_path}: -c .."
+    assert refusal(".", None).endswith(above)
+    assert refusal("hive.nix", None).endswith(above)
+    assert "above" not in refusal("fleet.nix", None)
+
+
 def test_a_file_and_a_flake_have_formats_of_their_own(tmp_path):
     for name in ("flake.nix", "fleet.nix"):
         (tmp_path / name).touch()

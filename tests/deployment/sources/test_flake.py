@@ -156,6 +156,54 @@ def test_a_flake_that_git_does_not_know_is_told_as_well(tmp_path):
     assert "git add flake.nix" in refusal(tmp_path)
 
 
+def test_a_file_that_an_input_lacks_is_none_of_ours(tmp_path):
+    (tmp_path / "bare").mkdir()
+    git(tmp_path / "bare", "init", "--quiet")
+    (tmp_path / "own").mkdir()
+    flake(tmp_path / "own", FLEET, more=f'inputs.bare.url = "git+file://{tmp_path}/bare";')
+    said = refusal(tmp_path / "own")
+    assert "flake.nix" in said
+    assert f"{tmp_path}/own" not in said
+    assert "git add" not in said
+
+
+def test_why_git_could_not_fetch_is_told(tmp_path):
+    flake(tmp_path, FLEET, more='inputs.private.url = "git+ssh://git@127.0.0.1:1/private";')
+    said = refusal(tmp_path)
+    assert "Connection refused" in said
+    assert "Could not read from remote repository" in said
+
+
+def test_a_tree_that_is_not_committed_is_read_through_links(tmp_path):
+    (tmp_path / "fleet").mkdir()
+    flake(tmp_path / "fleet", f'{NEVER}\nnixhive.instances.www-1.system = "www";')
+    (tmp_path / "link").symlink_to("fleet")
+    assert set(load(tmp_path / "link").inventory.instances) == {"www-1"}
+
+
+@pytest.mark.parametrize("reference", ["git+file://{}?dir=hive", "{}?dir=hive", "{}/hive"])
+def test_a_flake_below_the_top_of_its_repository_is_read(tmp_path, reference):
+    (tmp_path / "hive").mkdir()
+    git(tmp_path, "init", "--quiet")
+    flake(tmp_path / "hive", f'{NEVER}\nnixhive.instances.www-1.system = "www";')
+    (tmp_path / "hive" / ".git").rename(tmp_path / "none")
+    git(tmp_path, "add", "hive")
+    assert set(load(reference.format(tmp_path)).inventory.instances) == {"www-1"}
+
+
+def test_a_path_that_this_nix_does_not_take_is_told_with_what_to_do(tmp_path):
+    folder = tmp_path / "my fleet"
+    folder.mkdir()
+    (folder / "flake.nix").write_text(f'{{ outputs = _: {{ {NEVER} nixhive.instances.www-1.system = "www"; }}; }}')
+    is_taken = (
+        subprocess.run([*NIX, "flake", "metadata", str(folder)], capture_output=True, check=False).returncode == 0
+    )
+    if is_taken:  # from some version after 2.8 on
+        assert set(load(folder).inventory.instances) == {"www-1"}
+    else:
+        assert "Rename the folder" in refusal(folder)
+
+
 def test_a_mistake_in_the_data_is_told_with_file_and_line(tmp_path):
     flake(tmp_path, f'{NEVER}\nnixhive.instances.www-1 = {{\n  system = "wwww";\n}};')
     line = (tmp_path / "flake.nix").read_text().splitlines().index('  system = "wwww";') + 1
