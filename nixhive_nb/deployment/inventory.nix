@@ -10,7 +10,9 @@ let
 
   place = name: set:
     let position = builtins.unsafeGetAttrPos name set;
-    in if position == null then null else [ position.file position.line ];
+    in
+    # What stands in no file is of an expression of ours.
+    if position == null || builtins.substring 0 1 position.file != "/" then null else [ position.file position.line ];
 
   # Such a set is a string to Nix, in JSON too; it would hide the rest of what stands here.
   stringLike = value: isAttrs value && (value ? outPath || value ? __toString);

@@ -1,11 +1,11 @@
 # Evaluates a raw hive of colmena, to a set with some of the members that colmena's own evaluator gives: `nodes`,
 # `deploymentConfig`, `metaConfig`. Written from what colmena's manual says of hives, and compared with its evaluator.
 # Where it is hermetic, as in a flake, the hive has to bring its nixpkgs, initialised.
-{ hermetic ? false }:
+{ kindOf, hermetic ? false }:
 given:
 let
   inherit (builtins) any attrNames filter functionArgs head isAttrs isFunction isList isPath listToAttrs map
-    removeAttrs typeOf;
+    removeAttrs;
 
   # FILE:LINE of an attribute, before a message.
   at = set: name:
@@ -21,7 +21,7 @@ let
     else if isAttrs given && given ? __functor then given { }
     else given;
   hive =
-    if !isAttrs called then throw "The hive is a ${typeOf called}, not an attribute set."
+    if !isAttrs called then throw "The hive is ${kindOf called}, not an attribute set."
     else if called ? __schema then throw "The hive was evaluated already (it has `__schema`). Name the raw hive, or in a flake its output colmenaHive."
     else if called ? meta && called ? network then throw "${at called "network"}A hive has `meta` or `network`, which is another name for it, and not both."
     else called;
@@ -31,7 +31,7 @@ let
     let value = hive.${metaName} or { };
     in
     if isAttrs value || isFunction value || isPath value then value
-    else throw "${at hive metaName}`${metaName}` is a ${typeOf value}, not an attribute set.";
+    else throw "${at hive metaName}`${metaName}` is ${kindOf value}, not an attribute set.";
   metaNames = [
     "allowApplyAll" "description" "machinesFile" "name" "nixpkgs" "nodeNixpkgs" "nodeSpecialArgs" "specialArgs"
   ];
@@ -40,13 +40,16 @@ let
     isFunction saidMeta || isPath saidMeta
     || any (name: saidMeta ? ${name}) [ "_file" "config" "imports" "key" "options" ]
     || any (name: name != "nixpkgs" && (saidMeta.${name}._type or null) != null) (attrNames saidMeta);
+  isTable = name:
+    let value = saidMeta.${name} or { };
+    in isAttrs value || throw "${at saidMeta name}`${metaName}.${name}` is ${kindOf value}, not an attribute set.";
   meta =
     let
       strange = removeAttrs saidMeta metaNames;
       unknown = head (attrNames strange);
     in
     if isModule then (common.lib.evalModules { modules = [ metaModule saidMeta ]; }).config
-    else if strange == { } then saidMeta
+    else if strange == { } then builtins.seq (builtins.all isTable [ "nodeNixpkgs" "nodeSpecialArgs" "specialArgs" ]) saidMeta
     else throw "${at saidMeta unknown}`${metaName}.${unknown}` is not known: there are ${listed metaNames}.";
 
   metaModule = { lib, ... }:
@@ -77,8 +80,8 @@ let
     let
       missing = "${what} is missing: write `import nixpkgs { system = \"x86_64-linux\"; }`, where `nixpkgs` is an input.";
       uninitialised = "${what} is an input of a flake, not a set of packages: write `import inputs.nixpkgs { system = \"x86_64-linux\"; }`.";
-      wrong = "${what} is a ${typeOf value}: it has to be a set of packages (`import <nixpkgs> { }`), the path of nixpkgs, or a function that gives one.";
-      impure = "${what} is a ${typeOf value}, and a flake's hive needs a set of packages: write `import inputs.nixpkgs { system = \"x86_64-linux\"; }`.";
+      wrong = "${what} is ${kindOf value}: it has to be a set of packages (`import <nixpkgs> { }`), the path of nixpkgs, or a function that gives one.";
+      impure = "${what} is ${kindOf value}, and a flake's hive needs a set of packages: write `import inputs.nixpkgs { system = \"x86_64-linux\"; }`.";
     in
     if value == null then throw missing
     else if hermetic && isAttrs value && value ? outputs then throw uninitialised

@@ -126,7 +126,7 @@ class ColmenaFlakeSource(OfFlake):
 
     def _evaluator_of_raw(self) -> str:
         """Return what evaluates a raw hive: that of the flake's own input, or else ours, with no `<nixpkgs>`."""
-        ours = flakes.expression("colmena", hermetic="true")
+        ours = flakes.expression("colmena", hermetic="true", kindOf=flakes.expression("kind_of"))
         reference = locked_reference(_locked_input(self.place, self._how))
         if not reference:
             return ours

@@ -13,6 +13,7 @@ from nixhive_nb.deployment.elevating import elevate_problem
 from nixhive_nb.deployment.inventory import Instance, Inventory, System
 from nixhive_nb.deployment.names import address_problem, hostname_problem, name_problem, port_problem
 from nixhive_nb.deployment.sources.heeding import Heeding
+from nixhive_nb.deployment.sources.shapes import of_type
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.deployment.values import CONTROL, breaks_line, ssh_problem
 from nixhive_nb.deployment.whole import look_at_whole
@@ -78,9 +79,9 @@ class HiveData(msgspec.Struct, frozen=True):
 def hive_inventory(answer: Any, source: str) -> Inventory:  # noqa: ANN401 - what JSON gave
     """Return the inventory of an evaluated hive. Raises `DeploymentError` with a line for each mistake."""
     try:
-        data = msgspec.convert(answer, type=HiveData)
-    except msgspec.ValidationError as error:
-        raise DeploymentError(f"{source}: {error}") from None
+        data = of_type(answer, HiveData)
+    except ValueError as error:
+        raise DeploymentError(f"{source}: {error}.") from None
     reader = _HiveReader()
     heeding = reader.heeding
     for attribute in data.said or ():

@@ -129,6 +129,7 @@ def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
         f"  file = {_path(source.path, folder)};",
         "  inherit (import file) network;",
         "",
+        *_indented(_own("kind_of")),
         *_indented(_own("morph")),
         "in",
         "{",
@@ -140,7 +141,7 @@ def _morph(source: Source, inventory: Inventory, folder: Path) -> list[str]:
         "      system = network.pkgs.stdenv.hostPlatform.system or builtins.currentSystem;",
         "      evalConfigArgs = arguments;",
         "    })",
-        "    (morph { inherit file; arguments = true; });",
+        "    (morph { inherit file; kindOf = kind_of; arguments = true; });",
         *_indented(_data(inventory)),
         "}",
     ]
@@ -151,9 +152,10 @@ def _colmena(source: Source, inventory: Inventory, folder: Path) -> list[str]:
     return [
         "let",
         f"  file = {_path(source.path, folder)};",
-        "  hive = colmena { } (import file);",
+        "  hive = colmena { kindOf = kind_of; } (import file);",
         *_indented(_attributes({"builds": builds} if builds else {})),
         "",
+        *_indented(_own("kind_of")),
         *_indented(_own("colmena")),
         "in",
         "{",

@@ -1,32 +1,36 @@
 # The nodes of deploy-rs as plain data: no profile's `path`, and so no configuration, is looked at.
+{ kindOf }:
 deploy:
 let
+  set = what: value: if builtins.isAttrs value then value else throw "${what} is ${kindOf value}, not an attribute set.";
   settings = [
     "activationTimeout" "autoRollback" "confirmTimeout" "fastConnection" "interactiveSudo" "magicRollback" "remoteBuild"
     "sshOpts" "sshUser" "sudo" "tempPath" "user"
   ];
   asked = builtins.listToAttrs (map (name: { inherit name; value = null; }) settings);
   # What is null is not set, as there.
-  settingsOf = set: builtins.intersectAttrs asked set;
+  settingsOf = builtins.intersectAttrs asked;
   known = settings ++ [ "hostname" "profiles" "profilesOrder" ];
-  strangersOf = names: set: builtins.attrNames (builtins.removeAttrs set names);
-  node = name: value:
-    builtins.addErrorContext "nix-hive: node ${name}" {
+  strangersOf = names: from: builtins.attrNames (builtins.removeAttrs from names);
+  profileOf = node: name: value:
+    let profile = set "`profiles.${name}` of node ${node}" value;
+    in {
+      settings = settingsOf profile;
+      profilePath = profile.profilePath or null;
+      strangers = strangersOf (settings ++ [ "path" "profilePath" ]) profile;
+    };
+  node = name: given:
+    let value = set "node ${name} of deploy-rs" given;
+    in builtins.addErrorContext "nix-hive: node ${name}" {
       hostname = value.hostname or (throw "node ${name} of deploy-rs has no `hostname`");
       settings = settingsOf value;
-      profiles = builtins.mapAttrs
-        (_: profile: {
-          settings = settingsOf profile;
-          profilePath = profile.profilePath or null;
-          strangers = strangersOf (settings ++ [ "path" "profilePath" ]) profile;
-        })
-        (value.profiles or { });
-      order = value.profilesOrder or [ ];
+      profiles = builtins.mapAttrs (profileOf name) (set "`profiles` of node ${name}" (value.profiles or { }));
+      profilesOrder = value.profilesOrder or [ ];
       strangers = strangersOf known value;
     };
 in
 {
   settings = settingsOf deploy;
   strangers = strangersOf (settings ++ [ "nodes" ]) deploy;
-  nodes = builtins.mapAttrs node (deploy.nodes or { });
+  nodes = builtins.mapAttrs node (set "`nodes` of deploy-rs" (deploy.nodes or { }));
 }

@@ -17,6 +17,7 @@ from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.kinds import OfFlake
+from nixhive_nb.deployment.sources.shapes import each_of_type
 from nixhive_nb.deployment.sources.source import Evaluation, Read
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.errors import DeploymentError
@@ -36,6 +37,24 @@ _PROFILE = "/nix/var/nix/profiles/system"
 _STRANGE = "deploy-rs does not know it either"
 
 
+_SETTINGS: Mapping[str, Any] = {
+    "activationTimeout": int,
+    "autoRollback": bool,
+    "confirmTimeout": int,
+    "fastConnection": bool,
+    "interactiveSudo": bool,
+    "magicRollback": bool,
+    "remoteBuild": bool,
+    "sshOpts": list[str],
+    "sshUser": str,
+    "sudo": str,
+    "tempPath": str,
+    "user": str,
+}
+"""What a node may say of how it is deployed, and a profile, and the whole for all. What is null is not set."""
+_Settings = msgspec.defstruct("_Settings", [(name, kind | None, None) for name, kind in _SETTINGS.items()])
+
+
 class Profile(msgspec.Struct, frozen=True, rename={"profile_path": "profilePath"}):
     """A profile of a node, without what it holds."""
 
@@ -44,7 +63,7 @@ class Profile(msgspec.Struct, frozen=True, rename={"profile_path": "profilePath"
     strangers: tuple[str, ...] = ()
 
 
-class DeployNode(msgspec.Struct, frozen=True):
+class DeployNode(msgspec.Struct, frozen=True, rename={"order": "profilesOrder"}):
     """A node of deploy-rs, without what its profiles hold."""
 
     hostname: str
@@ -75,14 +94,11 @@ class DeployRsSource(OfFlake):
         """Read nodes and settings; no configuration is evaluated. Raises `DeploymentError`."""
         del show_trace
         try:
-            answer, said = flakes.evaluated(self.place, self._output, flakes.expression("deploy_rs"), self._how)
+            function = flakes.expression("deploy_rs", kindOf=flakes.expression("kind_of"))
+            answer, said = flakes.evaluated(self.place, self._output, function, self._how)
         except flakes.OutputMissing:
             raise DeploymentError(f"The flake {name} has no output {self._output}.nodes of deploy-rs.") from None
-        try:
-            deploy = msgspec.convert(answer, type=Deploy)
-        except msgspec.ValidationError as error:
-            raise DeploymentError(f"`{self._output}` of {name} is not as deploy-rs has it: {error}.") from None
-        return Read(inventory=_DeployReader(deploy).inventory(name), said=said)
+        return Read(inventory=_DeployReader(_nodes_as_said(answer)).inventory(name), said=said)
 
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
         """Return the command that instantiates the NixOS systems in the profiles of nodes."""
@@ -92,6 +108,20 @@ class DeployRsSource(OfFlake):
     def jobs(self, systems: Sequence[str]) -> list[str]:
         """Return the words with which `nix-eval-jobs` instantiates the systems of nodes."""
         return flakes.jobs(self.place, self._output, _instantiating(systems), systems, self._how)
+
+
+def _nodes_as_said(answer: Mapping[str, Any]) -> Deploy:
+    """Return what `deploy_rs.nix` gives. Raises `DeploymentError` with a line for what is of a wrong type."""
+    problems: list[str] = []
+    floors = {"of deploy-rs": answer["settings"]}
+    for name, node in answer["nodes"].items():
+        floors[f"of node {name}"] = node["settings"]
+        floors |= {f"of `profiles.{one}` of node {name}": said["settings"] for one, said in node["profiles"].items()}
+    each_of_type(floors, _Settings, "settings", problems)
+    each_of_type(answer["nodes"], DeployNode, "node", problems)
+    if problems:
+        raise DeploymentError("\n".join(problems))
+    return msgspec.convert(answer, type=Deploy)
 
 
 def _instantiating(systems: Sequence[str]) -> str:

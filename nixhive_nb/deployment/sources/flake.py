@@ -31,12 +31,13 @@ _log = logging.getLogger(__name__)
 
 DATA = "nixhive"
 CONFIGURATIONS = "nixosConfigurations"
-OTHERS: tuple[tuple[str, Format], ...] = (
-    ("colmenaHive", "colmena"),
-    ("colmena", "colmena"),
-    ("deploy.nodes", "deploy-rs"),
+OTHERS: tuple[tuple[str, str, Format], ...] = (
+    ("colmenaHive", "_: true", "colmena"),
+    ("colmena", "_: true", "colmena"),
+    ("deploy", "value: builtins.isAttrs value && value ? nodes", "deploy-rs"),
 )
-"""Outputs in other formats, in the order in which they are looked for."""
+"""Outputs in other formats, in the order in which they are looked for, and what tells (a function of Nix)."""
+_KNOWN = (DATA, "colmenaHive", "colmena", "deploy.nodes", CONFIGURATIONS)
 
 
 class FlakeSource(OfFlake):
@@ -79,13 +80,14 @@ class FlakeSource(OfFlake):
     def _other(self, name: str) -> Read:
         """Read a flake without our data: as what else it has, or by the names of its configurations alone."""
         if self._how.format is None:
-            for output, format_ in OTHERS:
+            for output, has, format_ in OTHERS:
                 try:
-                    flakes.evaluated(self.place, output, "_: true", self._how)
+                    is_one, _ = flakes.evaluated(self.place, output, has, self._how)
                 except flakes.OutputMissing:
                     _log.debug("%s has no output %s", name, output)
                     continue
-                raise Foreign(format_)
+                if is_one:
+                    raise Foreign(format_)
         return self._by_name(name)
 
     def _by_name(self, name: str) -> Read:
@@ -119,10 +121,14 @@ class FlakeSource(OfFlake):
 
     def _configurations(self, name: str) -> list[str]:
         try:
-            found, _ = flakes.evaluated(self.place, CONFIGURATIONS, "builtins.attrNames", self._how)
+            kind_of = flakes.expression("kind_of")
+            function = f"value: if builtins.isAttrs value then builtins.attrNames value else {kind_of} value"
+            found, _ = flakes.evaluated(self.place, CONFIGURATIONS, function, self._how)
         except flakes.OutputMissing:
-            known = ", ".join([DATA, *(output for output, _ in OTHERS), CONFIGURATIONS])
+            known = ", ".join(_KNOWN)
             raise DeploymentError(f"The flake {name} has no fleet: none of its outputs is {known}.") from None
+        if isinstance(found, str):
+            raise DeploymentError(f"`{CONFIGURATIONS}` of the flake {name} is {found}, not an attribute set.")
         return list(found)
 
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:

@@ -4,16 +4,21 @@
 data:
 let
   own = data.systems or { };
-  strangers = builtins.attrNames (builtins.removeAttrs own names);
+  strangers = if builtins.isAttrs own then builtins.attrNames (builtins.removeAttrs own names) else [ ];
   stranger = builtins.head strangers;
 
+  # What is no set is told by `inventory`, as in `hive.nix`.
   of = name:
-    builtins.removeAttrs (own.${name} or { }) [ "configuration" "evalConfigArgs" ] // { configuration = { }; };
+    let said = own.${name} or { };
+    in
+    if builtins.isAttrs said then builtins.removeAttrs said [ "configuration" "evalConfigArgs" ] // { configuration = { }; }
+    else said;
   instance = name: value: if builtins.isAttrs value then { system = name; } // value else value;
 
   source = data // {
-    systems = builtins.listToAttrs (map (name: { inherit name; value = of name; }) names);
-    instances = builtins.mapAttrs instance (data.instances or { });
+    systems =
+      if builtins.isAttrs own then builtins.listToAttrs (map (name: { inherit name; value = of name; }) names) else own;
+    instances = if builtins.isAttrs data.instances then builtins.mapAttrs instance data.instances else data.instances;
   };
 in
 if strangers != [ ] then

@@ -5,7 +5,7 @@
 # `name` and `nodes` are arguments of modules that no `imports` can ask for. Source: morph's README, examples/*.nix,
 # data/eval-machines.nix and data/options.nix. The order of modules is that of morph, since it is the order of what
 # lists are joined of; the text with the commands of health checks is part of each system there, and so it is here.
-{ file, names ? null, arguments ? false }:
+{ file, kindOf, names ? null, arguments ? false }:
 let
   inherit (builtins) addErrorContext attrNames concatMap concatStringsSep fromJSON isAttrs isFunction listToAttrs mapAttrs
     removeAttrs;
@@ -13,10 +13,11 @@ let
   source = import file;
   all =
     if isFunction source then throw "a network of morph is an attribute set, and this is a function"
-    else if !(isAttrs (source.network or null)) then throw "a network of morph has an attribute `network`, and this has none"
+    else if !(source ? network) then throw "a network of morph has an attribute `network`, and this has none"
     else source;
-  inherit (all) network;
-  pkgs = network.pkgs or null;
+  set = what: value: if isAttrs value then value else throw "${what} is ${kindOf value}, not an attribute set";
+  network = set "`network`" all.network;
+  pkgs = if network.pkgs or null == null then null else set "`network.pkgs`" network.pkgs;
   lib = network.lib or (if pkgs == null then import <nixpkgs/lib> else pkgs.lib);
   # Added to the path and not put into a text, which would copy all of nixpkgs to the store.
   evalConfig = network.evalConfig or ((if pkgs == null then <nixpkgs> else pkgs.path) + "/nixos/lib/eval-config.nix");
@@ -46,7 +47,7 @@ let
   given = check: name: machine: {
     # As there: NixOS takes it from its modules.
     system = null;
-    specialArgs = network.specialArgs or { };
+    specialArgs = set "`network.specialArgs`" (network.specialArgs or { });
     modules = [
       { imports = [ machine ]; }
       (all.defaults or { })

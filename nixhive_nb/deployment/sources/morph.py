@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +20,7 @@ from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.counting import run_counting
 from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.kinds import OfFile
+from nixhive_nb.deployment.sources.shapes import each_of_type, of_type
 from nixhive_nb.deployment.sources.source import Read, said_lines
 from nixhive_nb.errors import DeploymentError
 
@@ -32,8 +33,41 @@ if TYPE_CHECKING:
 _EXPRESSION = Path(__file__).parent / "morph.nix"
 _NETWORK = ("pkgs", "lib", "evalConfig", "specialArgs", "description", "ordering", "nixConfig")
 """What of `network` means here what it means there."""
-_SECONDS = {"period": 2.0, "timeout": 5.0}
-"""The defaults of a health check, as morph has them."""
+_PERIOD, _TIMEOUT = 2.0, 5.0
+"""The seconds of a health check where it says none, as morph has them."""
+
+
+_Seconds = Annotated[float, msgspec.Meta(gt=0)] | None
+
+
+class CommandCheck(msgspec.Struct, frozen=True):
+    """A health check by a command on the host. What is null is not set."""
+
+    cmd: tuple[str, ...] = ()
+    description: str | None = None
+    period: _Seconds = None
+    timeout: _Seconds = None
+
+
+class HttpCheck(msgspec.Struct, frozen=True, rename={"insecure_ssl": "insecureSSL"}):
+    """A health check by a request from the operator's machine. What is null is not set."""
+
+    description: str | None = None
+    headers: dict[str, Any] | None = None
+    host: str | None = None
+    insecure_ssl: bool | None = None
+    path: str | None = None
+    period: _Seconds = None
+    port: int | None = None
+    scheme: str | None = None
+    timeout: _Seconds = None
+
+
+class HealthChecks(msgspec.Struct, frozen=True):
+    """The health checks of a machine."""
+
+    cmd: tuple[CommandCheck, ...] = ()
+    http: tuple[HttpCheck, ...] = ()
 
 
 class Machine(msgspec.Struct, frozen=True, rename="camel"):
@@ -45,7 +79,7 @@ class Machine(msgspec.Struct, frozen=True, rename="camel"):
     build_only: bool = False
     substitute_on_destination: bool = False
     tags: tuple[str, ...] = ()
-    health_checks: dict[str, list[dict[str, Any]]] = {}
+    health_checks: HealthChecks = HealthChecks()
     secrets: tuple[str, ...] = ()
     pre_deploy_checks: int = 0
 
@@ -69,10 +103,7 @@ class MorphSource(OfFile):
         finished = run_counting([*self._command(), "-vv"])
         if finished.status:
             raise DeploymentError(explain(finished.stderr, show_trace=show_trace), log=said_lines(finished.stderr))
-        try:
-            network = msgspec.json.decode(finished.stdout, type=Network)
-        except msgspec.ValidationError as error:
-            raise DeploymentError(f"{name} is not as morph has it: {error}.") from None
+        network = _network(json.loads(finished.stdout))
         return Read(inventory=_NetworkReader(network).inventory(name), said=finished.stderr)
 
     def toplevels(self, inventory: Inventory, systems: Sequence[str]) -> list[str]:
@@ -87,7 +118,22 @@ class MorphSource(OfFile):
 
     def _command(self) -> list[str]:
         words = ["--eval", "--strict", "--json", "--read-write-mode", "--show-trace", *self._how.option_words()]
-        return ["nix-instantiate", *words, str(_EXPRESSION), "--arg", "file", flakes.nix_path(self.path)]
+        given = {"file": flakes.nix_path(self.path), "kindOf": flakes.expression("kind_of")}
+        arguments = [word for name, value in given.items() for word in ("--arg", name, value)]
+        return ["nix-instantiate", *words, str(_EXPRESSION), *arguments]
+
+
+def _network(answer: Mapping[str, Any]) -> Network:
+    """Return what `morph.nix` gives. Raises `DeploymentError` with a line for what is of a wrong type."""
+    problems: list[str] = []
+    each_of_type(answer["nodes"], Machine, "machine", problems)
+    try:
+        network = of_type({**answer, "nodes": {}}, Network)
+    except ValueError as error:
+        problems.append(f"network: {error}.")
+    if problems:
+        raise DeploymentError("\n".join(problems))
+    return msgspec.structs.replace(network, nodes=of_type(answer["nodes"], dict[str, Machine]))
 
 
 class _NetworkReader:
@@ -137,20 +183,19 @@ class _NetworkReader:
         return tuple((keyword, (str(value),)) for keyword, value in said.items() if value)
 
     def _checks(self, name: str, machine: Machine) -> Iterator[Check]:
-        for number, one in enumerate(machine.health_checks.get("cmd", []), start=1):
-            command = tuple(map(str, one.get("cmd", ())))
-            if not command:
+        for number, one in enumerate(machine.health_checks.cmd, start=1):
+            if not one.cmd:
                 self.problems.append(f"machine {name}: health check {number} of `cmd` has no command.")
-            yield Check(name=f"cmd-{number}", kind="command", command=command, **_times(one))
-        for number, one in enumerate(machine.health_checks.get("http", []), start=1):
-            url = _url(one, machine.target_host)
+            yield Check(name=f"cmd-{number}", kind="command", command=one.cmd, **_times(one))
+        for number, request in enumerate(machine.health_checks.http, start=1):
+            url = _url(request, machine.target_host)
             if url is None:
                 self.problems.append(f"machine {name}: health check {number} of `http` makes no URL.")
                 continue
-            for key in ("headers", "insecureSSL"):
-                if one.get(key):
+            for key, value in (("headers", request.headers), ("insecureSSL", request.insecure_ssl)):
+                if value:
                     self.heeding.ignored(f"deployment.healthChecks.http.{key}", "a check has no such option", name)
-            yield Check(name=f"http-{number}", kind="http", url=url, here=True, **_times(one))
+            yield Check(name=f"http-{number}", kind="http", url=url, here=True, **_times(request))
 
     def _heed(self, name: str, machine: Machine) -> None:
         heed = self.heeding
@@ -163,7 +208,7 @@ class _NetworkReader:
             heed.honoured("SSH_USER", name)
         if machine.tags:
             heed.honoured("deployment.tags", name)
-        if any(machine.health_checks.values()):
+        if machine.health_checks != HealthChecks():
             heed.differently("deployment.healthChecks", "they are checks: a host goes back where they fail", name)
         if machine.pre_deploy_checks:
             heed.ignored("deployment.preDeployChecks", "nothing is checked before a deploy", name)
@@ -197,18 +242,18 @@ _WHY = {
 }
 
 
-def _times(check: Mapping[str, Any]) -> dict[str, Any]:
+def _times(check: CommandCheck | HttpCheck) -> dict[str, Any]:
     """Return the period, the time limit and the description of a health check."""
-    times = {key: float(check.get(key) or usual) for key, usual in _SECONDS.items()}
-    return {**times, "description": " ".join(str(check.get("description") or "").split())}
+    times = {"period": check.period or _PERIOD, "timeout": check.timeout or _TIMEOUT}
+    return {**times, "description": " ".join((check.description or "").split())}
 
 
-def _url(check: Mapping[str, Any], host: str) -> str | None:
+def _url(check: HttpCheck, host: str) -> str | None:
     """Return the URL of a health check; morph asks it from the operator's machine. None where there is none."""
-    scheme, port = str(check.get("scheme") or "http"), check.get("port") or 80
-    where = str(check.get("host") or host)
+    scheme, port = check.scheme or "http", check.port or 80
+    where = check.host or host
     where = f"[{where}]" if ":" in where else where
-    path = str(check.get("path") or "/")
+    path = check.path or "/"
     url = f"{scheme}://{where}:{port}/{path.removeprefix('/')}"
     try:
         return url if scheme in ("http", "https") and urlsplit(url).port else None

@@ -316,7 +316,7 @@ def test_a_raw_hive_without_it_is_evaluated_as_a_file_is(tmp_path):
     [
         ("", "`meta.nixpkgs` is missing: write `import nixpkgs"),
         ("meta.nixpkgs = nixpkgs;", "`meta.nixpkgs` is an input of a flake"),
-        ("meta.nixpkgs = import nixpkgs;", "`meta.nixpkgs` is a lambda, and a flake's hive needs a set of packages"),
+        ("meta.nixpkgs = import nixpkgs;", "`meta.nixpkgs` is a function, and a flake's hive needs a set of packages"),
         ("meta.nixpkgs = ./.;", "`meta.nixpkgs` is a path, and a flake's hive needs a set of packages"),
     ],
 )

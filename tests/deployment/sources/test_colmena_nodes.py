@@ -163,7 +163,9 @@ MISTAKES = [
     ("{ www.deployment.targetPort = 70000; }", "node www: `deployment.targetPort`: the port '70000'"),
     ("{\n www = { };\n db = {\n  deployment.tags = 1; }; }", "{file}:4: A definition for option `deployment.tags'"),
     ('{\n db = { ... }: {\n  deployment.targetHost = throw "no"; }; }', "{file}:3:"),
-    ("{ www = { }; meta.allowApplyAll = 1; }", "Expected `bool`, got `int` - at `$.meta.allowApplyAll`"),
+    ("{ www = { }; meta.allowApplyAll = 1; }", "`meta.allowApplyAll` is a number, not a boolean."),
+    ("{ meta.nodeNixpkgs = [ ]; www = { }; }", "{file}:1: `meta.nodeNixpkgs` is a list, not an attribute set."),
+    ("{ meta.specialArgs = null; www = { }; }", "{file}:1: `meta.specialArgs` is null, not an attribute set."),
     ('{ www = { }; meta.machinesFile = "m"; }', "`meta.machinesFile` is 'm', which is no absolute path."),
     ('{ www.deployment.targetHots = "x"; }', "The option `deployment.targetHots' does not exist"),
 ]

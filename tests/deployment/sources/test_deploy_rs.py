@@ -126,6 +126,47 @@ def test_a_mistake_is_told_with_its_node(tmp_path, node, said):
     assert said in refusal(tmp_path, f"nodes = {{ {node} }};")
 
 
+SYSTEM = f"profiles.system = {{ {NEVER} }};"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nodes = [ ];", "`nodes` of deploy-rs is a list, not an attribute set."),
+        ("nodes.www = 5;", "node www of deploy-rs is a number, not an attribute set."),
+        (
+            'nodes.www = { hostname = "a"; profiles = "x"; };',
+            "`profiles` of node www is a string, not an attribute set.",
+        ),
+        ('nodes.www = { hostname = "a"; profiles.system = ./.; };', "`profiles.system` of node www is a path, not an"),
+        (f"nodes.www = {{ hostname = 5; {SYSTEM} }};", "node www: `hostname` is a number, not a string."),
+        (
+            f'nodes.www = {{ hostname = "a"; profilesOrder = "system"; {SYSTEM} }};',
+            "node www: `profilesOrder` is a string, not a list.",
+        ),
+        (
+            f'nodes.www = {{ hostname = "a"; sshUser = [ ]; {SYSTEM} }};',
+            "settings of node www: `sshUser` is a list, not a string.",
+        ),
+        (
+            f'sshOpts = "-p 22"; nodes.www = {{ hostname = "a"; {SYSTEM} }};',
+            "settings of deploy-rs: `sshOpts` is a string, not a list.",
+        ),
+        (
+            f'nodes.www = {{ hostname = "a"; profiles.system = {{ user = 0; {NEVER} }}; }};',
+            "settings of `profiles.system` of node www: `user` is a number, not a string.",
+        ),
+    ],
+)
+def test_what_is_of_another_type_is_told_and_no_default_is_taken_for_it(tmp_path, text, said):
+    assert said in refusal(tmp_path, text)
+
+
+def test_an_output_that_is_only_called_deploy_is_none_of_deploy_rs(tmp_path):
+    flake(tmp_path, 'deploy = "a script"; nixosConfigurations.www = throw "evaluated";')
+    assert load(tmp_path).inventory.format == "flake"
+
+
 def test_a_system_is_the_derivation_that_the_configuration_itself_has(tmp_path, monkeypatch):
     node = 'nodes.web = { hostname = "web"; profiles.system.path = activate www.config.system.build.toplevel; };'
     deploy(tmp_path, f"{node} expected = www.config.system.build.toplevel.drvPath;")

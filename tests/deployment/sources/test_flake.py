@@ -212,6 +212,26 @@ def test_a_mistake_in_the_data_is_told_with_file_and_line(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ("nixosConfigurations = [ ];", "`nixosConfigurations` of the flake {place} is a list, not an attribute set."),
+        (f"{NEVER} nixhive.instances = [ ];", "`instances` is a list, not an attribute set."),
+        (
+            f"{NEVER} nixhive = {{ instances.www = {{ }}; systems = 5; }};",
+            "`systems` is a number, not an attribute set.",
+        ),
+        (
+            f"{NEVER} nixhive = {{ instances.www = {{ }}; systems.www = 5; }};",
+            "system www is a number, not an attribute",
+        ),
+    ],
+)
+def test_an_output_of_another_shape_is_told_by_its_name(tmp_path, outputs, said):
+    told = refusal(flake(tmp_path, outputs))
+    assert told.startswith(said.format(place=tmp_path)), told
+
+
 def test_an_instance_of_no_configuration_is_told(tmp_path):
     flake(tmp_path, f"{NEVER}\nnixhive.instances.db = {{ }};")
     assert "`system` of instance db is 'db', and no system has that name" in refusal(tmp_path)

@@ -178,10 +178,44 @@ def test_what_becomes_of_all_else_is_said_and_no_secret_is_looked_at(tmp_path):
             'www.deployment.healthChecks.http = [ { scheme = "ftp"; } ];',
             "machine www: health check 1 of `http` makes",
         ),
+        (
+            'www.deployment.healthChecks.cmd = [ { cmd = "true"; } ];',
+            "machine www: `healthChecks.cmd[0].cmd` is a string, not a list.",
+        ),
+        (
+            'www.deployment.healthChecks.http = [ { } { port = "80"; } ];',
+            "machine www: `healthChecks.http[1].port` is a string, not a number.",
+        ),
+        (
+            'www.deployment.healthChecks.cmd = [ { cmd = [ "true" ]; period = "1s"; } ];',
+            "machine www: `healthChecks.cmd[0].period` is a string, not a number.",
+        ),
+        (
+            'www.deployment.healthChecks.cmd = [ { cmd = [ "true" ]; timeout = -1; } ];',
+            "machine www: `healthChecks.cmd[0].timeout` is not more than 0.",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_machine(tmp_path, machines, said):
     assert said in refusal(network(tmp_path, machines))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("www = { };", "a network of morph has an attribute `network`, and this has none"),
+        ("network = 5; www = { };", "`network` is a number, not an attribute set"),
+        ("network.pkgs = [ ]; www = { };", "`network.pkgs` is a list, not an attribute set"),
+        (
+            f"network = {{ pkgs = {PKGS}; specialArgs = true; }}; www = {{ }};",
+            "`network.specialArgs` is a boolean, not an attribute set",
+        ),
+        (f"network = {{ pkgs = {PKGS}; ordering.tags = 5; }};", "network: `ordering` is a number, not a list."),
+    ],
+)
+def test_a_network_of_another_shape_is_told(tmp_path, text, said):
+    (tmp_path / "network.nix").write_text(f"{{ {text} }}")
+    assert said in refusal(tmp_path / "network.nix", format="morph")
 
 
 def test_a_mistake_in_a_configuration_has_file_and_line_and_the_others_are_built(tmp_path, monkeypatch):
