@@ -24,7 +24,7 @@ from nixhive_nb.errors import OptionError
 from nixhive_nb.frames import doctor_frame
 from nixhive_nb.hosts.command import errand_of
 from nixhive_nb.hosts.password import Password
-from nixhive_nb.plan.options import check_taken, steps_left_out
+from nixhive_nb.plan.options import check_taken, check_verb, steps_left_out
 from nixhive_nb.planning import Asked, Request
 from nixhive_nb.run.carry import Note
 from nixhive_nb.run.limits import Limits
@@ -378,6 +378,7 @@ class Hive:
         generation that a rollback goes to; without it the one before. Raises `TargetError`, `OptionError`,
         `DeploymentError`, and `ConnectionFailed` where a rollback does not know where to go.
         """
+        check_verb(verb)
         check_taken(how, verb)
         return planning.plan_of(self._work, Request.of(verb, patterns, how, to=to), measure=measure, follow=follow)
 

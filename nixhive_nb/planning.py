@@ -11,7 +11,7 @@ from nixhive_nb.deployment import expressions as algebra
 from nixhive_nb.deployment.platforms import check_platforms
 from nixhive_nb.deployment.repository import is_in_history, revision_of
 from nixhive_nb.deployment.revision import is_of
-from nixhive_nb.deployment.targets import select_instances, select_systems
+from nixhive_nb.deployment.targets import select_instances, select_systems, words_of
 from nixhive_nb.errors import ConnectionFailed, OptionError, PlanStale, TargetError
 from nixhive_nb.hosts.generations import generations_of
 from nixhive_nb.plan.drift import differences
@@ -62,7 +62,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, verb: Verb, patterns: Sequence[Pattern], how: How, *, to: int = 0) -> Request:
         """Return what a user asks for. Raises `OptionError` for a value that makes no sense."""
-        asked = tuple((one,) if isinstance(one, str) else tuple(one) for one in patterns)
+        asked = tuple(map(words_of, patterns))
+        if isinstance(to, bool) or not isinstance(to, int) or to < 0:
+            raise OptionError(f"to={to!r} is not the number of a generation.")
         return cls(verb=verb, patterns=asked, options=options_of(how, verb), no=tuple(how.get("no", ())), to=to)
 
     @classmethod
@@ -253,7 +255,7 @@ def _runs(seen: Seen) -> str:
 
 def flat(patterns: Sequence[Pattern]) -> list[str]:
     """Return patterns one by one, where waves make no difference."""
-    return [name for one in patterns for name in ([one] if isinstance(one, str) else one)]
+    return [word for one in patterns for word in words_of(one)]
 
 
 def _complete(work: Workspace, request: Request, plan: Plan) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from nixhive_nb.deployment import expressions as algebra
 from nixhive_nb.deployment.globs import compile_glob, is_plain
 from nixhive_nb.errors import TargetError
 from nixhive_nb.util.order import natural
+from nixhive_nb.util.said import one_line
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 
 Pattern = str | Iterable[str]
-"""A pattern, or several that make one wave together."""
+"""A pattern, or several that make one wave together: also a DataFrame whose index or a column is called `instance`."""
+_NAMES = "instance"
+_LONGEST = 80  # letters of a value in a message
 
 
 class TargetWave(msgspec.Struct, frozen=True):
@@ -56,7 +59,7 @@ def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), gro
     """
     if not patterns and not inventory.instances:
         return Targets()
-    asked = [(element,) if isinstance(element, str) else tuple(element) for element in patterns or ("*",)]
+    asked = [words_of(element) for element in patterns or ("*",)]
     uses_groups(asked)  # a word that is malformed is told before any host is asked
     selection = _Selection(inventory, groups)
     waves = []
@@ -71,12 +74,42 @@ def select_instances(inventory: Inventory, patterns: Sequence[Pattern] = (), gro
     return Targets(tuple(wave for wave in waves if wave.instances))
 
 
+def words_of(pattern: Pattern) -> tuple[str, ...]:
+    """Return the patterns that make one wave. Raises `TargetError` for what is no text, and for what holds another."""
+    if isinstance(pattern, str):
+        return (pattern,)
+    given = _names_in(pattern)
+    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
+        raise TargetError(f"{_shown(given)} is no pattern: write a text, or several in a list.")
+    words = tuple(given)
+    for word in words:
+        if not isinstance(word, str):
+            raise TargetError(f"A list of patterns holds {_shown(word)}, which is no text.")
+    return words
+
+
+def _names_in(pattern: object) -> object:
+    """Return the instances that a DataFrame is about; what is none as it is. Its own items are names of columns."""
+    columns, index = getattr(pattern, "columns", None), getattr(pattern, "index", None)
+    if columns is None or index is None:
+        return pattern
+    if _NAMES in columns:
+        return pattern[_NAMES]  # type: ignore[index]
+    if index.name == _NAMES:
+        return index
+    raise TargetError(f"The DataFrame names no instances: neither its index nor a column is called `{_NAMES}`.")
+
+
+def _shown(value: object) -> str:
+    return f"{one_line(repr(value), _LONGEST)} ({type(value).__name__})"
+
+
 def uses_groups(patterns: Iterable[Pattern]) -> set[str]:
     """Return the names of the groups that occur in patterns, so `{"failed"}` for `@(web and @failed)`.
 
     Raises `TargetError` for a malformed expression and an unknown group.
     """
-    words = chain.from_iterable((element,) if isinstance(element, str) else element for element in patterns)
+    words = chain.from_iterable(map(words_of, patterns))
     expressions = (algebra.parse(word) for word in words if algebra.is_expression(word))
     return set().union(*(algebra.groups_in(expression) for expression in expressions))
 

@@ -19,7 +19,7 @@ import msgspec
 from nixhive_nb.deployment.refused import NOTHING, REFUSED
 from nixhive_nb.errors import OptionError
 from nixhive_nb.plan.option_kinds import Decimal, Kind, OneOf, Share, SomeOf, Where, WholeNumber, YesNo
-from nixhive_nb.plan.plan import Options, Reboot, SwitchType
+from nixhive_nb.plan.plan import PLANNED, Options, Reboot, SwitchType
 from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
@@ -309,6 +309,14 @@ def options_of(how: How, verb: Verb, *, as_words: bool = False) -> Options:
     values = {_SINGLE[name]: value for name, value in (usual | given).items()}
     found = msgspec.structs.replace(_USUAL, **values, realise="realise" not in no, checks="checks" not in no)
     return msgspec.structs.replace(found, confirm=0.0) if "confirm" in no else found
+
+
+def check_verb(verb: str) -> None:
+    """Raise `OptionError` for a verb that there is no plan of."""
+    if verb not in PLANNED:
+        alike = near(str(verb), PLANNED)
+        hint = f" Near: {', '.join(alike)}." if alike else ""
+        raise OptionError(f"There is no plan of {verb!r}: the first word is one of {', '.join(PLANNED)}.{hint}")
 
 
 def check_taken(how: How, verb: Verb) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Verb = Literal["build", "push", "deploy", "rollback", "reboot", "survey"]
+PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
+"""What a user can ask a plan of."""
 ON_INSTANCES: tuple[Verb, ...] = ("push", "deploy", "rollback", "reboot")
 """Verbs whose runs end with an outcome for each instance: `@failed` are those that are not as wanted."""
 BRINGING: tuple[Verb, ...] = ("push", "deploy")

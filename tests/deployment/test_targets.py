@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +149,34 @@ def test_a_list_of_patterns_makes_one_wave_in_its_order() -> None:
         TargetWave("www-2, backup", ("www-2", "backup")),
         TargetWave("*", ("portico", "www-1", "www-10", "www-11")),
     )
+
+
+def test_a_frame_is_the_instances_that_it_is_about():
+    """Its own items are the names of its columns, which may be tags as well."""
+    by_index = pd.DataFrame({"www": [1, 2]}, index=pd.Index(["www-2", "portico"], name="instance"))
+    for frame in (by_index, by_index.reset_index()):
+        assert select_instances(EXAMPLE, [frame]).instances == ("www-2", "portico")
+    assert select_instances(EXAMPLE, [by_index.index]).instances == ("www-2", "portico")
+    assert select_instances(EXAMPLE, [by_index.iloc[:0]]).instances == ()
+    with pytest.raises(TargetError, match="neither its index nor a column is called `instance`"):
+        select_instances(EXAMPLE, [pd.DataFrame({"www": [1]})])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        (5, r"5 \(int\) is no pattern"),
+        (None, r"None \(NoneType\) is no pattern"),
+        (b"www", r"b'www' \(bytes\) is no pattern"),
+        ({"www": 1}, r"\{'www': 1\} \(dict\) is no pattern"),
+        (["www", float("nan")], r"holds nan \(float\), which is no text"),
+        ([["www"]], r"holds \['www'\] \(list\), which is no text"),
+        (pd.Series([True, False]), r"holds (True|np.True_) \(bool\w*\), which is no text"),
+    ],
+)
+def test_what_is_no_text_is_told(pattern, said):
+    with pytest.raises(TargetError, match=said):
+        select_instances(EXAMPLE, [pattern])
 
 
 def test_a_person_counts_hosts():
