@@ -253,11 +253,6 @@ def _runs(seen: Seen) -> str:
     return (seen.facts.base or seen.facts.current) if seen.facts else ""
 
 
-def flat(patterns: Sequence[Pattern]) -> list[str]:
-    """Return patterns one by one, where waves make no difference."""
-    return [word for one in patterns for word in words_of(one)]
-
-
 def _complete(work: Workspace, request: Request, plan: Plan) -> Plan:
     """Return a plan with what was asked for, and of which deployment."""
     whole = msgspec.structs.replace(
@@ -295,7 +290,7 @@ def _refusals(work: Workspace, plan: Plan) -> tuple[str, ...]:
 
 def _build_steps(work: Workspace, request: Request, follow: Follow | None) -> Plan:
     inventory, known = work.inventory, work.known(request.no)
-    systems = select_systems(inventory, flat(request.patterns))
+    systems = select_systems(inventory, request.patterns)
     new = [name for name in systems if not known.get(name)]
     if request.options.realise:
         check_platforms(inventory, new)

@@ -14,7 +14,7 @@ from nixhive_nb.hosts.generations import diffs_of, generations_of
 from nixhive_nb.hosts.powers import seen_by
 from nixhive_nb.plan.options import steps_left_out
 from nixhive_nb.plan.survey import plan_checks
-from nixhive_nb.planning import Asked, Request, flat, plan_of, prove, survey, targets_of, way_of
+from nixhive_nb.planning import Asked, Request, plan_of, prove, survey, targets_of, way_of
 from nixhive_nb.run import history as noted
 from nixhive_nb.run.everywhere import RunInterrupted, run_everywhere
 from nixhive_nb.run.found import checks_of
@@ -44,7 +44,7 @@ def instances(work: Workspace, patterns: Sequence[Pattern]) -> pd.DataFrame:
 
 def systems(work: Workspace, patterns: Sequence[Pattern]) -> pd.DataFrame:
     """Return the systems that patterns name, with their last results."""
-    return frames.systems_frame(work.inventory, select_systems(work.inventory, flat(patterns)), work.remembered())
+    return frames.systems_frame(work.inventory, select_systems(work.inventory, patterns), work.remembered())
 
 
 def document(work: Workspace, report: Report | None, *, remembered: bool) -> dict[str, Any]:

@@ -154,15 +154,15 @@ class _Selection:
         return self._members[name]
 
 
-def select_systems(inventory: Inventory, patterns: Sequence[str] = ()) -> tuple[str, ...]:
+def select_systems(inventory: Inventory, patterns: Sequence[Pattern] = ()) -> tuple[str, ...]:
     """Return the names of the systems that match a pattern, each where it was first hit. No pattern: all.
 
-    Raises `TargetError` for a malformed pattern, and for one that hits nothing.
+    One that is an empty list names none. Raises `TargetError` for a malformed pattern, and for one that hits nothing.
     """
     if not patterns:
         return tuple(sorted(inventory.systems, key=natural))
     selected: dict[str, None] = {}
-    for pattern in patterns:
+    for pattern in chain.from_iterable(map(words_of, patterns)):
         if algebra.is_expression(pattern):
             raise TargetError(
                 f"'{pattern}' would name instances, and systems are wanted here; write patterns for them."

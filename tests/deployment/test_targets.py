@@ -179,6 +179,13 @@ def test_what_is_no_text_is_told(pattern, said):
         select_instances(EXAMPLE, [pattern])
 
 
+def test_an_empty_list_names_nobody_and_is_not_taken_for_no_pattern():
+    assert select_instances(EXAMPLE, [[]]).instances == ()
+    assert select_systems(EXAMPLE, [[]]) == ()
+    assert select_systems(EXAMPLE, [["www"], "portico"]) == ("www", "portico")
+    assert len(select_systems(EXAMPLE)) > 2
+
+
 def test_a_person_counts_hosts():
     """www-2 stands before www-10, in what a pattern names and in systems."""
     names = [f"www-{number}" for number in (1, 2, 9, 10, 11, 20)]
