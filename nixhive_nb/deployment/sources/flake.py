@@ -8,6 +8,7 @@ evaluated for it. Without it each configuration is an instance that is reached b
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -55,15 +56,14 @@ class FlakeSource(OfFlake):
             shape, _ = flakes.evaluated(self.place, output, flakes.expression("flake_shape"), self._how)
         except flakes.OutputMissing:
             if self.place.attribute:
-                raise DeploymentError(f"The flake {name} has no output {output}.") from None
+                raise DeploymentError(f"The flake {name} has no output {output}.{self._as_a_pattern(name)}") from None
             _log.debug("%s has no output %s", name, output)
             return self._other(name)
         if shape != "flake":
             if self._how.format is None and self.place.attribute and shape:
                 raise Foreign(shape)
-            raise DeploymentError(
-                f"The output {output} of {name} is no inventory: it has no `instances`. See docs/howto/flakes.md."
-            )
+            advice = self._as_a_pattern(name) or " See docs/howto/flakes.md."
+            raise DeploymentError(f"The output {output} of {name} is no inventory: it has no `instances`.{advice}")
         names = self._configurations(name)
         function = flakes.expression(
             "flake_data",
@@ -76,6 +76,20 @@ class FlakeSource(OfFlake):
         flakes.find_places(answer, self.place)
         inventory = read_inventory(msgspec.convert(answer, type=Evaluated), name, self.directory or self.path)
         return Read(inventory=msgspec.structs.replace(without_paths(inventory), format=self.format), said=said)
+
+    def _as_a_pattern(self, name: str) -> str:
+        """Return what to type where a configuration was named as `nixos-rebuild --flake` has it; empty for others."""
+        wanted = self.place.attribute.removeprefix(f"{CONFIGURATIONS}.").strip('"')
+        try:
+            if not wanted or wanted not in self._configurations(name):
+                return ""
+        except DeploymentError as error:
+            _log.debug("the configurations of %s: %s", name, error)
+            return ""
+        flake = name.partition("#")[0] or "."
+        return (
+            f" {wanted} is one of its {CONFIGURATIONS}, which are named as patterns: -c {shlex.quote(flake)} … {wanted}"
+        )
 
     def _other(self, name: str) -> Read:
         """Read a flake without our data: as what else it has, or by the names of its configurations alone."""

@@ -232,6 +232,16 @@ def test_an_output_of_another_shape_is_told_by_its_name(tmp_path, outputs, said)
     assert told.startswith(said.format(place=tmp_path)), told
 
 
+@pytest.mark.parametrize("output", ["www", "nixosConfigurations.www"])
+def test_a_configuration_that_is_named_as_nixos_rebuild_has_it_is_told_what_to_type(tmp_path, monkeypatch, output):
+    flake(tmp_path, FLEET)
+    monkeypatch.chdir(tmp_path)
+    assert refusal(f".#{output}").endswith(
+        "www is one of its nixosConfigurations, which are named as patterns: -c . … www"
+    )
+    assert refusal(".#wwww") == "The flake .#wwww has no output wwww."
+
+
 def test_an_instance_of_no_configuration_is_told(tmp_path):
     flake(tmp_path, f"{NEVER}\nnixhive.instances.db = {{ }};")
     assert "`system` of instance db is 'db', and no system has that name" in refusal(tmp_path)
