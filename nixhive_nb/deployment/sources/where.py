@@ -53,6 +53,7 @@ class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
             return cls(reference=reference, attribute=attribute)
         scheme, path, said = found.groups() if found else (None, reference, None)
         top = Path(os.path.abspath(Path(unquote(path) if scheme else path).expanduser()))  # noqa: PTH100 - without `..`
+        top = top.parent if top.name == FLAKE and top.is_file() else top
         words = dict(parse_qsl(said or ""))
         folder = top / words.get("dir", "")
         is_plain = not scheme and words.keys() <= {"dir"}

@@ -46,6 +46,8 @@ def test_a_flake_on_this_machine_is_known_by_its_folder(tmp_path, monkeypatch):
         ".#prod": str(tmp_path),
         "#prod": str(tmp_path),
         f"{tmp_path}#prod": str(tmp_path),
+        "./flake.nix#prod": str(tmp_path),
+        f"{tmp_path}/flake.nix#prod": str(tmp_path),
         f"path:{tmp_path}#prod": f"path:{tmp_path}",
         f"git+file://{tmp_path}#prod": f"git+file://{tmp_path}",
     }.items():
