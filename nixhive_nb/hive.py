@@ -70,6 +70,11 @@ def _on_one_reading(method: Callable[Concatenate[Hive, P], T]) -> Callable[Conca
     return call
 
 
+def _check_limits(limits: object) -> None:
+    if not isinstance(limits, Limits | None):
+        raise OptionError(f"limits is {limits!r}, and no Limits: write limits=Limits(parallel=…).")
+
+
 def _cluster_at(on: object, tls: str | None) -> Cluster:
     from nixhive_nb.workers.cluster import cluster_at  # noqa: PLC0415 - few commands need it
 
@@ -118,6 +123,7 @@ class Hive:
         refused = log_as_environment_says()
         if refused:
             warnings.warn(refused, stacklevel=2)
+        _check_limits(limits)
         how = Evaluation.of(format=format, impure=impure, override_inputs=override_inputs, options=options)
         places = places_of(deployment_path(path), state, state_dir)
         own = unwatched(places)
@@ -155,6 +161,7 @@ class Hive:
         cert.pem and key.pem. A password cannot be given then: it would pass the scheduler. Raises `OptionError`,
         `MissingProgram` without the extra `nixhive_nb[dask]`, and `ConnectionFailed`.
         """
+        _check_limits(limits)
         work = self._work
         if tls is not None and not (on or (on is None and work.cluster)):
             raise OptionError(

@@ -160,6 +160,8 @@ def test_one_system_that_does_not_build_fails_with_its_builders_last_lines(folde
         (lambda hive: hive.push("*", no=["realise"]), OptionError, "goes with build alone"),
         (lambda hive: hive.push("*", canary=1), OptionError, "canary: push does not take it; it is for deploy"),
         (lambda hive: hive.plan("rollback", type="boot"), OptionError, "type: rollback does not take it"),
+        (lambda hive: hive.run("*", "true", timeout="x"), OptionError, "--timeout x: it must be more than 0 seconds"),
+        (lambda hive: hive.using(limits={"parallel": 3}), OptionError, r"limits is \{'parallel': 3\}, and no Limits"),
         (lambda hive: hive.plan("deplyo", "*"), OptionError, "There is no plan of 'deplyo': .* Near: deploy"),
         (lambda hive: hive.plan("www", canary=1), OptionError, "There is no plan of 'www': the first word is one of"),
         (lambda hive: hive.rollback("*", to="x"), OptionError, "to='x' is not the number of a generation"),

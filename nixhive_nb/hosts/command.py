@@ -11,6 +11,7 @@ import functools
 import re
 import secrets
 import shlex
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,6 @@ from nixhive_nb.nix import commands
 from nixhive_nb.ssh.bound import END_SESSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from nixhive_nb.hosts.password import Password
     from nixhive_nb.hosts.privilege import Elevation
     from nixhive_nb.ssh.link import RemoteResult
@@ -140,6 +139,12 @@ def errand_of(
     if bool(command) == bool(script):
         raise OptionError("Give a command or a script to run, and not both.")
     variables = variables or {}
+    if not isinstance(stdin, str | bytes | None):
+        raise OptionError(f"The input is not text and no bytes, but {type(stdin).__name__}.")
+    if not isinstance(shell, Sequence):
+        raise OptionError(f"The shell is not text and no list of words, but {type(shell).__name__}.")
+    if not isinstance(variables, Mapping):
+        raise OptionError(f"The variables are no dict of names and values, but {type(variables).__name__}.")
     data = _encoded(stdin) if isinstance(stdin, str) else stdin or b""
     for name in variables:
         check_name(name)

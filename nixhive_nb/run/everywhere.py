@@ -154,8 +154,8 @@ def run_everywhere(
     `_HOSTS_IN_MEMORY` times as much. `elevate` has how root is become, for instances where that is not by sudo,
     and `passwords` what sudo is told where it asks for one. Those that are `powerless` are asked nothing: why, is told.
     """
-    if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise OptionError(f"--timeout {timeout:g}: it must be more than 0 seconds, and no more than can be waited for.")
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= threading.TIMEOUT_MAX):
+        raise OptionError(f"--timeout {timeout}: it must be more than 0 seconds, and no more than can be waited for.")
     heard = _Guarded(listener or Listener(), warn)
     heard.hosts(names, errand.what)
     kept = OutputLogs(logs or spill, log=log, all_long=logs is not None)

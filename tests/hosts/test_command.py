@@ -224,6 +224,9 @@ def test_what_cannot_be_the_name_of_a_variable(name):
         ({"command": "cat", "stdin": "\ud83d"}, "not valid Unicode"),
         ({"command": "true", "variables": {"port": 22}}, "not text"),
         ({"command": ["ls", "-l"]}, "not text"),
+        ({"command": "true", "stdin": ["x"]}, "The input is not text and no bytes, but list"),
+        ({"command": "true", "shell": 5}, "The shell is not text and no list of words, but int"),
+        ({"command": "true", "variables": ["A"]}, "The variables are no dict of names and values, but list"),
     ],
 )
 def test_what_no_shell_can_hold(what, said):
