@@ -32,13 +32,12 @@ _log = logging.getLogger(__name__)
 
 DATA = "nixhive"
 CONFIGURATIONS = "nixosConfigurations"
-OTHERS: tuple[tuple[str, str, Format], ...] = (
-    ("colmenaHive", "_: true", "colmena"),
-    ("colmena", "_: true", "colmena"),
-    ("deploy", "value: builtins.isAttrs value && value ? nodes", "deploy-rs"),
+OTHERS: tuple[tuple[str, Format], ...] = (
+    ("colmenaHive", "colmena"),
+    ("colmena", "colmena"),
+    ("deploy.nodes", "deploy-rs"),
 )
-"""Outputs in other formats, in the order in which they are looked for, and what tells (a function of Nix)."""
-_KNOWN = (DATA, "colmenaHive", "colmena", "deploy.nodes", CONFIGURATIONS)
+"""Outputs in other formats, in the order in which they are looked for."""
 
 
 class FlakeSource(OfFlake):
@@ -94,14 +93,13 @@ class FlakeSource(OfFlake):
     def _other(self, name: str) -> Read:
         """Read a flake without our data: as what else it has, or by the names of its configurations alone."""
         if self._how.format is None:
-            for output, has, format_ in OTHERS:
+            for output, format_ in OTHERS:
                 try:
-                    is_one, _ = flakes.evaluated(self.place, output, has, self._how)
+                    flakes.evaluated(self.place, output, "_: true", self._how)
                 except flakes.OutputMissing:
                     _log.debug("%s has no output %s", name, output)
                     continue
-                if is_one:
-                    raise Foreign(format_)
+                raise Foreign(format_)
         return self._by_name(name)
 
     def _by_name(self, name: str) -> Read:
@@ -139,7 +137,7 @@ class FlakeSource(OfFlake):
             function = f"value: if builtins.isAttrs value then builtins.attrNames value else {kind_of} value"
             found, _ = flakes.evaluated(self.place, CONFIGURATIONS, function, self._how)
         except flakes.OutputMissing:
-            known = ", ".join(_KNOWN)
+            known = ", ".join([DATA, *(output for output, _ in OTHERS), CONFIGURATIONS])
             raise DeploymentError(f"The flake {name} has no fleet: none of its outputs is {known}.") from None
         if isinstance(found, str):
             raise DeploymentError(f"`{CONFIGURATIONS}` of the flake {name} is {found}, not an attribute set.")

@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 
 _LOCK = "flake.lock"
 _NIX = ("nix", "--extra-experimental-features", "nix-command flakes")
-_MISSING = re.compile(r"error: flake '.*' does not provide attribute ")
+_MISSING = re.compile(r"error: (?:flake '.*' does not provide attribute |'.*' is not an attribute set)")
+"""What Nix says of an output that is not there, or below one that is no set."""
 _IN_STORE = re.compile(r"(?P<tree>/nix/store/[0-9a-z]{32}-[^/\s']+)/(?P<file>[^\s':\"`,]+)")
 _NOT_THERE = re.compile(r"'(/[^']+)'(?:: No such file| does not exist)|Path '([^']+)' .*not tracked by Git")
 _NO_URL = re.compile(r"'.*' is not a valid URL")

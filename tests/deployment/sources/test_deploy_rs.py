@@ -163,7 +163,9 @@ def test_what_is_of_another_type_is_told_and_no_default_is_taken_for_it(tmp_path
 
 
 def test_an_output_that_is_only_called_deploy_is_none_of_deploy_rs(tmp_path):
-    flake(tmp_path, 'deploy = "a script"; nixosConfigurations.www = throw "evaluated";')
+    script = 'derivation { name = "d"; system = "x86_64-linux"; builder = "/bin/sh"; }'
+    others = f'deploy = "a script"; packages.x86_64-linux.deploy = {script};'
+    flake(tmp_path, f'{others} nixosConfigurations.www = throw "evaluated";')
     assert load(tmp_path).inventory.format == "flake"
 
 
