@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Pattern = str | Iterable[str]
 """A pattern, or several that make one wave together: also a DataFrame whose index or a column is called `instance`."""
-_NAMES = "instance"
+_INSTANCE = "instance"
 _LONGEST = 80  # letters of a value in a message
 
 
@@ -78,7 +78,11 @@ def words_of(pattern: Pattern) -> tuple[str, ...]:
     """Return the patterns that make one wave. Raises `TargetError` for what is no text, and for what holds another."""
     if isinstance(pattern, str):
         return (pattern,)
-    given = _names_in(pattern)
+    given: object = pattern
+    if hasattr(pattern, "columns") and hasattr(pattern, "index"):
+        given = names_in_frame(pattern)
+        if given is None:
+            raise TargetError(f"The DataFrame names nobody: neither its index nor a column is called `{_INSTANCE}`.")
     if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
         raise TargetError(f"{_shown(given)} is no pattern: write a text, or several in a list.")
     words = tuple(given)
@@ -88,16 +92,14 @@ def words_of(pattern: Pattern) -> tuple[str, ...]:
     return words
 
 
-def _names_in(pattern: object) -> object:
-    """Return the instances that a DataFrame is about; what is none as it is. Its own items are names of columns."""
-    columns, index = getattr(pattern, "columns", None), getattr(pattern, "index", None)
-    if columns is None or index is None:
-        return pattern
-    if _NAMES in columns:
-        return pattern[_NAMES]  # type: ignore[index]
-    if index.name == _NAMES:
-        return index
-    raise TargetError(f"The DataFrame names no instances: neither its index nor a column is called `{_NAMES}`.")
+def names_in_frame(frame: Any) -> Any | None:  # noqa: ANN401 - this room has no pandas
+    """Return the column or index of a DataFrame that has names of instances or systems; None for one without.
+
+    Its own items are names of columns, which may be tags as well.
+    """
+    if frame.index.name in (_INSTANCE, "system"):
+        return frame.index
+    return frame[_INSTANCE] if _INSTANCE in frame.columns else None
 
 
 def _shown(value: object) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from IPython.core.error import UsageError
 
+from nixhive_nb.deployment.targets import names_in_frame
 from nixhive_nb.notebook.picker import Picker
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ def _values(piece: Piece, value: Any, *, several: bool) -> tuple[str, ...]:  # n
 
 
 def _several(value: object) -> list[Any] | None:
-    """Return the values of what has an order; of a table that is its index, of a picker what is picked."""
+    """Return the values of what has an order; of a table its instances, or its index; of a picker what is picked."""
     if isinstance(value, Picker):
         return list(value.take())
     if isinstance(value, pd.DataFrame):
-        value = value.index
+        named = names_in_frame(value)
+        value = value.index if named is None else named
     if isinstance(value, (pd.Series, pd.Index)) or (isinstance(value, np.ndarray) and value.ndim == 1):
         return list(value.tolist())
     return list(value) if isinstance(value, (list, tuple, type({}.keys()))) else None

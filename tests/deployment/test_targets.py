@@ -158,7 +158,9 @@ def test_a_frame_is_the_instances_that_it_is_about():
         assert select_instances(EXAMPLE, [frame]).instances == ("www-2", "portico")
     assert select_instances(EXAMPLE, [by_index.index]).instances == ("www-2", "portico")
     assert select_instances(EXAMPLE, [by_index.iloc[:0]]).instances == ()
-    with pytest.raises(TargetError, match="neither its index nor a column is called `instance`"):
+    systems = pd.DataFrame(index=pd.Index(["www"], name="system"))
+    assert select_systems(EXAMPLE, [systems]) == ("www",)
+    with pytest.raises(TargetError, match="names nobody: neither its index nor a column is called `instance`"):
         select_instances(EXAMPLE, [pd.DataFrame({"www": [1]})])
 
 
