@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from nixhive_nb.deployment.stores import shown_store
+from nixhive_nb.deployment.ways import expanded
 from nixhive_nb.plan.closure import Change
 from nixhive_nb.plan.events import Outcome
 from nixhive_nb.plan.status import STANDINGS, standings
@@ -416,7 +417,7 @@ def _instance_row(instance: Instance, wave: int) -> dict[str, Any]:
         "store": shown_store(instance.store),
         "tags": instance.tags,
         "wave": wave,
-        "address": options.get("hostname", instance.name),
+        "address": expanded(options.get("hostname", instance.name), instance.name),
         "jump": ",".join(instance.hops),
     }
 

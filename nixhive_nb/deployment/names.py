@@ -91,6 +91,10 @@ def port_problem(port: str) -> str:
     return "" if good else f"the port {_shown(port)} is not a number from 1 to {_LAST_PORT}"
 
 
+_SIGNS = re.compile(r"(?:[^%]|%[%h])*")
+"""What ssh takes: `%h` is the name of the host, `%%` a percent sign; see `Hostname` in ssh_config(5)."""
+
+
 def hostname_problem(value: str) -> str:
     """Return why `ssh.Hostname` cannot have a value; empty for a good one. ssh's %-words may stand in it."""
     if value.startswith("["):
@@ -103,7 +107,8 @@ def hostname_problem(value: str) -> str:
         return "write a name or an address"
     if value.count(":") == 1:
         return "a port goes into `ssh.Port`"
-    return ""
+    wrong = "ssh reads % as the beginning of a word of its own: write %% for one, as in fe80::1%%eth0"
+    return "" if _SIGNS.fullmatch(value) else wrong
 
 
 def store_problem(url: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SSH_OPTION = re.compile(r"(?!(?:host|match)$)[a-z0-9]+", re.IGNORECASE)
-_PLAIN_HOSTNAME = re.compile(r"[A-Za-z0-9_.+~=%][A-Za-z0-9_.+~=%-]*", re.ASCII)
+_PLAIN_HOSTNAME = re.compile(r"[A-Za-z0-9_.+~=][A-Za-z0-9_.+~=-]*", re.ASCII)
 _USUAL_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [^\x00-\x1f\x7f]*)?")
 """A key line of the usual type, whose length is known: it begins with its type in base64."""
 _KEY_LINE = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?: [^\x00-\x1f\x7f]*)?")

@@ -20,6 +20,7 @@ SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
 _log = logging.getLogger(__name__)
 
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:@/\[\]]+)(?::(?P<port>[^:/]+))?/?")
+_SIGN = re.compile("%([%hn])")
 _SSH_PORT = "22"
 _LONGEST_WAY = 32
 """More jumps than that are a mistake."""
@@ -114,9 +115,19 @@ def own_address(name: str, options: SshOptions) -> tuple[str, str, str, str]:
     return address_of(name, first_values(options))
 
 
+def hostname_of(address: str) -> str:
+    """Return the value of `Hostname` for an address: a percent sign, as of a zone of IPv6, is written twice there."""
+    return address.replace("%", "%%")
+
+
+def expanded(hostname: str, name: str) -> str:
+    """Return the address that a value of `Hostname` is for the host of a name."""
+    return _SIGN.sub(lambda sign: "%" if sign[1] == "%" else name, hostname)
+
+
 def address_of(name: str, said: Mapping[str, str]) -> tuple[str, str, str, str]:
     """Return the same by the values that ssh takes; see `first_values`."""
-    hostname = (said.get("hostname") or name).replace("%h", name).replace("%n", name)
+    hostname = expanded(said.get("hostname") or name, name)
     jump = said.get("proxyjump", "")
     return (
         hostname.lower().rstrip("."),

@@ -159,6 +159,9 @@ def test_an_alias_for_the_keys_of_another_instance_is_refused(tmp_path: Path) ->
         ("Hostname", "[::1]", "without brackets"),
         ("Hostname", "bücher.example", "xn--"),
         ("Hostname", "a b", "write a name or an address"),
+        ("Hostname", "fe80::1%eth0", "write %% for one"),
+        ("Hostname", "web%", "write %% for one"),
+        ("Hostname", "web-%n", "write %% for one"),
         ("Hostname", "", "it is empty"),
         ("Port", "ssh", "not a number from 1 to 65535"),
         ("Port", "70000", "not a number from 1 to 65535"),
@@ -180,7 +183,8 @@ def test_a_way_that_cannot_be_is_refused_with_its_place(tmp_path: Path, option: 
     ("option", "value"),
     [
         ("Hostname", "%h.example.org"),
-        ("Hostname", "fe80::1%eth0"),
+        ("Hostname", "fe80::1%%eth0"),
+        ("Hostname", "100%%%h"),
         ("Hostname", "localhost"),
         ("Port", "22"),
         ("ProxyJump", "none"),
@@ -191,6 +195,10 @@ def test_a_way_that_cannot_be_is_refused_with_its_place(tmp_path: Path, option: 
 )
 def test_a_way_that_ssh_can_read_is_taken(tmp_path: Path, option: str, value: str) -> None:
     warnings(tmp_path, host("web", f'ssh.{option} = "{value}";'))
+    said = subprocess.run(
+        ["ssh", "-F", "none", "-G", "-o", f"{option}={value}", "web"], check=False, capture_output=True
+    )
+    assert said.returncode == 0, said.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.shapes import of_type
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.deployment.values import CONTROL, breaks_line, ssh_problem
+from nixhive_nb.deployment.ways import hostname_of
 from nixhive_nb.deployment.whole import look_at_whole
 from nixhive_nb.errors import DeploymentError
 from nixhive_nb.util.redaction import redact
@@ -218,12 +219,12 @@ class _HiveReader:
 
 def _problems(name: str, node: NodeData) -> Iterator[str]:
     """Yield what is wrong with the address of a node and its tags."""
-    target = node.target_host or ""
+    target = hostname_of(node.target_host or "")
     wrong = name_problem(name)
     if wrong:
         yield f"an instance cannot be named so: {wrong}"
     elif wrong := address_problem(name) if target == name else hostname_problem(target):
-        yield f"`deployment.targetHost` is {target!r}: {wrong}"
+        yield f"`deployment.targetHost` is {node.target_host!r}: {wrong}"
     if node.target_port is not None and (wrong := port_problem(str(node.target_port))):
         yield f"`deployment.targetPort`: {wrong}"
     user = node.target_user or ""
@@ -235,7 +236,7 @@ def _problems(name: str, node: NodeData) -> Iterator[str]:
 def _ssh(name: str, node: NodeData, options: SshOptions) -> SshOptions:
     """Return the options of an instance. Words for ssh go before where the node says it is, as on a command line."""
     own = {
-        "Hostname": None if node.target_host == name else node.target_host,
+        "Hostname": None if node.target_host in (name, None) else hostname_of(node.target_host),
         "Port": None if node.target_port is None else str(node.target_port),
         "User": node.target_user,
     }

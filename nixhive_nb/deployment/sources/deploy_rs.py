@@ -20,6 +20,7 @@ from nixhive_nb.deployment.sources.kinds import OfFlake
 from nixhive_nb.deployment.sources.shapes import each_of_type
 from nixhive_nb.deployment.sources.source import Evaluation, Read
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
+from nixhive_nb.deployment.ways import hostname_of
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class _DeployReader:
         return {**found, "sshOpts": words}
 
     def _ssh(self, name: str, hostname: str, said: Mapping[str, Any]) -> SshOptions:
-        wrong = hostname_problem(hostname)
+        wrong = hostname_problem(hostname_of(hostname))
         if wrong:
             self.problems.append(f"node {name}: `hostname` is {hostname!r}: {wrong}.")
         self.heeding.honoured("hostname", name)
@@ -208,7 +209,7 @@ class _DeployReader:
         if said["sshOpts"]:
             self.heeding.honoured("sshOpts", name, "as options of its Host block")
         # deploy-rs logs in as USER@HOST, the local user by default, whatever the configuration of ssh says.
-        first = {"Hostname": (hostname,), "User": (str(said.get("sshUser") or getpass.getuser()),)}
+        first = {"Hostname": (hostname_of(hostname),), "User": (str(said.get("sshUser") or getpass.getuser()),)}
         return tuple(sorted((first | {key: value for key, value in options.items() if key not in first}).items()))
 
     def _elevate(self, name: str, said: Mapping[str, Any]) -> tuple[str, ...]:

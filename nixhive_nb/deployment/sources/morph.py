@@ -22,6 +22,7 @@ from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.kinds import OfFile
 from nixhive_nb.deployment.sources.shapes import each_of_type, of_type
 from nixhive_nb.deployment.sources.source import Read, said_lines
+from nixhive_nb.deployment.ways import hostname_of
 from nixhive_nb.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -175,11 +176,11 @@ class _NetworkReader:
         return Instance(name=name, system=name, tags=machine.tags, ssh=self._ssh(name, machine), checks=checks)
 
     def _ssh(self, name: str, machine: Machine) -> SshOptions:
-        wrong = hostname_problem(machine.target_host)
+        wrong = hostname_problem(hostname_of(machine.target_host))
         if wrong:
             self.problems.append(f"machine {name}: `deployment.targetHost` is {machine.target_host!r}: {wrong}.")
         user = machine.target_user or self.user
-        said = {"Hostname": machine.target_host, "Port": machine.target_port or "", "User": user}
+        said = {"Hostname": hostname_of(machine.target_host), "Port": machine.target_port or "", "User": user}
         return tuple((keyword, (str(value),)) for keyword, value in said.items() if value)
 
     def _checks(self, name: str, machine: Machine) -> Iterator[Check]:

@@ -52,13 +52,16 @@ def test_what_a_node_says_of_its_deployment_is_read(tmp_path):
           };
           db.deployment.targetUser = null;
           lap.deployment.targetHost = null;
+          zone.deployment.targetHost = "fe80::1%eth0";
         }""",
     )
+    # A word of ssh's command line is what it says; in its configuration a percent sign is written twice.
+    assert dict(found.instances["zone"].ssh)["Hostname"] == ("fe80::1%%eth0",)
     www, db = found.instances["www"], found.instances["db"]
     assert (found.format, list(found.systems), list(found.instances)) == (
         "colmena",
-        ["db", "lap", "www"],
-        ["db", "www"],
+        ["db", "lap", "www", "zone"],
+        ["db", "www", "zone"],
     )
     assert (www.system, www.tags, db.ssh, db.tags) == ("www", ("all", "web"), (), ("all",))
     assert www.ssh == (

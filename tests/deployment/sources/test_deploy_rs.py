@@ -55,6 +55,11 @@ def test_a_node_is_a_system_and_an_instance_and_no_configuration_is_evaluated(tm
     assert found.instances["www"].ssh == (("Hostname", ("192.0.2.1",)), ("User", (getpass.getuser(),)))
 
 
+def test_a_percent_sign_of_an_address_is_one(tmp_path):
+    found = read(tmp_path, f'nodes.www = {{ hostname = "fe80::1%eth0"; profiles.system = {{ {NEVER} }}; }};')
+    assert dict(found.instances["www"].ssh)["Hostname"] == ("fe80::1%%eth0",)
+
+
 def test_the_nearest_setting_counts_and_words_for_ssh_are_joined(tmp_path):
     found = read(
         tmp_path,

@@ -59,6 +59,11 @@ def test_a_machine_is_a_system_and_an_instance_that_is_reached_by_its_name_unles
     assert found.instances["www"].tags == ("web",)
 
 
+def test_a_percent_sign_of_an_address_is_one(tmp_path):
+    found = read(tmp_path, 'www.deployment.targetHost = "fe80::1%eth0";')
+    assert dict(found.instances["www"].ssh)["Hostname"] == ("fe80::1%%eth0",)
+
+
 def test_a_login_that_no_machine_names_is_that_of_the_variable_of_morph(tmp_path, monkeypatch):
     monkeypatch.setenv("SSH_USER", "deployer")
     found = read(tmp_path, FLEET)
