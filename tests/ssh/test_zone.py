@@ -1,4 +1,4 @@
-"""An address of the link alone, which only its zone makes one: in ssh's configuration its percent sign is written twice."""
+"""An address of the link alone, which has a zone: in ssh's configuration its percent sign is written twice."""
 
 from __future__ import annotations
 
