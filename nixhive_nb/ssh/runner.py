@@ -62,7 +62,8 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
             _acknowledge(transport)
         while not channel.exit_status_ready():
             yield asked.ears
-        with transport.later():  # the host has closed it, or is about to
+        # How it ended is known. The host has closed it, or is about to.
+        with swallowed(_log, "closing a session", *ENDED), transport.later():
             channel.close()
         return int(channel.exit_status)
     finally:

@@ -20,6 +20,8 @@ _LOCAL = re.compile(r"(path:|git\+file:(?://)?)?((?:/|\./|\.\./|~/|\.{1,2}(?=\?|
 """A reference to what is on this machine: how it is read, its path, what is said of it."""
 _SAID = re.compile(r"\?\w+=")
 _OF_A_COMMIT = ("ref", "rev")
+_PLAIN = "/+@~=,:;!$&'()*"
+"""What stands in the path of a reference as it is. Nix 2.8 does not read it where it is written otherwise."""
 
 
 class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +83,7 @@ class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
 
 def _absolute(scheme: str | None, folder: Path, said: str | None) -> str:
     real = os.path.realpath(folder)
-    return f"{scheme}{quote(real)}{f'?{said}' if said else ''}" if scheme else f"{real}?{said}"
+    return f"{scheme}{quote(real, safe=_PLAIN)}{f'?{said}' if said else ''}" if scheme else f"{real}?{said}"
 
 
 def _as_nix_reads(directory: Path) -> Path:
@@ -90,7 +92,7 @@ def _as_nix_reads(directory: Path) -> Path:
     Of a `flake.nix` that is such a link, that where it leads, as `nixos-rebuild` does.
     """
     real = directory.resolve()
-    root = next((one for one in (real, *real.parents) if (one / ".git").exists()), real)
+    root = next((one for one in (real, *real.parents) if os.path.exists(one / ".git")), real)  # noqa: PTH110 - as below
     target = (real / FLAKE).resolve()
     return real if target.is_relative_to(root) or target.name != FLAKE else target.parent
 
@@ -99,7 +101,7 @@ def deployment_above(folder: Path) -> str:
     """Return what to type for the deployment in a folder above this one; empty for none."""
     for one in folder.parents:
         for name in (DEFAULT_CONFIG, FLAKE):
-            if (one / name).is_file():
+            if os.path.isfile(one / name):  # noqa: PTH113 - pathlib fails where a folder may not be looked into
                 return f"There is a {name} above, in {one}: -c {shlex.quote(os.path.relpath(one))}"
     return ""
 

@@ -107,6 +107,8 @@ def test_signs_of_a_url_in_a_path_are_written_as_one_has_them(tmp_path):
     (folder / "flake.nix").touch()
     assert FlakePlace.of(f"{folder}#prod").reference == str(folder)
     assert FlakePlace.of(f"path:{tmp_path}/my%20fleet").reference == f"path:{tmp_path}/my%20fleet"
+    folder.rename(tmp_path / "a+b@c=d")
+    assert FlakePlace.of(f"path:{tmp_path}/a+b@c=d").reference == f"path:{tmp_path}/a+b@c=d"
 
 
 def test_of_a_folder_below_one_with_a_deployment_it_is_said_what_to_type(tmp_path, monkeypatch):
