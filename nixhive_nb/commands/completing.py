@@ -21,6 +21,7 @@ import msgspec
 
 from nixhive_nb.deployment.expressions import KNOWN_GROUPS, is_expression
 from nixhive_nb.plan.options import STEPS
+from nixhive_nb.plan.plan import PLANNED
 from nixhive_nb.run.journal import RUNS
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import click
 
     from nixhive_nb.commands.names import Names
-    from nixhive_nb.plan.plan import Verb
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +38,6 @@ Wanted = Literal[
     "target", "system", "instance", "instance:", "verb", "command", "step", "run", "plan", "file", "folder", "nix file",
 ]  # fmt: skip
 """What a word can be. `instance:` is one that a path on it follows, as of scp."""
-PLANNED: tuple[Verb, ...] = ("deploy", "push", "build", "rollback", "reboot")
-"""What can be planned."""
 _MOST_FILES = 5000
 _ABOUT = 60
 _BY_NAME: dict[str, tuple[Wanted, ...]] = {

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixhive_nb.commands.changing import carry_out, tell_who_carries
-from nixhive_nb.commands.completing import PLANNED
 from nixhive_nb.commands.consent import ask_leave, check_agreed
 from nixhive_nb.commands.options import (
     Value,
@@ -30,6 +29,7 @@ from nixhive_nb.commands.options import (
 from nixhive_nb.commands.plan_file import read_plan, write_plan
 from nixhive_nb.commands.session import Begun, Ended, Planned, place_of
 from nixhive_nb.plan.option_kinds import WholeNumber
+from nixhive_nb.plan.plan import PLANNED
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb

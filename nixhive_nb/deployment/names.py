@@ -26,6 +26,8 @@ _IPV6 = re.compile(r"\[[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?\]", re.ASCII)
 _LAST_PORT = 65535
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_.:+~=%-]+", re.ASCII)
+_SIGNS = re.compile(r"(?:[^%]|%[%h])*")
+"""What ssh takes of a `Hostname`: `%h` is the name of the host, `%%` a percent sign; see ssh_config(5)."""
 
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}", re.ASCII | re.IGNORECASE)
 _QUAD = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})", re.ASCII)
@@ -89,10 +91,6 @@ def port_problem(port: str) -> str:
     """Return why a text is no port; empty for a good one."""
     good = re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) and 0 < int(port) <= _LAST_PORT
     return "" if good else f"the port {_shown(port)} is not a number from 1 to {_LAST_PORT}"
-
-
-_SIGNS = re.compile(r"(?:[^%]|%[%h])*")
-"""What ssh takes: `%h` is the name of the host, `%%` a percent sign; see `Hostname` in ssh_config(5)."""
 
 
 def hostname_problem(value: str) -> str:

@@ -97,9 +97,9 @@ def names_in_frame(frame: Any) -> Any | None:  # noqa: ANN401 - this room has no
 
     Its own items are names of columns, which may be tags as well.
     """
-    if frame.index.name in (_INSTANCE, "system"):
-        return frame.index
-    return frame[_INSTANCE] if _INSTANCE in frame.columns else None
+    if frame.index.name != _INSTANCE and _INSTANCE in frame.columns:  # its systems would be more hosts than these
+        return frame[_INSTANCE]
+    return frame.index if frame.index.name in (_INSTANCE, "system") else None
 
 
 def _shown(value: object) -> str:

@@ -20,7 +20,7 @@ SshOptions = tuple[tuple[str, tuple[str, ...]], ...]
 _log = logging.getLogger(__name__)
 
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:@/\[\]]+)(?::(?P<port>[^:/]+))?/?")
-_SIGN = re.compile("%([%hn])")
+_SIGN = re.compile("%([%h])")
 _SSH_PORT = "22"
 _LONGEST_WAY = 32
 """More jumps than that are a mistake."""

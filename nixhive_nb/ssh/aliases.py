@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nixhive_nb.deployment.sources.formats import GIVES_SSH_THE_ADDRESS
-from nixhive_nb.deployment.ways import option
+from nixhive_nb.deployment.ways import expanded, hostname_of, option
 from nixhive_nb.errors import HiveError
 from nixhive_nb.ssh.config import default_user_files, include_lines
 from nixhive_nb.ssh.own_files import is_met, read_options
@@ -78,7 +78,7 @@ def _met(inventory: Inventory, files: Sequence[Path]) -> Mapping[str, str]:
     """Return the addresses, by instance, that blocks of the user's files are for, or may be."""
     if inventory.format not in GIVES_SSH_THE_ADDRESS or not files:
         return {}
-    addresses = {name: option(one.ssh, "Hostname") for name, one in inventory.instances.items()}
+    addresses = {name: expanded(option(one.ssh, "Hostname"), name) for name, one in inventory.instances.items()}
     addresses = {name: address for name, address in addresses.items() if address and address != name}
     lines = read_options(files)
     if lines is None or any(line.keyword == "match" and line.value.lower() != "all" for line in lines):
@@ -117,7 +117,12 @@ def _filled(instance: Instance, alias: Mapping[str, Sequence[str]], usual: Mappi
     own = {keyword.lower() for keyword, _ in instance.ssh}
     hostname = more.pop("hostname", ())
     kept = [
-        (keyword, tuple(hostname) if keyword.lower() == "hostname" and hostname else (*values, *_keys(keyword, more)))
+        (
+            keyword,
+            tuple(map(hostname_of, hostname))
+            if keyword.lower() == "hostname" and hostname
+            else (*values, *_keys(keyword, more)),
+        )
         for keyword, values in instance.ssh
     ]
     new = [(keyword, tuple(_quoted(keyword, values))) for keyword, values in more.items() if keyword not in own]

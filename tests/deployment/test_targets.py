@@ -158,6 +158,8 @@ def test_a_frame_is_the_instances_that_it_is_about():
         assert select_instances(EXAMPLE, [frame]).instances == ("www-2", "portico")
     assert select_instances(EXAMPLE, [by_index.index]).instances == ("www-2", "portico")
     assert select_instances(EXAMPLE, [by_index.iloc[:0]]).instances == ()
+    by_system = pd.DataFrame({"instance": ["www-2"]}, index=pd.Index(["www"], name="system"))
+    assert select_instances(EXAMPLE, [by_system]).instances == ("www-2",)
     systems = pd.DataFrame(index=pd.Index(["www"], name="system"))
     assert select_systems(EXAMPLE, [systems]) == ("www",)
     with pytest.raises(TargetError, match="names nobody: neither its index nor a column is called `instance`"):

@@ -1,12 +1,8 @@
 # The nodes of deploy-rs as plain data: no profile's `path`, and so no configuration, is looked at.
-{ kindOf }:
+{ kindOf, settings }:
 deploy:
 let
   set = what: value: if builtins.isAttrs value then value else throw "${what} is ${kindOf value}, not an attribute set.";
-  settings = [
-    "activationTimeout" "autoRollback" "confirmTimeout" "fastConnection" "interactiveSudo" "magicRollback" "remoteBuild"
-    "sshOpts" "sshUser" "sudo" "tempPath" "user"
-  ];
   asked = builtins.listToAttrs (map (name: { inherit name; value = null; }) settings);
   # What is null is not set, as there.
   settingsOf = builtins.intersectAttrs asked;

@@ -17,7 +17,7 @@ from nixhive_nb.deployment.names import hostname_problem, name_problem
 from nixhive_nb.deployment.sources import flakes
 from nixhive_nb.deployment.sources.heeding import Heeding
 from nixhive_nb.deployment.sources.kinds import OfFlake
-from nixhive_nb.deployment.sources.shapes import each_of_type
+from nixhive_nb.deployment.sources.shapes import each_of_type, of_type
 from nixhive_nb.deployment.sources.source import Evaluation, Read
 from nixhive_nb.deployment.sources.ssh_words import ssh_options
 from nixhive_nb.deployment.ways import hostname_of
@@ -95,7 +95,8 @@ class DeployRsSource(OfFlake):
         """Read nodes and settings; no configuration is evaluated. Raises `DeploymentError`."""
         del show_trace
         try:
-            function = flakes.expression("deploy_rs", kindOf=flakes.expression("kind_of"))
+            settings = flakes.nix_names(list(_SETTINGS))
+            function = flakes.expression("deploy_rs", kindOf=flakes.expression("kind_of"), settings=settings)
             answer, said = flakes.evaluated(self.place, self._output, function, self._how)
         except flakes.OutputMissing:
             raise DeploymentError(f"The flake {name} has no output {self._output}.nodes of deploy-rs.") from None
@@ -119,10 +120,10 @@ def _nodes_as_said(answer: Mapping[str, Any]) -> Deploy:
         floors[f"of node {name}"] = node["settings"]
         floors |= {f"of `profiles.{one}` of node {name}": said["settings"] for one, said in node["profiles"].items()}
     each_of_type(floors, _Settings, "settings", problems)
-    each_of_type(answer["nodes"], DeployNode, "node", problems)
+    nodes = each_of_type(answer["nodes"], DeployNode, "node", problems)
     if problems:
         raise DeploymentError("\n".join(problems))
-    return msgspec.convert(answer, type=Deploy)
+    return msgspec.structs.replace(of_type({**answer, "nodes": {}}, Deploy), nodes=nodes)
 
 
 def _instantiating(systems: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ lock file is never written, and a flake's own settings (`nixConfig`) are never t
 from __future__ import annotations
 
 import filecmp
+import functools
 import json
 import logging
 import re
@@ -35,7 +36,7 @@ _MISSING = re.compile(r"error: (?:flake '.*' does not provide attribute |'.*' is
 """What Nix says of an output that is not there, or below one that is no set."""
 _IN_STORE = re.compile(r"(?P<tree>/nix/store/[0-9a-z]{32}-[^/\s']+)/(?P<file>[^\s':\"`,]+)")
 _NOT_THERE = re.compile(r"'(/[^']+)'(?:: No such file| does not exist)|Path '([^']+)' .*not tracked by Git")
-_NO_URL = re.compile(r"'.*' is not a valid URL")
+_NO_URL = re.compile(r"'(.*)' is not a valid URL")
 _UNLISTED = re.compile(r"does not contain a '/?(?:[^']*/)?flake\.nix' file|flake\.nix' .*not tracked by Git")
 
 
@@ -181,15 +182,21 @@ def _is_its_copy(tree: Path, name: str, own: Path) -> bool:
 
 def find_places(answer: Any, place: FlakePlace) -> None:  # noqa: ANN401 - of any depth
     """Have each place (`at`) in what `inventory.nix` gave name a file of the flake where it is, not its copy."""
-    if isinstance(answer, list):
-        for item in answer:
-            find_places(item, place)
-    elif isinstance(answer, dict):
-        for name, value in answer.items():
-            if name == "at" and isinstance(value, list) and value and isinstance(value[0], str):
-                value[0] = with_own_places(value[0], place)
-            else:
-                find_places(value, place)
+    # Thousands of places are in a few files.
+    own = functools.cache(lambda file: with_own_places(file, place))
+
+    def find(answer: Any) -> None:  # noqa: ANN401 - of any depth
+        if isinstance(answer, list):
+            for item in answer:
+                find(item)
+        elif isinstance(answer, dict):
+            for name, value in answer.items():
+                if name == "at" and isinstance(value, list) and value and isinstance(value[0], str):
+                    value[0] = own(value[0])
+                else:
+                    find(value)
+
+    find(answer)
 
 
 def _roots(directory: Path) -> Iterator[Path]:
@@ -205,7 +212,8 @@ def _hints(said: str, place: FlakePlace) -> list[str]:
     """Return what to do where Nix misses a file that Git does not know yet, or does not take the path of the folder."""
     if place.directory is None:
         return []
-    if _NO_URL.search(said) and re.search(r"[^\w./+@~-]", str(place.directory), re.ASCII):
+    wrong = _NO_URL.search(said)
+    if wrong and str(place.directory) in wrong[1]:
         advice = "Rename the folder: letters without accents, digits and . _ - are taken by each."
         return [f"This Nix cannot read a flake in {place.directory}; newer ones can (2.26 was seen to). {advice}"]
     found = _NOT_THERE.search(said)

@@ -127,14 +127,14 @@ class MorphSource(OfFile):
 def _network(answer: Mapping[str, Any]) -> Network:
     """Return what `morph.nix` gives. Raises `DeploymentError` with a line for what is of a wrong type."""
     problems: list[str] = []
-    each_of_type(answer["nodes"], Machine, "machine", problems)
+    nodes = each_of_type(answer["nodes"], Machine, "machine", problems)
     try:
         network = of_type({**answer, "nodes": {}}, Network)
     except ValueError as error:
         problems.append(f"network: {error}.")
     if problems:
         raise DeploymentError("\n".join(problems))
-    return msgspec.structs.replace(network, nodes=of_type(answer["nodes"], dict[str, Machine]))
+    return msgspec.structs.replace(network, nodes=nodes)
 
 
 class _NetworkReader:

@@ -6,12 +6,16 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
 from nixhive_nb.deployment.places import DEFAULT_CONFIG
 from nixhive_nb.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FLAKE = "flake.nix"
 _URL = re.compile(r"(?:flake|path|github|gitlab|sourcehut|(?:git|hg|file|tarball)(?:\+[a-z]+)?|https?):[^\\]*")
@@ -62,10 +66,11 @@ class FlakePlace(msgspec.Struct, frozen=True, kw_only=True):
         if (folder / FLAKE).exists():
             place = cls.local(folder) if is_plain else cls(reference=_absolute(scheme, top, said), directory=folder)
             return msgspec.structs.replace(place, attribute=attribute)
-        if words.keys() & set(_OF_A_COMMIT):  # what is in the folder now is not what it means
+        if not words.keys().isdisjoint(_OF_A_COMMIT):  # what is in the folder now is not what it means
             return cls(reference=_absolute(scheme, top, said), attribute=attribute)
         advice = "Name a flake with -c: a folder that holds one."
-        raise DeploymentError(f"There is no {FLAKE} in {folder}. {deployment_above(folder) or advice}")
+        above = deployment_above(folder, (FLAKE,), f"#{attribute}" if attribute else "")
+        raise DeploymentError(f"There is no {FLAKE} in {folder}. {above or advice}")
 
     @property
     def named(self) -> str:
@@ -97,12 +102,12 @@ def _as_nix_reads(directory: Path) -> Path:
     return real if target.is_relative_to(root) or target.name != FLAKE else target.parent
 
 
-def deployment_above(folder: Path) -> str:
-    """Return what to type for the deployment in a folder above this one; empty for none."""
+def deployment_above(folder: Path, names: Sequence[str] = (DEFAULT_CONFIG, FLAKE), output: str = "") -> str:
+    """Return what to type for a deployment of these names in a folder above this one; empty for none."""
     for one in folder.parents:
-        for name in (DEFAULT_CONFIG, FLAKE):
+        for name in names:
             if os.path.isfile(one / name):  # noqa: PTH113 - pathlib fails where a folder may not be looked into
-                return f"There is a {name} above, in {one}: -c {shlex.quote(os.path.relpath(one))}"
+                return f"There is a {name} above, in {one}: -c {shlex.quote(f'{os.path.relpath(one)}{output}')}"
     return ""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
 import pytest
 
+from nixhive_nb.deployment.node import KINDS
+from nixhive_nb.deployment.sources.flakes import own_file
 from nixhive_nb.deployment.sources.shapes import each_of_type, of_type
 
 
@@ -39,6 +42,11 @@ def test_the_attribute_and_both_types_are_told(value, said):
     with pytest.raises(ValueError, match=r".") as wrong:
         of_type(value, Outer)
     assert str(wrong.value) == said
+
+
+def test_nix_has_the_same_words_for_its_types():
+    said = re.findall(r'^  (\w+) = "(.*)";$', own_file("kind_of").read_text(), re.MULTILINE)
+    assert dict(said) == {kind: word for kind, word in KINDS.items() if kind != "derivation"}
 
 
 def test_of_many_each_that_is_wrong_is_a_problem_by_its_name():

@@ -115,10 +115,11 @@ def test_of_a_folder_below_one_with_a_deployment_it_is_said_what_to_type(tmp_pat
     below = tmp_path / "notebooks" / "old"
     below.mkdir(parents=True)
     (tmp_path / "flake.nix").touch()
+    (tmp_path / "notebooks" / "hive.nix").touch()  # it is no flake
     monkeypatch.chdir(below)
     with pytest.raises(DeploymentError) as refused:
         FlakePlace.of(".#prod")
-    above = f"There is a flake.nix above, in {tmp_path}: -c ../.."
+    above = f"There is a flake.nix above, in {tmp_path}: -c '../..#prod'"
     assert str(refused.value) == f"There is no flake.nix in {below}. {above}"
     assert deployment_above(tmp_path) == ""
 
