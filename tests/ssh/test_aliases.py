@@ -8,6 +8,7 @@ import pytest
 
 from nixhive_nb import Hive
 from nixhive_nb.deployment.inventory import Instance, Inventory
+from nixhive_nb.deployment.ways import hostname_of
 from nixhive_nb.ssh import aliases
 from nixhive_nb.ssh.access import Access
 from nixhive_nb.ssh.aliases import with_aliases
@@ -65,6 +66,18 @@ def config_of(tmp_path, inventory, user):
 def test_ssh_makes_of_the_node_what_it_makes_of_its_address(tmp_path, user):
     own, config = config_of(tmp_path, fleet(www={"Hostname": "web"}), user)
     assert said(config, "www") == said(own, "web")
+
+
+@pytest.mark.parametrize(
+    ("address", "user"),
+    [
+        ("fe80::1%eth0", "Host fe80::1%eth0\n  Port 2222\n"),
+        ("web", "Host web\n  Hostname fe80::1%%eth0\n"),
+    ],
+)
+def test_a_zone_of_an_address_is_a_part_of_it(tmp_path, address, user):
+    own, config = config_of(tmp_path, fleet(node={"Hostname": hostname_of(address)}), user)
+    assert said(config, "node") == said(own, address)
 
 
 def test_what_the_node_says_itself_goes_before_and_its_key_is_tried_first(tmp_path):
