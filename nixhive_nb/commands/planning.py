@@ -28,8 +28,10 @@ from nixhive_nb.commands.options import (
 )
 from nixhive_nb.commands.plan_file import read_plan, write_plan
 from nixhive_nb.commands.session import Begun, Ended, Planned, place_of
+from nixhive_nb.errors import TargetError
 from nixhive_nb.plan.option_kinds import WholeNumber
 from nixhive_nb.plan.plan import PLANNED
+from nixhive_nb.util.suggest import near
 
 if TYPE_CHECKING:
     from nixhive_nb.plan.plan import Verb
@@ -63,9 +65,12 @@ def plan_command(
     if how["if_needed"] and verb != "reboot":
         raise click.UsageError(f"--if-needed is for reboot: for {verb} it is --reboot-if-needed.")
     hive = hive_of(ctx)
-    plan = hive.plan(
-        verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
-    )
+    try:
+        plan = hive.plan(
+            verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
+        )
+    except TargetError as error:
+        raise TargetError(f"{error}{_meant(words, str(error))}") from error
     tell_who_carries(session, hive, plan)
     session.plan = plan
     out = options_of(ctx).get("out")
@@ -109,3 +114,9 @@ def _verb(words: tuple[str, ...]) -> tuple[Verb, tuple[str, ...]]:
     """Return the verb that a plan is for, deploy without one, and the words after it."""
     verb = next((verb for verb in PLANNED if words[:1] == (verb,)), None)
     return ("deploy", words) if verb is None else (verb, words[1:])
+
+
+def _meant(words: tuple[str, ...], error: str) -> str:
+    """Return a hint where a mistyped verb was taken for a pattern, and that is what matched nothing."""
+    alike = near(words[0], PLANNED) if words and error.startswith(f"'{words[0]}' ") else []
+    return f" Or is the verb {' or '.join(alike)} meant?" if alike else ""

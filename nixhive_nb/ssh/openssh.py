@@ -306,7 +306,8 @@ class MuxSession:
             heard = self._hear()
             if heard or went_on:
                 continue
-            if (ended and not told) or (not self._outputs and (ended or told)):
+            # Not before the master has closed it: asked for another session earlier, the host would count both.
+            if ended and not (told and self._outputs):
                 break
             yield self.wait()
         for output in (self._call.stdout, self._call.stderr):

@@ -97,6 +97,8 @@ def test_a_table_goes_to_standard_output_and_warnings_to_standard_error(folder):
             "'wwww-1' matches no instance, system or tag of hive.nix. Near: www-1, www-2",
         ),
         (["deploy", "--yes", "[a"], 1, "[a"),
+        (["plan", "depoly", "www-1"], 1, "tag of hive.nix. Or is the verb deploy meant?\n"),
+        (["plan", "deploy", "depoly"], 1, "'depoly' matches no instance, system or tag of hive.nix.\n"),
         (["deploy", "-t", "swich", "*"], 2, "'swich' is not one of switch, boot, test, dry-activate"),
         (["build", "--no", "bild"], 2, "'bild' is not a step that can be left out"),
         (["deploy", "--yes", "--no", "realise", "*"], 1, "--no realise goes with build alone"),
