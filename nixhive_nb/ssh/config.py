@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SESSIONS = 5
-"""Commands at a time in one connection. sshd allows 10 sessions (`MaxSessions`), and counts one that we have closed until
+"""Commands at a time in one connection. sshd allows 10 sessions (`MaxSessions`), and counts one that was closed until
 it has taken all that came with that: in the place of each that ends another may begin, and both count."""
 CONNECT_TIMEOUT = 10
 """Seconds for a connection, where neither the deployment nor the user says otherwise."""

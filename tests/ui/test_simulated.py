@@ -158,6 +158,24 @@ def test_a_picker_that_is_done_is_kept_as_a_table(lab, tmp_path):
     assert_kept(book, 1, 3)
 
 
+def test_a_cell_has_all_that_was_selected_before_it_was_run(lab, tmp_path):
+    """Also where the kernel was busy all the time: a page holds states back then, and sends the cell before them."""
+    os.mkfifo(tmp_path / "gate")
+    book = lab.notebook(
+        tmp_path, SHOWN, "picker = picker_for(rows(40))\npicker", "open('gate').readline()", "print(picker.value)"
+    )
+    book.run(0, 1)
+    picker = book.output(1).locator(".hive-picker")
+    book.begin(2)
+    for name in ("www-4", "www-0", "www-2", "www-0", "www-3"):
+        picker.get_by_role("option", name=f"{name},").click()
+    expect(picker).to_contain_text("3 selected, in this order: www-4, www-2, www-3")
+    book.begin(3)
+    go_on(tmp_path / "gate")
+    expect(book.output(3)).to_have_text("('www-4', 'www-2', 'www-3')")
+    expect(picker).to_contain_text("3 selected, in this order: www-4, www-2, www-3")
+
+
 def test_a_picker_that_a_page_found_again_is_kept_as_a_table(lab, tmp_path):
     """Such a page knows no display ids, by which Python replaces what a cell shows."""
     book = lab.notebook(tmp_path, SHOWN, "picker = picker_for(rows(40))\npicker", "picker")

@@ -94,6 +94,16 @@ function chipsOf(data, counts) {
   };
 }
 
+/** Give what makes one selection of another, for Python: `added` comes behind what is left without `removed`. */
+function change(before, after) {
+  const there = new Set(before);
+  const wanted = new Set(after);
+  const added = after.filter((name) => !there.has(name));
+  const left = before.filter((name) => wanted.has(name));
+  const isBehind = left.every((name, at) => name === after[at]);
+  return isBehind ? { removed: before.filter((name) => !wanted.has(name)), added } : { removed: before, added: after };
+}
+
 const number = (count) => count.toLocaleString("en");
 
 /** Make an element with a class, a text and attributes. */
@@ -438,10 +448,14 @@ class View {
     this.tell();
   }
 
+  /** Select these. Jupyter holds a state back while the kernel is busy, behind what is run next; a message it does not. */
   setPicked(names) {
     if (this.isDone) return;
-    this.model.set("value", [...names]);
+    const before = this.model.get("value");
+    const value = [...names];
+    this.model.set("value", value);
     this.model.save_changes();
+    this.model.send(change(before, value));
   }
 
   selectShown() {

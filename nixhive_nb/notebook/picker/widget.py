@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
 from nixhive_nb.notebook.own_widget import OwnWidget, script, style
+from nixhive_nb.util.swallowed import swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 SCRIPT = Path(__file__).with_name("picker.js")
 STYLE = Path(__file__).with_name("picker.css")
@@ -45,6 +49,20 @@ class OwnPicker(OwnWidget):
         """Close it. A page that still shows it now was loaded anew, knows no display ids, and gets what is to stay."""
         self.stays = bundle
         self.close()
+
+    def told(self, content: dict[str, Any]) -> None:
+        """Take a change of what is selected; nothing is sent back, as the page may have gone on.
+
+        The page's state says it, too, but may come behind a cell that was run since.
+        """
+        removed, added = content.get("removed"), content.get("added")
+        if not isinstance(removed, list) or not isinstance(added, list):
+            return
+        gone = {name for name in removed if isinstance(name, str)}
+        with swallowed(_log, "taking what a page has selected", traitlets.TraitError):
+            value = list(self._checked([*(name for name in self.value if name not in gone), *added]))
+            with self._lock_property(value=value):
+                self.value = value
 
     @traitlets.observe("done")
     def _told(self, _change: object) -> None:

@@ -1,6 +1,7 @@
 """The picker in a real browser, without a notebook around it: keyboard, filter, order, windowing, themes.
 
-The page holds a model that keeps state as the one of Jupyter does; what it would send to the kernel is in `sent`.
+The page holds a model that keeps state as the one of Jupyter does; what it would send to the kernel is in `sent`,
+and its messages in `told`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 
 import pytest
 
-from nixhive_nb.notebook.picker import PickerRow, compact, widget
+from nixhive_nb.notebook.picker import PickerRow, compact, picker_for, widget
 from tests.notebook import browser
 from tests.notebook.browser import answers, chromium
 
@@ -50,6 +51,7 @@ PAGE = """
       this.widget_manager = { kernel: { statusChanged } };
       this.calls = [];
       this.sent = [];
+      this.told = [];
     }
     get(name) { return this.state[name]; }
     set(name, value) {
@@ -57,7 +59,7 @@ PAGE = """
       this.state[name] = value;
       for (const [event, call] of [...this.calls]) if (event === `change:${name}`) call();
     }
-    send() {}
+    send(said) { this.told.push(said); }
     save_changes() { this.sent.push(this.state.value); }
     on(event, call) { this.calls.push([event, call]); }
     off(event, call) { this.calls = this.calls.filter(([one, other]) => one !== event || other !== call); }
@@ -203,6 +205,36 @@ class TestSelection:
         page.get_by_role("option", name="db-2,").click()
         assert value(page) == ["www-5", "www-1"]
         assert page.evaluate("model.sent.at(-1)") == ["www-5", "www-1"]
+
+    @pytest.mark.parametrize("order", [["db-4", "www-7"], ["www-7", "db-4"]])
+    def test_python_is_told_each_change_at_once(self, page, order):
+        """The state itself may be held back."""
+        rows = fleet()
+        show(page, rows, picked=["www-9", "db-4", "www-7"])
+        there = picker_for(rows, picked=["www-9", "db-4", "www-7"], widgets="own")
+        steps = [
+            lambda: page.get_by_role("option", name="www-5,").click(),
+            lambda: page.get_by_role("option", name="www-9,").click(),
+            lambda: page.get_by_role("option", name="db-8,").click(modifiers=["Shift"]),
+            lambda: page.get_by_role("option", name="www-1,").click(modifiers=["Shift"]),
+            lambda: page.evaluate("names => model.set('value', names)", order),
+            lambda: page.get_by_role("option", name="www-3,").click(modifiers=["Shift"]),
+            lambda: page.get_by_role("searchbox").fill("db-1"),
+            lambda: page.get_by_role("button", name="Select shown").click(),
+            lambda: page.get_by_role("button", name="Show all").click(),
+            lambda: page.get_by_role("button", name="Clear", exact=True).click(),
+        ]
+        seen = []
+        for step in steps:
+            step()
+            for said in page.evaluate("model.told.splice(0)"):
+                there.widget.told(said)
+            if page.evaluate("model.sent.splice(0).length"):
+                assert list(there.value) == value(page)
+                seen.append(there.value)
+            else:
+                there.value = value(page)
+        assert len(seen) == len({*seen}) == 7, "each of them changed something"
 
     def test_all_or_none_of_what_is_shown(self, page):
         show(page, picked=["db-4"])
