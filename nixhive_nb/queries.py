@@ -64,7 +64,9 @@ def converted(work: Workspace, folder: str | Path | None) -> str:
 def status(work: Workspace, patterns: Sequence[Pattern], *, no: Collection[str], follow: Follow | None) -> pd.DataFrame:
     """Return how instances stand to what is wanted of them."""
     found = survey(work, targets_of(work, patterns), Asked(no=steps_left_out(no)), follow)
-    return frames.status_frame(found, {name: one.name for name, one in carriers(work, patterns).items()})
+    # By name: patterns may ask all hosts, and find others by now.
+    names = [[one.instance for one in found.seen]]
+    return frames.status_frame(found, {name: one.name for name, one in carriers(work, names).items()})
 
 
 def carriers(work: Workspace, patterns: Sequence[Pattern]) -> dict[str, Carrier]:

@@ -142,7 +142,7 @@ def status(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     survey = hive.survey(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
     for names in twins(survey.seen):
         session_of(ctx).warn(warning(names))
-    carriers = hive.carriers(*patterns)
+    carriers = hive.carriers([one.instance for one in survey.seen])  # patterns may ask all hosts once more
     named = {name: one.name for name, one in carriers.items()}
     return listing_of(ctx, status_frame(survey, named), status_table(survey, carriers))
 
@@ -203,9 +203,10 @@ def diff(ctx: click.Context, patterns: list[Pattern]) -> Listing:
     The systems are built, and compared with what each host runs.
     """
     hive = hive_of(ctx)
-    frame = hive.diff(*patterns, no=left_out(ctx), follow=session_of(ctx).follow)
+    names = hive.targets(*patterns).instances  # once: it may ask all hosts
+    frame = hive.diff(names, no=left_out(ctx), follow=session_of(ctx).follow)
     instances = hive.loaded.instances
-    systems = {name: instances[name].system for name in hive.targets(*patterns).instances}
+    systems = {name: instances[name].system for name in names}
     return listing_of(ctx, frame, diff_table(records_of(frame), systems))
 
 
