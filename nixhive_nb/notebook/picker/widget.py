@@ -43,6 +43,7 @@ class OwnPicker(OwnWidget):
         """
         self._checked = checked
         self._on_done = on_done
+        self._as_told: list[str] | None = None
         super().__init__(table=table, gone=GONE)
 
     def leave(self, bundle: dict[str, Any]) -> None:
@@ -61,8 +62,16 @@ class OwnPicker(OwnWidget):
         gone = {name for name in removed if isinstance(name, str)}
         with swallowed(_log, "taking what a page has selected", traitlets.TraitError):
             value = list(self._checked([*(name for name in self.value if name not in gone), *added]))
-            with self._lock_property(value=value):
+            self._as_told = value
+            try:
                 self.value = value
+            finally:
+                self._as_told = None
+
+    def send_state(self, key: object = None) -> None:
+        """Send what has changed to the page, unless that has just told it."""
+        if key != "value" or self.value != self._as_told:
+            super().send_state(key)
 
     @traitlets.observe("done")
     def _told(self, _change: object) -> None:

@@ -98,6 +98,29 @@ class TestOwn:
         assert picker.value == ("www-2",)
         assert picker.widget.value == ["www-2"]
 
+    def test_what_a_page_has_told_is_not_sent_back_to_it(self, picker, monkeypatch):
+        """It may have gone on since, and would fall back."""
+        sent = []
+        monkeypatch.setattr(picker.widget.comm, "send", lambda data, **_: sent.append(data["state"]))
+        picker.widget.told({"removed": ["www-2"], "added": ["www-3"]})
+        assert (picker.value, sent) == (("www-3",), [])
+        picker.value = ["www-1"]
+        assert sent == [{"value": ["www-1"]}]
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"removed": ["www-2"], "added": ["gone"]},
+            {"removed": ["www-2"], "added": [["www-1"]]},
+            {"removed": [["www-2"]], "added": []},
+            {"removed": "www-2", "added": "www-1"},
+            {"added": ["www-1"]},
+        ],
+    )
+    def test_a_page_that_tells_nonsense_changes_nothing(self, picker, told):
+        picker.widget.told(told)
+        assert picker.value == ("www-2",)
+
     def test_the_files_are_plain_and_small_and_load_nothing(self, picker):
         state = picker.widget.get_state()
         assert len(state["_esm"].encode()) < 50_000
