@@ -76,8 +76,8 @@ class Link:
         self._finishing = threading.Lock()
         self._greeting: int | None = None
         self._sending = threading.Lock()
-        self._holder = 0
-        """The thread whose messages are held back, to be sent at once; 0 for none."""
+        self._holders: set[int] = set()
+        """The threads whose messages are held back, to be sent at once."""
         self._held = bytearray()
         self._ahead = memoryview(b"")
         """What has come and paramiko has not asked for yet."""
@@ -167,13 +167,14 @@ class Link:
 
         With `wait` it goes with what is sent next, whoever sends that.
         """
+        thread = threading.get_ident()
         with self._sending:
-            self._holder = threading.get_ident()
+            self._holders.add(thread)
         try:
             yield
         finally:
             with self._sending:
-                self._holder = 0
+                self._holders.discard(thread)
                 if not wait:
                     self._send_held()
 
@@ -216,7 +217,7 @@ class Link:
     def send(self, data: bytes) -> int:
         """Write some bytes, and tell how many."""
         with self._sending:
-            if self._holder == threading.get_ident():
+            if threading.get_ident() in self._holders:
                 self._held += data
                 return len(data)
             if not self._held:

@@ -63,13 +63,16 @@ def test_a_command_does_not_wait_for_what_it_said_to_be_acknowledged(site):
     assert unhindered(site, commands=8) == 3
 
 
-def test_nor_where_a_thread_is_held_up_between_two_messages_of_the_host(site, monkeypatch):
-    """Then it acknowledged what had come twice, and its next command waited for an answer to the second one."""
+@pytest.mark.parametrize("where", ["between two messages", "at the last of some"])
+def test_nor_where_a_thread_is_held_up(site, monkeypatch, where):
+    """Then it acknowledged what had come twice, or the end as well, and its next command waited for an answer to that."""
     receive = Link.recv
 
     def hold_up(link, size):
-        time.sleep(0.02 if link._ahead else 0)
-        return receive(link, size)
+        time.sleep(0.02 if link._ahead and where == "between two messages" else 0)
+        data = receive(link, size)
+        time.sleep(0.02 if not link._ahead and where == "at the last of some" else 0)
+        return data
 
     monkeypatch.setattr(Link, "recv", hold_up)
     assert unhindered(site, commands=3) == 3
@@ -95,4 +98,33 @@ def test_what_is_sent_together_goes_at_once_and_before_what_others_send_later():
             assert theirs.recv(10) == b"cd"
             link.send(b"e")
         assert theirs.recv(10) == b"e"
+        link.close()
+
+
+def test_what_two_threads_hold_back_at_a_time_goes_with_what_is_sent_next():
+    """A session that we close, and that the host does: the one who left first ended it for both."""
+    ours, theirs = socket.socketpair()
+    link = Link()
+    link.adopt(ours, lambda: "")
+    held_back, go_on = threading.Event(), threading.Event()
+
+    def close():
+        with link.together(wait=True):
+            held_back.set()
+            go_on.wait(20)
+            link.send(b"b")
+
+    other = threading.Thread(target=close)
+    with theirs:
+        theirs.settimeout(0)
+        with link.together(wait=True):
+            other.start()
+            assert held_back.wait(20)
+            link.send(b"a")
+        go_on.set()
+        other.join(20)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(10)
+        link.send(b"c")
+        assert theirs.recv(10) == b"abc"
         link.close()
