@@ -56,11 +56,13 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
         if call.cancelled:
             raise Cancelled
         call.sent = True  # from here on nobody may send it again
-        begin(transport, channel, command)
-        yield from _Talk(transport, channel, call).to_its_end(asked.ears)
-        if not channel.exit_status_ready():  # it waits behind the end of the output
-            _acknowledge(transport)
-        while not channel.exit_status_ready():
+        talk = _Talk(transport, channel, call)
+        with transport.together():
+            begin(transport, channel, command)
+            talk.feed()  # where there is none, its end goes with the command
+        yield from talk.to_its_end(asked.ears)
+        while not channel.exit_status_ready():  # it waits behind the end of the output
+            _acknowledge(transport, asked.ears)
             yield asked.ears
         # How it ended is known. The host has closed it, or is about to.
         with swallowed(_log, "closing a session", *ENDED), transport.later():
@@ -70,9 +72,9 @@ def perform(transport: Transport, command: str, call: Call, watchdog: Watchdog) 
         channel.close()
 
 
-def _acknowledge(transport: Transport) -> None:
+def _acknowledge(transport: Transport, ears: Ears) -> None:
     with swallowed(_log, "acknowledging what came", *ENDED):
-        transport.acknowledge()
+        transport.acknowledge(ears)
 
 
 class ChannelSession:
@@ -122,7 +124,7 @@ class _Talk:
         while True:
             # Looked at first: what came before the end is there to be read then.
             is_over = has_said_all(channel) and (self._input is None or channel.exit_status_ready())
-            went_on = self._feed()
+            went_on = self.feed()
             heard = self._hear()
             if heard >= _MUCH and self._call.rests and not is_over:
                 time.sleep(_REST)
@@ -130,7 +132,7 @@ class _Talk:
                 continue
             if is_over:
                 break
-            _acknowledge(self._transport)
+            _acknowledge(self._transport, ears)
             yield ears
         for output in (self._call.stdout, self._call.stderr):
             output.feed(b"", last=True)
@@ -151,11 +153,10 @@ class _Talk:
             call.stderr.feed(errors)
         return len(said) + len(errors)
 
-    def _feed(self) -> bool:
+    def feed(self) -> bool:
         """Send some of the input, as much as the host takes now; return whether something was sent."""
         left = self._input
-        # Without any, the end goes as soon as may be; but on a way of others with the acknowledgement that it runs.
-        if left is None or ((left or self._transport.is_of_others) and not room_in(self._channel)):
+        if left is None or (left and not room_in(self._channel)):
             return False
         # A command that ends without reading its input is its own affair, as with a local pipe.
         self._input = None

@@ -83,6 +83,11 @@ class Link:
         """What has come and paramiko has not asked for yet."""
         self._owes = False
         """Whether nothing was sent since something came."""
+        self._reading = threading.Lock()
+        self._has_all = False
+        """Whether paramiko is done with all that has come, and waits for more."""
+        self._asked: set[Ears] = set()
+        """Who wants to hear when that is so."""
         self.complaint = ""
         """What a program that holds the other end wrote at last. Known once the link is closed."""
 
@@ -169,19 +174,26 @@ class Link:
         """
         thread = threading.get_ident()
         with self._sending:
+            is_within = thread in self._holders
             self._holders.add(thread)
         try:
             yield
         finally:
-            with self._sending:
-                self._holders.discard(thread)
-                if not wait:
-                    self._send_held()
+            if not is_within:
+                with self._sending:
+                    self._holders.discard(thread)
+                    if not wait:
+                        self._send_held()
 
-    @property
-    def owes_an_answer(self) -> bool:
-        """Whether nothing was sent since what came last, and paramiko has taken all of that: it will not answer now."""
-        return self._owes and not self._ahead
+    def owes_an_answer(self, ears: Ears) -> bool:
+        """Return whether nothing was sent since what came last, and paramiko is done with that: it will not answer now.
+
+        Where it is not done yet, `ears` hear when it is.
+        """
+        with self._reading:
+            if self._owes and not self._has_all:
+                self._asked.add(ears)
+            return self._owes and self._has_all
 
     def _send_held(self) -> None:
         held, self._held = memoryview(self._held), bytearray()
@@ -202,8 +214,7 @@ class Link:
             raise paramiko.SSHException(f"Invalid SSH packet of {size_text(size)}")
         made = self._open()
         if not self._ahead:
-            self._ahead = memoryview(made.recv(_AHEAD))
-            self._owes = True
+            self._ahead = memoryview(self._next(made))
             self.heard = time.monotonic()
         data = bytes(self._ahead[:size])
         self._ahead = self._ahead[size:]
@@ -213,6 +224,22 @@ class Link:
                 # It follows right after "Error reading SSH protocol banner".
                 raise paramiko.SSHException(f": Invalid SSH banner of more than {size_text(_MOST_GREETING)}")
         return data
+
+    def _next(self, made: socket.socket) -> bytes:
+        """Wait for what comes next."""
+        with self._reading:
+            self._has_all = True
+            asked, self._asked = self._asked, set()
+        for ears in asked:
+            ears.set()
+        came = b""
+        try:
+            came = made.recv(_AHEAD)
+        finally:
+            with self._reading:
+                self._has_all = False
+                self._owes = self._owes or bool(came)
+        return came
 
     def send(self, data: bytes) -> int:
         """Write some bytes, and tell how many."""
@@ -363,18 +390,14 @@ class Transport(paramiko.Transport):
         with self._link.together():
             yield
 
-    @property
-    def is_of_others(self) -> bool:
-        """Whether programs of others are on the way: see `Link`."""
-        return self._link.is_of_others
-
-    def acknowledge(self) -> None:
+    def acknowledge(self, ears: Ears) -> None:
         """Let what was heard be acknowledged, by a message that says nothing, if nothing was sent since.
 
         It is for a way of others, where the next packet waits for that; a second message of ours would wait as well.
+        Where more has come than paramiko has done with, `ears` hear when it has, and this is to be called again.
         Raises `OSError`, `EOFError`, `SSHException`.
         """
-        if self._link.is_of_others and self._link.owes_an_answer and self.is_active():
+        if self._link.is_of_others and self._link.owes_an_answer(ears) and self.is_active():
             self.send_ignore(_NOTHING)
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from nixhive_nb.ssh.ears import Ears
 from nixhive_nb.ssh.transport import Link
 
 pytestmark = [pytest.mark.nix, pytest.mark.timeout(120)]
@@ -65,7 +66,7 @@ def test_a_command_does_not_wait_for_what_it_said_to_be_acknowledged(site):
 
 @pytest.mark.parametrize("where", ["between two messages", "at the last of some"])
 def test_nor_where_a_thread_is_held_up(site, monkeypatch, where):
-    """Then it acknowledged what had come twice, or the end as well, and its next command waited for an answer to that."""
+    """Then it acknowledged what had come twice, or an end, and its next command waited for the answer."""
     receive = Link.recv
 
     def hold_up(link, size):
@@ -127,4 +128,26 @@ def test_what_two_threads_hold_back_at_a_time_goes_with_what_is_sent_next():
             theirs.recv(10)
         link.send(b"c")
         assert theirs.recv(10) == b"abc"
+        link.close()
+
+
+def test_an_answer_is_owed_when_all_that_came_is_done_with():
+    """Before, what has been taken may be the end of a session, whose next packet is an answer as well."""
+    ours, theirs = socket.socketpair()
+    link = Link()
+    link.adopt(ours, lambda: "")
+    ears = Ears()
+    with theirs:
+        theirs.send(b"ab")
+        for taken in (b"a", b"b"):
+            assert link.recv(1) == taken
+            assert not link.owes_an_answer(ears)
+        done_with = threading.Thread(target=link.recv, args=(1,))
+        done_with.start()
+        ears.wait(20)
+        assert link.owes_an_answer(ears)
+        link.send(b"c")
+        assert not link.owes_an_answer(ears)
+        theirs.send(b"d")
+        done_with.join(20)
         link.close()
