@@ -70,7 +70,7 @@ def plan_command(
             verb, *session.patterns(rest), to=to or 0, measure=True, follow=session.follow, **how_of(ctx, how, verb)
         )
     except TargetError as error:
-        raise TargetError(f"{error}{_meant(words, str(error))}") from error
+        raise TargetError(f"{error}{_meant(words, str(error))}", log=error.log) from error
     tell_who_carries(session, hive, plan)
     session.plan = plan
     out = options_of(ctx).get("out")
