@@ -158,12 +158,24 @@ def test_a_picker_that_is_done_is_kept_as_a_table(lab, tmp_path):
     assert_kept(book, 1, 3)
 
 
-def test_a_cell_has_all_that_was_selected_before_it_was_run(lab, tmp_path):
-    """Also where the kernel was busy all the time: a page holds states back then, and sends the cell before them."""
+SLOW = """
+import time
+from nixhive_nb.notebook.picker.widget import OwnPicker
+told = OwnPicker.told
+OwnPicker.told = lambda picker, content: (time.sleep(0.2), told(picker, content))
+"""
+"""As where the machine is busy: what a page tells is heard late."""
+
+
+@pytest.mark.parametrize("slow", ["", SLOW], ids=["", "heard late"])
+def test_a_command_has_all_that_was_selected_before_it_was_run(lab, tmp_path, slow):
+    """Also where the kernel was busy all the time: a page holds states back then, and sends the cell before them.
+
+    Newer ones hear what a page tells in a thread of its own, while cells wait or run.
+    """
     os.mkfifo(tmp_path / "gate")
-    book = lab.notebook(
-        tmp_path, SHOWN, "picker = picker_for(rows(40))\npicker", "open('gate').readline()", "print(picker.value)"
-    )
+    shown = f"{slow}\npicker = picker_for(rows(40))\npicker"
+    book = lab.notebook(tmp_path, SHOWN, shown, "open('gate').readline()", "print(picker.take())")
     book.run(0, 1)
     picker = book.output(1).locator(".hive-picker")
     book.begin(2)

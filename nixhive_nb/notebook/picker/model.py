@@ -164,6 +164,8 @@ class Picker(traitlets.HasTraits):
 
     def take(self) -> tuple[str, ...]:
         """Return what is picked, for a command that takes it: the choosing ends with that, once the command has run."""
+        if self.widget is not None:
+            self.widget.settle()
         if self.value:
             _taken.setdefault(self, self.value)
         return self.value

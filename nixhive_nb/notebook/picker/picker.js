@@ -271,6 +271,9 @@ class View {
       this.tell();
     };
     this.onDone = () => this.paintDone();
+    // What was told before has been heard when Python has this.
+    this.onAsked = (said) => { if (said.asks) this.model.send({ answers: said.asks }); };
+    this.model.on("msg:custom", this.onAsked);
     this.model.on("change:value", this.onValue);
     this.model.on("change:done", this.onDone);
   }
@@ -286,6 +289,7 @@ class View {
     window.removeEventListener("keydown", this.onKey, true);
     this.model.off("change:value", this.onValue);
     this.model.off("change:done", this.onDone);
+    this.model.off("msg:custom", this.onAsked);
     clearTimeout(this.timer);
     this.root.remove();
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_PATIENCE = 2.0
+"""Seconds for a page to answer; one that shows the picker does within a few hundredths."""
 SCRIPT = Path(__file__).with_name("picker.js")
 STYLE = Path(__file__).with_name("picker.css")
 GONE = "The kernel is gone: what you pick here has no effect. Run the cell again."
@@ -43,6 +46,8 @@ class OwnPicker(OwnWidget):
         """
         self._checked = checked
         self._on_done = on_done
+        self._asked = 0
+        self._answered = threading.Event()
         self._as_told: list[str] | None = None
         super().__init__(table=table, gone=GONE)
 
@@ -56,6 +61,8 @@ class OwnPicker(OwnWidget):
 
         The page's state says it, too, but may come behind a cell that was run since.
         """
+        if content.get("answers") == self._asked:
+            self._answered.set()
         removed, added = content.get("removed"), content.get("added")
         if not isinstance(removed, list) or not isinstance(added, list):
             return
@@ -67,6 +74,16 @@ class OwnPicker(OwnWidget):
                 self.value = value
             finally:
                 self._as_told = None
+
+    def settle(self) -> None:
+        """Wait until all is known that the page has told so far, where a thread beside this one hears it."""
+        if self.teller in (0, threading.get_ident()):
+            return
+        self._answered.clear()
+        self._asked += 1
+        self.send({"asks": self._asked})
+        if not self._answered.wait(_PATIENCE):
+            _log.debug("no page answers: what is selected is taken as it is known")
 
     def send_state(self, key: object = None) -> None:
         """Send what has changed to the page, unless that has just told it."""

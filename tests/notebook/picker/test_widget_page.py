@@ -236,6 +236,12 @@ class TestSelection:
                 there.value = value(page)
         assert len(seen) == len({*seen}) == 7, "each of them changed something"
 
+    def test_the_page_answers_behind_all_that_it_has_told(self, page):
+        show(page)
+        page.get_by_role("option", name="www-5,").click()
+        page.evaluate("for (const [event, call] of model.calls) if (event === 'msg:custom') call({ asks: 3 })")
+        assert page.evaluate("model.told.slice(-2)") == [{"removed": [], "added": ["www-5"]}, {"answers": 3}]
+
     def test_all_or_none_of_what_is_shown(self, page):
         show(page, picked=["db-4"])
         page.get_by_role("searchbox").fill("www-1")
