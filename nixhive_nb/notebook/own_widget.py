@@ -7,7 +7,6 @@ but an error. `widgets/slot.js` does it on pages that can; the others show the H
 from __future__ import annotations
 
 import secrets
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +63,6 @@ class OwnWidget(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, u
 
     def __init__(self, **traits: Any) -> None:  # noqa: ANN401 - as in ipywidgets
         """Make one with a slot of its own."""
-        self.teller = 0
-        """The thread by which a page was heard at last, 0 before: newer kernels and pages have one for widgets."""
         super().__init__(slot=secrets.token_hex(8), **traits)
         self.on_msg(self._heard)
 
@@ -79,7 +76,6 @@ class OwnWidget(anywidget.AnyWidget):  # type: ignore[misc, no-any-unimported, u
         self.layout.close()
 
     def _heard(self, _widget: object, content: object, _buffers: object) -> None:
-        self.teller = threading.get_ident()
         _take_hello(self, content, _buffers)
         if isinstance(content, dict):
             self.told(content)

@@ -94,16 +94,6 @@ function chipsOf(data, counts) {
   };
 }
 
-/** Give what makes one selection of another, for Python: `added` comes behind what is left without `removed`. */
-function change(before, after) {
-  const there = new Set(before);
-  const wanted = new Set(after);
-  const added = after.filter((name) => !there.has(name));
-  const left = before.filter((name) => wanted.has(name));
-  const isBehind = left.every((name, at) => name === after[at]);
-  return isBehind ? { removed: before.filter((name) => !wanted.has(name)), added } : { removed: before, added: after };
-}
-
 const number = (count) => count.toLocaleString("en");
 
 /** Make an element with a class, a text and attributes. */
@@ -271,8 +261,7 @@ class View {
       this.tell();
     };
     this.onDone = () => this.paintDone();
-    // What was told before has been heard when Python has this.
-    this.onAsked = (said) => { if (said.asks) this.model.send({ answers: said.asks }); };
+    this.onAsked = (said) => { if (said.asks) this.say({ answers: said.asks }); };
     this.model.on("msg:custom", this.onAsked);
     this.model.on("change:value", this.onValue);
     this.model.on("change:done", this.onDone);
@@ -452,14 +441,20 @@ class View {
     this.tell();
   }
 
-  /** Select these. Jupyter holds a state back while the kernel is busy, behind what is run next; a message it does not. */
+  /**
+   * Select these. Jupyter holds a state back while the kernel is busy, behind what is run next, and a message it does not;
+   * but it may send some of both by another way than the others. So they are numbered.
+   */
   setPicked(names) {
     if (this.isDone) return;
-    const before = this.model.get("value");
-    const value = [...names];
-    this.model.set("value", value);
+    this.model.set("at", this.model.get("at") + 1);
+    this.model.set("value", [...names]);
     this.model.save_changes();
-    this.model.send(change(before, value));
+    this.say();
+  }
+
+  say(more = {}) {
+    this.model.send({ picked: this.model.get("value"), at: this.model.get("at"), ...more });
   }
 
   selectShown() {

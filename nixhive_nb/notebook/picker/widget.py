@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_OTHERS = "subshell"
+"""How ipykernel names the threads by which newer pages tell of widgets, while a cell runs in the first one."""
 _PATIENCE = 2.0
 """Seconds for a page to answer; one that shows the picker does within a few hundredths."""
 SCRIPT = Path(__file__).with_name("picker.js")
@@ -31,6 +33,8 @@ class OwnPicker(OwnWidget):
     _css = style(STYLE)
     table = traitlets.Dict().tag(sync=True)
     value = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    at = traitlets.Int().tag(sync=True)
+    """How often a page has changed it: what a page sends may come in another order."""
     # Not a message: a page sends those at once, and may still hold back what was selected just before.
     done = traitlets.Bool(default_value=False).tag(sync=True)
 
@@ -46,6 +50,7 @@ class OwnPicker(OwnWidget):
         """
         self._checked = checked
         self._on_done = on_done
+        self._is_mute = False
         self._asked = 0
         self._answered = threading.Event()
         self._as_told: list[str] | None = None
@@ -57,37 +62,39 @@ class OwnPicker(OwnWidget):
         self.close()
 
     def told(self, content: dict[str, Any]) -> None:
-        """Take a change of what is selected; nothing is sent back, as the page may have gone on.
-
-        The page's state says it, too, but may come behind a cell that was run since.
-        """
+        """Take what is selected; nothing is sent back, as the page may have gone on."""
+        at, picked = content.get("at"), content.get("picked")
+        if isinstance(at, int) and at > self.at:
+            with swallowed(_log, "taking what a page has selected", traitlets.TraitError):
+                self._as_told = list(self._checked(picked))
+                self.at = at
+                self.value = self._as_told
+            self._as_told = None
         if content.get("answers") == self._asked:
             self._answered.set()
-        removed, added = content.get("removed"), content.get("added")
-        if not isinstance(removed, list) or not isinstance(added, list):
-            return
-        gone = {name for name in removed if isinstance(name, str)}
-        with swallowed(_log, "taking what a page has selected", traitlets.TraitError):
-            value = list(self._checked([*(name for name in self.value if name not in gone), *added]))
-            self._as_told = value
-            try:
-                self.value = value
-            finally:
-                self._as_told = None
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take the state of a page, but for what is older than what it has told."""
+        at = sync_data.get("at")
+        if isinstance(at, int) and at <= self.at and "value" in sync_data:
+            sync_data = {**sync_data, "at": self.at, "value": self.value}
+        super().set_state(sync_data)
 
     def settle(self) -> None:
-        """Wait until all is known that the page has told so far, where a thread beside this one hears it."""
-        if self.teller in (0, threading.get_ident()):
+        """Ask the page what is selected, where another thread than this one may hear it."""
+        here = threading.current_thread()
+        if self._is_mute or not any(_OTHERS in one.name for one in threading.enumerate() if one is not here):
             return
         self._answered.clear()
         self._asked += 1
         self.send({"asks": self._asked})
         if not self._answered.wait(_PATIENCE):
             _log.debug("no page answers: what is selected is taken as it is known")
+            self._is_mute = True
 
     def send_state(self, key: object = None) -> None:
         """Send what has changed to the page, unless that has just told it."""
-        if key != "value" or self.value != self._as_told:
+        if self._as_told is None or key not in ("at", "value") or (key == "value" and self.value != self._as_told):
             super().send_state(key)
 
     @traitlets.observe("done")

@@ -102,19 +102,28 @@ class TestOwn:
         """It may have gone on since, and would fall back."""
         sent = []
         monkeypatch.setattr(picker.widget.comm, "send", lambda data, **_: sent.append(data["state"]))
-        picker.widget.told({"removed": ["www-2"], "added": ["www-3"]})
+        picker.widget.told({"picked": ["www-3"], "at": 1})
         assert (picker.value, sent) == (("www-3",), [])
         picker.value = ["www-1"]
         assert sent == [{"value": ["www-1"]}]
 
+    def test_what_comes_late_is_older_than_what_was_told(self, picker):
+        picker.widget.told({"picked": ["www-3"], "at": 2})
+        picker.widget.told({"picked": ["www-1"], "at": 1})
+        picker.widget.set_state({"value": ["www-1"], "at": 1})
+        assert picker.value == ("www-3",)
+        picker.widget.set_state({"value": ["www-1"], "at": 3})
+        assert picker.value == ("www-1",)
+
     @pytest.mark.parametrize(
         "told",
         [
-            {"removed": ["www-2"], "added": ["gone"]},
-            {"removed": ["www-2"], "added": [["www-1"]]},
-            {"removed": [["www-2"]], "added": []},
-            {"removed": "www-2", "added": "www-1"},
-            {"added": ["www-1"]},
+            {"picked": ["gone"], "at": 1},
+            {"picked": [["www-1"]], "at": 1},
+            {"picked": "www-1", "at": 1},
+            {"picked": ["www-1"], "at": "1"},
+            {"picked": ["www-1"]},
+            {"at": 1},
         ],
     )
     def test_a_page_that_tells_nonsense_changes_nothing(self, picker, told):
