@@ -63,6 +63,7 @@ class OwnPicker(OwnWidget):
 
     def told(self, content: dict[str, Any]) -> None:
         """Take what is selected; nothing is sent back, as the page may have gone on."""
+        self._is_mute = False
         at, picked = content.get("at"), content.get("picked")
         if isinstance(at, int) and at > self.at:
             with swallowed(_log, "taking what a page has selected", traitlets.TraitError):

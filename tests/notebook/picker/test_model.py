@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import subprocess
 import sys
 
@@ -106,6 +107,25 @@ class TestOwn:
         assert (picker.value, sent) == (("www-3",), [])
         picker.value = ["www-1"]
         assert sent == [{"value": ["www-1"]}]
+
+    def test_a_page_that_does_not_answer_is_asked_again_when_it_was_heard(self, picker, monkeypatch):
+        asked, done = [], threading.Event()
+        monkeypatch.setattr("nixhive_nb.notebook.picker.widget._PATIENCE", 0.01)
+        monkeypatch.setattr(picker.widget, "send", asked.append)
+        assert picker.take() == ("www-2",)
+        assert asked == [], "no other thread hears what pages tell"
+        other = threading.Thread(target=done.wait, args=(20,), name="subshell-1")
+        other.start()
+        try:
+            for _ in range(2):
+                assert picker.take() == ("www-2",)
+            assert asked == [{"asks": 1}]
+            picker.widget.told({"hello": True})
+            picker.take()
+            assert asked == [{"asks": 1}, {"asks": 2}]
+        finally:
+            done.set()
+            other.join()
 
     def test_what_comes_late_is_older_than_what_was_told(self, picker):
         picker.widget.told({"picked": ["www-3"], "at": 2})
