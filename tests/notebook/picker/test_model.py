@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import subprocess
 import sys
+import threading
 
 import nbformat
 import pytest
