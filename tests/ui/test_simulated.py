@@ -171,7 +171,7 @@ OwnPicker.told = lambda picker, content: (time.sleep(0.2), told(picker, content)
 def test_a_command_has_all_that_was_selected_before_it_was_run(lab, tmp_path, slow):
     """Also where the kernel was busy all the time: a page holds states back then, and sends the cell before them.
 
-    Newer ones hear what a page tells in a thread of its own, while cells wait or run.
+    A newer kernel may hear what a page tells in a thread of its own, while cells wait or run.
     """
     os.mkfifo(tmp_path / "gate")
     shown = f"{slow}\npicker = picker_for(rows(40))\npicker"

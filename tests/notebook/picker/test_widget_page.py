@@ -216,6 +216,7 @@ class TestSelection:
             *_, said = page.evaluate("model.told.splice(0)")
             there.widget.told(said)
             assert list(there.value) == value(page)
+        there.close()
 
     def test_the_page_answers_behind_all_that_it_has_told(self, page):
         show(page)
