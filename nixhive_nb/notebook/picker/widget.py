@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 
 _OTHERS = "subshell"
 """How ipykernel names the threads by which newer pages tell of widgets, while a cell runs in the first one."""
-_PATIENCE = 2.0
-"""Seconds for a page to answer; one that shows the picker does within a few hundredths."""
+_PATIENCE = 0.5
+"""Seconds for a page to answer. One whose messages come by the thread that waits cannot, and all it told is known."""
 SCRIPT = Path(__file__).with_name("picker.js")
 STYLE = Path(__file__).with_name("picker.css")
 GONE = "The kernel is gone: what you pick here has no effect. Run the cell again."
