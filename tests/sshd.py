@@ -154,11 +154,13 @@ class Sshd:
     def stop(self) -> None:
         if self.process is None:
             return
-        # What runs there has its mounts, also where the session that it was of is dead already.
-        doomed = [self.process.pid, *having_mounts(self.mounts)]
-        for pid in doomed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # What runs there has its mounts, also where the session that it was of is dead already. One look misses what is
+        # begun while we look, by a session that has just been woken, say: another one, begun after that, does not.
+        while doomed := having_mounts(self.mounts) or having_mounts(self.mounts):
+            for pid in doomed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            eventually(lambda doomed=doomed: not any(map(is_running, doomed)), "the death of the sessions")
         self.process.wait()
         self.process = None
 

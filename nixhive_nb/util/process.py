@@ -447,13 +447,29 @@ def _end_group(pid: int, number: signal.Signals) -> None:
 
 def _kill(pid: int, *, has_ended: bool = False) -> None:
     """Kill the group of a program; and of one that has not ended what is in other sessions, as builders of Nix are."""
-    below = [] if has_ended else _below(pid)
+    below = [] if has_ended else _held(pid)
     if not has_ended:
         _log.debug("killed %s, and what it started: %s", pid, below)
     _end_group(pid, signal.SIGKILL)
     for one in below:
-        with contextlib.suppress(ProcessLookupError), swallowed(_log, f"killing {one}", PermissionError):
-            os.kill(one, signal.SIGKILL)
+        _tell(one, signal.SIGKILL)
+
+
+def _held(pid: int) -> list[int]:
+    """Stop a process and all below it, and return these: what is not stopped goes on starting others while we look."""
+    held: dict[int, None] = {}
+    new = [pid]
+    while new:
+        for one in new:
+            _tell(one, signal.SIGSTOP)
+        held.update(dict.fromkeys(new))
+        new = [one for one in _below(pid) if one not in held]
+    return [one for one in held if one != pid]
+
+
+def _tell(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError), swallowed(_log, f"ending {pid}", PermissionError):
+        os.kill(pid, number)
 
 
 def _below(pid: int) -> list[int]:

@@ -156,6 +156,38 @@ def test_the_end_of_the_link_ends_one_that_takes_no_notice(shell):
     assert begun.ended()[1] == "", "all that wrote to these pipes is gone"
 
 
+def alive_in_session_of(process):
+    listed = subprocess.run(["ps", "-s", str(process.pid), "-o", "stat="], capture_output=True, text=True, check=False)
+    return [state for state in listed.stdout.split() if state[0] != "Z"]
+
+
+# Whoever looks into /proc sees what one of these has started before itself: 10000 before 9999.
+IN_ANOTHER_ORDER = "for last in 98 998 9998; do echo $last >/proc/sys/kernel/ns_last_pid; sh -c '%s' & done; wait"
+
+
+def test_who_is_ended_does_not_go_on_with_what_would_have_come_next(shell, tmp_path):
+    """D3: `sleep 30; systemctl restart …` that is cancelled while it sleeps."""
+    next_one = "; ".join(f"echo next >>{tmp_path}/said" for _ in range(99))
+    script = IN_ANOTHER_ORDER % f"echo begun; sleep 60; {next_one}"
+    for _ in range(5):
+        begun = Begun(errand_of(script=script), shell)
+        assert begun.process.stdout.readline() == b"begun\n"
+        begun.process.stdin.close()
+        begun.ended()
+    assert not (tmp_path / "said").exists()
+
+
+def test_what_it_begins_while_it_is_killed_is_killed_too(shell):
+    """D3."""
+    script = IN_ANOTHER_ORDER % 'trap "" TERM; echo begun; while :; do sleep 50; done'
+    begun = Begun(errand_of(script=script), shell)
+    assert begun.process.stdout.readline() == b"begun\n"
+    begun.process.stdin.close()
+    begun.process.wait(20)
+    eventually(lambda: not alive_in_session_of(begun.process), "the end of all that it began")
+    begun.ended()
+
+
 def test_what_a_command_that_has_ended_left_running_is_let_be(shell, tmp_path):
     """D3: a daemon that was started on purpose, say."""
     gate = tmp_path / "gate"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import secrets
+import subprocess
 import sys
 
 import pytest
@@ -105,6 +107,37 @@ def test_of_a_program_that_is_killed_nothing_stays_whatever_session_it_is_in(mon
     gc.collect()
     eventually(lambda: not is_running(int(pid)), "the end of what it started")
     assert not unraisable
+
+
+_STARTS_OTHERS = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork():
+    signal.pause()
+os.setsid()
+for _ in range(1000):
+    if not os.fork():
+        os.setsid()
+        time.sleep(600)
+        os._exit(0)
+    time.sleep(0.001)
+signal.pause()
+"""
+
+
+def marked(mark):
+    """Processes that have a word among theirs."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [line.split()[0] for line in listed.splitlines() if line.endswith(f" {mark}")]
+
+
+def test_so_it_is_with_what_it_starts_while_it_is_killed(monkeypatch):
+    """What was seen of it at one look was killed, and not what it had started since."""
+    monkeypatch.setattr(process, "_GRACE", 0.3)
+    mark = secrets.token_hex(8)
+    with pytest.raises(TookTooLong):
+        process.run([sys.executable, "-c", _STARTS_OTHERS, mark], timeout=0.3)
+    eventually(lambda: not marked(mark), "the end of what it started")
 
 
 def test_so_it_is_with_a_short_one(monkeypatch):
