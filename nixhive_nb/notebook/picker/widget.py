@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 from pathlib import Path
@@ -19,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 _OTHERS = "subshell"
 """How ipykernel names the threads by which newer pages tell of widgets, while a cell runs in the first one."""
-_PATIENCE = 0.5
-"""Seconds for a page to answer. One whose messages come by the thread that waits cannot, and all it told is known."""
+_PATIENCE = 1.0
+"""Seconds for a page to answer: who shows nothing of it any more does not."""
 SCRIPT = Path(__file__).with_name("picker.js")
 STYLE = Path(__file__).with_name("picker.css")
 GONE = "The kernel is gone: what you pick here has no effect. Run the cell again."
@@ -51,6 +52,7 @@ class OwnPicker(OwnWidget):
         self._checked = checked
         self._on_done = on_done
         self._is_mute = False
+        self._way = contextvars.copy_context()
         self._asked = 0
         self._answered = threading.Event()
         self._as_told: list[str] | None = None
@@ -64,6 +66,7 @@ class OwnPicker(OwnWidget):
     def told(self, content: dict[str, Any]) -> None:
         """Take what is selected; nothing is sent back, as the page may have gone on."""
         self._is_mute = False
+        self._way = contextvars.copy_context()
         at, picked = content.get("at"), content.get("picked")
         if isinstance(at, int) and at > self.at:
             with swallowed(_log, "taking what a page has selected", traitlets.TraitError):
@@ -76,19 +79,24 @@ class OwnPicker(OwnWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take the state of a page, but for what is older than what it has told."""
+        self._way = contextvars.copy_context()
         at = sync_data.get("at")
         if isinstance(at, int) and at <= self.at and "value" in sync_data:
             sync_data = {**sync_data, "at": self.at, "value": self.value}
         super().set_state(sync_data)
 
     def settle(self) -> None:
-        """Ask the page what is selected, where another thread than this one may hear it."""
+        """Ask the page what is selected, where another thread than this one may hear it.
+
+        From 7.4 on, ipykernel hears a page by the thread to whose message it has sent something last. So we ask in
+        answer to what the page has told: the answer to a question of this cell would wait for the end of the cell.
+        """
         here = threading.current_thread()
         if self._is_mute or not any(_OTHERS in one.name for one in threading.enumerate() if one is not here):
             return
         self._answered.clear()
         self._asked += 1
-        self.send({"asks": self._asked})
+        self._way.copy().run(self.send, {"asks": self._asked})
         if not self._answered.wait(_PATIENCE):
             _log.debug("no page answers: what is selected is taken as it is known")
             self._is_mute = True
