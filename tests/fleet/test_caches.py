@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,33 +22,8 @@ from tests.practice import start
 pytestmark = pytest.mark.fleet
 
 PORT = 8080
-_SERVER = """
-import http.server, pathlib, sys
-kept = pathlib.Path(sys.argv[1])
-class Cache(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def look(self):
-        path = kept / self.path.strip("/")
-        found = path.read_bytes() if path.is_file() else None
-        self.send_response(404 if found is None else 200)
-        self.send_header("Content-Length", str(len(found or b"")))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(found or b"")
-    do_GET = do_HEAD = look
-    def do_PUT(self):
-        path = kept / self.path.strip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("", int(sys.argv[2])), Cache)
-print("listens", flush=True)
-server.serve_forever()
-"""
+SERVER = Path(__file__).with_name("cache_server.py")
+SECRET = secrets.token_hex(20)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +49,10 @@ def cache(fleet):
     where = {status.instance: status for status in fleet.lab.status()}
     subprocess.run(["ip", "route", "add", address, "via", where["portico"].address], check=True)
     inside = ["ip", "netns", "exec", where["portico"].netns]
-    argv = [*inside, sys.executable, "-c", _SERVER, str(fleet.folder / "kept"), str(PORT)]
-    server = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    argv = [*inside, sys.executable, SERVER, str(fleet.folder / "kept"), str(PORT)]
+    server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server.stdin.write(f"{SECRET}\n")
+    server.stdin.flush()
     assert server.stdout.readline() == "listens\n"
     yield f"http://{address}:{PORT}"
     server.terminate()
@@ -90,13 +68,28 @@ def nix_has_s3():
     return "don't know how to open" not in asked.stderr
 
 
-@pytest.fixture
-def bucket(cache):
+def bucket_of(cache, name):
     """Return the URL of a bucket, as Nix takes it: the server of the cache keeps what it is given by name."""
     if not nix_has_s3():
         pytest.skip("the Nix of this machine has no S3")
-    address = cache.removeprefix("http://")
-    return f"s3://fleet-cache?region=eu-central-1&scheme=http&endpoint={address}"
+    return f"s3://{name}?region=eu-central-1&scheme=http&endpoint={cache.removeprefix('http://')}"
+
+
+@pytest.fixture
+def bucket(cache):
+    return bucket_of(cache, "fleet-cache")
+
+
+@pytest.fixture
+def private_bucket(cache, monkeypatch):
+    """Return one that is for those alone who sign, for a Nix that can, as Debian's cannot."""
+    url = bucket_of(cache, "private")
+    for name, value in (("AWS_ACCESS_KEY_ID", "FLEET"), ("AWS_SECRET_ACCESS_KEY", SECRET)):
+        monkeypatch.setenv(name, value)
+    asked = process.run([*commands.NEW_COMMAND, "store", "info", "--store", url])
+    if "403" in asked.stderr:
+        pytest.skip("the Nix of this machine has S3 without credentials")
+    return url
 
 
 def use(fleet, store):
@@ -161,6 +154,32 @@ def test_a_bucket_has_what_was_pushed_once_and_hosts_read_from_it(fleet, bucket)
     again = fleet.nix_hive("push", "-c", "example", "www-1")
     assert again.returncode == 0, again.stderr
     assert f"push:www>{bucket}: unchanged" in again.stderr
+
+
+def test_a_bucket_that_asks_for_credentials_is_given_those_of_nix(fleet, private_bucket, monkeypatch):
+    """Here from the environment, and on a host from the file of root. They are nowhere else."""
+    use(fleet, private_bucket)
+    home = fleet.lab.exec("www-1", ["sh", "-c", "echo ~root"]).strip()
+    file = f"[default]\naws_access_key_id = FLEET\naws_secret_access_key = {SECRET}\n"
+    fleet.lab.exec(
+        "www-1", ["sh", "-c", f"mkdir -p {home}/.aws; printf %s {shlex.quote(file)} >{home}/.aws/credentials"]
+    )
+    ended = fleet.nix_hive("deploy", "-c", "example", "www-*")
+    assert f"push:www>{private_bucket}: done" in ended.stderr
+    assert list((fleet.folder / "kept" / "private").glob("*.narinfo"))
+    assert "fetch:www-1: done (from relay)" in ended.stderr
+    assert "activate:www-1: done" in ended.stderr
+    # This one has none.
+    assert "fetch:www-2: done (from here" in ended.stderr
+    assert "403" in ended.stderr
+    written = [file for file in fleet.own.rglob("*") if file.is_file()] + [fleet.folder / "nix-hive.log"]
+    assert not [file for file in written if SECRET.encode() in file.read_bytes()]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    use(fleet, private_bucket)
+    refused = fleet.nix_hive("push", "-c", "example", "www-1")
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("push:www>") and "failed" in line]
+    assert "403" in line
 
 
 def test_a_cache_on_a_disk_that_all_share(fleet, shared):
