@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     from nixhive_nb.nix.build import Built
     from nixhive_nb.plan.protocol import Tell
 
-_MOST_WORDS = 200
+_MOST_WORDS = 300
 _COPYING = re.compile(r"copying path '([^']+)' from")
+_FROM_NOWHERE = re.compile(
+    r"don't know how to build these paths|no substituter that can build it|does not exist and cannot be created"
+)
+_FAILED = re.compile(r"error: build of '.*' failed")
+_OF_A_STORE = re.compile(
+    r"(?:warning|error): (?:error: )?(?=.*(?:unable to |cannot |don't know how to |disabl|not appear to be|"
+    r"is for Nix stores|not signed|lacks a |valid signature))(.*)"
+)
+"""What Nix, 2.8 and newer ones, warns of where it does not take something from a store."""
+_NOBODY_HAS_IT = "no store that it reads from has it"
 
 
 class TakenContent:
@@ -136,6 +146,18 @@ def fetched(built: Built, taken: TakenContent, how: str) -> Result:
 
 
 def last_words(stderr: str) -> str:
-    """Return the last thing that was said, in short."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return one_line(lines[-1], _MOST_WORDS) if lines else "it said nothing"
+    """Return the last thing that was said, in short.
+
+    Where Nix says no more than that it has a path from nowhere, that is what it said of a store before, if anything.
+    """
+    lines = [strip_control(line) for line in stderr.splitlines() if line.strip()]
+    if not lines:
+        return "it said nothing"
+    is_nowhere = any(_FROM_NOWHERE.search(line) for line in lines)
+    if is_nowhere or _FAILED.search(lines[-1]):
+        of_stores = [
+            found[1] for line in lines if not _FROM_NOWHERE.search(line) and (found := _OF_A_STORE.search(line))
+        ]
+        if of_stores:
+            return one_line(of_stores[-1], _MOST_WORDS)
+    return _NOBODY_HAS_IT if is_nowhere else one_line(lines[-1], _MOST_WORDS)

@@ -142,6 +142,18 @@ def test_what_a_cache_has_lost_since_is_pushed_anew(fleet, cache):
     assert {f"{path.removeprefix('/nix/store/')[:32]}.narinfo" for path in closure} <= kept
 
 
+def test_a_host_that_reaches_no_cache_says_so(fleet, cache):
+    """Nix ends with `build of … failed`, whatever kept it."""
+    use(fleet, cache)
+    nobody = cache.replace(str(PORT), "9")
+    fleet.lab.exec("www-1", ["sed", "-i", f"s|^substituters = .*|substituters = {nobody}|", "/etc/nix/nix.conf"])
+    ended = fleet.nix_hive("push", "-c", "example", "www-1")
+    assert ended.returncode == 0, ended.stderr
+    assert "fetch:www-1: done (from here" in ended.stderr
+    said = rf"did not take it from {cache} \(unable to download '{nobody}/nix-cache-info': .*connect"
+    assert re.search(said, ended.stderr, re.IGNORECASE)
+
+
 def test_a_bucket_has_what_was_pushed_once_and_hosts_read_from_it(fleet, bucket):
     use(fleet, bucket)
     ended = fleet.nix_hive("deploy", "-c", "example", "www-*")
@@ -171,7 +183,7 @@ def test_a_bucket_that_asks_for_credentials_is_given_those_of_nix(fleet, private
     assert "activate:www-1: done" in ended.stderr
     # This one has none.
     assert "fetch:www-2: done (from here" in ended.stderr
-    assert "403" in ended.stderr
+    assert re.search(r"did not take it from s3://private\S* \(unable to download .*HTTP error 403\)", ended.stderr)
     written = [file for file in fleet.own.rglob("*") if file.is_file()] + [fleet.folder / "nix-hive.log"]
     assert not [file for file in written if SECRET.encode() in file.read_bytes()]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
