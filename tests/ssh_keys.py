@@ -110,9 +110,13 @@ class HardwareAgent:
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server.bind(str(sock))
         self._server.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._serving = threading.Thread(target=self._serve, daemon=True)
+        self._serving.start()
 
     def close(self) -> None:
+        # Closed alone, it would be waited on by its number, which is another one's next.
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._serving.join()
         self._server.close()
 
     def _serve(self) -> None:

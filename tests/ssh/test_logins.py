@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import msgspec
@@ -236,11 +238,30 @@ def test_a_certificate_that_is_named_and_not_there_is_told(site, authority):
 # Agents
 
 
+def hanging_up(listening):
+    """Close each connection to a socket as it comes, and give what ends that.
+
+    Who waits for connections when a socket is closed goes on with the next one that has its number.
+    """
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                listening.accept()[0].close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+
+    def end():
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+    return end
+
+
 @pytest.mark.parametrize("state", ["gone", "not listening", "no socket", "hangs up"])
 def test_a_dead_agent_is_no_harm_and_is_named_when_nothing_helps(site, state, request):
     """Case 28."""
-    import threading
-
     server, sock = site.sshd(), site.folder / "a"
     if state == "no socket":
         sock.write_text("")
@@ -250,7 +271,7 @@ def test_a_dead_agent_is_no_harm_and_is_named_when_nothing_helps(site, state, re
         made.bind(str(sock))
         if state == "hangs up":
             made.listen()
-            threading.Thread(target=lambda: [made.accept()[0].close() for _ in range(99)], daemon=True).start()
+            request.addfinalizer(hanging_up(made))
     gets_in(site, server, IdentityAgent=sock)
     said = stays_out(site, server, user_key=None, IdentityAgent=sock)
     assert f"The agent at {sock} does not answer (" in said
