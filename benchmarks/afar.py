@@ -271,7 +271,7 @@ def table_of(tries: Mapping[str, Sequence[Mapping[str, float]]], count: int) -> 
         cells = [f"{amount(value)} {unit}".rstrip() if value else "–" for value in middles.values()]
         for way in others:
             pairs = [(one[name], other[name]) for one, other in zip(tries[way], tries[base], strict=True)]
-            cells.append(f"{statistics.median(a / b for a, b in pairs):.2f}" if all(b for _, b in pairs) else "–")
+            cells.append(f"{statistics.median(a / b for a, b in pairs):.2f}" if all(a and b for a, b in pairs) else "–")
         lines.append(f"| {' | '.join([what, *cells])} |")
     return "\n".join(lines)
 
