@@ -20,7 +20,7 @@ from nixhive_nb.hosts.closures import lacking
 from nixhive_nb.hosts.privilege import NOBODY, elevation
 from nixhive_nb.nix import commands, fetching
 from nixhive_nb.nix.complaints import why_copy_failed
-from nixhive_nb.nix.getting import Got, TakenContent, fetched, last_words, not_taken
+from nixhive_nb.nix.getting import Got, TakenContent, fetched, last_words, not_taken, why_not_taken
 from nixhive_nb.nix.log import NixLog
 from nixhive_nb.nix.roots import Roots
 from nixhive_nb.nix.stillness import Stillness, stream_moving
@@ -343,7 +343,7 @@ class Transfer:
     async def _fetched_on(self, instance: str, command: str, taken: TakenContent) -> str:
         """Have an instance fetch a path; return why it did not."""
         ended = await self._links.kept(instance).run(command, seconds=_FETCHING, on_line=taken.heard)
-        return last_words(ended.stderr) if ended.exited else ""
+        return why_not_taken(ended.stderr) if ended.exited else ""
 
     async def _fetched_there(self, where: SshStore, command: str, taken: TakenContent) -> str:
         """Have the host of a store fetch a path; return why it did not.
@@ -364,7 +364,7 @@ class Transfer:
         except (NoAnswer, LinkLost) as error:
             _log.debug("having %s fetch", where.host, exc_info=True)
             return str(error)
-        return last_words("\n".join(said)) if status else ""
+        return why_not_taken("\n".join(said)) if status else ""
 
     async def _on(
         self,

@@ -30,7 +30,7 @@ _OF_A_STORE = re.compile(
     r"is for Nix stores|not signed|lacks a |valid signature))(.*)"
 )
 """What Nix, 2.8 and newer ones, warns of where it does not take something from a store."""
-_NOBODY_HAS_IT = "no store that it reads from has it"
+_FOUND_NOWHERE = "its Nix found it in no store that it reads from"
 
 
 class TakenContent:
@@ -146,18 +146,22 @@ def fetched(built: Built, taken: TakenContent, how: str) -> Result:
 
 
 def last_words(stderr: str) -> str:
-    """Return the last thing that was said, in short.
+    """Return the last thing that was said, in short."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return one_line(lines[-1], _MOST_WORDS) if lines else "it said nothing"
 
-    Where Nix says no more than that it has a path from nowhere, that is what it said of a store before, if anything.
+
+def why_not_taken(stderr: str) -> str:
+    """Return why Nix did not get a path from a store, in short.
+
+    That is the last thing that it said; or where this is only that it has the path from nowhere, what it said of a
+    store before, if anything.
     """
-    lines = [strip_control(line) for line in stderr.splitlines() if line.strip()]
-    if not lines:
-        return "it said nothing"
+    lines = strip_control(stderr).splitlines()
     is_nowhere = any(_FROM_NOWHERE.search(line) for line in lines)
-    if is_nowhere or _FAILED.search(lines[-1]):
-        of_stores = [
-            found[1] for line in lines if not _FROM_NOWHERE.search(line) and (found := _OF_A_STORE.search(line))
-        ]
-        if of_stores:
-            return one_line(of_stores[-1], _MOST_WORDS)
-    return _NOBODY_HAS_IT if is_nowhere else one_line(lines[-1], _MOST_WORDS)
+    if not is_nowhere and not _FAILED.match(last_words(stderr)):
+        return last_words(stderr)
+    causes = [found[1] for line in lines if not _FROM_NOWHERE.search(line) and (found := _OF_A_STORE.search(line))]
+    if causes:
+        return one_line(causes[-1], _MOST_WORDS)
+    return _FOUND_NOWHERE if is_nowhere else last_words(stderr)

@@ -447,7 +447,7 @@ def _end_group(pid: int, number: signal.Signals) -> None:
 
 def _kill(pid: int, *, has_ended: bool = False) -> None:
     """Kill the group of a program; and of one that has not ended what is in other sessions, as builders of Nix are."""
-    below = [] if has_ended else _held(pid)
+    below = [] if has_ended else _hold(pid)
     if not has_ended:
         _log.debug("killed %s, and what it started: %s", pid, below)
     _end_group(pid, signal.SIGKILL)
@@ -455,7 +455,7 @@ def _kill(pid: int, *, has_ended: bool = False) -> None:
         _tell(one, signal.SIGKILL)
 
 
-def _held(pid: int) -> list[int]:
+def _hold(pid: int) -> list[int]:
     """Stop a process and all below it, and return these: what is not stopped goes on starting others while we look."""
     held: dict[int, None] = {}
     new = [pid]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nixhive_nb.nix.getting import last_words
+from nixhive_nb.nix.getting import last_words, why_not_taken
 
 PATH = "/nix/store/06pg8s2f9v42mzfywrm8siklj6kqpr0k-nixos-system"
 OLD = f"don't know how to build these paths:\n  {PATH}\nerror: build of '{PATH}' failed\n"
@@ -36,12 +36,17 @@ def test_where_nix_says_only_that_it_has_no_way_the_store_that_it_warned_of_is_t
     """`build of … failed` was all that was told of a relay whose signature or password was missing."""
     others = "warning: $HOME ('/root') is not owned by you\nwarning: failed to create TLS context for AWS\n"
     body = "\n       response body:\n\n       <Error>denied</Error>\n"
-    assert last_words(f"{others}warning: error: {said}; retrying in 9 ms\nwarning: {said}\n{body}{end}") == said
-    assert last_words(f"{others}{end}") == "no store that it reads from has it"
+    assert why_not_taken(f"{others}warning: error: {said}; retrying in 9 ms\nwarning: {said}\n{body}{end}") == said
+    assert why_not_taken(f"{others}{end}") == "its Nix found it in no store that it reads from"
 
 
 def test_of_a_path_that_is_there_and_not_taken_the_signature_is_told():
     said = f"the substitute for '{PATH}' from 'ssh://portico' is not signed by any of the keys in 'trusted-public-keys'"
     failed = f"error: build of '{PATH}' failed"
-    assert last_words(f"these paths will be fetched:\n  {PATH}\nwarning: {said}\n{failed}\n") == said
-    assert last_words(f"builder for it failed\n{failed}\n") == failed
+    assert why_not_taken(f"these paths will be fetched:\n  {PATH}\nwarning: {said}\n{failed}\n") == said
+    assert why_not_taken(f"builder for it failed\n{failed}\n") == failed
+
+
+def test_any_other_trouble_is_told_by_its_last_words():
+    assert why_not_taken("copying…\nerror: cannot connect to 'mid-1'\n") == "error: cannot connect to 'mid-1'"
+    assert why_not_taken("") == "it said nothing"

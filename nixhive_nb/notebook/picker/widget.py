@@ -71,9 +71,11 @@ class OwnPicker(OwnWidget):
         if isinstance(at, int) and at > self.at:
             with swallowed(_log, "taking what a page has selected", traitlets.TraitError):
                 self._as_told = list(self._checked(picked))
-                self.at = at
-                self.value = self._as_told
-            self._as_told = None
+                try:
+                    self.at = at
+                    self.value = self._as_told
+                finally:
+                    self._as_told = None
         if content.get("answers") == self._asked:
             self._answered.set()
 

@@ -108,6 +108,21 @@ class TestOwn:
         picker.value = ["www-1"]
         assert sent == [{"value": ["www-1"]}]
 
+    def test_what_python_selects_is_sent_also_after_an_observer_that_broke(self, picker, monkeypatch):
+        sent = []
+        monkeypatch.setattr(picker.widget.comm, "send", lambda data, **_: sent.append(data["state"]))
+
+        def broken(_change):
+            raise ZeroDivisionError
+
+        picker.widget.observe(broken, "value")
+        with pytest.raises(ZeroDivisionError):
+            picker.widget.told({"picked": ["www-3"], "at": 1})
+        picker.widget.unobserve(broken, "value")
+        picker.widget.value = ["www-1"]
+        picker.widget.value = ["www-3"]
+        assert sent == [{"value": ["www-1"]}, {"value": ["www-3"]}]
+
     def test_a_page_that_does_not_answer_is_asked_again_when_it_was_heard(self, picker, monkeypatch):
         asked, done = [], threading.Event()
         monkeypatch.setattr("nixhive_nb.notebook.picker.widget._PATIENCE", 0.01)
